@@ -1,0 +1,1 @@
+//! Health, readiness, the status page and /metrics.

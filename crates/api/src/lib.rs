@@ -1,0 +1,1 @@
+//! The gRPC control API and its client.

@@ -1,0 +1,1 @@
+//! Choosing an endpoint: Maglev, round robin, random, weighted.

@@ -1,0 +1,1 @@
+//! The file source: watched folders of Kubernetes YAML.

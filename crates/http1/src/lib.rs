@@ -1,0 +1,1 @@
+//! Strict HTTP/1 codec without I/O: heads, framing, edits.

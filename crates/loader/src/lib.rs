@@ -1,0 +1,1 @@
+//! Loads, attaches and pins the kernel programs; typed map handles.

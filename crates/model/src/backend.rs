@@ -1,0 +1,94 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// What kind of object stands behind a [`Backend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum BackendKind {
+    /// A Service; its endpoints come from EndpointSlices.
+    Service,
+    /// A RoutingRule with literal endpoints.
+    RoutingRule,
+}
+
+/// Names a backend. Routes share a backend by naming the same id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct BackendId {
+    /// What stands behind it.
+    pub kind: BackendKind,
+    /// The object's namespace.
+    pub namespace: Arc<str>,
+    /// The object's name.
+    pub name: Arc<str>,
+    /// The Service's port (not the endpoint's); 0 for literal endpoints, which carry their own.
+    pub port: u16,
+}
+
+impl BackendId {
+    /// Names port `port` of Service `namespace/name`.
+    pub fn service(namespace: &str, name: &str, port: u16) -> Self {
+        Self { kind: BackendKind::Service, namespace: namespace.into(), name: name.into(), port }
+    }
+
+    /// Names the literal endpoints of RoutingRule `namespace/name`.
+    pub fn routing_rule(namespace: &str, name: &str) -> Self {
+        Self { kind: BackendKind::RoutingRule, namespace: namespace.into(), name: name.into(), port: 0 }
+    }
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            BackendKind::Service => write!(f, "{}/{}:{}", self.namespace, self.name, self.port),
+            BackendKind::RoutingRule => write!(f, "RoutingRule {}/{}", self.namespace, self.name),
+        }
+    }
+}
+
+/// What a backend's endpoints speak (`appProtocol` of the Service port).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AppProtocol {
+    /// HTTP/1.1 in cleartext; WebSocket is an upgrade of it.
+    #[default]
+    Http1,
+    /// HTTP/2 in cleartext with prior knowledge (`kubernetes.io/h2c`).
+    H2c,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// What a route names: a set of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Backend {
+    /// Which one.
+    pub id: BackendId,
+    /// What the endpoints speak.
+    pub protocol: AppProtocol,
+    /// The endpoints that may get traffic, sorted by address, each address once. The source has already applied the
+    /// rules for ready, serving and terminating; a [`EndpointCondition::Draining`] one gets no new connections.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address behind a backend.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Endpoint {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Share among the endpoints of its backend: 0 (none) to 65 535. Endpoints of a Service have 1.
+    pub weight: u16,
+    /// Whether it takes new requests.
+    pub condition: EndpointCondition,
+}
+
+/// Whether an endpoint takes new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointCondition {
+    /// It does.
+    Ready,
+    /// It finishes what it has: serving but terminating, while others are ready.
+    Draining,
+}

@@ -1,0 +1,33 @@
+//! The immutable snapshot of what the gateway serves.
+//!
+//! Sources translate their objects into these records; the matcher, the userspace tier and the kernel tables are
+//! compiled from them. The shapes mirror the user's API: one HTTPRoute rule is one [`Route`], and children point at
+//! parents (a route names its listeners), so a changed field changes one record.
+//!
+//! ```text
+//!  Listener <── Route ──> Backend ──> Endpoint
+//!  (VIP, host)  (match,    (what a     (one address)
+//!                action)    route names)
+//! ```
+//!
+//! Invariants: nothing here does I/O, reads a clock or knows where the objects came from; a published
+//! [`Snapshot`] never changes.
+
+mod backend;
+mod diagnostic;
+mod host;
+mod listener;
+mod object;
+mod route;
+mod snapshot;
+
+pub use backend::{AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
+pub use diagnostic::{Diagnostic, Place, Reason, Severity};
+pub use host::{HostError, HostPattern, WildcardLabels};
+pub use listener::{Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls};
+pub use object::{ObjectKind, ObjectRef};
+pub use route::{
+    Action, BackendRef, BackendTarget, Balancing, HeaderMatch, InvalidBackend, PathMatch, QueryMatch,
+    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
+};
+pub use snapshot::Snapshot;

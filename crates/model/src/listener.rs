@@ -1,0 +1,140 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::HostPattern;
+
+/// Names a listener: the Gateway it belongs to and its name there.
+///
+/// Ingresses and RoutingRules without parentRefs attach to the built-in default listener, [`ListenerId::default_http`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ListenerId {
+    /// The Gateway's namespace.
+    pub namespace: Arc<str>,
+    /// The Gateway's name.
+    pub gateway: Arc<str>,
+    /// The listener's name (`sectionName` of a parentRef).
+    pub section: Arc<str>,
+}
+
+impl ListenerId {
+    /// Names listener `section` of Gateway `namespace/gateway`.
+    pub fn new(namespace: &str, gateway: &str, section: &str) -> Self {
+        Self { namespace: namespace.into(), gateway: gateway.into(), section: section.into() }
+    }
+
+    /// The built-in listener for objects that name no Gateway; no Gateway can take this id (its namespace is empty).
+    pub fn default_http() -> Self {
+        Self::new("", "default", "http")
+    }
+}
+
+impl fmt::Display for ListenerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{}/{}", self.gateway, self.section)
+        } else {
+            write!(f, "{}/{}/{}", self.namespace, self.gateway, self.section)
+        }
+    }
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// Cleartext HTTP.
+    Http,
+    /// HTTP over TLS that ends here.
+    Https,
+}
+
+/// A place where clients connect. Several listeners may share a port when their host names differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listener {
+    /// Which one.
+    pub id: ListenerId,
+    /// Local addresses to listen on; empty: all.
+    pub addresses: Vec<IpAddr>,
+    /// TCP port, host order, 1..=65535.
+    pub port: u16,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Host names served; none: every name.
+    pub hostname: Option<HostPattern>,
+    /// Certificates, for [`Protocol::Https`].
+    pub tls: Option<Tls>,
+    /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added for endpoints.
+    pub forwarded_headers: bool,
+}
+
+/// How a listener ends TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tls {
+    /// The certificates to choose from by SNI; the first is the default.
+    pub certificates: Vec<CertificateId>,
+}
+
+/// Names a certificate: the Secret that holds it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct CertificateId {
+    /// The Secret's namespace.
+    pub namespace: Arc<str>,
+    /// The Secret's name.
+    pub name: Arc<str>,
+}
+
+/// A certificate with its key, as PEM (`kubernetes.io/tls`: `tls.crt`, `tls.key`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// Which one.
+    pub id: CertificateId,
+    /// The chain, leaf first, PEM.
+    #[serde(skip)]
+    pub chain_pem: Arc<[u8]>,
+    /// The private key, PEM.
+    #[serde(skip)]
+    pub key_pem: SecretBytes,
+}
+
+/// Bytes that never appear in logs, dumps or errors.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretBytes(Arc<[u8]>);
+
+impl SecretBytes {
+    /// Takes the bytes in.
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes, for the one place that needs them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} secret bytes]", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_show_in_neither_debug_nor_json() {
+        let certificate = Certificate {
+            id: CertificateId { namespace: "a".into(), name: "b".into() },
+            chain_pem: Arc::from(&b"chain"[..]),
+            key_pem: SecretBytes::new(b"hunter2"),
+        };
+        assert!(format!("{:?}", certificate.key_pem).contains("7 secret bytes"));
+        assert!(!format!("{certificate:?}").contains("hunter2"));
+        assert!(!serde_json::to_string(&certificate).unwrap().contains("hunter2"));
+        assert_eq!(certificate.key_pem.expose(), b"hunter2");
+    }
+}

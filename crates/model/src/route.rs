@@ -1,0 +1,218 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{BackendId, HostPattern, ListenerId, ObjectRef};
+
+/// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
+/// comes last).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RouteId {
+    /// The object the rule stands in.
+    pub object: ObjectRef,
+    /// Which rule, from 0.
+    pub rule: u32,
+}
+
+impl fmt::Display for RouteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rule {}", self.object, self.rule)
+    }
+}
+
+/// One rule: which requests on which listeners, and what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Route {
+    /// Which one.
+    pub id: RouteId,
+    /// Its parents: the listeners it serves on.
+    pub listeners: Vec<ListenerId>,
+    /// Host names; empty: every name that its listeners serve.
+    pub hosts: Vec<HostPattern>,
+    /// Any one of them is enough; empty: every request.
+    pub matches: Vec<RouteMatch>,
+    /// What becomes of the request.
+    pub action: Action,
+    /// How an endpoint is chosen within a backend.
+    pub balancing: Balancing,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// When the object was made, in seconds since 1970; none for objects from files. The older route wins a tie.
+    pub created_unix_s: Option<i64>,
+    /// The tier that the user asked for.
+    pub tier: Option<Tier>,
+    /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added for endpoints (both this and the listener's).
+    pub forwarded_headers: bool,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteMatch {
+    /// The path's condition.
+    pub path: PathMatch,
+    /// The method, exactly as written (RFC 9110 section 9.1: case-sensitive); none: every method.
+    pub method: Option<Arc<str>>,
+    /// All must match.
+    pub headers: Vec<HeaderMatch>,
+    /// All must match.
+    pub queries: Vec<QueryMatch>,
+}
+
+/// A condition on the path, which is compared as the bytes that came: no decoding, no dot-segment removal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", content = "value")]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(Arc<str>),
+    /// Path elements: `/api` matches `/api`, `/api/` and `/api/v1`, never `/apix`. Kept without its trailing slash;
+    /// empty stands for `/`, every path.
+    Prefix(Arc<str>),
+    /// The first bytes, wherever they end: Ingress pathType ImplementationSpecific, as in ingress-nginx.
+    StringPrefix(Arc<str>),
+    /// A regular expression.
+    Regex(RegexPattern),
+}
+
+/// A regular expression in the syntax of the `regex` crate (linear time, no look-around, no back-references).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RegexPattern {
+    /// As the user wrote it.
+    pub pattern: Arc<str>,
+    /// How much of the text it must cover.
+    pub anchor: RegexAnchor,
+    /// Upper and lower case are the same.
+    pub case_insensitive: bool,
+}
+
+/// How much of the text a regular expression must cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegexAnchor {
+    /// All of it (Gateway API).
+    Full,
+    /// Its start (ingress-nginx `use-regex`).
+    Start,
+}
+
+/// A condition on a header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeaderMatch {
+    /// The name in lower case. Several lines of this name count as one value, joined with `,` (RFC 9110 section 5.3).
+    pub name: Arc<str>,
+    /// The value's condition.
+    pub value: ValueMatch,
+}
+
+/// A condition on a query parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueryMatch {
+    /// The name, case-sensitive. Of several parameters of this name the first counts.
+    pub name: Arc<str>,
+    /// The value's condition; the value is percent-decoded and `+` is a space, as in HTML forms.
+    pub value: ValueMatch,
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", content = "value")]
+pub enum ValueMatch {
+    /// These bytes, case-sensitive.
+    Exact(Arc<str>),
+    /// A regular expression over the whole value.
+    Regex(RegexPattern),
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Forward to one of these, drawn by weight.
+    Forward(Vec<BackendRef>),
+    /// Answer here.
+    Respond {
+        /// The HTTP status, 200..=599.
+        status: u16,
+        /// A few words for the body and the log.
+        reason: Arc<str>,
+    },
+}
+
+/// A share of a route's traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackendRef {
+    /// The share, relative to the others; 0: none.
+    pub weight: u32,
+    /// Where it goes.
+    pub target: BackendTarget,
+}
+
+/// Where a share of traffic goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BackendTarget {
+    /// To this backend, which the snapshot holds.
+    Backend(BackendId),
+    /// The reference cannot be followed: 500 for this share (Gateway API, HTTPRouteRule.backendRefs).
+    Invalid(InvalidBackend),
+}
+
+/// Why a backend reference cannot be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum InvalidBackend {
+    /// No such Service or port.
+    NotFound,
+    /// Not a kind that can be a backend.
+    Kind,
+    /// In another namespace, without a ReferenceGrant.
+    NotPermitted,
+    /// Something that this version cannot do, such as a filter on the reference.
+    Unsupported,
+}
+
+/// How an endpoint is chosen within a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Balancing {
+    /// Consistent hashing over the flow and its request counter.
+    Maglev {
+        /// Slots; a prime.
+        table_size: u32,
+    },
+    /// In turn.
+    RoundRobin,
+    /// By chance.
+    Random,
+}
+
+impl Balancing {
+    /// Slots of a Maglev table unless a rule says otherwise.
+    pub const MAGLEV_TABLE_SIZE_DEFAULT: u32 = 4099;
+}
+
+impl Default for Balancing {
+    fn default() -> Self {
+        Self::Maglev { table_size: Self::MAGLEV_TABLE_SIZE_DEFAULT }
+    }
+}
+
+/// Time limits of a route; none: no limit beyond the gateway's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Timeouts {
+    /// From the last byte of the request head to the last byte of the response (`timeouts.request`).
+    pub request: Option<Duration>,
+    /// The same for one try at an endpoint (`timeouts.backendRequest`).
+    pub backend_request: Option<Duration>,
+}
+
+/// A tier of the data plane: a hook, not a kind of match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Tier {
+    /// Tier 1.
+    Xdp,
+    /// Tier 2.
+    Tc,
+    /// Tier 3.
+    Userspace,
+}

@@ -1,0 +1,131 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{Backend, BackendId, Certificate, CertificateId, Listener, ListenerId, Route};
+
+/// Everything the gateway serves at one moment. Immutable: a change is a new snapshot that shares what did not change.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Snapshot {
+    /// Grows by one with every published change.
+    pub version: u64,
+    /// By id.
+    #[serde(serialize_with = "values")]
+    pub listeners: BTreeMap<ListenerId, Arc<Listener>>,
+    /// In the order that breaks ties between equal matches: oldest object, then namespace and name, then rule.
+    pub routes: Vec<Arc<Route>>,
+    /// By id; every backend that a route names.
+    #[serde(serialize_with = "values")]
+    pub backends: BTreeMap<BackendId, Arc<Backend>>,
+    /// By id; every certificate that a listener names.
+    #[serde(serialize_with = "values")]
+    pub certificates: BTreeMap<CertificateId, Arc<Certificate>>,
+}
+
+impl Snapshot {
+    /// Builds a snapshot from records in any order.
+    ///
+    /// Routes are sorted by age, namespace, name and rule. Of records with equal ids the last one stays.
+    pub fn new(
+        version: u64,
+        listeners: impl IntoIterator<Item = Arc<Listener>>,
+        routes: impl IntoIterator<Item = Arc<Route>>,
+        backends: impl IntoIterator<Item = Arc<Backend>>,
+        certificates: impl IntoIterator<Item = Arc<Certificate>>,
+    ) -> Self {
+        let mut routes: Vec<_> = routes.into_iter().collect();
+        routes.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
+        Self {
+            version,
+            listeners: listeners.into_iter().map(|l| (l.id.clone(), l)).collect(),
+            routes,
+            backends: backends.into_iter().map(|b| (b.id.clone(), b)).collect(),
+            certificates: certificates.into_iter().map(|c| (c.id.clone(), c)).collect(),
+        }
+    }
+
+    /// Whether both serve the same, whatever their versions.
+    pub fn serves_the_same_as(&self, other: &Self) -> bool {
+        self.listeners == other.listeners
+            && self.routes == other.routes
+            && self.backends == other.backends
+            && self.certificates == other.certificates
+    }
+}
+
+/// Gateway API, HTTPRouteRule.matches: "the oldest Route based on creation timestamp", then "the Route appearing first
+/// in alphabetical order by {namespace}/{name}", then "the first matching rule". An object without an age is younger
+/// than any with one.
+fn precedence(route: &Route) -> (i64, &str, &str, crate::ObjectKind, u32) {
+    let object = &route.id.object;
+    (route.created_unix_s.unwrap_or(i64::MAX), &object.namespace, &object.name, object.kind, route.id.rule)
+}
+
+fn values<K, V: Serialize, S: serde::Serializer>(
+    map: &BTreeMap<K, V>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(map.values())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Balancing, ObjectKind, ObjectRef, RouteId, Timeouts};
+
+    fn route(namespace: &str, name: &str, rule: u32, created_unix_s: Option<i64>) -> Arc<Route> {
+        Arc::new(Route {
+            id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, namespace, name), rule },
+            listeners: vec![ListenerId::default_http()],
+            hosts: vec![],
+            matches: vec![],
+            action: Action::Respond { status: 404, reason: "test".into() },
+            balancing: Balancing::default(),
+            timeouts: Timeouts::default(),
+            created_unix_s,
+            tier: None,
+            forwarded_headers: true,
+        })
+    }
+
+    #[test]
+    fn routes_are_ordered_by_age_then_name_then_rule() {
+        let routes = [
+            route("b", "a", 0, None),
+            route("a", "z", 1, None),
+            route("a", "z", 0, None),
+            route("z", "new", 0, Some(20)),
+            route("z", "old", 0, Some(10)),
+        ];
+        let snapshot = Snapshot::new(1, [], routes, [], []);
+        let order: Vec<_> = snapshot.routes.iter().map(|r| r.id.to_string()).collect();
+        assert_eq!(
+            order,
+            [
+                "HTTPRoute z/old rule 0",
+                "HTTPRoute z/new rule 0",
+                "HTTPRoute a/z rule 0",
+                "HTTPRoute a/z rule 1",
+                "HTTPRoute b/a rule 0"
+            ]
+        );
+    }
+
+    #[test]
+    fn versions_do_not_count_as_a_difference() {
+        let one = Snapshot::new(1, [], [route("a", "a", 0, None)], [], []);
+        let two = Snapshot::new(2, [], [route("a", "a", 0, None)], [], []);
+        let other = Snapshot::new(2, [], [route("a", "b", 0, None)], [], []);
+        assert!(one.serves_the_same_as(&two));
+        assert!(!one.serves_the_same_as(&other));
+    }
+
+    #[test]
+    fn a_snapshot_prints_as_json() {
+        let snapshot = Snapshot::new(3, [], [route("a", "a", 0, None)], [], []);
+        let json: serde_json::Value = serde_json::to_value(&snapshot).unwrap();
+        assert_eq!(json["version"], 3);
+        assert_eq!(json["routes"][0]["id"]["object"]["kind"], "HTTPRoute");
+    }
+}

@@ -1,0 +1,1 @@
+//! The userspace tier: accept, route, pool, forward.

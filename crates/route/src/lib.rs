@@ -1,0 +1,1 @@
+//! The compiled request matcher, in Gateway API precedence.

@@ -1,0 +1,1 @@
+//! Test lab: namespaces, processes, clients, packets. Never in production.

@@ -1,0 +1,1 @@
+//! Kubernetes objects in, snapshot and diagnostics out; pure.

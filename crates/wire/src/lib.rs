@@ -1,0 +1,1 @@
+//! Packet headers, flow tuples, and the map keys and values shared with the kernel.

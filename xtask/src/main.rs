@@ -1,0 +1,2 @@
+//! The work behind `./x`.
+fn main() {}

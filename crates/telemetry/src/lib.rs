@@ -1,1 +1,21 @@
 //! Every metric name, and logging.
+//!
+//! The data plane counts into sharded atomics, one cache-padded cell per proxy thread, so that a count is never a
+//! shared cache line; a scrape sums them. The number of series is bounded: per Gateway, never per route or endpoint.
+//!
+//! Invariants: nothing here blocks a data plane thread; no label holds text that came with a request.
+
+mod datapath;
+mod encode;
+mod family;
+mod gateway;
+pub mod log;
+mod metrics;
+mod process;
+mod sharded;
+
+pub use datapath::{DatapathCounters, DatapathSource, ListenerCounters};
+pub use family::LabelledCounter;
+pub use gateway::GatewayMetrics;
+pub use metrics::{ConnectResult, GATEWAYS_MAX, Metrics};
+pub use sharded::{ShardedCounter, ShardedGauge, ShardedHistogram};

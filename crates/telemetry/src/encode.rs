@@ -1,0 +1,390 @@
+//! The scrape: every series by name.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::family::OTHER;
+use crate::gateway::{CLASSES, GatewayTotals};
+use crate::sharded::HistogramTotals;
+use crate::{DatapathCounters, GATEWAYS_MAX, ListenerCounters, Metrics, process};
+
+/// Everything in OpenMetrics text.
+pub(crate) fn encode(metrics: &Arc<Metrics>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(Arc::clone(metrics))));
+    let mut out = String::with_capacity(16 * 1024);
+    // Writing into a String cannot fail.
+    let _ = text::encode(&mut out, &registry);
+    out
+}
+
+#[derive(Debug)]
+struct Scrape(Arc<Metrics>);
+
+type Label<'a> = (&'static str, Cow<'a, str>);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let metrics = &*self.0;
+        let to = &mut encoder;
+        gateways(to, metrics)?;
+        connections(to, metrics)?;
+        config(to, metrics)?;
+        if let Some(counters) = metrics.datapath() {
+            datapath(to, &counters)?;
+        }
+        process_stats(to)
+    }
+}
+
+fn gateways(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
+    let totals: Vec<(String, GatewayTotals)> =
+        metrics.gateways().into_iter().map(|(name, gateway)| (name, gateway.totals())).collect();
+    let per_class = totals.iter().flat_map(|(name, totals)| {
+        // Classes that never occurred have no series.
+        CLASSES.iter().zip(totals.requests).filter(|(_, count)| *count > 0).map(move |(class, count)| {
+            (vec![("gateway", Cow::from(name.as_str())), ("code", Cow::from(*class))], count)
+        })
+    });
+    counter(to, "rauta_requests", "Requests answered, by class of status code.", per_class)?;
+    let by_name = |value: fn(&GatewayTotals) -> u64| {
+        totals.iter().map(move |(name, totals)| (vec![("gateway", Cow::from(name.as_str()))], value(totals)))
+    };
+    counter(to, "rauta_request_bytes", "Bytes received from clients.", by_name(|totals| totals.bytes_in))?;
+    counter(to, "rauta_response_bytes", "Bytes sent to clients.", by_name(|totals| totals.bytes_out))?;
+    let durations =
+        totals.iter().map(|(name, totals)| (vec![("gateway", Cow::from(name.as_str()))], totals.duration));
+    let help = "From the first byte of a request to the last byte of its response.";
+    histogram(to, "rauta_request_duration_seconds", help, durations)
+}
+
+fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
+    // A counter `x_total` belongs to the family `x`, so no gauge can be called `x`: gauges of the same thing end in
+    // `_active` (OpenMetrics 1.0, "MetricFamily").
+    let one = |value| [(vec![], value)];
+    let accepted = metrics.connections_accepted.get();
+    counter(to, "rauta_downstream_connections", "Client connections accepted.", one(accepted))?;
+    let rejected = metrics.connections_rejected.get();
+    let help = "Client connections closed at once: too many.";
+    counter(to, "rauta_downstream_connections_rejected", help, one(rejected))?;
+    let active = metrics.connections_active.get();
+    gauge(to, "rauta_downstream_connections_active", "Client connections open now.", [(vec![], active)])?;
+
+    let connects = metrics.connects().map(|(result, count)| (vec![("result", Cow::from(result))], count));
+    counter(to, "rauta_upstream_connections", "Attempts to connect to endpoints, by result.", connects)?;
+    let reuses = metrics.upstream_reuses.get();
+    counter(to, "rauta_upstream_reuses", "Requests sent over a kept connection.", one(reuses))?;
+    let retries = metrics.upstream_retries.get();
+    counter(to, "rauta_upstream_retries", "Requests sent again to another endpoint.", one(retries))?;
+    let active = metrics.upstream_connections_active.get();
+    let help = "Connections to endpoints open now.";
+    gauge(to, "rauta_upstream_connections_active", help, [(vec![], active)])?;
+
+    let reasons = |values: Vec<(&'static str, u64)>| {
+        values.into_iter().map(|(reason, count)| (vec![("reason", Cow::from(reason))], count))
+    };
+    counter(
+        to,
+        "rauta_refusals",
+        "Malformed requests refused, by reason.",
+        reasons(metrics.refusals.values()),
+    )?;
+    let help = "Responses made by the gateway itself, by reason.";
+    counter(to, "rauta_responses_generated", help, reasons(metrics.responses_generated.values()))
+}
+
+fn config(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
+    let version = metrics.snapshot_version.load(Relaxed);
+    gauge(to, "rauta_snapshot_version", "The snapshot that is served.", [(vec![], signed(version))])?;
+    let diagnostics = [
+        (vec![("severity", Cow::from("error"))], signed(metrics.diagnostics_errors.load(Relaxed))),
+        (vec![("severity", Cow::from("warning"))], signed(metrics.diagnostics_warnings.load(Relaxed))),
+    ];
+    gauge(to, "rauta_config_diagnostics", "Errors and warnings of the configuration now.", diagnostics)?;
+    let problems = signed(metrics.listener_problems.load(Relaxed));
+    gauge(
+        to,
+        "rauta_listener_problems",
+        "Listener addresses that could not be bound.",
+        [(vec![], problems)],
+    )?;
+    let help = "From a changed configuration to sockets and tables in place.";
+    histogram(to, "rauta_config_apply_seconds", help, [(vec![], metrics.config_apply.totals())])?;
+    let version = vec![("version", Cow::from(env!("CARGO_PKG_VERSION")))];
+    gauge(to, "rauta_build_info", "The version of the agent; always 1.", [(version, 1)])
+}
+
+fn datapath(to: &mut DescriptorEncoder<'_>, counters: &DatapathCounters) -> fmt::Result {
+    let six = [
+        ("rauta_datapath_packets", "METRICS packets_total: packets to us.", counters.packets_total),
+        ("rauta_datapath_packets_tier1", "METRICS packets_tier1: decided by XDP.", counters.packets_tier1),
+        ("rauta_datapath_packets_tier2", "METRICS packets_tier2: decided by TC.", counters.packets_tier2),
+        ("rauta_datapath_packets_tier3", "METRICS packets_tier3: to userspace.", counters.packets_tier3),
+        ("rauta_datapath_packets_dropped", "METRICS packets_dropped.", counters.packets_dropped),
+        ("rauta_datapath_http_parse_errors", "METRICS http_parse_errors.", counters.http_parse_errors),
+    ];
+    for (name, help, value) in six {
+        counter(to, name, help, [(vec![], value)])?;
+    }
+    let listeners = bounded(&counters.listeners);
+    let labels = |listener: &ListenerCounters| {
+        vec![
+            ("listener", Cow::from(listener.listener.clone())),
+            ("address", Cow::from(listener.address.clone())),
+        ]
+    };
+    let packets = listeners.iter().map(|listener| (labels(listener), listener.packets));
+    counter(
+        to,
+        "rauta_listener_packets",
+        "Packets to a listener's address, counted in the kernel.",
+        packets,
+    )?;
+    let begun = listeners.iter().map(|listener| (labels(listener), listener.connections));
+    let help = "Connections begun to a listener's address, counted in the kernel.";
+    counter(to, "rauta_listener_connections", help, begun)
+}
+
+/// The first listeners as they are, the others as one.
+fn bounded(listeners: &[ListenerCounters]) -> Vec<ListenerCounters> {
+    let (own, rest) = listeners.split_at(listeners.len().min(GATEWAYS_MAX));
+    let mut bounded = own.to_vec();
+    if !rest.is_empty() {
+        bounded.push(ListenerCounters {
+            listener: OTHER.to_owned(),
+            address: OTHER.to_owned(),
+            packets: rest.iter().map(|listener| listener.packets).sum(),
+            connections: rest.iter().map(|listener| listener.connections).sum(),
+        });
+    }
+    bounded
+}
+
+fn process_stats(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let stats = process::read();
+    if let Some(seconds) = stats.cpu_seconds {
+        let mut metric =
+            to.encode_descriptor("process_cpu_seconds", "CPU time used.", None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, f64>(&seconds, None)?;
+    }
+    if let Some(seconds) = stats.start_unix_seconds {
+        let help = "When the agent started, in seconds since 1970.";
+        let mut metric = to.encode_descriptor("process_start_time_seconds", help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&seconds)?;
+    }
+    let gauges = [
+        ("process_resident_memory_bytes", "Resident memory.", stats.resident_bytes),
+        ("process_threads", "Threads.", stats.threads),
+        ("process_open_fds", "Open file descriptors.", stats.open_fds),
+        ("process_max_fds", "Limit of open file descriptors.", stats.max_fds),
+    ];
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            gauge(to, name, help, [(vec![], signed(value))])?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a counter; the format adds `_total` to the name.
+fn counter<'a>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Vec<Label<'a>>, u64)>,
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in values {
+        if labels.is_empty() {
+            metric.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        } else {
+            let labels = Labels(labels);
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn gauge<'a>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Vec<Label<'a>>, i64)>,
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in values {
+        if labels.is_empty() {
+            metric.encode_gauge(&value)?;
+        } else {
+            metric.encode_family(&Labels(labels))?.encode_gauge(&value)?;
+        }
+    }
+    Ok(())
+}
+
+fn histogram<'a>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Vec<Label<'a>>, HistogramTotals)>,
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (labels, totals) in values {
+        let (sum, count, buckets) = (totals.sum_seconds(), totals.count(), totals.buckets_seconds());
+        if labels.is_empty() {
+            metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        } else {
+            let labels = Labels(labels);
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+    }
+    Ok(())
+}
+
+struct Labels<'a>(Vec<Label<'a>>);
+
+impl EncodeLabelSet for Labels<'_> {
+    fn encode(&self, encoder: &mut prometheus_client::encoding::LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.as_slice().encode(encoder)
+    }
+}
+
+/// The encoder's gauges are signed; ours never come near the end.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ConnectResult;
+
+    fn series(text: &str) -> impl Iterator<Item = &str> {
+        text.lines().filter(|line| !line.starts_with('#'))
+    }
+
+    #[test]
+    fn every_family_is_there_under_its_name() {
+        let metrics = Metrics::new(2);
+        metrics.connections_accepted.add(0, 3);
+        metrics.connections_active.inc(1);
+        metrics.upstream_connected(0, ConnectResult::Refused);
+        metrics.upstream_reuses.add(1, 9);
+        metrics.refused(0, "bare LF");
+        metrics.response_generated(1, "no route");
+        metrics.set_diagnostics(2, 1);
+        metrics.config_applied(7, Duration::from_millis(3), 1);
+        metrics.gateway("shop/web").observe(1, 200, Duration::from_millis(2), 50, 600);
+        let text = metrics.encode();
+        for line in [
+            r#"rauta_requests_total{gateway="shop/web",code="2xx"} 1"#,
+            r#"rauta_request_bytes_total{gateway="shop/web"} 50"#,
+            r#"rauta_response_bytes_total{gateway="shop/web"} 600"#,
+            r#"rauta_request_duration_seconds_bucket{le="0.0025",gateway="shop/web"} 1"#,
+            r#"rauta_request_duration_seconds_bucket{le="+Inf",gateway="shop/web"} 1"#,
+            r#"rauta_request_duration_seconds_count{gateway="shop/web"} 1"#,
+            "rauta_downstream_connections_total 3",
+            "rauta_downstream_connections_active 1",
+            r#"rauta_upstream_connections_total{result="refused"} 1"#,
+            r#"rauta_upstream_connections_total{result="ok"} 0"#,
+            "rauta_upstream_reuses_total 9",
+            r#"rauta_refusals_total{reason="bare LF"} 1"#,
+            r#"rauta_responses_generated_total{reason="no route"} 1"#,
+            "rauta_snapshot_version 7",
+            r#"rauta_config_diagnostics{severity="error"} 2"#,
+            r#"rauta_config_diagnostics{severity="warning"} 1"#,
+            "rauta_listener_problems 1",
+            "rauta_config_apply_seconds_count 1",
+            concat!("rauta_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
+        }
+        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"] {
+            assert!(series(&text).any(|line| line.starts_with(name)), "no {name} in:\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        assert!(!text.contains("rauta_datapath"), "no kernel programs, no kernel series");
+    }
+
+    #[test]
+    fn the_kernels_six_counters_keep_their_names() {
+        let metrics = Metrics::new(1);
+        metrics.set_datapath_source(Box::new(|| {
+            Some(DatapathCounters {
+                packets_total: 1,
+                packets_tier1: 2,
+                packets_tier2: 3,
+                packets_tier3: 4,
+                packets_dropped: 5,
+                http_parse_errors: 6,
+                listeners: vec![ListenerCounters {
+                    listener: "default/web/http".into(),
+                    address: "0.0.0.0:80".into(),
+                    packets: 7,
+                    connections: 8,
+                }],
+            })
+        }));
+        let text = metrics.encode();
+        for line in [
+            "rauta_datapath_packets_total 1",
+            "rauta_datapath_packets_tier1_total 2",
+            "rauta_datapath_packets_tier2_total 3",
+            "rauta_datapath_packets_tier3_total 4",
+            "rauta_datapath_packets_dropped_total 5",
+            "rauta_datapath_http_parse_errors_total 6",
+            r#"rauta_listener_packets_total{listener="default/web/http",address="0.0.0.0:80"} 7"#,
+            r#"rauta_listener_connections_total{listener="default/web/http",address="0.0.0.0:80"} 8"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
+        }
+        for name in ["packets_total", "packets_tier1", "packets_tier2", "packets_tier3", "packets_dropped"] {
+            assert!(text.contains(&format!("METRICS {name}:")) || text.contains(&format!("METRICS {name}.")));
+        }
+    }
+
+    #[test]
+    fn gateways_beyond_the_bound_fold_into_other() {
+        let metrics = Metrics::new(1);
+        for i in 0..GATEWAYS_MAX + 50 {
+            metrics.gateway(&format!("ns/gateway-{i}")).observe(0, 200, Duration::ZERO, 0, 0);
+        }
+        let text = metrics.encode();
+        let requests: Vec<_> =
+            series(&text).filter(|line| line.starts_with("rauta_requests_total")).collect();
+        assert_eq!(requests.len(), GATEWAYS_MAX + 1);
+        assert!(requests.contains(&r#"rauta_requests_total{gateway="other",code="2xx"} 50"#));
+    }
+
+    #[test]
+    fn listeners_beyond_the_bound_fold_into_other() {
+        let one = |i: usize| ListenerCounters {
+            listener: format!("ns/gateway/{i}"),
+            address: format!("0.0.0.0:{i}"),
+            packets: 2,
+            connections: 1,
+        };
+        let many: Vec<_> = (0..GATEWAYS_MAX + 3).map(one).collect();
+        let bounded = bounded(&many);
+        assert_eq!(bounded.len(), GATEWAYS_MAX + 1);
+        let last = bounded.last().unwrap();
+        assert_eq!((last.listener.as_str(), last.packets, last.connections), (OTHER, 6, 3));
+        assert_eq!(super::bounded(&many[..2]), many[..2]);
+    }
+
+    #[test]
+    fn label_values_are_escaped() {
+        let metrics = Metrics::new(1);
+        metrics.gateway("a\"b\\c\nd").observe(0, 200, Duration::ZERO, 0, 0);
+        assert!(metrics.encode().contains(r#"gateway="a\"b\\c\nd""#));
+    }
+}

@@ -1,0 +1,1 @@
+//! Logging: text or JSON on standard error, rate-limited.

@@ -1,1 +1,7 @@
 //! Pure packet and request decisions, the same code in the kernel and in userspace.
+//!
+//! Nothing here allocates, does I/O, reads a clock or panics: time and memory come in as arguments.
+
+#![no_std]
+
+pub mod head;

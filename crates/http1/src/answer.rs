@@ -1,0 +1,94 @@
+use std::fmt::Write;
+
+use bytes::{BufMut, BytesMut};
+
+use crate::request_write::{write_connection, write_line};
+
+/// A small answer of the gateway itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Answer<'a> {
+    /// The status, 200 to 999.
+    pub status: u16,
+    /// Plain text; a line end is added unless it is empty.
+    pub body: &'a str,
+    /// `Date` (RFC 9110 section 6.6.1), in the form of section 5.6.7.
+    pub date: Option<&'a str>,
+    /// More lines.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The value of `Connection`: `close` if the connection ends with the answer.
+    pub connection: Option<&'a str>,
+    /// Leave the body out: the answer to HEAD.
+    pub head_only: bool,
+}
+
+/// Writes a whole response, with Content-Length.
+pub fn write_response(out: &mut BytesMut, answer: &Answer<'_>) {
+    let body_len = if answer.body.is_empty() { 0 } else { answer.body.len() + 1 };
+    // Writing to a BytesMut cannot fail: it grows.
+    let _ = write!(out, "HTTP/1.1 {} {}\r\n", answer.status, reason_phrase(answer.status));
+    if let Some(date) = answer.date {
+        write_line(out, "Date", date.as_bytes());
+    }
+    for (name, value) in answer.headers {
+        write_line(out, name, value);
+    }
+    if !matches!(answer.status, 204 | 304) {
+        if body_len > 0 {
+            out.put_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
+        }
+        let _ = write!(out, "Content-Length: {body_len}\r\n");
+    }
+    write_connection(out, answer.connection, false, false);
+    out.put_slice(b"\r\n");
+    if body_len > 0 && !answer.head_only && !matches!(answer.status, 204 | 304) {
+        out.put_slice(answer.body.as_bytes());
+        out.put_u8(b'\n');
+    }
+}
+
+/// The registered phrase of a status (RFC 9110 section 15), or that of its class.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        102 => "Processing",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        100..=199 => "Informational",
+        200..=299 => "Success",
+        300..=399 => "Redirection",
+        400..=499 => "Client Error",
+        _ => "Server Error",
+    }
+}

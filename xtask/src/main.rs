@@ -1,2 +1,69 @@
-//! The work behind `./x`.
-fn main() {}
+//! The work behind `./x`, the one door to this repository: demo, test, bench, lab, tidy.
+#![allow(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
+
+mod bench;
+mod fuzz;
+mod lab;
+mod paths;
+mod run;
+mod tests;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The work behind ./x.
+#[derive(Parser)]
+#[command(
+    name = "x",
+    bin_name = "./x",
+    version,
+    about = "The one door to this repository",
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build everything, kernel programs included, and run all tests (root: they make network namespaces).
+    Test(tests::Options),
+    /// Measure the gateway beside others in the same network.
+    Bench(bench::Options),
+    /// Say what this machine can do for the gateway.
+    Doctor {
+        /// Passed on to `rauta doctor`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// A network to play with that stays until it is taken down.
+    Lab {
+        #[command(subcommand)]
+        command: lab::Command,
+    },
+    /// Check layers, licences, sources and versions of dependencies, sizes of files.
+    Tidy,
+    /// Fuzz a parser with libFuzzer or, without a nightly toolchain, with random input.
+    Fuzz(fuzz::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Task::Test(options) => tests::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Doctor { arguments } => run::doctor(&arguments),
+        Task::Lab { command } => lab::run(&command),
+        Task::Tidy => tidy::run(),
+        Task::Fuzz(options) => fuzz::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("x: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

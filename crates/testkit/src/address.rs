@@ -22,12 +22,12 @@ impl Addresses {
 
     /// Client `index` (0, 1).
     pub const fn client(index: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, 0, 10 + 10 * index)
+        Ipv4Addr::new(10, 77, 0, 2 + index)
     }
 
     /// Client `index` (0, 1).
     pub const fn client_v6(index: u8) -> Ipv6Addr {
-        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x10 + 0x10 * index as u16)
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2 + index as u16)
     }
 
     /// Endpoint `index`: 10.77.1.11 and up.

@@ -12,7 +12,7 @@ use crate::{Addresses, BACKEND_PORT, Lab, Netns, Process};
 /// SHA-256 of [`one_megabyte`].
 pub const ONE_MEGABYTE_SHA256: &str = "ad3f9fc3c88a2becf62c4068d0b1a8b6b90174c52f9f6d48c15c788577b1cadd";
 
-/// A real nginx (Debian's) as endpoint `bN` on port 8080 of its namespace, IPv4 and IPv6. It answers with the fields
+/// A real nginx (Debian's) as endpoint `bN` on ports 8080 and 80 of its namespace, IPv4 and IPv6. It answers with the fields
 /// `X-Endpoint: bN` and `X-Connection: SERIAL/REQUEST` (which of its connections, which request on it), and serves
 ///
 /// | path | answer |
@@ -135,7 +135,8 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
-    listen {BACKEND_PORT} backlog=4096; listen [::]:{BACKEND_PORT} backlog=4096; root {folder}/www; server_tokens off;
+    listen {BACKEND_PORT} backlog=4096; listen [::]:{BACKEND_PORT} backlog=4096;
+    listen 80; root {folder}/www; server_tokens off;
     add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always;
     location = /128 {{ }} location = /16k {{ }} location = /1m {{ }}
     location = /chunked {{ ssi on; ssi_types text/plain; }}

@@ -39,9 +39,9 @@ pub enum LabError {
 /// A network of its own: a switch, clients, the gateway and endpoints, each in its namespace.
 ///
 /// ```text
-///  client 10.77.0.10 ─┐                                          ┌─ b0 10.77.1.11
-///                     ├─ front ─ 10.77.0.1 gateway 10.77.1.1 ─ back ─┤
-/// client2 10.77.0.20 ─┘                                          └─ b1 10.77.1.12 …
+///  client 10.77.0.2 ─┐                                              ┌─ b0 10.77.1.11
+///                    ├─ front ─ 10.77.0.1 gateway 10.77.1.1 ─ back ─┤
+/// client2 10.77.0.3 ─┘                                              └─ b1 10.77.1.12 …
 /// ```
 ///
 /// The gateway's interfaces are `front0` and `back0`; every other one is `eth0`. The gateway also routes packets, so

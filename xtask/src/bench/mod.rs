@@ -1,0 +1,56 @@
+//! `./x bench`: the gateway beside others, measured in one run on one machine.
+
+mod contenders;
+mod http;
+mod machine;
+mod profile;
+mod report;
+mod wrk;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::run::cargo;
+
+/// Options of `./x bench`.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// HTTP/1.1 through RAUTA, nginx, haproxy and Envoy, and past them.
+    Http(http::Options),
+    /// The benches there are.
+    List,
+}
+
+/// Runs a bench.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    match &options.bench {
+        Bench::Http(options) => http::run(options),
+        Bench::List => list(),
+    }
+}
+
+fn list() -> Result<()> {
+    println!("./x bench http               RAUTA, nginx, haproxy and Envoy side by side (about 10 minutes)");
+    println!("./x bench http --quick       one short round (about a minute)");
+    println!("./x bench http --profile     where the userspace tier's time goes (perf)");
+    let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        for target in package["targets"].as_array().into_iter().flatten() {
+            let is_bench =
+                target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench"));
+            if let (true, Some(package), Some(bench)) =
+                (is_bench, package["name"].as_str(), target["name"].as_str())
+            {
+                println!("cargo bench -p {package} --bench {bench}");
+            }
+        }
+    }
+    Ok(())
+}

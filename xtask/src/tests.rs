@@ -1,0 +1,29 @@
+use anyhow::Result;
+use clap::Args;
+
+use crate::run::{cargo, pass};
+
+/// Options of `./x test`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only this crate.
+    #[arg(short, long)]
+    package: Option<String>,
+    /// Passed on to the test programs: a part of a test's name, --nocapture...
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs every test there is. The kernel programs are required: a machine that cannot build them fails here.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut command = cargo(&["test", "--locked"]);
+    match &options.package {
+        Some(package) => command.args(["-p", package]),
+        None => command.arg("--workspace"),
+    };
+    if !options.arguments.is_empty() {
+        command.arg("--").args(&options.arguments);
+    }
+    command.env("RAUTA_EBPF", "required");
+    pass(command)
+}

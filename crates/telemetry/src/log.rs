@@ -54,7 +54,9 @@ pub struct UnknownFormat;
 #[derive(Debug, Error)]
 pub enum InitError {
     /// A word that is neither a level nor a directive.
-    #[error("`{word}` is not a log level: use error, warn, info, debug, trace, off, or directives such as info,proxy=debug")]
+    #[error(
+        "`{word}` is not a log level: use error, warn, info, debug, trace, off, or directives such as info,proxy=debug"
+    )]
     Level {
         /// The word.
         word: String,
@@ -100,7 +102,8 @@ pub fn init(format: Format, filter: &str) -> Result<Limiter, InitError> {
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, InitError> {
     // A lone word that is no level would be taken for the name of a crate, and everything else would fall silent.
-    let lone = filter.split(',').map(str::trim).find(|word| !word.contains('=') && word.parse::<Level>().is_err());
+    let lone =
+        filter.split(',').map(str::trim).find(|word| !word.contains('=') && word.parse::<Level>().is_err());
     if let Some(word) = lone.filter(|word| *word != "off") {
         return Err(InitError::Level { word: word.to_owned() });
     }

@@ -1,0 +1,190 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use nix::unistd::geteuid;
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::v1::control_client::ControlClient;
+use crate::v1::{
+    Backend, Diagnostic, ExplainRequestRequest, Explanation, GetSnapshotRequest, GetStatusRequest,
+    ListBackendsRequest, ListDiagnosticsRequest, ListRoutesRequest, Route, Status,
+};
+
+/// Answers hold every route: tens of thousands take tens of megabytes.
+const MESSAGE_BYTES_MAX: usize = 512 << 20;
+
+/// An agent that does not answer in this time is stuck.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the agent cannot be reached.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// There is no socket, or nobody behind it.
+    #[error(
+        "no agent is running: nobody answers at {}; start one with `rauta run`, or name its socket with `--socket`",
+        path.display()
+    )]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket is closed to this user.
+    #[error("no permission to use the control socket {}: run this as the agent's user or as root", path.display())]
+    Permission {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Whoever answers is not to be trusted.
+    #[error("{} is answered by user {uid}, which is neither you nor root: not asking it", path.display())]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// Anything else.
+    #[error("cannot connect to the control socket {}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The agent closed the connection, or speaks something else.
+    #[error(
+        "the agent at {} closed the connection: run this as the agent's user or as root, with the agent's version",
+        path.display()
+    )]
+    Closed {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+}
+
+/// Why a question got no answer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The question was wrong.
+    #[error("{message}")]
+    Invalid {
+        /// The agent's words.
+        message: String,
+    },
+    /// The agent did not answer.
+    #[error("the agent did not answer")]
+    Failed(#[source] Box<tonic::Status>),
+}
+
+impl From<tonic::Status> for ClientError {
+    fn from(status: tonic::Status) -> Self {
+        match status.code() {
+            tonic::Code::InvalidArgument => Self::Invalid { message: status.message().to_owned() },
+            _ => Self::Failed(Box::new(status)),
+        }
+    }
+}
+
+/// A connection to an agent.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: ControlClient<Channel>,
+}
+
+impl Client {
+    /// Connects to the agent whose control socket is `path`.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if nobody answers there, or somebody who should not.
+    pub async fn connect(path: &Path) -> Result<Self, ConnectError> {
+        let stream = open(path).await?;
+        // The channel asks for the one connection there is; when that ends, so does the client.
+        let stream = Mutex::new(Some(stream));
+        let connector = service_fn(move |_: Uri| {
+            let taken = stream.lock().map_or(None, |mut stream| stream.take());
+            let result =
+                taken.map(TokioIo::new).ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted));
+            async move { result }
+        });
+        let channel = Endpoint::from_static("http://rauta.invalid")
+            .timeout(TIMEOUT)
+            .connect_with_connector(connector)
+            .await
+            .map_err(|source| ConnectError::Closed { path: path.into(), source })?;
+        Ok(Self { inner: ControlClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX) })
+    }
+
+    /// The agent at a glance.
+    ///
+    /// # Errors
+    /// [`ClientError`] if the agent does not answer; so for every question.
+    pub async fn status(&mut self) -> Result<Status, ClientError> {
+        Ok(self.inner.get_status(GetStatusRequest {}).await?.into_inner())
+    }
+
+    /// Every rule that is served.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn routes(&mut self) -> Result<Vec<Route>, ClientError> {
+        Ok(self.inner.list_routes(ListRoutesRequest {}).await?.into_inner().routes)
+    }
+
+    /// Every backend with its endpoints.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn backends(&mut self) -> Result<Vec<Backend>, ClientError> {
+        Ok(self.inner.list_backends(ListBackendsRequest {}).await?.into_inner().backends)
+    }
+
+    /// Which rule a request would take.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] if it is no request.
+    pub async fn explain(&mut self, request: ExplainRequestRequest) -> Result<Explanation, ClientError> {
+        Ok(self.inner.explain_request(request).await?.into_inner())
+    }
+
+    /// The snapshot as JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn snapshot_json(&mut self) -> Result<Vec<u8>, ClientError> {
+        Ok(self.inner.get_snapshot(GetSnapshotRequest {}).await?.into_inner().json)
+    }
+
+    /// What is wrong with the configuration.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn diagnostics(&mut self) -> Result<Vec<Diagnostic>, ClientError> {
+        Ok(self.inner.list_diagnostics(ListDiagnosticsRequest {}).await?.into_inner().diagnostics)
+    }
+}
+
+async fn open(path: &Path) -> Result<UnixStream, ConnectError> {
+    let stream = UnixStream::connect(path).await.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ConnectError::NotRunning { path: path.into() }
+        }
+        io::ErrorKind::PermissionDenied => ConnectError::Permission { path: path.into() },
+        _ => ConnectError::Io { path: path.into(), source },
+    })?;
+    let peer = stream.peer_cred().map_err(|source| ConnectError::Io { path: path.into(), source })?;
+    let (own, uid) = (geteuid(), peer.uid());
+    if own.is_root() || uid == own.as_raw() || uid == 0 {
+        Ok(stream)
+    } else {
+        Err(ConnectError::Stranger { path: path.into(), uid })
+    }
+}

@@ -154,8 +154,8 @@ fn start_envoy(lab: &Lab, program: &Path) -> Result<Contender> {
     let mut command = Command::new(program);
     command.arg("-c").arg(&file).args(["--concurrency", "2", "--disable-hot-restart", "-l", "error"]);
     let said = said(&program.display().to_string(), &["--version"]);
-    let version = said.split('/').nth(1).map_or(said.clone(), |version| format!("envoy/{version}"));
-    launch(lab, "envoy", version, 8083, command)
+    let version = said.split("version: ").nth(1).and_then(|rest| rest.split('/').nth(1)).unwrap_or("unknown");
+    launch(lab, "envoy", format!("envoy/{version}"), 8083, command)
 }
 
 fn launch(lab: &Lab, name: &'static str, version: String, port: u16, command: Command) -> Result<Contender> {

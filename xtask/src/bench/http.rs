@@ -1,6 +1,7 @@
 //! `./x bench http`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// Only show where RAUTA's time goes under small keep-alive requests (needs perf).
     #[arg(long)]
     profile: bool,
+    /// Measure this binary instead of building one: to compare two versions.
+    #[arg(long, value_name = "FILE")]
+    rauta: Option<PathBuf>,
 }
 
 /// What is measured: name and load.
@@ -41,7 +45,10 @@ const SCENARIOS: &[(&str, Load)] = &[
 
 /// Measures and prints the table; writes it as JSON, too.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let rauta = build_rauta(Profile::Release)?;
+    let rauta = match &options.rauta {
+        Some(binary) => binary.canonicalize().with_context(|| format!("no binary {}", binary.display()))?,
+        None => build_rauta(Profile::Release)?,
+    };
     if options.profile {
         return profile::run(&rauta, SCENARIOS[0].1);
     }
@@ -65,7 +72,7 @@ fn measure(
     report: &mut Report,
     network: &str,
     offloads: Offloads,
-    rauta: &std::path::Path,
+    rauta: &Path,
     rounds: u32,
     time: Duration,
 ) -> Result<()> {

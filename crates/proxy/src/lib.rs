@@ -1,1 +1,39 @@
 //! The userspace tier: accept, route, pool, forward.
+//!
+//! Each thread has its own listening sockets (SO_REUSEPORT), connections, endpoint pool and counters; on the path of a
+//! request nothing shared is written. A change of configuration is one pointer swap ([`Gateway::apply`]).
+//!
+//! ```text
+//!  accept -> connection -> request -> forward -> exchange
+//!            (heads, one    (route)    (endpoint, (both directions
+//!             by one)                   tries)     in one future)
+//! ```
+//!
+//! Deliberately absent: knowledge of Kubernetes, of BPF and of TLS libraries; HTTP/1 parsing (`http1`), matching
+//! (`route`) and choosing (`balance`) are pure crates below.
+
+mod accept;
+mod config;
+mod connection;
+mod endpoint;
+mod exchange;
+mod forward;
+mod forwarded;
+mod gateway;
+mod io;
+mod reply;
+mod request;
+mod request_body;
+mod shared;
+mod sockets;
+mod state;
+mod transport;
+mod upstream;
+mod watchdog;
+mod worker;
+
+pub use config::{Config, TimeoutConfig};
+pub use endpoint::EndpointStats;
+pub use gateway::{Gateway, StartError};
+pub use sockets::ListenProblem;
+pub use state::{EndpointView, State};

@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Settings of the userspace tier that hold for its lifetime.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Threads, each with its own sockets, connections and pools. At least 1.
+    pub threads: usize,
+    /// Bounds of request and response heads and of chunk framing.
+    pub limits: http1::Limits,
+    /// Time limits.
+    pub timeouts: TimeoutConfig,
+    /// Peers whose forwarding headers are believed and passed on.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Client connections in all; one more is answered 503 and closed.
+    pub connections_max: usize,
+    /// Idle connections kept for each endpoint by each thread.
+    pub pool_idle_max: usize,
+    /// Different endpoints tried for one request that none has acknowledged.
+    pub tries_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            limits: http1::Limits::default(),
+            timeouts: TimeoutConfig::default(),
+            trusted_proxies: Vec::new(),
+            connections_max: 65_536,
+            pool_idle_max: 128,
+            tries_max: 3,
+        }
+    }
+}
+
+/// Time limits. There is none on a whole request unless its route sets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeoutConfig {
+    /// First to last byte of a request head; then 408.
+    pub header_read: Duration,
+    /// A client that sends no byte of a body that it announced, or takes no byte of a response; then 408 or close.
+    pub stall: Duration,
+    /// Connecting to an endpoint; then another one, at last 504.
+    pub connect: Duration,
+    /// A client connection without a request, or an endpoint that sends no byte; then close, or 504.
+    pub idle: Duration,
+    /// An endpoint connection in the pool. Shorter than common servers' own limit (nginx: 75 s).
+    pub pool_idle: Duration,
+    /// How long [`crate::Gateway::drain`] waits for requests in flight.
+    pub drain: Duration,
+    /// How long a draining gateway waits for the next request on an idle connection, to answer it with `close`.
+    pub drain_idle: Duration,
+    /// How long an endpoint that refused a connection is passed over while others remain.
+    pub endpoint_retry: Duration,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self {
+            header_read: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
+            connect: Duration::from_secs(5),
+            idle: Duration::from_secs(300),
+            pool_idle: Duration::from_secs(60),
+            drain: Duration::from_secs(30),
+            drain_idle: Duration::from_secs(2),
+            endpoint_retry: Duration::from_secs(1),
+        }
+    }
+}

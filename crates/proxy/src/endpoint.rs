@@ -1,0 +1,147 @@
+//! One endpoint as all threads see it: counters, and whether to pass it over for a while.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// An endpoint, shared by every backend that holds its address and by every snapshot that keeps it.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// When to try it again, in ms since `epoch`; 0: it is not passed over.
+    retry_at_ms: AtomicU64,
+    epoch: Instant,
+    shards: Box<[Shard]>,
+}
+
+/// One thread's counters, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard {
+    active: AtomicI64,
+    requests: AtomicU64,
+    connects: AtomicU64,
+    connect_failures: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// What an endpoint has been through since the gateway first knew it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointStats {
+    /// Requests under way.
+    pub active: u64,
+    /// Requests sent to it, tries included.
+    pub requests: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Connections refused or timed out.
+    pub connect_failures: u64,
+    /// Requests that it did not answer, or not with valid HTTP.
+    pub failures: u64,
+    /// Whether it is passed over at the moment, because it refused a connection.
+    pub is_passed_over: bool,
+}
+
+impl Endpoint {
+    pub(crate) fn new(address: SocketAddr, threads: usize) -> Self {
+        let shards = (0..threads).map(|_| Shard::default()).collect();
+        Self { address, retry_at_ms: AtomicU64::new(0), epoch: Instant::now(), shards }
+    }
+
+    pub(crate) fn stats(&self) -> EndpointStats {
+        let sum = |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| of(s).load(Relaxed)).sum();
+        let active: i64 = self.shards.iter().map(|s| s.active.load(Relaxed)).sum();
+        EndpointStats {
+            active: u64::try_from(active).unwrap_or(0),
+            requests: sum(|s| &s.requests),
+            connects: sum(|s| &s.connects),
+            connect_failures: sum(|s| &s.connect_failures),
+            failures: sum(|s| &s.failures),
+            is_passed_over: self.is_passed_over(),
+        }
+    }
+
+    /// Whether it refused a connection a short time ago.
+    pub(crate) fn is_passed_over(&self) -> bool {
+        let retry_at_ms = self.retry_at_ms.load(Relaxed);
+        retry_at_ms != 0 && self.now_ms() < retry_at_ms
+    }
+
+    pub(crate) fn connected(&self, shard: usize) {
+        add(&self.shards[shard].connects);
+        if self.retry_at_ms.load(Relaxed) != 0 {
+            self.retry_at_ms.store(0, Relaxed);
+        }
+    }
+
+    pub(crate) fn connect_failed(&self, shard: usize, pass_over: Duration) {
+        add(&self.shards[shard].connect_failures);
+        let pass_over_ms = u64::try_from(pass_over.as_millis()).unwrap_or(u64::MAX);
+        self.retry_at_ms.store(self.now_ms().saturating_add(pass_over_ms).max(1), Relaxed);
+    }
+
+    pub(crate) fn failed(&self, shard: usize) {
+        add(&self.shards[shard].failures);
+    }
+
+    /// Counts a request as under way until the guard goes.
+    pub(crate) fn begin(self: &std::sync::Arc<Self>, shard: usize) -> Active {
+        add(&self.shards[shard].requests);
+        self.shards[shard].active.fetch_add(1, Relaxed);
+        Active { endpoint: self.clone(), shard }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A request under way at an endpoint.
+#[derive(Debug)]
+pub(crate) struct Active {
+    endpoint: std::sync::Arc<Endpoint>,
+    shard: usize,
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.endpoint.shards[self.shard].active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Each shard has one writer, its thread; a plain store would do, but costs the same and invites mistakes.
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn counters_sum_over_threads_and_active_falls_when_the_guard_goes() {
+        let endpoint = Arc::new(Endpoint::new("10.0.0.1:80".parse().unwrap(), 2));
+        let first = endpoint.begin(0);
+        let second = endpoint.begin(1);
+        endpoint.failed(1);
+        assert_eq!(
+            endpoint.stats(),
+            EndpointStats { active: 2, requests: 2, failures: 1, ..Default::default() }
+        );
+        drop(first);
+        drop(second);
+        assert_eq!(endpoint.stats().active, 0);
+    }
+
+    #[test]
+    fn a_refused_connection_passes_the_endpoint_over_until_one_succeeds() {
+        let endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap(), 1);
+        assert!(!endpoint.is_passed_over());
+        endpoint.connect_failed(0, Duration::from_secs(3600));
+        assert!(endpoint.stats().is_passed_over);
+        endpoint.connected(0);
+        assert!(!endpoint.is_passed_over());
+    }
+}

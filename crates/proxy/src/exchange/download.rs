@@ -1,0 +1,197 @@
+//! From the endpoint to the client.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use http1::{Body, BodyError, Framing, ResponseFraming, Version};
+
+use super::{Exchange, Failure, READ_BODY_BYTES, Upload};
+use crate::io::{poll_read, poll_write_both};
+use crate::transport::Transport;
+
+/// A read of a head or of a small body.
+const READ_BYTES: usize = 8 * 1024;
+/// Interim responses before a final one; more is an endpoint gone mad.
+const INTERIM_MAX: u32 = 32;
+
+/// How far the response has come.
+pub(super) enum Download {
+    Head,
+    Body { body: Body, recode: Recode, pending: usize, has_open_chunk: bool },
+    Flush,
+}
+
+/// What becomes of body bytes on their way to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recode {
+    /// They pass as they came.
+    Keep,
+    /// Chunk framing is taken off, for HTTP/1.0 clients.
+    Dechunk,
+    /// Chunk framing is put around a body that the endpoint ends by closing.
+    Chunk,
+}
+
+impl<S: Transport> Exchange<'_, S> {
+    /// Moves the response on as far as it goes; ready when the client has all of it.
+    pub(super) fn poll_download(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        loop {
+            match self.download {
+                Download::Head => ready!(self.poll_head(cx))?,
+                Download::Body { .. } => ready!(self.poll_body(cx))?,
+                Download::Flush => {
+                    ready!(self.poll_write_down(cx))?;
+                    let flushed = ready!(std::pin::Pin::new(&mut self.down.stream).poll_flush(cx));
+                    return Poll::Ready(flushed.map_err(|_| Failure::ClientGone));
+                }
+            }
+        }
+    }
+
+    /// Reads a head, or more of it, and prepares what the client gets.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if !self.up.read.is_empty() {
+            let is_whole = self.response.parse(&mut self.up.read, &self.worker.config().limits);
+            if is_whole.map_err(Failure::InvalidResponse)? {
+                return Poll::Ready(self.on_head());
+            }
+        }
+        // An interim response leaves at once; one that the client does not take must not keep us from reading on.
+        if let Poll::Ready(Err(error)) = self.poll_write_down(cx) {
+            return Poll::Ready(Err(error));
+        }
+        match ready!(poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BYTES)) {
+            Ok(0) if self.has_answered => Poll::Ready(Err(Failure::BrokenOff)),
+            Ok(0) => Poll::Ready(Err(Failure::Unanswered(io::ErrorKind::UnexpectedEof.into()))),
+            Err(error) if !self.has_answered => Poll::Ready(Err(Failure::Unanswered(error))),
+            Err(_) => Poll::Ready(Err(Failure::BrokenOff)),
+            Ok(read) => {
+                self.has_answered = true;
+                self.moved += read;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn on_head(&mut self) -> Result<(), Failure> {
+        let is_old_client = self.request.version() == Version::Http10;
+        if self.response.is_informational() {
+            self.interims += 1;
+            if self.interims > INTERIM_MAX {
+                return Err(Failure::UnexpectedResponse);
+            }
+            if !is_old_client {
+                self.response.write_downstream(&mut self.to_down, &http1::ResponseEdits::default());
+            }
+            return Ok(());
+        }
+        if self.response.status() == 101 {
+            return Err(Failure::UnexpectedResponse);
+        }
+        self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
+        let (framing, recode) = match (self.framing, is_old_client) {
+            (Framing::Chunked, true) => (ResponseFraming::CloseDelimited, Recode::Dechunk),
+            (Framing::UntilClose, true) => (ResponseFraming::CloseDelimited, Recode::Keep),
+            (Framing::UntilClose, false) => (ResponseFraming::Chunked, Recode::Chunk),
+            _ => (ResponseFraming::Keep, Recode::Keep),
+        };
+        // A client that waits for `100 Continue` may or may not send its body now (RFC 9110 section 10.1.1): only
+        // closing tells both sides where the next request begins.
+        let may_skip_body = self.request.expects_continue() && !self.body.is_done() && self.interims == 0;
+        self.closes_down = !self.request.keep_alive()
+            || framing == ResponseFraming::CloseDelimited
+            || may_skip_body
+            || self.upload == Upload::Broken
+            || self.worker.is_draining();
+        let connection = match (self.closes_down, is_old_client) {
+            (true, _) => Some("close"),
+            (false, true) => Some("keep-alive"),
+            (false, false) => None,
+        };
+        let edits = http1::ResponseEdits { connection, framing, ..Default::default() };
+        self.response.write_downstream(&mut self.to_down, &edits);
+        self.has_response_head = true;
+        let body = Body::new(self.framing, &self.worker.config().limits);
+        self.download = Download::Body { body, recode, pending: 0, has_open_chunk: false };
+        Ok(())
+    }
+
+    /// Moves body bytes on; the state becomes Flush behind the last one.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Download::Body { body, recode, pending, has_open_chunk } = &mut self.download else {
+            return Poll::Ready(Ok(()));
+        };
+        if *pending == 0 && !body.is_done() && !self.up.read.is_empty() {
+            let invalid = |_| Failure::BrokenOff;
+            if *recode == Recode::Dechunk {
+                dechunk(body, &mut self.up.read, &mut self.to_down).map_err(invalid)?;
+            } else {
+                *pending = body.advance(&self.up.read).map_err(invalid)?;
+                if *recode == Recode::Chunk && *pending > 0 {
+                    if *has_open_chunk {
+                        http1::write_chunk_end(&mut self.to_down);
+                    }
+                    http1::write_chunk_header(&mut self.to_down, *pending);
+                    *has_open_chunk = true;
+                }
+            }
+        }
+        let mut moved = 0;
+        let taken = |_: &[u8]| {};
+        let stream = &mut self.down.stream;
+        let written =
+            poll_write_both(stream, cx, &mut self.to_down, &mut self.up.read, pending, taken, &mut moved);
+        self.moved += moved;
+        self.bytes_down += moved as u64;
+        if written.is_pending() {
+            self.waits_for_client = true;
+        }
+        ready!(written).map_err(|_| Failure::ClientGone)?;
+        if body.is_done() {
+            self.download = Download::Flush;
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BODY_BYTES)) {
+            Ok(0) if self.framing == Framing::UntilClose => {
+                if *recode == Recode::Chunk {
+                    if *has_open_chunk {
+                        http1::write_chunk_end(&mut self.to_down);
+                    }
+                    http1::write_last_chunk(&mut self.to_down);
+                }
+                self.download = Download::Flush;
+            }
+            Ok(0) | Err(_) => return Poll::Ready(Err(Failure::BrokenOff)),
+            Ok(read) => self.moved += read,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is prepared for the client, without body bytes.
+    fn poll_write_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let mut moved = 0;
+        let (mut none, mut pending) = (BytesMut::new(), 0);
+        let stream = &mut self.down.stream;
+        let written =
+            poll_write_both(stream, cx, &mut self.to_down, &mut none, &mut pending, |_| {}, &mut moved);
+        self.moved += moved;
+        self.bytes_down += moved as u64;
+        if written.is_pending() {
+            self.waits_for_client = true;
+        }
+        written.map_err(|_| Failure::ClientGone)
+    }
+}
+
+/// Moves the payload of what has come to `out`, without its chunk framing.
+fn dechunk(body: &mut Body, read: &mut BytesMut, out: &mut BytesMut) -> Result<(), BodyError> {
+    while !body.is_done() && !read.is_empty() {
+        match body.next_piece(read)? {
+            http1::Piece::NeedMore | http1::Piece::Done => break,
+            http1::Piece::Data(length) => out.extend_from_slice(&read.split_to(length)),
+            http1::Piece::Framing(length) => drop(read.split_to(length)),
+        }
+    }
+    Ok(())
+}

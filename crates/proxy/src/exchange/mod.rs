@@ -1,0 +1,226 @@
+//! One request and its response between a client and one endpoint.
+//!
+//! A single future drives both directions, so that a response may begin, and end, before the request's body has: each
+//! call polls the upload as far as it goes, then the download. Bytes are validated by `http1::Body` and then written
+//! from the buffer they were read into.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http1::{BodyError, Framing, RequestHead, ResponseError, ResponseHead};
+use tokio::time::Instant;
+
+use crate::connection::Downstream;
+use crate::request_body::RequestBody;
+use crate::transport::Transport;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+mod download;
+mod upload;
+
+use download::Download;
+use upload::UploadError;
+
+/// A read in the middle of a large body.
+const READ_BODY_BYTES: usize = 64 * 1024;
+
+/// Why an exchange did not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The endpoint closed or reset the connection before the first byte of an answer.
+    #[error("no answer: {0}")]
+    Unanswered(io::Error),
+    /// What the endpoint sent is no valid response.
+    #[error("no valid response: {0}")]
+    InvalidResponse(ResponseError),
+    /// The endpoint switched protocols or sent interim responses without end.
+    #[error("a response that was not asked for")]
+    UnexpectedResponse,
+    /// The endpoint stopped in the middle of the response, or its body is not framed as HTTP wants it.
+    #[error("the response breaks off")]
+    BrokenOff,
+    /// The client closed or reset its connection.
+    #[error("the client is gone")]
+    ClientGone,
+    /// The framing of the request's body is not valid.
+    #[error("bad request body: {0}")]
+    BadBody(BodyError),
+    /// The client sent or took nothing for too long.
+    #[error("the client stalls")]
+    ClientTimeout,
+    /// The endpoint sent nothing for too long, or the route's time is up.
+    #[error("the endpoint is too slow")]
+    EndpointTimeout,
+}
+
+impl Failure {
+    /// Whether it is the endpoint that failed.
+    pub(crate) fn is_endpoints(&self) -> bool {
+        !matches!(self, Self::ClientGone | Self::BadBody(_) | Self::ClientTimeout)
+    }
+}
+
+/// How far the upload has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    Active,
+    Over,
+    /// The endpoint takes no more; it may still answer.
+    Broken,
+}
+
+/// Time limits of one exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// When the route's time is up.
+    pub(crate) deadline: Option<Instant>,
+    /// A client that does nothing.
+    pub(crate) stall: Duration,
+    /// An endpoint that does nothing.
+    pub(crate) idle: Duration,
+}
+
+pub(crate) struct Exchange<'x, S> {
+    pub(crate) worker: &'x Worker,
+    pub(crate) down: &'x mut Downstream<S>,
+    pub(crate) up: &'x mut Upstream,
+    pub(crate) request: &'x RequestHead,
+    pub(crate) body: &'x mut RequestBody,
+    pub(crate) response: &'x mut ResponseHead,
+    limits: Limits,
+    to_up: BytesMut,
+    to_down: BytesMut,
+    upload: Upload,
+    download: Download,
+    waits_for_client: bool,
+    moved: usize,
+    progress: Instant,
+    interims: u32,
+    has_answered: bool,
+    has_response_head: bool,
+    closes_down: bool,
+    framing: Framing,
+    pub(crate) bytes_down: u64,
+}
+
+impl<'x, S: Transport> Exchange<'x, S> {
+    /// `to_up` holds the request's head for the endpoint, and what a replay sends again.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of its own; a struct would be filled once, here"
+    )]
+    pub(crate) fn new(
+        worker: &'x Worker,
+        down: &'x mut Downstream<S>,
+        up: &'x mut Upstream,
+        request: &'x RequestHead,
+        body: &'x mut RequestBody,
+        response: &'x mut ResponseHead,
+        to_up: BytesMut,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            worker,
+            down,
+            up,
+            request,
+            body,
+            response,
+            limits,
+            to_up,
+            to_down: worker.take_buffer(),
+            upload: Upload::Active,
+            download: Download::Head,
+            waits_for_client: false,
+            moved: 0,
+            progress: Instant::now(),
+            interims: 0,
+            has_answered: false,
+            has_response_head: false,
+            closes_down: false,
+            framing: Framing::None,
+            bytes_down: 0,
+        }
+    }
+
+    /// Runs to the end of the response.
+    pub(crate) async fn run(&mut self) -> Result<(), Failure> {
+        // The watchdog is lent out so that the guard may hold it while the exchange holds everything else.
+        let mut watchdog = self.down.take_watchdog();
+        let result = watchdog
+            .guard(|cx| {
+                let result = self.poll(cx);
+                if self.moved > 0 {
+                    self.moved = 0;
+                    self.progress = Instant::now();
+                }
+                (result, self.deadline())
+            })
+            .await;
+        self.down.return_watchdog(watchdog);
+        result.unwrap_or_else(|_| Err(self.timeout()))
+    }
+
+    /// Whether the head of a final response is on its way to the client: then no other answer can be given.
+    pub(crate) fn has_response_head(&self) -> bool {
+        self.has_response_head
+    }
+
+    /// Whether the endpoint's connection can carry another request.
+    pub(crate) fn can_reuse_up(&self) -> bool {
+        self.upload == Upload::Over
+            && self.response.keep_alive()
+            && self.framing != Framing::UntilClose
+            && self.up.read.is_empty()
+    }
+
+    /// Whether the client's connection ends with this response.
+    pub(crate) fn closes_down(&self) -> bool {
+        self.closes_down
+    }
+
+    /// Whether the endpoint has got all of the request.
+    pub(crate) fn has_sent_request(&self) -> bool {
+        self.upload == Upload::Over
+    }
+
+    /// Gives the scratch buffers back.
+    pub(crate) fn finish(self) {
+        self.worker.return_buffer(self.to_up);
+        self.worker.return_buffer(self.to_down);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.waits_for_client = false;
+        if self.upload == Upload::Active {
+            match self.poll_upload(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.upload = Upload::Over,
+                Poll::Ready(Err(UploadError::Endpoint)) => self.upload = Upload::Broken,
+                Poll::Ready(Err(UploadError::Client)) => return Poll::Ready(Err(Failure::ClientGone)),
+                Poll::Ready(Err(UploadError::Body(error))) => {
+                    return Poll::Ready(Err(Failure::BadBody(error)));
+                }
+            }
+        }
+        self.poll_download(cx)
+    }
+
+    fn deadline(&self) -> Instant {
+        let limit = if self.waits_for_client { self.limits.stall } else { self.limits.idle };
+        let deadline = self.progress + limit;
+        self.limits.deadline.map_or(deadline, |at| at.min(deadline))
+    }
+
+    fn timeout(&self) -> Failure {
+        let is_route_deadline = self.limits.deadline.is_some_and(|at| at <= Instant::now());
+        if self.waits_for_client && !is_route_deadline {
+            Failure::ClientTimeout
+        } else {
+            Failure::EndpointTimeout
+        }
+    }
+}

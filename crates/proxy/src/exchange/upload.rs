@@ -1,0 +1,52 @@
+//! From the client to the endpoint.
+
+use std::task::{Context, Poll, ready};
+
+use http1::BodyError;
+
+use super::{Download, Exchange, READ_BODY_BYTES};
+use crate::io::{poll_read, poll_write_both};
+use crate::transport::Transport;
+
+/// Why the upload stopped.
+pub(super) enum UploadError {
+    Endpoint,
+    Client,
+    Body(BodyError),
+}
+
+impl<S: Transport> Exchange<'_, S> {
+    /// Sends the head, then body bytes as they come; ready when all are sent.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        loop {
+            self.body.validate(&self.down.read).map_err(UploadError::Body)?;
+            if !self.to_up.is_empty() || self.body.pending > 0 {
+                let before = self.moved;
+                let replay = &mut self.body.replay;
+                let written = poll_write_both(
+                    &mut self.up.stream,
+                    cx,
+                    &mut self.to_up,
+                    &mut self.down.read,
+                    &mut self.body.pending,
+                    |bytes| replay.record(bytes),
+                    &mut self.moved,
+                );
+                self.up.written += (self.moved - before) as u64;
+                ready!(written).map_err(|_| UploadError::Endpoint)?;
+                continue;
+            }
+            if self.body.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            match poll_read(&mut self.down.stream, cx, &mut self.down.read, READ_BODY_BYTES) {
+                Poll::Pending => {
+                    self.waits_for_client = matches!(self.download, Download::Head);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(UploadError::Client)),
+                Poll::Ready(Ok(read)) => self.moved += read,
+            }
+        }
+    }
+}

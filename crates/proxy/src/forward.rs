@@ -1,0 +1,290 @@
+//! Forwarding a request: choosing an endpoint, getting a connection, and trying another where that is safe.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use balance::Pick;
+use http1::{RequestHead, ResponseHead};
+use telemetry::ConnectResult;
+use tokio::time::Instant;
+
+use crate::connection::{Downstream, Fate};
+use crate::endpoint::Endpoint;
+use crate::exchange::{Exchange, Failure, Limits};
+use crate::forwarded::Forwarded;
+use crate::request::{Outcome, STATUS_CLIENT_GONE, answer, close};
+use crate::request_body::RequestBody;
+use crate::state::{ForwardAction, Group};
+use crate::transport::Transport;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// A request on its way to an endpoint.
+pub(crate) struct Forward<'f> {
+    pub(crate) worker: &'f Worker,
+    pub(crate) head: &'f RequestHead,
+    pub(crate) action: &'f ForwardAction,
+    pub(crate) forwarded: Forwarded,
+    pub(crate) started: Instant,
+}
+
+/// What a try came to.
+enum Try {
+    Done(Outcome),
+    /// Nobody took the request; another endpoint, or a fresh connection to the same one, may.
+    Again {
+        status: u16,
+        reason: &'static str,
+        was_reused: bool,
+    },
+    Failed(u16, &'static str),
+}
+
+/// Sends the request to an endpoint, and its response to the client.
+pub(crate) async fn forward<S: Transport>(
+    work: &Forward<'_>,
+    down: &mut Downstream<S>,
+    body: &mut RequestBody,
+    response: &mut ResponseHead,
+) -> Outcome {
+    let (status, reason) = match tries(work, down, body, response).await {
+        Ok(outcome) => return outcome,
+        Err(refusal) => refusal,
+    };
+    answer(work.worker, down, work.head, body, status, reason).await
+}
+
+async fn tries<S: Transport>(
+    work: &Forward<'_>,
+    down: &mut Downstream<S>,
+    body: &mut RequestBody,
+    response: &mut ResponseHead,
+) -> Result<Outcome, (u16, &'static str)> {
+    let worker = work.worker;
+    let group = work.group()?;
+    let pick = Pick {
+        hash: balance::hash_flow(down.peer, down.local, down.requests),
+        random: worker.random(),
+        turn: worker.turn(),
+    };
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut wants_fresh = false;
+    let mut refusal = (503, "no endpoint is ready");
+    while let Some(endpoint) = group.pick(&pick, &tried) {
+        let upstream = match work.connection(endpoint, wants_fresh, down).await {
+            Ok(upstream) => upstream,
+            Err((status, reason)) => {
+                refusal = (status, reason);
+                tried.push(endpoint.address);
+                if tried.len() >= worker.config().tries_max as usize || work.is_late() {
+                    break;
+                }
+                worker.metrics().upstream_retries.add(worker.index, 1);
+                continue;
+            }
+        };
+        match work.attempt(upstream, down, body, response).await {
+            Try::Done(outcome) => return Ok(outcome),
+            Try::Failed(status, reason) => return Err((status, reason)),
+            Try::Again { status, reason, was_reused } => {
+                refusal = (status, reason);
+                // A kept connection that broke says nothing of the endpoint: it gets a second chance on a fresh one.
+                if was_reused && !wants_fresh {
+                    wants_fresh = true;
+                } else {
+                    tried.push(endpoint.address);
+                }
+                if tried.len() >= worker.config().tries_max as usize || work.is_late() {
+                    break;
+                }
+                worker.metrics().upstream_retries.add(worker.index, 1);
+            }
+        }
+    }
+    Err(refusal)
+}
+
+impl Forward<'_> {
+    /// The backend that gets this request.
+    fn group(&self) -> Result<&Arc<Group>, (u16, &'static str)> {
+        let Some(drawn) = self.action.choice.pick(self.worker.random()) else {
+            return Err((500, "no backend has weight"));
+        };
+        match &self.action.targets[drawn] {
+            Some(group) if group.is_empty() => Err((503, "no endpoint is ready")),
+            Some(group) => Ok(group),
+            None => Err((500, "backend reference cannot be resolved")),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.action.timeouts.request.map(|limit| self.started + limit)
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// A kept connection, or a new one.
+    async fn connection<S: Transport>(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        wants_fresh: bool,
+        down: &mut Downstream<S>,
+    ) -> Result<Upstream, (u16, &'static str)> {
+        let worker = self.worker;
+        if !wants_fresh && let Some(upstream) = worker.pool.borrow_mut().take(&endpoint.address) {
+            worker.metrics().upstream_reuses.add(worker.index, 1);
+            return Ok(upstream);
+        }
+        let timeouts = &worker.config().timeouts;
+        let limit = match self.deadline() {
+            Some(at) => at.saturating_duration_since(Instant::now()).min(timeouts.connect),
+            None => timeouts.connect,
+        };
+        let (result, error) = match connect(worker, endpoint, limit, down).await {
+            Ok(upstream) => return Ok(upstream),
+            Err(error) => (connect_result(error.kind()), error),
+        };
+        worker.metrics().upstream_connected(worker.index, result);
+        endpoint.connect_failed(worker.index, timeouts.endpoint_retry);
+        tracing::warn!(endpoint = %endpoint.address, %error, "cannot connect to an endpoint; passing it over for a while");
+        Err(match result {
+            ConnectResult::Timeout => (504, "endpoint did not accept the connection in time"),
+            _ => (503, "endpoint refused the connection"),
+        })
+    }
+
+    /// Sends the request over `upstream` and the response to the client.
+    async fn attempt<S: Transport>(
+        &self,
+        mut upstream: Upstream,
+        down: &mut Downstream<S>,
+        body: &mut RequestBody,
+        response: &mut ResponseHead,
+    ) -> Try {
+        let worker = self.worker;
+        let endpoint = upstream.endpoint.clone();
+        let _active = endpoint.begin(worker.index);
+        let written_before = upstream.written;
+        let mut to_up = worker.take_buffer();
+        self.forwarded.with_edits(|edits| self.head.write_upstream(&mut to_up, edits));
+        if let Some(sent) = body.replay.bytes() {
+            to_up.extend_from_slice(sent);
+        }
+        let limits = self.limits();
+        let mut exchange =
+            Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, limits);
+        let result = exchange.run().await;
+        let (can_reuse, closes_down, has_head, has_sent_all) = (
+            exchange.can_reuse_up(),
+            exchange.closes_down(),
+            exchange.has_response_head(),
+            exchange.has_sent_request(),
+        );
+        let bytes_out = exchange.bytes_down;
+        exchange.finish();
+        let error = match result {
+            Ok(()) => {
+                let status = response.status();
+                if can_reuse {
+                    worker.pool.borrow_mut().put(upstream);
+                }
+                let is_taken = has_sent_all || body.discard(&mut down.read).unwrap_or(false);
+                let fate = if closes_down || !is_taken { close(is_taken, down) } else { Fate::Keep };
+                return Try::Done(Outcome { fate, status, bytes_out });
+            }
+            Err(error) => error,
+        };
+        if error.is_endpoints() {
+            endpoint.failed(worker.index);
+            tracing::debug!(endpoint = %endpoint.address, %error, "an endpoint failed a request");
+        }
+        if has_head {
+            down.stream.reset_on_close();
+            return Try::Done(Outcome { fate: Fate::Close, status: response.status(), bytes_out });
+        }
+        self.verdict(error, &upstream, written_before, body, bytes_out)
+    }
+
+    /// What a failure before the response's head comes to.
+    fn verdict(
+        &self,
+        error: Failure,
+        upstream: &Upstream,
+        written_before: u64,
+        body: &RequestBody,
+        bytes_out: u64,
+    ) -> Try {
+        match error {
+            Failure::Unanswered(_) => {
+                let reason = "endpoint closed the connection without an answer";
+                if upstream.is_reused {
+                    self.worker.pool.borrow_mut().forget(&upstream.endpoint.address);
+                }
+                // Safe if no byte was acknowledged, or if the method may be repeated (RFC 9110 section 9.2.2) and the
+                // endpoint closed an idle connection just when the request set out (RFC 9112 section 9.3.1).
+                let is_untouched = !upstream.has_acknowledged_since(written_before);
+                let is_safe = is_untouched || (upstream.is_reused && is_idempotent(self.head.method()));
+                if is_safe && body.replay.bytes().is_some() {
+                    Try::Again { status: 502, reason, was_reused: upstream.is_reused }
+                } else {
+                    Try::Failed(502, reason)
+                }
+            }
+            Failure::InvalidResponse(error) => Try::Failed(502, error.reason()),
+            Failure::UnexpectedResponse => Try::Failed(502, "endpoint answered what was not asked"),
+            Failure::BrokenOff => Try::Failed(502, "endpoint closed the connection within its answer"),
+            Failure::EndpointTimeout => Try::Failed(504, "endpoint did not answer in time"),
+            Failure::BadBody(error) => {
+                self.worker.metrics().refused(self.worker.index, error.reason());
+                Try::Failed(error.status(), error.reason())
+            }
+            Failure::ClientTimeout => Try::Failed(408, "request body timed out"),
+            Failure::ClientGone => {
+                Try::Done(Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out })
+            }
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let timeouts = &self.worker.config().timeouts;
+        let this_try = self.action.timeouts.backend_request.map(|limit| Instant::now() + limit);
+        let deadline = match (self.deadline(), this_try) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Limits { deadline, stall: timeouts.stall, idle: timeouts.idle }
+    }
+}
+
+async fn connect<S: Transport>(
+    worker: &Worker,
+    endpoint: &Arc<Endpoint>,
+    limit: Duration,
+    down: &mut Downstream<S>,
+) -> io::Result<Upstream> {
+    let mut watchdog = down.take_watchdog();
+    let connected = watchdog.timeout(limit, Upstream::connect(endpoint.clone())).await;
+    down.return_watchdog(watchdog);
+    let upstream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    endpoint.connected(worker.index);
+    worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);
+    Ok(upstream)
+}
+
+fn connect_result(kind: io::ErrorKind) -> ConnectResult {
+    match kind {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectResult::Refused,
+        io::ErrorKind::TimedOut => ConnectResult::Timeout,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectResult::Unreachable,
+        _ => ConnectResult::Failed,
+    }
+}
+
+/// RFC 9110 section 9.2.2: "PUT, DELETE, and safe request methods are idempotent".
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+}

@@ -1,0 +1,70 @@
+//! X-Forwarded-For and X-Forwarded-Proto: what endpoints learn about the client.
+//!
+//! They are inserted right behind the request line, in every tier alike. Forwarding headers that a request brings are
+//! passed on unchanged from peers in `trustedProxies` and removed from others, who could write anything there.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+/// Headers by which a client could claim to be another.
+const FORWARDING: &[&str] = &[
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// What to insert into and remove from a request's head.
+pub(crate) struct Forwarded {
+    address: String,
+    inserts: bool,
+    removes: bool,
+}
+
+impl Forwarded {
+    /// `brings`: the request has forwarding headers of its own. `is_on`: neither listener nor route turned them off.
+    pub(crate) fn new(peer: IpAddr, is_trusted: bool, brings: bool, is_on: bool) -> Self {
+        let inserts = is_on && !(brings && is_trusted);
+        let mut address = String::new();
+        if inserts {
+            // Writing to a String cannot fail.
+            let _ = write!(address, "{peer}");
+        }
+        Self { address, inserts, removes: brings && !is_trusted }
+    }
+
+    pub(crate) fn with_edits<T>(&self, apply: impl FnOnce(&http1::Edits<'_>) -> T) -> T {
+        let insert =
+            [("X-Forwarded-For", self.address.as_bytes()), ("X-Forwarded-Proto", b"http".as_slice())];
+        apply(&http1::Edits {
+            insert: if self.inserts { &insert } else { &[] },
+            remove: if self.removes { FORWARDING } else { &[] },
+            ..Default::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (trusted, brings, on) -> (inserts, removes)
+    #[test]
+    fn forged_headers_never_pass_and_trusted_ones_are_left_alone() {
+        let peer: IpAddr = "10.0.0.9".parse().unwrap();
+        for (trusted, brings, on, expected) in [
+            (false, false, true, (true, false)),
+            (false, true, true, (true, true)),
+            (true, true, true, (false, false)),
+            (true, false, true, (true, false)),
+            (false, true, false, (false, true)),
+            (false, false, false, (false, false)),
+        ] {
+            let edits = Forwarded::new(peer, trusted, brings, on)
+                .with_edits(|edits| (!edits.insert.is_empty(), !edits.remove.is_empty()));
+            assert_eq!(edits, expected, "trusted {trusted} brings {brings} on {on}");
+        }
+    }
+}

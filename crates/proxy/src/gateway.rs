@@ -1,0 +1,182 @@
+//! The handle by which the agent drives the userspace tier.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use model::Snapshot;
+use telemetry::Metrics;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Config;
+use crate::shared::Shared;
+use crate::sockets::{self, ListenProblem};
+use crate::state::State;
+use crate::worker::{self, Command, Worker};
+
+/// How long a change waits for a busy thread to let go of a socket.
+const UNLISTEN_WAIT: Duration = Duration::from_secs(5);
+
+/// The userspace tier: its threads and listening sockets.
+///
+/// Dropping it ends all threads and connections at once; [`Gateway::drain`] ends them in order.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    threads: Vec<Thread>,
+    /// What is listened on. The lock makes changes one at a time.
+    listening: Mutex<BTreeMap<SocketAddr, ()>>,
+}
+
+struct Thread {
+    commands: Option<mpsc::UnboundedSender<Command>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+/// Why the userspace tier cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No thread to run on was asked for.
+    #[error("the userspace tier needs at least one thread; set `threads` to 1 or more")]
+    NoThreads,
+    /// The system refused a thread or its event queue.
+    #[error("cannot start a thread of the userspace tier; is the limit of processes or descriptors reached?")]
+    Thread(#[source] io::Error),
+}
+
+impl Gateway {
+    /// Starts the threads; they serve nothing until the first snapshot is applied.
+    ///
+    /// # Errors
+    /// [`StartError`] if there is no thread to run on.
+    pub fn start(config: Config, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        if config.threads == 0 {
+            return Err(StartError::NoThreads);
+        }
+        let count = config.threads;
+        let shared = Arc::new(Shared::new(config, metrics));
+        let threads = (0..count).map(|index| Thread::start(index, &shared)).collect::<io::Result<_>>();
+        Ok(Self { shared, threads: threads.map_err(StartError::Thread)?, listening: Mutex::default() })
+    }
+
+    /// Serves `snapshot` from now on: every request whose head is read after this returns is decided by it, requests
+    /// under way finish as they began.
+    ///
+    /// Opens and closes listening sockets as needed. What cannot be opened is returned and the rest is served; calling
+    /// again with the same snapshot tries those again. Callable from any thread, one change at a time.
+    pub fn apply(&self, snapshot: Arc<Snapshot>) -> Vec<ListenProblem> {
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.shared.state();
+        if !Arc::ptr_eq(&before.snapshot, &snapshot) {
+            let state = State::build(snapshot.clone(), &before, self.threads.len(), &self.shared.metrics);
+            self.shared.publish(Arc::new(state));
+        }
+        let wanted = sockets::wanted(&snapshot);
+        let gone: Vec<_> = listening.keys().filter(|a| !wanted.contains_key(a)).copied().collect();
+        for address in gone {
+            listening.remove(&address);
+            self.unlisten(address);
+        }
+        let mut problems = Vec::new();
+        for (address, listeners) in wanted {
+            if listening.contains_key(&address) || self.shared.is_draining() {
+                continue;
+            }
+            match sockets::open(address, self.threads.len()) {
+                Ok(opened) => {
+                    for (thread, socket) in self.threads.iter().zip(opened) {
+                        thread.send(Command::Listen(address, socket));
+                    }
+                    listening.insert(address, ());
+                }
+                Err(error) => problems.push(ListenProblem { address, listeners, error }),
+            }
+        }
+        problems
+    }
+
+    /// What is served at the moment.
+    pub fn state(&self) -> Arc<State> {
+        self.shared.state()
+    }
+
+    /// The addresses that are listened on.
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Client connections at the moment.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// Stops accepting, lets requests under way finish and says `Connection: close` in their responses; idle
+    /// connections are closed after [`crate::TimeoutConfig::drain_idle`]. Blocks until all is done or
+    /// [`crate::TimeoutConfig::drain`] is over; the answer is the number of connections that were left then.
+    pub fn drain(&self) -> usize {
+        self.shared.start_draining();
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let deadline = Instant::now() + self.shared.config.timeouts.drain;
+        let waits: Vec<_> = self.threads.iter().map(|thread| thread.ask(Command::Drain)).collect();
+        for wait in waits.into_iter().flatten() {
+            wait_until(wait, deadline);
+        }
+        self.shared.connections()
+    }
+
+    fn unlisten(&self, address: SocketAddr) {
+        let deadline = Instant::now() + UNLISTEN_WAIT;
+        let ask = |thread: &Thread| thread.ask(|done| Command::Unlisten(address, done));
+        let waits: Vec<_> = self.threads.iter().map(ask).collect();
+        for wait in waits.into_iter().flatten() {
+            wait_until(wait, deadline);
+        }
+    }
+}
+
+impl Thread {
+    fn start(index: usize, shared: &Arc<Shared>) -> io::Result<Self> {
+        let (commands, received) = mpsc::unbounded_channel();
+        let shared = shared.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let handle = std::thread::Builder::new().name(format!("rauta-proxy-{index}")).spawn(move || {
+            let worker = Rc::new(Worker::new(index, shared));
+            tokio::task::LocalSet::new().block_on(&runtime, worker::run(worker, received));
+        })?;
+        Ok(Self { commands: Some(commands), handle: Some(handle) })
+    }
+
+    fn send(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            // A thread that is gone has nothing left to do.
+            let _ = commands.send(command);
+        }
+    }
+
+    fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> Option<oneshot::Receiver<()>> {
+        let (done, wait) = oneshot::channel();
+        self.commands.as_ref()?.send(command(done)).ok()?;
+        Some(wait)
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(handle) = self.handle.take() {
+            // A panic there has already been printed.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Blocks this thread; it may be one of a runtime, where `blocking_recv` would panic.
+fn wait_until(mut wait: oneshot::Receiver<()>, deadline: Instant) {
+    const PAUSE: Duration = Duration::from_millis(1);
+    while matches!(wait.try_recv(), Err(oneshot::error::TryRecvError::Empty)) && Instant::now() < deadline {
+        std::thread::sleep(PAUSE);
+    }
+}

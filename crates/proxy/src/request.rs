@@ -1,0 +1,129 @@
+//! One request: which route it takes, and what becomes of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http1::{RequestHead, ResponseHead};
+use model::Listener;
+use route::Lookup;
+use tokio::time::Instant;
+
+use crate::connection::{Downstream, Fate};
+use crate::forward::{self, Forward};
+use crate::forwarded::Forwarded;
+use crate::reply::{self, Reply};
+use crate::request_body::RequestBody;
+use crate::state::{CompiledAction, State};
+use crate::transport::Transport;
+use crate::worker::Worker;
+
+/// How a request ended, for the connection and for the metrics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) fate: Fate,
+    pub(crate) status: u16,
+    pub(crate) bytes_out: u64,
+}
+
+/// A client that went away before its answer: not a status of HTTP, but one that operators know from nginx.
+pub(crate) const STATUS_CLIENT_GONE: u16 = 499;
+
+/// Serves one request whose head is there.
+pub(crate) async fn handle<S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    head: &RequestHead,
+    response: &mut ResponseHead,
+) -> Fate {
+    let started = Instant::now();
+    let state = worker.state();
+    let mut body = RequestBody::new(head.framing(), &worker.config().limits);
+    let (outcome, listener) = decide(worker, down, head, response, &mut body, &state, started).await;
+    if let Some(gateway) = listener.and_then(|l| state.gateway(&l.id)) {
+        let bytes_in = head.bytes().len() as u64 + body.bytes();
+        gateway.observe(worker.index, outcome.status, started.elapsed(), bytes_in, outcome.bytes_out);
+    }
+    outcome.fate
+}
+
+async fn decide<'s, S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    head: &RequestHead,
+    response: &mut ResponseHead,
+    body: &mut RequestBody,
+    state: &'s State,
+    started: Instant,
+) -> (Outcome, Option<&'s Arc<Listener>>) {
+    let Some(socket) = state.table.socket(down.local.ip(), down.local.port()) else {
+        return (answer(worker, down, head, body, 404, "no listener on this address").await, None);
+    };
+    let request = route::Request {
+        host: head.host(),
+        path: head.path(),
+        query: head.query(),
+        method: head.method(),
+        headers: &HeadersOf(head),
+    };
+    let (listener, route, route_index) = match socket.lookup(&request) {
+        Lookup::Match { listener, route, route_index, .. } => (listener, route, route_index),
+        Lookup::NoRoute { listener } => {
+            return (answer(worker, down, head, body, 404, "no route").await, Some(listener));
+        }
+        Lookup::NoListener => {
+            return (answer(worker, down, head, body, 404, "no listener for this host").await, None);
+        }
+    };
+    let outcome = match state.action(route_index) {
+        CompiledAction::Respond { status, reason } => {
+            answer(worker, down, head, body, *status, reason.to_string()).await
+        }
+        CompiledAction::Forward(action) => {
+            let is_on = listener.forwarded_headers && route.forwarded_headers;
+            let brings = head.has_forwarding_headers();
+            let forwarded = Forwarded::new(down.peer.ip(), down.is_trusted_proxy, brings, is_on);
+            let work = Forward { worker, head, action, forwarded, started };
+            forward::forward(&work, down, body, response).await
+        }
+    };
+    (outcome, Some(listener))
+}
+
+/// Answers from here. The connection goes on if nothing of the request is still to come.
+pub(crate) async fn answer<S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    status: u16,
+    reason: impl Into<Cow<'static, str>>,
+) -> Outcome {
+    let is_taken = body.discard(&mut down.read).unwrap_or(false);
+    let reason = reason.into();
+    if let Cow::Borrowed(reason) = reason {
+        worker.metrics().response_generated(worker.index, reason);
+    } else {
+        worker.metrics().response_generated(worker.index, "route");
+    }
+    let reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
+    let sent = reply::send(worker, down, &reply).await;
+    let fate = match (sent, reply.closes) {
+        (0, _) => Fate::Close,
+        (_, false) => Fate::Keep,
+        (_, true) => close(is_taken, down),
+    };
+    Outcome { fate, status, bytes_out: sent }
+}
+
+/// How to close a connection: a client that may still be sending is listened to, so that it gets to read the answer.
+pub(crate) fn close<S>(has_taken_all: bool, down: &Downstream<S>) -> Fate {
+    if has_taken_all && down.read.is_empty() { Fate::Close } else { Fate::Linger }
+}
+
+struct HeadersOf<'h>(&'h RequestHead);
+
+impl route::Headers for HeadersOf<'_> {
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.0.values(name)
+    }
+}

@@ -1,0 +1,105 @@
+//! The body of a request on its way to an endpoint: what is validated, what was sent, what can be sent again.
+
+use bytes::{Buf, BytesMut};
+use http1::{Body, BodyError, Framing};
+
+/// Body bytes kept so that a request which no endpoint took can be sent to another one.
+const REPLAY_BYTES_MAX: usize = 64 * 1024;
+
+pub(crate) struct RequestBody {
+    body: Body,
+    /// Bytes at the start of the client's read buffer that are validated and not yet sent.
+    pub(crate) pending: usize,
+    pub(crate) replay: Replay,
+    bytes: u64,
+}
+
+/// The body bytes sent so far, as long as they are few enough to keep.
+#[derive(Default)]
+pub(crate) struct Replay {
+    sent: BytesMut,
+    is_lost: bool,
+}
+
+impl RequestBody {
+    pub(crate) fn new(framing: Framing, limits: &http1::Limits) -> Self {
+        Self { body: Body::new(framing, limits), pending: 0, replay: Replay::default(), bytes: 0 }
+    }
+
+    /// Whether all of it is validated, and sent but for `pending`.
+    pub(crate) fn is_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// How many bytes of it have come so far, its framing included.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Validates what has come in `read`, unless validated bytes still wait to be sent.
+    pub(crate) fn validate(&mut self, read: &[u8]) -> Result<(), BodyError> {
+        if self.pending == 0 && !self.body.is_done() && !read.is_empty() {
+            self.pending = self.body.advance(read)?;
+            self.bytes += self.pending as u64;
+        }
+        Ok(())
+    }
+
+    /// Takes what has come out of `read` without sending it anywhere. Whether that was all of the body.
+    pub(crate) fn discard(&mut self, read: &mut BytesMut) -> Result<bool, BodyError> {
+        loop {
+            read.advance(self.pending);
+            self.pending = 0;
+            self.validate(read)?;
+            if self.pending == 0 {
+                return Ok(self.body.is_done());
+            }
+        }
+    }
+}
+
+impl Replay {
+    pub(crate) fn record(&mut self, bytes: &[u8]) {
+        if self.is_lost || bytes.is_empty() {
+            return;
+        }
+        if self.sent.len() + bytes.len() > REPLAY_BYTES_MAX {
+            *self = Self { sent: BytesMut::new(), is_lost: true };
+        } else {
+            self.sent.extend_from_slice(bytes);
+        }
+    }
+
+    /// All body bytes sent so far; none when they were too many to keep.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        (!self.is_lost).then_some(&self.sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_body_can_be_replayed_a_large_one_cannot() {
+        let mut replay = Replay::default();
+        replay.record(b"ab");
+        replay.record(b"cd");
+        assert_eq!(replay.bytes(), Some(&b"abcd"[..]));
+        replay.record(&vec![0; REPLAY_BYTES_MAX]);
+        assert_eq!(replay.bytes(), None);
+        replay.record(b"e");
+        assert_eq!(replay.bytes(), None);
+    }
+
+    #[test]
+    fn discarding_stops_at_the_end_of_the_body() {
+        let limits = http1::Limits::default();
+        let mut body = RequestBody::new(Framing::Length(4), &limits);
+        let mut read = BytesMut::from("ab");
+        assert!(!body.discard(&mut read).unwrap());
+        read.extend_from_slice(b"cdGET /");
+        assert!(body.discard(&mut read).unwrap());
+        assert_eq!(&read[..], b"GET /");
+    }
+}

@@ -1,0 +1,77 @@
+//! What all threads share. On the path of a request they only read it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use telemetry::Metrics;
+
+use crate::config::Config;
+use crate::state::State;
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) metrics: Arc<Metrics>,
+    state: ArcSwap<State>,
+    /// Grows with each state, so that a thread sees a change by one load of a line that is otherwise quiet.
+    generation: AtomicU64,
+    draining: AtomicBool,
+    connections: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, metrics: Arc<Metrics>) -> Self {
+        Self {
+            config,
+            metrics,
+            state: ArcSwap::from_pointee(State::empty()),
+            generation: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Every request whose head is read after this returns is decided by `state`.
+    pub(crate) fn publish(&self, state: Arc<State>) {
+        self.state.store(state);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection in; none when there are as many as there may be.
+    pub(crate) fn admit(self: &Arc<Self>) -> Option<Admission> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.config.connections_max {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Admission(self.clone()))
+    }
+}
+
+/// A connection that counts against the limit while this lives.
+pub(crate) struct Admission(Arc<Shared>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

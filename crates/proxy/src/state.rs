@@ -1,0 +1,277 @@
+//! A snapshot made ready to serve: the compiled matcher, and for each route its balancers and endpoints.
+//!
+//! What did not change is shared with the state before: endpoints by address, balancers by endpoint set. So a change
+//! costs what changed, and counters live on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
+use model::{Action, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Snapshot};
+use telemetry::GatewayMetrics;
+
+use crate::endpoint::{Endpoint, EndpointStats};
+
+/// What the userspace tier serves at one moment. Immutable but for the endpoints' counters.
+pub struct State {
+    /// The snapshot it was made from.
+    pub snapshot: Arc<Snapshot>,
+    /// The compiled matcher.
+    pub table: route::Table,
+    /// Beside `snapshot.routes`.
+    actions: Vec<CompiledAction>,
+    backends: BTreeMap<BackendId, BackendState>,
+    endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
+    gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
+}
+
+/// One endpoint of one backend, for people to read.
+#[derive(Clone, Debug)]
+pub struct EndpointView {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Share within the backend.
+    pub weight: u16,
+    /// Whether it takes new requests.
+    pub condition: EndpointCondition,
+    /// Its counters.
+    pub stats: EndpointStats,
+}
+
+struct BackendState {
+    source: Arc<Backend>,
+    endpoints: Arc<[Arc<Endpoint>]>,
+    balancers: BTreeMap<Balancing, Arc<Group>>,
+}
+
+/// A backend as one kind of balancing sees it.
+pub(crate) struct Group {
+    balancer: Box<dyn Balancer>,
+    endpoints: Arc<[Arc<Endpoint>]>,
+    /// Beside `endpoints`; 0: it takes no new requests.
+    weights: Vec<u16>,
+}
+
+pub(crate) enum CompiledAction {
+    Respond { status: u16, reason: Arc<str> },
+    Forward(ForwardAction),
+}
+
+pub(crate) struct ForwardAction {
+    /// Draws among `targets`.
+    pub(crate) choice: WeightedChoice,
+    /// None: the reference cannot be resolved.
+    pub(crate) targets: Vec<Option<Arc<Group>>>,
+    pub(crate) timeouts: model::Timeouts,
+}
+
+impl Group {
+    /// An endpoint for a request that is none of `tried`: one that refused a connection lately only if no other is
+    /// left.
+    pub(crate) fn pick(&self, pick: &Pick, tried: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
+        // Further draws keep the balancer's shares; the search below finds what chance did not.
+        const DRAWS_MAX: u64 = 8;
+        let is_good = |e: &Endpoint| !tried.contains(&e.address) && !e.is_passed_over();
+        for draw in 0..DRAWS_MAX {
+            let endpoint = &self.endpoints[self.balancer.pick(&again(pick, draw))?];
+            if is_good(endpoint) {
+                return Some(endpoint);
+            }
+        }
+        let left = || self.members().filter(|e| !tried.contains(&e.address));
+        left().find(|e| is_good(e)).or_else(|| left().next())
+    }
+
+    /// Whether no endpoint takes requests.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members().next().is_none()
+    }
+
+    fn members(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints
+            .iter()
+            .zip(&self.weights)
+            .filter(|(_, weight)| **weight > 0)
+            .map(|(endpoint, _)| endpoint)
+    }
+}
+
+impl State {
+    /// A state that serves nothing.
+    pub(crate) fn empty() -> Self {
+        let snapshot = Arc::new(Snapshot::default());
+        Self {
+            table: route::Table::build(&snapshot),
+            snapshot,
+            actions: Vec::new(),
+            backends: BTreeMap::new(),
+            endpoints: HashMap::new(),
+            gateways: HashMap::new(),
+        }
+    }
+
+    /// Makes `snapshot` ready, taking over from `before` what is the same.
+    pub(crate) fn build(
+        snapshot: Arc<Snapshot>,
+        before: &Self,
+        threads: usize,
+        metrics: &telemetry::Metrics,
+    ) -> Self {
+        let mut endpoints = HashMap::new();
+        let mut backends: BTreeMap<BackendId, BackendState> = BTreeMap::new();
+        for (id, backend) in &snapshot.backends {
+            backends.insert(id.clone(), backend_state(backend, before, threads, &mut endpoints));
+        }
+        let actions = snapshot.routes.iter().map(|route| compile(route, &mut backends, before)).collect();
+        let gateways =
+            snapshot.listeners.keys().map(|id| (id.clone(), metrics.gateway(&gateway_label(id)))).collect();
+        Self { table: route::Table::build(&snapshot), snapshot, actions, backends, endpoints, gateways }
+    }
+
+    pub(crate) fn action(&self, route_index: usize) -> &CompiledAction {
+        &self.actions[route_index]
+    }
+
+    pub(crate) fn gateway(&self, listener: &model::ListenerId) -> Option<&Arc<GatewayMetrics>> {
+        self.gateways.get(listener)
+    }
+
+    /// Whether any backend still holds the address.
+    pub(crate) fn has_endpoint(&self, address: &SocketAddr) -> bool {
+        self.endpoints.contains_key(address)
+    }
+
+    /// Every backend with its endpoints and their counters.
+    pub fn backends(&self) -> impl Iterator<Item = (&BackendId, Vec<EndpointView>)> {
+        self.backends.values().map(|state| {
+            let views = state.source.endpoints.iter().filter_map(|endpoint| {
+                Some(EndpointView {
+                    address: endpoint.address,
+                    weight: endpoint.weight,
+                    condition: endpoint.condition,
+                    stats: self.endpoints.get(&endpoint.address)?.stats(),
+                })
+            });
+            (&state.source.id, views.collect())
+        })
+    }
+}
+
+/// `namespace/name` of the listener's Gateway, as metrics show it.
+pub(crate) fn gateway_label(id: &model::ListenerId) -> String {
+    if id.namespace.is_empty() { id.gateway.to_string() } else { format!("{}/{}", id.namespace, id.gateway) }
+}
+
+fn backend_state(
+    backend: &Arc<Backend>,
+    before: &State,
+    threads: usize,
+    endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>,
+) -> BackendState {
+    let mut shared = |address: SocketAddr| {
+        endpoints
+            .entry(address)
+            .or_insert_with(|| match before.endpoints.get(&address) {
+                Some(known) => known.clone(),
+                None => Arc::new(Endpoint::new(address, threads)),
+            })
+            .clone()
+    };
+    let endpoints = backend.endpoints.iter().map(|e| shared(e.address)).collect();
+    BackendState { source: backend.clone(), endpoints, balancers: BTreeMap::new() }
+}
+
+fn compile(
+    route: &model::Route,
+    backends: &mut BTreeMap<BackendId, BackendState>,
+    before: &State,
+) -> CompiledAction {
+    match &route.action {
+        Action::Respond { status, reason } => {
+            CompiledAction::Respond { status: *status, reason: reason.clone() }
+        }
+        Action::Forward(references) => {
+            let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();
+            let targets = references.iter().map(|reference| match &reference.target {
+                BackendTarget::Backend(id) => {
+                    backends.get_mut(id).map(|backend| group(backend, route.balancing, before))
+                }
+                BackendTarget::Invalid(_) => None,
+            });
+            CompiledAction::Forward(ForwardAction {
+                targets: targets.collect(),
+                choice: WeightedChoice::new(&weights),
+                timeouts: route.timeouts,
+            })
+        }
+    }
+}
+
+/// The backend's balancer of this kind, from this state, else from the one before if its endpoints are the same.
+fn group(backend: &mut BackendState, balancing: Balancing, before: &State) -> Arc<Group> {
+    if let Some(group) = backend.balancers.get(&balancing) {
+        return group.clone();
+    }
+    let reused = before.backends.get(&backend.source.id).and_then(|old| {
+        (old.source.endpoints == backend.source.endpoints)
+            .then(|| old.balancers.get(&balancing).cloned())
+            .flatten()
+    });
+    let group = reused.unwrap_or_else(|| {
+        let weights = weights(&backend.source);
+        let balancer = balancer(&backend.source, &weights, balancing);
+        Arc::new(Group { balancer, endpoints: backend.endpoints.clone(), weights })
+    });
+    backend.balancers.insert(balancing, group.clone());
+    group
+}
+
+/// What each endpoint may get of new requests.
+fn weights(backend: &Backend) -> Vec<u16> {
+    let weight = |e: &model::Endpoint| if e.condition == EndpointCondition::Ready { e.weight } else { 0 };
+    backend.endpoints.iter().map(weight).collect()
+}
+
+fn balancer(backend: &Backend, weights: &[u16], balancing: Balancing) -> Box<dyn Balancer> {
+    match balancing {
+        Balancing::RoundRobin => Box::new(RoundRobin::new(weights)),
+        Balancing::Random => Box::new(Random::new(weights)),
+        Balancing::Maglev { table_size } => {
+            let keys: Vec<_> = backend
+                .endpoints
+                .iter()
+                .zip(weights)
+                .map(|(endpoint, &weight)| EndpointKey::new(endpoint.address, weight))
+                .collect();
+            match Maglev::build(&keys, table_size) {
+                Ok(table) => Box::new(table),
+                Err(error) => {
+                    // More endpoints than slots, or a size that validation let through: chance is fair to all.
+                    tracing::warn!(backend = %backend.id, %error, "no Maglev table; choosing by chance instead");
+                    Box::new(Random::new(weights))
+                }
+            }
+        }
+    }
+}
+
+/// The `draw`-th choice for the same request; the 0th is `pick` itself.
+fn again(pick: &Pick, draw: u64) -> Pick {
+    if draw == 0 {
+        return *pick;
+    }
+    Pick {
+        hash: remix(pick.hash, draw),
+        random: remix(pick.random, draw),
+        turn: pick.turn.wrapping_add(draw),
+    }
+}
+
+/// Another well-mixed number (SplitMix64, Steele et al. 2014).
+fn remix(value: u64, draw: u64) -> u64 {
+    let mut z = value.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,268 @@
+//! One thread of the userspace tier: its sockets, its connections, its pool. Nothing here is shared with others.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::shared::Shared;
+use crate::state::State;
+use crate::upstream::Pool;
+use crate::{accept, connection};
+
+/// Read buffers kept for the next connection that needs one.
+const BUFFERS_MAX: usize = 256;
+/// A fresh read buffer.
+const BUFFER_BYTES: usize = 16 * 1024;
+/// A buffer that grew beyond this for a large body is not kept.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_millis(250);
+
+/// What the gateway tells a thread.
+pub(crate) enum Command {
+    /// Accept connections from this socket.
+    Listen(SocketAddr, TcpListener),
+    /// Stop accepting there: what waits to be accepted still is.
+    Unlisten(SocketAddr, oneshot::Sender<()>),
+    /// Finish what is under way; the answer comes when no connection is left.
+    Drain(oneshot::Sender<()>),
+}
+
+/// A thread's own state.
+pub(crate) struct Worker {
+    /// Which thread, from 0: its shard of every counter.
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: RefCell<Pool>,
+    state: RefCell<(u64, Rc<Current>)>,
+    buffers: RefCell<Vec<BytesMut>>,
+    random: Cell<u64>,
+    turn: Cell<u64>,
+    date: RefCell<(Instant, String)>,
+    /// Tasks that wait for a client's next request, to wake when draining begins.
+    parked: RefCell<HashMap<u64, Waker>>,
+    connections: Cell<usize>,
+    next_id: Cell<u64>,
+    drained: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+/// The state in force as this thread knows it: requests count their use of it here, not on a line that all threads
+/// write.
+pub(crate) struct Current(Arc<State>);
+
+impl std::ops::Deref for Current {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let pool = RefCell::new(Pool::new(shared.config.pool_idle_max));
+        let state = RefCell::new((shared.generation(), Rc::new(Current(shared.state()))));
+        Self {
+            index,
+            pool,
+            state,
+            shared,
+            buffers: RefCell::default(),
+            random: Cell::new(RandomState::new().hash_one(index)),
+            turn: Cell::new(0),
+            date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
+            parked: RefCell::default(),
+            connections: Cell::new(0),
+            next_id: Cell::new(0),
+            drained: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn metrics(&self) -> &telemetry::Metrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.is_draining()
+    }
+
+    /// The state in force.
+    pub(crate) fn state(&self) -> Rc<Current> {
+        let generation = self.shared.generation();
+        if self.state.borrow().0 != generation {
+            *self.state.borrow_mut() = (generation, Rc::new(Current(self.shared.state())));
+        }
+        self.state.borrow().1.clone()
+    }
+
+    pub(crate) fn take_buffer(&self) -> BytesMut {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER_BYTES))
+    }
+
+    pub(crate) fn return_buffer(&self, mut buffer: BytesMut) {
+        let mut buffers = self.buffers.borrow_mut();
+        let size = buffer.capacity();
+        if size > 0 && size <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    /// The next number of a SplitMix64 sequence: fair draws, no secrets.
+    pub(crate) fn random(&self) -> u64 {
+        let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(next);
+        let z = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Counts the requests of this thread, for round robin.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn.replace(self.turn.get().wrapping_add(1))
+    }
+
+    /// The value of a Date header (RFC 9110 section 5.6.7), at most a second old.
+    pub(crate) fn with_date<T>(&self, f: impl FnOnce(&str) -> T) -> T {
+        let mut date = self.date.borrow_mut();
+        if date.0.elapsed() >= Duration::from_secs(1) {
+            *date = (Instant::now(), httpdate::fmt_http_date(SystemTime::now()));
+        }
+        f(&date.1)
+    }
+
+    /// Remembers whom to wake when draining begins.
+    pub(crate) fn park(&self, connection: u64, waker: &Waker) {
+        let mut parked = self.parked.borrow_mut();
+        match parked.get_mut(&connection) {
+            Some(known) => known.clone_from(waker),
+            None => drop(parked.insert(connection, waker.clone())),
+        }
+    }
+
+    /// Counts a connection in and names it.
+    pub(crate) fn open_connection(self: &Rc<Self>) -> OpenConnection {
+        self.connections.set(self.connections.get() + 1);
+        let id = self.next_id.replace(self.next_id.get() + 1);
+        self.metrics().connections_accepted.add(self.index, 1);
+        self.metrics().connections_active.add(self.index, 1);
+        OpenConnection { worker: self.clone(), id }
+    }
+
+    fn tell_if_drained(&self) {
+        if self.connections.get() == 0
+            && self.is_draining()
+            && let Some(tell) = self.drained.borrow_mut().take()
+        {
+            // Nobody listens any more when the grace period is over.
+            let _ = tell.send(());
+        }
+    }
+
+    fn sweep(&self) {
+        let state = self.state();
+        let oldest = Instant::now().checked_sub(self.config().timeouts.pool_idle);
+        if let Some(oldest) = oldest {
+            self.pool.borrow_mut().sweep(oldest, |address| state.has_endpoint(address));
+        }
+    }
+}
+
+/// A client connection of this thread, until it goes.
+pub(crate) struct OpenConnection {
+    worker: Rc<Worker>,
+    pub(crate) id: u64,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let worker = &self.worker;
+        worker.parked.borrow_mut().remove(&self.id);
+        worker.connections.set(worker.connections.get() - 1);
+        worker.metrics().connections_active.add(worker.index, -1);
+        worker.tell_if_drained();
+    }
+}
+
+/// Runs until the gateway drops its end of `commands`.
+pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut listening: HashMap<SocketAddr, Listening> = HashMap::new();
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                None => return,
+                Some(Command::Listen(address, socket)) => {
+                    if let Some(accepting) = listen(&worker, address, socket) {
+                        listening.insert(address, accepting);
+                    }
+                }
+                Some(Command::Unlisten(address, done)) => {
+                    if let Some(accepting) = listening.remove(&address) {
+                        accepting.stop(&worker);
+                    }
+                    // The gateway may have given up waiting.
+                    let _ = done.send(());
+                }
+                Some(Command::Drain(done)) => {
+                    for (_, accepting) in listening.drain() {
+                        accepting.stop(&worker);
+                    }
+                    *worker.drained.borrow_mut() = Some(done);
+                    for (_, waker) in worker.parked.borrow_mut().drain() {
+                        waker.wake();
+                    }
+                    worker.tell_if_drained();
+                }
+            },
+            _ = housekeeping.tick() => worker.sweep(),
+        }
+    }
+}
+
+struct Listening {
+    socket: Rc<tokio::net::TcpListener>,
+    task: AbortHandle,
+}
+
+impl Listening {
+    /// Stops accepting, after what the kernel has already accepted.
+    fn stop(self, worker: &Rc<Worker>) {
+        self.task.abort();
+        accept::take_waiting(worker, &self.socket);
+    }
+}
+
+fn listen(worker: &Rc<Worker>, address: SocketAddr, socket: TcpListener) -> Option<Listening> {
+    match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => {
+            let socket = Rc::new(socket);
+            let task = tokio::task::spawn_local(accept::run(worker.clone(), socket.clone())).abort_handle();
+            Some(Listening { socket, task })
+        }
+        Err(error) => {
+            tracing::error!(%address, %error, "cannot watch a listening socket; this thread does not serve it");
+            None
+        }
+    }
+}
+
+/// Serves one accepted connection on this thread.
+pub(crate) fn spawn(worker: &Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+    tokio::task::spawn_local(connection::accepted(worker.clone(), stream, peer));
+}

@@ -1,0 +1,138 @@
+//! Configuration changes, listening sockets and drain, under traffic.
+
+mod support;
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use proxy::{Config, TimeoutConfig};
+use support::{Client, Lab, Scripted, eventually, free_port, rule, snapshot};
+
+#[test]
+fn a_change_decides_the_next_request_of_an_open_connection() {
+    let (a, b) = (Scripted::echo("a"), Scripted::echo("b"));
+    let mut lab = Lab::new(&[rule("/", &[a.address])]);
+    let mut client = lab.client();
+    assert!(client.get("/").text().starts_with("a\n"));
+    lab.apply(&[rule("/", &[b.address])]);
+    assert!(client.get("/").text().starts_with("b\n"));
+    lab.apply(&[]);
+    assert_eq!(client.get("/").status, 404);
+}
+
+#[test]
+fn no_request_fails_while_routes_change_under_load() {
+    let (a, b) = (Scripted::echo("a"), Scripted::echo("b"));
+    let mut lab = Lab::with(Config { threads: 2, ..Default::default() }, &[rule("/", &[a.address])]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let served = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (mut client, stop, served) = (lab.client(), stop.clone(), served.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(client.get("/x").status, 200);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for round in 0..200 {
+        let (both, one) = ([a.address, b.address], [b.address]);
+        let endpoints: &[_] = if round % 2 == 0 { &both } else { &one };
+        assert!(lab.apply(&[rule("/", endpoints), rule("/other", &both)]).is_empty());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let so_far = served.load(Ordering::Relaxed);
+    eventually("requests after the last change", || served.load(Ordering::Relaxed) > so_far + 20);
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+}
+
+#[test]
+fn a_listener_that_moves_closes_the_old_port_and_opens_the_new() {
+    let endpoint = Scripted::echo("one");
+    let mut lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    let old = lab.address;
+    let mut kept = lab.client();
+    assert_eq!(kept.get("/").status, 200);
+    lab.address = free_port();
+    assert!(lab.apply(&[rule("/", &[endpoint.address])]).is_empty());
+    assert_eq!(lab.gateway.listening(), [lab.address]);
+    assert_eq!(lab.client().get("/").status, 200);
+    assert!(TcpStream::connect(old).is_err());
+    assert_eq!(kept.get("/").status, 404, "its listener is gone");
+}
+
+#[test]
+fn a_taken_port_is_reported_the_rest_is_served_and_a_retry_succeeds() {
+    let endpoint = Scripted::echo("one");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    let wanted = snapshot(9, address, &[rule("/", &[endpoint.address])]);
+    let problems = lab.gateway.apply(wanted.clone());
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].address, address);
+    drop(taken);
+    assert!(lab.gateway.apply(wanted).is_empty());
+    assert_eq!(Client::connect(address).get("/").status, 200);
+}
+
+#[test]
+fn draining_finishes_what_is_under_way_and_closes_the_rest() {
+    let go = Arc::new(AtomicBool::new(false));
+    let gate = go.clone();
+    let endpoint = Scripted::new(move |conn| {
+        while let Some(head) = conn.head() {
+            while head.contains("/slow") && !gate.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let timeouts = TimeoutConfig { drain_idle: Duration::from_millis(300), ..Default::default() };
+    let lab =
+        Lab::with(Config { threads: 2, timeouts, ..Default::default() }, &[rule("/", &[endpoint.address])]);
+    let mut slow = lab.client();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    eventually("the slow request is under way", || endpoint.received().contains("/slow"));
+    let (mut idle, mut busy) = (lab.client(), lab.client());
+    assert_eq!(idle.get("/").status, 200);
+    assert_eq!(busy.get("/").status, 200);
+
+    let address = lab.address;
+    let gateway = Arc::new(lab.gateway);
+    let draining = std::thread::spawn({
+        let gateway = gateway.clone();
+        move || gateway.drain()
+    });
+    eventually("no new connections", || TcpStream::connect(address).is_err());
+    let last = busy.get("/");
+    assert!(last.status == 200 && last.has("Connection: close"), "{}", last.head);
+    assert!(busy.is_closed());
+    assert!(idle.is_closed());
+    assert!(!draining.is_finished(), "the slow request is still under way");
+    go.store(true, Ordering::SeqCst);
+    let response = slow.response();
+    assert!(response.text() == "ok" && response.has("Connection: close"));
+    assert_eq!(draining.join().unwrap(), 0);
+}
+
+#[test]
+fn draining_gives_up_at_its_limit() {
+    let endpoint = Scripted::new(|conn| drop(conn.until(b"never")));
+    let timeouts = TimeoutConfig { drain: Duration::from_millis(200), ..Default::default() };
+    let lab =
+        Lab::with(Config { threads: 1, timeouts, ..Default::default() }, &[rule("/", &[endpoint.address])]);
+    let mut client = lab.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    eventually("the request is under way", || endpoint.received().contains("GET"));
+    let start = Instant::now();
+    assert_eq!(lab.gateway.drain(), 1);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+}

@@ -1,0 +1,404 @@
+//! A gateway on loopback, endpoints that follow a script, and a client that sends bytes as they are.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "each test file uses a part"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use model::{
+    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
+    EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route, RouteId,
+    RouteMatch, Snapshot, Timeouts,
+};
+
+/// Long enough for a loaded machine, short enough to fail in time.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An endpoint: each connection runs the script; what it reads is kept.
+pub struct Scripted {
+    pub address: SocketAddr,
+    pub connections: Arc<AtomicUsize>,
+    pub received: Arc<Mutex<Vec<u8>>>,
+}
+
+/// One connection of a scripted endpoint.
+pub struct Conn {
+    pub stream: TcpStream,
+    /// The number of the connection, from 0.
+    pub number: usize,
+    received: Arc<Mutex<Vec<u8>>>,
+    buffer: Vec<u8>,
+}
+
+impl Scripted {
+    pub fn new(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (count, record, script) = (connections.clone(), received.clone(), Arc::new(script));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let (record, script) = (record.clone(), script.clone());
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                std::thread::spawn(move || {
+                    script(&mut Conn { stream, number, received: record, buffer: Vec::new() });
+                });
+            }
+        });
+        Self { address, connections, received }
+    }
+
+    /// Answers every request with 200, its own name and what it got.
+    pub fn echo(name: &'static str) -> Self {
+        Self::new(move |conn| {
+            while let Some(head) = conn.head() {
+                let length = content_length(&head);
+                let body = conn.body(length);
+                let text = format!("{name}\n{head}{}", String::from_utf8_lossy(&body));
+                conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
+            }
+        })
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub fn received(&self) -> String {
+        String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
+    }
+}
+
+impl Conn {
+    /// The next head with its empty line; none at the end of the stream.
+    pub fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                let head = self.buffer.drain(..end + 4).collect();
+                return Some(String::from_utf8(head).unwrap());
+            }
+            self.more()?;
+        }
+    }
+
+    pub fn body(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            if self.more().is_none() {
+                break;
+            }
+        }
+        let length = length.min(self.buffer.len());
+        self.buffer.drain(..length).collect()
+    }
+
+    /// Reads up to and with `end`.
+    pub fn until(&mut self, end: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = find(&self.buffer, end) {
+                return self.buffer.drain(..at + end.len()).collect();
+            }
+            if self.more().is_none() {
+                return std::mem::take(&mut self.buffer);
+            }
+        }
+    }
+
+    /// Reads a chunked body and its trailers: the payload.
+    pub fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = String::from_utf8(self.until(b"\r\n")).unwrap();
+            let size = usize::from_str_radix(line.trim_end().split(';').next().unwrap(), 16).unwrap();
+            if size == 0 {
+                while self.until(b"\r\n") != b"\r\n" {}
+                return body;
+            }
+            body.extend(self.body(size));
+            self.until(b"\r\n");
+        }
+    }
+
+    pub fn send(&mut self, bytes: &str) {
+        // The gateway may have gone: the test sees that on its own side.
+        let _ = self.stream.write_all(bytes.as_bytes());
+    }
+
+    fn more(&mut self) -> Option<()> {
+        let mut chunk = [0; 65_536];
+        let read = self.stream.read(&mut chunk).ok().filter(|n| *n > 0)?;
+        self.received.lock().unwrap().extend_from_slice(&chunk[..read]);
+        self.buffer.extend_from_slice(&chunk[..read]);
+        Some(())
+    }
+}
+
+/// A client that reads whole responses.
+pub struct Client {
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn has(&self, header: &str) -> bool {
+        self.head.to_ascii_lowercase().contains(&format!("\r\n{}\r\n", header.to_ascii_lowercase()))
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    pub fn get(&mut self, path: &str) -> Response {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        self.response()
+    }
+
+    /// The next response, interim ones included, with its body.
+    pub fn response(&mut self) -> Response {
+        self.try_response().expect("the gateway closed without a whole response")
+    }
+
+    /// The same to a request without a response body.
+    pub fn response_head(&mut self) -> Response {
+        let head = self.head().expect("no head");
+        Response { status: head[9..12].parse().unwrap(), head, body: Vec::new() }
+    }
+
+    pub fn try_response(&mut self) -> Option<Response> {
+        let head = self.head()?;
+        let status: u16 = head[9..12].parse().unwrap();
+        let lower = head.to_ascii_lowercase();
+        let body = if status < 200 || status == 204 || status == 304 {
+            Vec::new()
+        } else if lower.contains("\r\ntransfer-encoding: chunked\r\n") {
+            self.chunks()?
+        } else if lower.contains("\r\ncontent-length:") {
+            let length = content_length(&head);
+            while self.buffer.len() < length {
+                self.more()?;
+            }
+            self.buffer.drain(..length).collect()
+        } else {
+            while self.more().is_some() {}
+            std::mem::take(&mut self.buffer)
+        };
+        Some(Response { status, head, body })
+    }
+
+    /// Whether the gateway closes, in order or by a reset, without another byte.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && !matches!(self.stream.read(&mut [0; 1]), Ok(1))
+    }
+
+    fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                let head = self.buffer.drain(..end + 4).collect();
+                return Some(String::from_utf8(head).unwrap());
+            }
+            self.more()?;
+        }
+    }
+
+    fn chunks(&mut self) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match find(&self.buffer, b"\r\n") {
+                    Some(end) => break end,
+                    None => self.more()?,
+                }
+            };
+            let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+            let size =
+                usize::from_str_radix(std::str::from_utf8(&line[..end]).unwrap().split(';').next()?, 16)
+                    .unwrap();
+            while self.buffer.len() < size + 2 {
+                self.more()?;
+            }
+            body.extend(self.buffer.drain(..size));
+            if size == 0 {
+                while !self.buffer.starts_with(b"\r\n") {
+                    let line = find(&self.buffer, b"\r\n")?;
+                    self.buffer.drain(..line + 2);
+                }
+            }
+            self.buffer.drain(..2);
+            if size == 0 {
+                return Some(body);
+            }
+        }
+    }
+
+    fn more(&mut self) -> Option<()> {
+        let mut chunk = [0; 65_536];
+        let read = self.stream.read(&mut chunk).ok().filter(|n| *n > 0)?;
+        self.buffer.extend_from_slice(&chunk[..read]);
+        Some(())
+    }
+}
+
+/// A gateway with one listener on a free port of 127.0.0.1.
+pub struct Lab {
+    pub gateway: proxy::Gateway,
+    pub metrics: Arc<telemetry::Metrics>,
+    pub address: SocketAddr,
+    version: u64,
+}
+
+/// A path prefix, the endpoints behind it, and how they are chosen.
+pub struct Rule<'r> {
+    pub prefix: &'r str,
+    pub target: Target<'r>,
+    pub timeouts: Timeouts,
+    pub balancing: Balancing,
+}
+
+pub enum Target<'r> {
+    Endpoints(&'r [SocketAddr]),
+    Invalid,
+}
+
+pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
+    Rule {
+        prefix,
+        target: Target::Endpoints(endpoints),
+        timeouts: Timeouts::default(),
+        balancing: Balancing::RoundRobin,
+    }
+}
+
+impl Lab {
+    pub fn new(rules: &[Rule<'_>]) -> Self {
+        Self::with(proxy::Config { threads: 1, ..Default::default() }, rules)
+    }
+
+    pub fn with(config: proxy::Config, rules: &[Rule<'_>]) -> Self {
+        let metrics = telemetry::Metrics::new(config.threads);
+        let gateway = proxy::Gateway::start(config, metrics.clone()).unwrap();
+        // Another program may take the port in between: then another one.
+        let mut lab = Self { gateway, metrics, address: free_port(), version: 0 };
+        for _ in 0..20 {
+            if lab.apply(rules).is_empty() {
+                return lab;
+            }
+            lab.address = free_port();
+        }
+        panic!("no free port");
+    }
+
+    pub fn apply(&mut self, rules: &[Rule<'_>]) -> Vec<proxy::ListenProblem> {
+        self.version += 1;
+        self.gateway.apply(snapshot(self.version, self.address, rules))
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+}
+
+pub fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Snapshot> {
+    let id = ListenerId::new("test", "gateway", "http");
+    let listener = Listener {
+        id: id.clone(),
+        addresses: vec![address.ip()],
+        port: address.port(),
+        protocol: Protocol::Http,
+        hostname: None,
+        tls: None,
+        forwarded_headers: true,
+    };
+    let mut routes = Vec::new();
+    let mut backends = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
+        let backend = BackendId::service("test", &format!("b{number}"), 80);
+        let target = match rule.target {
+            Target::Invalid => BackendTarget::Invalid(model::InvalidBackend::NotFound),
+            Target::Endpoints(addresses) => {
+                let mut endpoints: Vec<_> = addresses
+                    .iter()
+                    .map(|address| Endpoint {
+                        address: *address,
+                        weight: 1,
+                        condition: EndpointCondition::Ready,
+                    })
+                    .collect();
+                endpoints.sort();
+                let protocol = AppProtocol::Http1;
+                backends.push(Arc::new(Backend { id: backend.clone(), protocol, endpoints }));
+                BackendTarget::Backend(backend)
+            }
+        };
+        routes.push(Arc::new(Route {
+            id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", "r"), rule: number as u32 },
+            listeners: vec![id.clone()],
+            hosts: vec![],
+            matches: vec![RouteMatch {
+                path: PathMatch::Prefix(rule.prefix.trim_end_matches('/').into()),
+                method: None,
+                headers: vec![],
+                queries: vec![],
+            }],
+            action: Action::Forward(vec![BackendRef { weight: 1, target }]),
+            balancing: rule.balancing,
+            timeouts: rule.timeouts,
+            created_unix_s: None,
+            tier: None,
+            forwarded_headers: true,
+        }));
+    }
+    Arc::new(Snapshot::new(version, [Arc::new(listener)], routes, backends, []))
+}
+
+pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub fn content_length(head: &str) -> usize {
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .map_or(0, |(_, value)| value.trim().parse().unwrap())
+}
+
+pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}

@@ -1,1 +1,25 @@
-//! Loads, attaches and pins the kernel programs; typed map handles.
+//! Loads, attaches and pins the kernel programs; typed handles on their maps; the checks of `rauta doctor`.
+//!
+//! [`Datapath::start`] is the way in. Without privileges, without a bpf file system or on a build without the kernel
+//! programs it returns a [`StartError`] that says what to do, and the agent serves from userspace alone.
+//!
+//! Invariant: the only crate that names aya. Nothing here decides what to do with a packet.
+
+mod attach;
+mod bpf;
+mod capabilities;
+mod datapath;
+pub mod doctor;
+mod error;
+mod interfaces;
+mod listener;
+mod maps;
+mod object;
+mod options;
+mod pins;
+
+pub use datapath::{Datapath, detach_all};
+pub use error::{AttachError, DetachError, MapError, PinError, StartError};
+pub use listener::ListenerAddress;
+pub use object::is_built;
+pub use options::{Attachment, Hook, HookError, Mechanism, Options};

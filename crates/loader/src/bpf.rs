@@ -1,0 +1,66 @@
+//! The one bpf(2) call that aya does not offer: which interface a pinned link hangs on.
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+/// `BPF_OBJ_GET` (include/uapi/linux/bpf.h, enum bpf_cmd).
+const BPF_OBJ_GET: libc::c_int = 7;
+
+/// The part of `union bpf_attr` that `BPF_OBJ_GET` reads.
+#[repr(C)]
+struct ObjectGet {
+    pathname: u64,
+    fd: u32,
+    file_flags: u32,
+}
+
+/// The interface index of the pinned tcx link at `path`: 0 when its interface is gone, `None` when it is no such link.
+///
+/// Read from fdinfo (`tcx_link_fdinfo`, kernel/bpf/tcx.c, Linux 6.6), whose text needs no structure of the right size.
+///
+/// # Errors
+///
+/// What bpf(2) or /proc answer.
+pub(crate) fn pinned_link_interface(path: &Path) -> io::Result<Option<u32>> {
+    let fd = open_pin(path)?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
+    Ok(field(&info, "link_type")
+        .filter(|kind| *kind == "tcx")
+        .and_then(|_| field(&info, "ifindex")?.parse().ok()))
+}
+
+fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let attributes = ObjectGet { pathname: path.as_ptr() as u64, fd: 0, file_flags: 0 };
+    // SAFETY: `attributes` and the string it points to outlive the call; the size is that of the structure.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<ObjectGet>()) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel just made this descriptor for us alone.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_fields_by_their_whole_name() {
+        let info = "link_type:\ttcx\nlink_id:\t3\nprog_id:\t12\nifindex:\t7\nattach_type:\t46\n";
+        assert_eq!(field(info, "ifindex"), Some("7"));
+        assert_eq!(field(info, "link"), None);
+    }
+}

@@ -1,0 +1,16 @@
+//! The object that build.rs embeds.
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rauta.o"));
+
+/// Name of the TC program.
+pub(crate) const TC_PROGRAM: &str = "rauta_tc_ingress";
+
+/// Whether this binary carries the kernel programs.
+pub const fn is_built() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// The ELF bytes, `None` when built without.
+pub(crate) fn bytes() -> Option<&'static [u8]> {
+    is_built().then_some(OBJECT)
+}

@@ -1,0 +1,128 @@
+//! What the operator chooses, and what came of it.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use thiserror::Error;
+
+/// How to start the kernel programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Folder on a bpf file system; the layout version (`v1`) is a folder inside it. Agents that share a host and its
+    /// bpf file system need one each.
+    pub pin_root: PathBuf,
+    /// Names of the interfaces to attach to; empty: every Ethernet interface that is up, but loopback.
+    pub interfaces: Vec<String>,
+    /// The hook.
+    pub hook: Hook,
+    /// Whether to try tcx (Linux 6.6) before clsact. Off only to test the fallback on a kernel that has both.
+    pub tcx: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pin_root: PathBuf::from("/sys/fs/bpf/rauta"),
+            interfaces: Vec::new(),
+            hook: Hook::Auto,
+            tcx: true,
+        }
+    }
+}
+
+/// Where programs see packets (`dataplane.hook`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// The best that works here: TC in this version.
+    #[default]
+    Auto,
+    /// TC ingress.
+    Tc,
+    /// The driver. Not offered yet.
+    Xdp,
+    /// No kernel programs.
+    Off,
+}
+
+impl Hook {
+    /// The name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Tc => "tc",
+            Self::Xdp => "xdp",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Hook {
+    type Err = HookError;
+
+    fn from_str(name: &str) -> Result<Self, HookError> {
+        [Self::Auto, Self::Tc, Self::Xdp, Self::Off]
+            .into_iter()
+            .find(|hook| hook.as_str() == name)
+            .ok_or(HookError)
+    }
+}
+
+/// Not the name of a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a hook: use auto, tc, xdp or off")]
+pub struct HookError;
+
+/// A program on an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// Name of the interface.
+    pub interface: String,
+    /// How it hangs there.
+    pub mechanism: Mechanism,
+    /// The pinned link that keeps it there; `None` with clsact, which has no links.
+    pub pin: Option<PathBuf>,
+}
+
+/// How a TC program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// A BPF link in the multi-program hook (Linux 6.6), before all others there.
+    Tcx,
+    /// A filter of the clsact qdisc, priority 1.
+    Clsact,
+}
+
+impl Mechanism {
+    /// The name in logs and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_read_back_as_written_and_nothing_else_is_one() {
+        for hook in [Hook::Auto, Hook::Tc, Hook::Xdp, Hook::Off] {
+            assert_eq!(hook.to_string().parse(), Ok(hook));
+        }
+        assert_eq!("TC".parse::<Hook>(), Err(HookError));
+        assert_eq!("".parse::<Hook>(), Err(HookError));
+    }
+}

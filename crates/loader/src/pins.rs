@@ -1,0 +1,211 @@
+//! The pin folder: `<root>/v<layout>/`, mode 0700, locked by the agent that uses it.
+//!
+//! ```text
+//! /sys/fs/bpf/rauta/v1/METRICS                        maps under their own names
+//!                      LISTENER_COUNTERS
+//!                      rauta_tc_ingress               the program in use
+//!                      links/rauta_tc_ingress@eth0    one link per interface; removing it detaches
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::statfs::{FsType, statfs},
+    unistd::geteuid,
+};
+use wire::LAYOUT_VERSION;
+
+use crate::{PinError, object::TC_PROGRAM};
+
+const FOLDER_MODE: u32 = 0o700;
+
+/// A pin folder, ours alone while this lives.
+#[derive(Debug)]
+pub(crate) struct PinFolder {
+    root: PathBuf,
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl PinFolder {
+    /// Creates or adopts this layout's folder under `root` and locks it.
+    ///
+    /// # Errors
+    ///
+    /// Not a bpf file system, another owner, another agent, another layout's pins.
+    pub(crate) fn open(root: &Path) -> Result<Self, PinError> {
+        if !is_bpffs(root) {
+            return Err(PinError::NotBpffs { path: root.to_owned() });
+        }
+        make_folder(root)?;
+        if let Some(path) = versions(root)?.into_iter().find(|path| *path != version_path(root)) {
+            return Err(PinError::OtherLayout { path });
+        }
+        let path = version_path(root);
+        make_folder(&path)?;
+        make_folder(&path.join("links"))?;
+        let lock = lock(&path)?;
+        Ok(Self { root: root.to_owned(), path, _lock: lock })
+    }
+
+    /// Where a map or program of that name is pinned.
+    pub(crate) fn object(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Where the link of the TC program on `interface` is pinned.
+    pub(crate) fn link(&self, interface: &str) -> PathBuf {
+        self.path.join("links").join(link_name(interface))
+    }
+
+    /// Removes every pin, which detaches every link, and the folders; the root stays if others use it.
+    pub(crate) fn remove(self) -> Result<(), PinError> {
+        remove_version(&self.path)?;
+        // Fails while the root holds anything else, which then is not ours to remove.
+        let _ = fs::remove_dir(&self.root);
+        Ok(())
+    }
+}
+
+/// Removes the pins of every layout under `root`. Returns the interfaces that had a link, with its pin.
+pub(crate) fn remove_all(root: &Path) -> Result<Vec<(String, PathBuf)>, PinError> {
+    let mut links = Vec::new();
+    for version in versions(root)? {
+        let _lock = lock(&version)?;
+        for pin in entries(&version.join("links"))? {
+            if let Some(interface) = pin.file_name().and_then(|name| name.to_str()).and_then(link_interface) {
+                links.push((interface, pin));
+            }
+        }
+        remove_version(&version)?;
+    }
+    let _ = fs::remove_dir(root);
+    Ok(links)
+}
+
+/// Removes the pin at `path`, if there is one.
+pub(crate) fn remove_pin(path: &Path) -> Result<(), PinError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(folder_error(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether `path`, or the nearest folder above it that exists, is on a bpf file system.
+pub(crate) fn is_bpffs(path: &Path) -> bool {
+    path.ancestors()
+        .find(|folder| folder.exists())
+        .and_then(|folder| statfs(folder).ok())
+        .is_some_and(|found| found.filesystem_type() == FsType(libc::BPF_FS_MAGIC))
+}
+
+/// Links first, so that nothing runs on maps whose pins are gone.
+fn remove_version(path: &Path) -> Result<(), PinError> {
+    let links = path.join("links");
+    for pin in entries(&links)? {
+        remove_pin(&pin)?;
+    }
+    if links.exists() {
+        fs::remove_dir(&links).map_err(folder_error(&links))?;
+    }
+    for pin in entries(path)? {
+        remove_pin(&pin)?;
+    }
+    fs::remove_dir(path).map_err(folder_error(path))
+}
+
+fn make_folder(path: &Path) -> Result<(), PinError> {
+    match DirBuilder::new().mode(FOLDER_MODE).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => adopt_folder(path),
+        Err(error) => Err(folder_error(path)(error)),
+    }
+}
+
+fn adopt_folder(path: &Path) -> Result<(), PinError> {
+    let found = fs::symlink_metadata(path).map_err(folder_error(path))?;
+    if !found.is_dir() {
+        return Err(PinError::Foreign { path: path.to_owned(), what: "not a folder" });
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(PinError::Owner { path: path.to_owned(), uid: found.uid() });
+    }
+    if found.mode() & 0o777 != FOLDER_MODE {
+        fs::set_permissions(path, fs::Permissions::from_mode(FOLDER_MODE)).map_err(folder_error(path))?;
+    }
+    Ok(())
+}
+
+/// A lock on the folder itself: gone with the process, however it ends.
+fn lock(path: &Path) -> Result<File, PinError> {
+    let folder = File::open(path).map_err(folder_error(path))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(PinError::Busy { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(folder_error(path)(error)),
+    }
+}
+
+fn version_path(root: &Path) -> PathBuf {
+    root.join(format!("v{LAYOUT_VERSION}"))
+}
+
+/// The folders `v<number>` under `root`.
+fn versions(root: &Path) -> Result<Vec<PathBuf>, PinError> {
+    let is_version = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    Ok(entries(root)?.into_iter().filter(is_version).collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, PinError> {
+    let found = match fs::read_dir(folder) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(folder_error(folder)(error)),
+    };
+    let paths: Result<Vec<_>, _> = found.map(|entry| entry.map(|entry| entry.path())).collect();
+    paths.map_err(folder_error(folder))
+}
+
+fn folder_error(path: &Path) -> impl FnOnce(io::Error) -> PinError {
+    let path = path.to_owned();
+    move |source| PinError::Folder { path, source }
+}
+
+/// `rauta_tc_ingress@eth0`. A bpf file system refuses dots, which interface names may have (`eth0.100`).
+fn link_name(interface: &str) -> String {
+    format!("{TC_PROGRAM}@{}", interface.replace('%', "%25").replace('.', "%2e"))
+}
+
+fn link_interface(name: &str) -> Option<String> {
+    Some(name.strip_prefix(TC_PROGRAM)?.strip_prefix('@')?.replace("%2e", ".").replace("%25", "%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_names_hold_no_dot_and_read_back() {
+        for interface in ["eth0", "eth0.100", "odd%2e", "a.b.c"] {
+            let name = link_name(interface);
+            assert!(!name.contains('.'), "{name}");
+            assert_eq!(link_interface(&name).as_deref(), Some(interface));
+        }
+        assert_eq!(link_interface("METRICS"), None);
+    }
+
+    #[test]
+    fn a_folder_elsewhere_is_refused_before_anything_is_made() {
+        let path = Path::new("/proc/rauta-pins");
+        assert!(matches!(PinFolder::open(path), Err(PinError::NotBpffs { .. })));
+    }
+}

@@ -1,0 +1,61 @@
+//! Why a packet was dropped or left alone: one enum from kernel counter to metric label.
+
+/// Why a program did not handle a packet.
+///
+/// The discriminants are part of the map layout: append, never renumber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// A header reaches past the end of the packet.
+    Truncated = 0,
+    /// Neither IPv4 nor IPv6, or behind more than two VLAN tags.
+    NotIp = 1,
+    /// An IP protocol other than TCP.
+    NotTcp = 2,
+    /// A fragment: only the first carries ports, so none is matched.
+    Fragment = 3,
+    /// IPv6 extension headers other than a fragment header.
+    Ipv6Extension = 4,
+    /// A header that contradicts itself: wrong IP version, header length below its minimum or past the datagram.
+    BadHeader = 5,
+}
+
+impl DropReason {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [Self; 6] =
+        [Self::Truncated, Self::NotIp, Self::NotTcp, Self::Fragment, Self::Ipv6Extension, Self::BadHeader];
+
+    /// The label in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::NotIp => "not_ip",
+            Self::NotTcp => "not_tcp",
+            Self::Fragment => "fragment",
+            Self::Ipv6Extension => "ipv6_extension",
+            Self::BadHeader => "bad_header",
+        }
+    }
+
+    /// Whether the packet is simply not for us, so that it passes untouched and uncounted.
+    #[inline(always)]
+    pub const fn is_not_ours(self) -> bool {
+        matches!(self, Self::NotIp | Self::NotTcp | Self::Fragment | Self::Ipv6Extension)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discriminants_follow_the_list_and_names_are_distinct() {
+        let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+}

@@ -16,7 +16,7 @@ use crate::{
     bpf::pinned_link_interface,
     interfaces::Interface,
     object::TC_PROGRAM,
-    pins::{PinFolder, remove_pin},
+    pins::{PinFolder, remove_link, remove_pin},
 };
 
 /// Place among the filters of clsact: before everybody who did not ask for it too.
@@ -52,14 +52,14 @@ pub(crate) fn attach(
         return Ok(attached(interface, Mechanism::Tcx, pin, true));
     }
     let is_new = attach_clsact(program, interface)?;
-    remove_pin(&pin)?;
+    remove_link(&pin)?;
     Ok(attached(interface, Mechanism::Clsact, pin, is_new))
 }
 
 /// Takes one attachment away.
 pub(crate) fn detach(attachment: &Attachment) -> Result<(), DetachOne> {
     match &attachment.pin {
-        Some(pin) => remove_pin(pin).map_err(DetachOne::Pin),
+        Some(pin) => remove_link(pin).map_err(DetachOne::Pin),
         None => detach_clsact(&attachment.interface).map(|_| ()).map_err(DetachOne::Filter),
     }
 }

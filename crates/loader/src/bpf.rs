@@ -1,4 +1,4 @@
-//! The one bpf(2) call that aya does not offer: which interface a pinned link hangs on.
+//! What aya does not offer for a pinned link: which interface it hangs on, and detaching it at once.
 
 use std::{
     ffi::CString,
@@ -12,6 +12,9 @@ use std::{
 
 /// `BPF_OBJ_GET` (include/uapi/linux/bpf.h, enum bpf_cmd).
 const BPF_OBJ_GET: libc::c_int = 7;
+
+/// `BPF_LINK_DETACH` (Linux 5.9).
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// The part of `union bpf_attr` that `BPF_OBJ_GET` reads.
 #[repr(C)]
@@ -34,6 +37,24 @@ pub(crate) fn pinned_link_interface(path: &Path) -> io::Result<Option<u32>> {
     Ok(field(&info, "link_type")
         .filter(|kind| *kind == "tcx")
         .and_then(|_| field(&info, "ifindex")?.parse().ok()))
+}
+
+/// Detaches the link pinned at `path` before this returns. Removing the pin alone leaves that to the kernel's worker, a
+/// moment later.
+///
+/// # Errors
+///
+/// What bpf(2) answers, such as a link whose interface is gone already.
+pub(crate) fn detach_pinned_link(path: &Path) -> io::Result<()> {
+    let link = open_pin(path)?;
+    let attributes = link.as_raw_fd();
+    // SAFETY: the call reads one descriptor, which outlives it.
+    match unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size_of_val(&attributes))
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn open_pin(path: &Path) -> io::Result<OwnedFd> {

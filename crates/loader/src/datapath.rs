@@ -41,7 +41,7 @@ impl Datapath {
             Hook::Xdp => return Err(StartError::XdpNotOffered),
             Hook::Off => return Err(StartError::SwitchedOff),
         }
-        let object = object::bytes().ok_or(StartError::NotBuilt)?;
+        let object = object::object().ok_or(StartError::NotBuilt)?;
         if let Some(missing) = Effective::current().missing_to_attach() {
             return Err(StartError::Privilege { missing });
         }

@@ -21,5 +21,5 @@ mod pins;
 pub use datapath::{Datapath, detach_all};
 pub use error::{AttachError, DetachError, MapError, PinError, StartError};
 pub use listener::ListenerAddress;
-pub use object::is_built;
+pub use object::{is_built, object};
 pub use options::{Attachment, Hook, HookError, Mechanism, Options};

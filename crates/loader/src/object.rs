@@ -10,7 +10,7 @@ pub const fn is_built() -> bool {
     !OBJECT.is_empty()
 }
 
-/// The ELF bytes, `None` when built without.
-pub(crate) fn bytes() -> Option<&'static [u8]> {
+/// The ELF object, for tools that disassemble it and tests that run it; `None` when built without.
+pub fn object() -> Option<&'static [u8]> {
     is_built().then_some(OBJECT)
 }

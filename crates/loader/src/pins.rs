@@ -20,7 +20,7 @@ use nix::{
 };
 use wire::LAYOUT_VERSION;
 
-use crate::{PinError, object::TC_PROGRAM};
+use crate::{PinError, bpf::detach_pinned_link, object::TC_PROGRAM};
 
 const FOLDER_MODE: u32 = 0o700;
 
@@ -29,8 +29,7 @@ const FOLDER_MODE: u32 = 0o700;
 pub(crate) struct PinFolder {
     root: PathBuf,
     path: PathBuf,
-    /// Held for its lock.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl PinFolder {
@@ -97,6 +96,13 @@ pub(crate) fn remove_pin(path: &Path) -> Result<(), PinError> {
     }
 }
 
+/// Detaches the link pinned at `path`, if there is one, and removes the pin.
+pub(crate) fn remove_link(path: &Path) -> Result<(), PinError> {
+    // A link that cannot be detached, its interface being gone, goes with its pin.
+    let _ = detach_pinned_link(path);
+    remove_pin(path)
+}
+
 /// Whether `path`, or the nearest folder above it that exists, is on a bpf file system.
 pub(crate) fn is_bpffs(path: &Path) -> bool {
     path.ancestors()
@@ -109,7 +115,7 @@ pub(crate) fn is_bpffs(path: &Path) -> bool {
 fn remove_version(path: &Path) -> Result<(), PinError> {
     let links = path.join("links");
     for pin in entries(&links)? {
-        remove_pin(&pin)?;
+        remove_link(&pin)?;
     }
     if links.exists() {
         fs::remove_dir(&links).map_err(folder_error(&links))?;
@@ -142,11 +148,21 @@ fn adopt_folder(path: &Path) -> Result<(), PinError> {
     Ok(())
 }
 
-/// A lock on the folder itself: gone with the process, however it ends.
-fn lock(path: &Path) -> Result<File, PinError> {
+/// A lock on a folder: gone with the process, however it ends.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Not left to closing: a child between fork and exec still has the descriptor, and with it the lock.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(path: &Path) -> Result<Lock, PinError> {
     let folder = File::open(path).map_err(folder_error(path))?;
     match folder.try_lock() {
-        Ok(()) => Ok(folder),
+        Ok(()) => Ok(Lock(folder)),
         Err(TryLockError::WouldBlock) => Err(PinError::Busy { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(folder_error(path)(error)),
     }

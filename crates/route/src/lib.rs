@@ -16,10 +16,21 @@
 //!
 //! Source: Gateway API v1.6.1, `HTTPRouteRule.matches` and `Listener.hostname` in `apis/v1`.
 
+mod conditions;
+mod explain;
+mod group;
+mod hash;
+mod host;
+mod listener;
+mod paths;
 mod pattern;
+mod query;
+mod regexes;
 mod request;
+mod selector;
 mod table;
 
+pub use explain::{ChosenListener, Considered, Explanation, Reason};
 pub use pattern::{PatternError, check_pattern};
 pub use request::{Headers, Pairs, Request};
 pub use table::{BuildError, Lookup, SocketTable, Table};

@@ -9,7 +9,7 @@ const CACHE_BYTES_MAX: usize = 256 << 10;
 /// Why a pattern cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("is no regular expression that can be used: {0}")]
-pub struct PatternError(#[from] regex::Error);
+pub struct PatternError(regex::Error);
 
 /// Checks that `pattern` compiles as the matcher would compile it.
 ///
@@ -27,15 +27,31 @@ pub(crate) fn compile(pattern: &RegexPattern) -> Result<Regex, PatternError> {
         RegexAnchor::Full => r"\z",
         RegexAnchor::Start => "",
     };
-    Ok(build(&format!(r"\A(?:{}){end}", pattern.pattern), pattern.case_insensitive)?)
+    build(&format!(r"\A(?:{}){end}", pattern.pattern), pattern.case_insensitive)
 }
 
-fn build(pattern: &str, case_insensitive: bool) -> Result<Regex, regex::Error> {
+/// The text that everything a pattern matches begins with; perhaps shorter than it could be.
+///
+/// Comparing it first spares most regular expressions most of their work.
+pub(crate) fn literal_prefix(pattern: &RegexPattern) -> &str {
+    let text = &*pattern.pattern;
+    if pattern.case_insensitive || text.contains('|') {
+        return "";
+    }
+    let end = text.find(|c: char| r"\.+*?()[]{}^$#&-~ ".contains(c)).unwrap_or(text.len());
+    let repeats = text[end..].starts_with(['*', '?', '{', '+']);
+    // A repetition binds the character before it.
+    let last = text[..end].char_indices().next_back().map_or(0, |(at, _)| at);
+    &text[..if repeats { last } else { end }]
+}
+
+fn build(pattern: &str, case_insensitive: bool) -> Result<Regex, PatternError> {
     RegexBuilder::new(pattern)
         .case_insensitive(case_insensitive)
         .size_limit(COMPILED_BYTES_MAX)
         .dfa_size_limit(CACHE_BYTES_MAX)
         .build()
+        .map_err(PatternError)
 }
 
 #[cfg(test)]
@@ -76,5 +92,23 @@ mod tests {
     fn a_pattern_that_compiles_to_too_much_is_refused() {
         let error = check_pattern(&pattern(r"(\w{100}){100}", RegexAnchor::Full, false)).unwrap_err();
         assert!(error.to_string().contains("size limit"), "{error}");
+    }
+
+    #[test]
+    fn the_literal_prefix_is_what_every_match_begins_with() {
+        for (text, prefix) in [
+            ("/api/v[0-9]+", "/api/v"),
+            ("/api", "/api"),
+            ("/ab*c", "/a"),
+            ("/é?", "/"),
+            ("/a{2}", "/"),
+            ("/a|/b", ""),
+            ("^/a", ""),
+            ("(?i)/a", ""),
+            ("*", ""),
+        ] {
+            assert_eq!(literal_prefix(&pattern(text, RegexAnchor::Full, false)), prefix, "{text}");
+        }
+        assert_eq!(literal_prefix(&pattern("/api", RegexAnchor::Full, true)), "");
     }
 }

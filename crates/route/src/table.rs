@@ -1,22 +1,27 @@
-use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{HostPattern, Listener, PathMatch, Route, RouteId, RouteMatch, Snapshot, ValueMatch};
+use model::{Listener, ListenerId, Route, RouteId, Snapshot};
 
-use crate::pattern::compile;
+use crate::explain::{Explanation, explain};
+use crate::group::number;
+use crate::host::{HostKey, HostMap};
+use crate::listener::ListenerTable;
+use crate::regexes::{Regexes, patterns};
 use crate::{Headers, PatternError, Request};
 
 /// The compiled routes of a snapshot, by socket.
 #[derive(Debug)]
 pub struct Table {
+    /// By address (none first) and port.
     sockets: Vec<SocketTable>,
     errors: Vec<BuildError>,
 }
 
 /// A match that the table had to leave out.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{route}: match {match_index}: `{pattern}` {source}")]
+#[error("{route}: match {match_index}: `{pattern}` {error}")]
 pub struct BuildError {
     /// The rule it belongs to.
     pub route: RouteId,
@@ -25,7 +30,7 @@ pub struct BuildError {
     /// The pattern.
     pub pattern: Arc<str>,
     /// What is wrong with it.
-    pub source: PatternError,
+    pub error: PatternError,
 }
 
 /// The listeners that share an address and port.
@@ -33,8 +38,12 @@ pub struct BuildError {
 pub struct SocketTable {
     address: Option<IpAddr>,
     port: u16,
-    listeners: Vec<Arc<Listener>>,
+    /// By id.
+    listeners: Vec<Arc<ListenerTable>>,
+    /// Host to place in `listeners`.
+    hosts: HostMap,
     routes: Arc<[Arc<Route>]>,
+    regexes: Arc<Regexes>,
 }
 
 /// What the table says of a request.
@@ -63,39 +72,52 @@ pub enum Lookup<'t> {
 impl Table {
     /// Compiles a snapshot.
     ///
-    /// A match whose regular expression does not compile is left out and listed in [`Table::errors`].
+    /// A match whose regular expression does not compile is left out and listed in [`Table::errors`]. Of listeners that
+    /// share socket and host name the first by id serves.
     pub fn build(snapshot: &Snapshot) -> Self {
         let routes: Arc<[Arc<Route>]> = snapshot.routes.clone().into();
-        let mut sockets: Vec<SocketTable> = Vec::new();
-        for listener in snapshot.listeners.values() {
-            let addresses: Vec<Option<IpAddr>> = if listener.addresses.is_empty() {
-                vec![None]
-            } else {
-                listener.addresses.iter().map(|a| Some(a.to_canonical())).collect()
-            };
-            for address in addresses {
-                match sockets.iter_mut().find(|s| s.address == address && s.port == listener.port) {
-                    Some(socket) => socket.listeners.push(listener.clone()),
-                    None => sockets.push(SocketTable {
-                        address,
-                        port: listener.port,
-                        listeners: vec![listener.clone()],
-                        routes: routes.clone(),
-                    }),
+        let regexes = Arc::new(Regexes::new(routes.iter().map(|route| &**route)));
+        let mut attached: HashMap<&ListenerId, Vec<u32>> = HashMap::new();
+        for (at, route) in routes.iter().enumerate() {
+            for id in &route.listeners {
+                let places = attached.entry(id).or_default();
+                if places.last() != Some(&number(at)) {
+                    places.push(number(at));
                 }
             }
         }
-        Self { sockets, errors: Vec::new() }
+        let mut sockets: BTreeMap<(Option<IpAddr>, u16), Vec<Arc<ListenerTable>>> = BTreeMap::new();
+        for listener in snapshot.listeners.values() {
+            let places = attached.remove(&listener.id).unwrap_or_default().into();
+            let compiled = Arc::new(ListenerTable::new(listener.clone(), &routes, places, &regexes));
+            for address in addresses(listener) {
+                sockets.entry((address, listener.port)).or_default().push(compiled.clone());
+            }
+        }
+        let socket = |((address, port), listeners): (_, Vec<Arc<ListenerTable>>)| SocketTable {
+            address,
+            port,
+            hosts: HostMap::new(
+                (0..).zip(&listeners).map(|(at, l)| (HostKey::new(l.listener.hostname.as_ref()), at)),
+            ),
+            listeners,
+            routes: routes.clone(),
+            regexes: regexes.clone(),
+        };
+        let errors = errors(&routes, &regexes);
+        Self { sockets: sockets.into_iter().map(socket).collect(), errors }
     }
 
     /// The listeners for connections to `address` and `port`: those that name the address, or else those that name none.
     pub fn socket(&self, address: IpAddr, port: u16) -> Option<&SocketTable> {
-        let address = address.to_canonical();
-        let find = |wanted| self.sockets.iter().find(|s| s.port == port && s.address == wanted);
-        find(Some(address)).or_else(|| find(None))
+        let find = |wanted: Option<IpAddr>| {
+            let at = self.sockets.binary_search_by_key(&(wanted, port), |s| (s.address, s.port)).ok()?;
+            self.sockets.get(at)
+        };
+        find(Some(address.to_canonical())).or_else(|| find(None))
     }
 
-    /// All sockets.
+    /// All sockets, those for every address first.
     pub fn sockets(&self) -> impl Iterator<Item = &SocketTable> {
         self.sockets.iter()
     }
@@ -119,122 +141,50 @@ impl SocketTable {
 
     /// The listeners that share the socket, by id.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
-        self.listeners.iter()
+        self.listeners.iter().map(|table| &table.listener)
     }
 
     /// Finds the route of a request.
     pub fn lookup<H: Headers>(&self, request: &Request<'_, H>) -> Lookup<'_> {
-        let listener = self
-            .listeners
-            .iter()
-            .filter(|l| l.hostname.as_ref().is_none_or(|h| h.matches(request.host)))
-            .min_by_key(|l| host_rank(l.hostname.as_ref()));
-        let Some(listener) = listener else { return Lookup::NoListener };
-        let mut best = None;
-        for (route_index, route) in self.routes.iter().enumerate() {
-            if !route.listeners.contains(&listener.id) {
-                continue;
-            }
-            let host =
-                route.hosts.iter().filter(|h| h.matches(request.host)).map(|h| host_rank(Some(h))).min();
-            let host = match host {
-                Some(rank) => rank,
-                None if route.hosts.is_empty() => host_rank(None),
-                None => continue,
-            };
-            let every = [RouteMatch {
-                path: PathMatch::Prefix("".into()),
-                method: None,
-                headers: vec![],
-                queries: vec![],
-            }];
-            let matches = if route.matches.is_empty() { &every[..] } else { &route.matches[..] };
-            for (match_index, one) in matches.iter().enumerate() {
-                if holds(one, request) {
-                    let rank = (
-                        host,
-                        path_rank(&one.path),
-                        one.method.is_none(),
-                        Reverse(one.headers.len()),
-                        Reverse(one.queries.len()),
-                        route_index,
-                        match_index,
-                    );
-                    best = best.into_iter().chain([rank]).min();
-                }
-            }
-        }
-        match best {
-            None => Lookup::NoRoute { listener },
-            Some((.., route_index, match_index)) => {
-                Lookup::Match { listener, route: &self.routes[route_index], route_index, match_index }
-            }
-        }
+        let Some(table) = self.listener(request.host) else { return Lookup::NoListener };
+        let listener = &table.listener;
+        let found = table.lookup(request).and_then(|candidate| {
+            let route_index = candidate.route as usize;
+            let match_index = candidate.match_index as usize;
+            Some(Lookup::Match { listener, route: self.routes.get(route_index)?, route_index, match_index })
+        });
+        found.unwrap_or(Lookup::NoRoute { listener })
+    }
+
+    /// Says how the route of a request is found: for people, not for speed.
+    pub fn explain<H: Headers>(&self, request: &Request<'_, H>) -> Explanation {
+        let rivals = self.listeners.len();
+        explain(self.listener(request.host), rivals, &self.routes, &self.regexes, request)
+    }
+
+    fn listener(&self, host: &str) -> Option<&ListenerTable> {
+        let at = self.hosts.values(host).next()?;
+        self.listeners.get(at as usize).map(|table| &**table)
     }
 }
 
-fn host_rank(host: Option<&HostPattern>) -> (u8, Reverse<usize>) {
-    match host {
-        Some(HostPattern::Exact(_)) => (0, Reverse(0)),
-        Some(HostPattern::Wildcard { suffix, .. }) => (1, Reverse(suffix.len())),
-        None => (2, Reverse(0)),
-    }
+/// The addresses to listen on; none stands for all. An IPv4-mapped IPv6 address is the IPv4 one.
+fn addresses(listener: &Listener) -> Vec<Option<IpAddr>> {
+    let mut addresses: Vec<_> = listener.addresses.iter().map(|a| Some(a.to_canonical())).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() { vec![None] } else { addresses }
 }
 
-fn path_rank(path: &PathMatch) -> (u8, Reverse<usize>, u8) {
-    match path {
-        PathMatch::Exact(_) => (0, Reverse(0), 0),
-        PathMatch::Prefix(text) => (1, Reverse(text.len()), 0),
-        PathMatch::StringPrefix(text) => (1, Reverse(text.len()), 1),
-        PathMatch::Regex(pattern) => (2, Reverse(pattern.pattern.len()), 0),
-    }
-}
-
-fn holds<H: Headers>(one: &RouteMatch, request: &Request<'_, H>) -> bool {
-    let path = match &one.path {
-        PathMatch::Exact(text) => request.path == &**text,
-        PathMatch::Prefix(text) => request
-            .path
-            .strip_prefix(&**text)
-            .is_some_and(|rest| text.is_empty() || rest.is_empty() || rest.starts_with('/')),
-        PathMatch::StringPrefix(text) => request.path.starts_with(&**text),
-        PathMatch::Regex(pattern) => compile(pattern).is_ok_and(|r| r.is_match(request.path.as_bytes())),
-    };
-    path && one.method.as_deref().is_none_or(|m| m == request.method)
-        && one.headers.iter().all(|header| {
-            let lines: Vec<&[u8]> = request.headers.values(&header.name).collect();
-            !lines.is_empty() && value_holds(&header.value, &lines.join(&b','))
+/// The matches with patterns that do not compile, each once.
+fn errors(routes: &[Arc<Route>], regexes: &Regexes) -> Vec<BuildError> {
+    let matches =
+        routes.iter().flat_map(|route| route.matches.iter().enumerate().map(move |(i, m)| (route, i, m)));
+    matches
+        .filter_map(|(route, match_index, one)| {
+            let (pattern, error) = patterns(one).find_map(|p| Some((p, regexes.error(p)?)))?;
+            let pattern = pattern.pattern.clone();
+            Some(BuildError { route: route.id.clone(), match_index, pattern, error: error.clone() })
         })
-        && one.queries.iter().all(|query| {
-            first_parameter(request.query.unwrap_or(""), &query.name)
-                .is_some_and(|v| value_holds(&query.value, &v))
-        })
-}
-
-fn value_holds(value: &ValueMatch, text: &[u8]) -> bool {
-    match value {
-        ValueMatch::Exact(wanted) => wanted.as_bytes() == text,
-        ValueMatch::Regex(pattern) => compile(pattern).is_ok_and(|r| r.is_match(text)),
-    }
-}
-
-fn first_parameter(query: &str, name: &str) -> Option<Vec<u8>> {
-    query.split('&').filter(|pair| !pair.is_empty()).find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key) == name.as_bytes()).then(|| decode(value))
-    })
-}
-
-fn decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = bytes.get(at + 1..at + 3).filter(|h| byte == b'%' && h.iter().all(u8::is_ascii_hexdigit));
-        let decoded =
-            hex.and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
-        out.push(decoded.unwrap_or(if byte == b'+' { b' ' } else { byte }));
-        at += if decoded.is_some() { 3 } else { 1 };
-    }
-    out
+        .collect()
 }

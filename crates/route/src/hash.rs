@@ -1,0 +1,183 @@
+use std::hash::{BuildHasher, RandomState};
+
+/// The secret numbers of a table's hashes.
+///
+/// The keys come from whoever may write routes, the requests from anybody; the numbers are drawn anew for each table, so
+/// that neither can aim at one bucket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed {
+    start: u64,
+    step: u64,
+}
+
+impl Seed {
+    pub(crate) fn random() -> Self {
+        let draw = |salt: u64| RandomState::new().hash_one(salt);
+        // Odd, so that a multiplication loses nothing.
+        Self { start: draw(1), step: draw(2) | 1 }
+    }
+
+    /// The hash of all of `bytes` under `scope`.
+    pub(crate) fn hash(self, scope: u32, bytes: &[u8]) -> u64 {
+        PrefixHasher::new(self, scope, bytes).at(bytes.len())
+    }
+}
+
+/// Hashes the prefixes of a text, the shorter before the longer, reading each byte about once.
+///
+/// Eight bytes a step by folded multiplication, as in wyhash and rapidhash. The state after the whole words of a prefix is
+/// kept; only its last bytes are mixed in anew.
+pub(crate) struct PrefixHasher<'b> {
+    bytes: &'b [u8],
+    seed: Seed,
+    state: u64,
+    done: usize,
+}
+
+impl<'b> PrefixHasher<'b> {
+    pub(crate) fn new(seed: Seed, scope: u32, bytes: &'b [u8]) -> Self {
+        let state = fold(seed.start ^ u64::from(scope), seed.step);
+        Self { bytes, seed, state, done: 0 }
+    }
+
+    /// The hash of the first `length` bytes. `length` is at most that of the text and never less than the last one.
+    pub(crate) fn at(&mut self, length: usize) -> u64 {
+        while self.done + 8 <= length {
+            self.state = fold(self.state ^ word(&self.bytes[self.done..]), self.seed.step);
+            self.done += 8;
+        }
+        let tail = word(&self.bytes[self.done..]) & mask(length - self.done);
+        // A drawn multiplier may be a poor one; the second is not.
+        fold(fold(self.state ^ tail, self.seed.step ^ (length as u64) << 1), 0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// The first eight bytes, or as many as there are.
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+/// Keeps the first `count` bytes of a word, of up to 7.
+fn mask(count: usize) -> u64 {
+    (1 << (8 * count)) - 1
+}
+
+fn fold(a: u64, b: u64) -> u64 {
+    let high = (u128::from(a) * u128::from(b)) >> 64;
+    a.wrapping_mul(b) ^ high as u64
+}
+
+/// An immutable hash index of entries numbered from 0; whoever owns them compares the keys.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// A power of two, at most half of them taken: linear probing stays short.
+    slots: Box<[Slot]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    tag: u32,
+    entry: u32,
+}
+
+const FREE: u32 = u32::MAX;
+
+impl Index {
+    /// Takes the hashes of the entries 0, 1, 2, ...
+    pub(crate) fn new(hashes: impl ExactSizeIterator<Item = u64>) -> Self {
+        if hashes.len() == 0 {
+            return Self::default();
+        }
+        let mut slots = vec![Slot { tag: 0, entry: FREE }; (hashes.len() * 2).next_power_of_two()];
+        for (entry, hash) in (0..FREE).zip(hashes) {
+            let (tag, mut at) = (tag(hash), start(hash, slots.len()));
+            while slots[at].entry != FREE {
+                at = (at + 1) & (slots.len() - 1);
+            }
+            slots[at] = Slot { tag, entry };
+        }
+        Self { slots: slots.into() }
+    }
+
+    /// The entry with this hash that `is_it`.
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let (tag, mut at) = (tag(hash), start(hash, self.slots.len()));
+        loop {
+            let slot = self.slots[at];
+            if slot.entry == FREE {
+                return None;
+            }
+            if slot.tag == tag && is_it(slot.entry) {
+                return Some(slot.entry);
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+    }
+}
+
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// The slot to begin with, by the hash's low bits.
+fn start(hash: u64, slots: usize) -> usize {
+    // The mask keeps what a usize of any width holds.
+    usize::try_from(hash & (slots as u64 - 1)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_hashes_as_the_same_text_alone() {
+        let seed = Seed::random();
+        let text: Vec<u8> = (0..100).collect();
+        let mut hasher = PrefixHasher::new(seed, 7, &text);
+        for length in 0..=100 {
+            assert_eq!(hasher.at(length), seed.hash(7, &text[..length]), "{length}");
+        }
+    }
+
+    #[test]
+    fn lengths_scopes_and_seeds_differ() {
+        let seed = Seed::random();
+        assert_ne!(seed.hash(0, b"a"), seed.hash(0, b"a\0"));
+        assert_ne!(seed.hash(0, b""), seed.hash(0, b"\0\0\0\0\0\0\0\0"));
+        assert_ne!(seed.hash(0, b"a"), seed.hash(1, b"a"));
+        assert_ne!(seed.hash(0, b"a"), Seed::random().hash(0, b"a"));
+    }
+
+    #[test]
+    fn every_entry_is_found_and_no_other() {
+        let seed = Seed::random();
+        let keys: Vec<_> = (0..1000).map(|i| format!("/key/{i}")).collect();
+        let index = Index::new(keys.iter().map(|k| seed.hash(0, k.as_bytes())));
+        for (i, key) in (0u32..).zip(&keys) {
+            let found = index.find(seed.hash(0, key.as_bytes()), |entry| keys[entry as usize] == *key);
+            assert_eq!(found, Some(i));
+        }
+        assert_eq!(index.find(seed.hash(0, b"/key/1000"), |entry| keys[entry as usize] == "/key/1000"), None);
+        assert_eq!(Index::default().find(1, |_| true), None);
+    }
+
+    #[test]
+    fn hashes_spread_over_tags_and_slots() {
+        let seed = Seed::random();
+        let hashes: Vec<_> =
+            (0..4096).map(|i| seed.hash(0, format!("/api/v1/service-{i}").as_bytes())).collect();
+        for shift in [0, 32, 52] {
+            let mut seen: Vec<_> = hashes.iter().map(|h| (h >> shift) & 0xfff).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            // 4096 balls in 4096 bins fill 63 % of them, give or take one.
+            assert!((2400..2800).contains(&seen.len()), "bits from {shift}: {} of 4096", seen.len());
+        }
+    }
+}

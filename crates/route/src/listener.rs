@@ -1,0 +1,211 @@
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use model::{HostPattern, Listener, PathMatch, RegexPattern, Route, RouteMatch, WildcardLabels};
+use regex::bytes::Regex;
+
+use crate::conditions::Conditions;
+use crate::group::{Candidate, Candidates, Rank, number};
+use crate::host::{HostKey, HostMap};
+use crate::paths::{Entry, Kind, Paths};
+use crate::pattern::literal_prefix;
+use crate::regexes::Regexes;
+use crate::{Headers, Request};
+
+/// The compiled routes of one listener.
+#[derive(Debug)]
+pub(crate) struct ListenerTable {
+    pub(crate) listener: Arc<Listener>,
+    /// The places in `snapshot.routes` of the routes attached to it.
+    pub(crate) routes: Box<[u32]>,
+    /// Host to scope.
+    hosts: HostMap,
+    paths: Paths,
+    /// By scope, in order of precedence.
+    by_regex: Box<[Box<[ByRegex]>]>,
+    candidates: Candidates,
+}
+
+/// A candidate whose path is a regular expression.
+#[derive(Debug)]
+struct ByRegex {
+    regex: Regex,
+    /// Every matching path begins with it.
+    literal: Box<str>,
+    /// Equal numbers are equal patterns.
+    pattern: usize,
+    candidate: Candidate,
+}
+
+impl ListenerTable {
+    /// Compiles the routes at these places for `listener`.
+    pub(crate) fn new(
+        listener: Arc<Listener>,
+        all: &[Arc<Route>],
+        routes: Box<[u32]>,
+        regexes: &Regexes,
+    ) -> Self {
+        let mut builder = Builder::default();
+        let attached = || routes.iter().filter_map(|&at| Some((at, all.get(at as usize)?)));
+        builder.one_label =
+            attached().flat_map(|(_, route)| &route.hosts).filter_map(suffix_of_one_label).collect();
+        for (at, route) in attached() {
+            builder.add(at, route, regexes);
+        }
+        builder.finish(listener, routes.clone())
+    }
+
+    /// The route and match that take the request.
+    pub(crate) fn lookup<H: Headers>(&self, request: &Request<'_, H>) -> Option<Candidate> {
+        let path = request.path.as_bytes();
+        self.hosts.values(request.host).find_map(|scope| {
+            let pick = |group| self.candidates.pick(group, request);
+            let exact = self.paths.exact(scope, path).and_then(pick);
+            exact
+                .or_else(|| self.paths.prefixes(scope, path).find_map(pick))
+                .or_else(|| self.by_regex(scope, request))
+        })
+    }
+
+    fn by_regex<H: Headers>(&self, scope: u32, request: &Request<'_, H>) -> Option<Candidate> {
+        // Those with the same pattern often follow each other.
+        let mut last = None;
+        let fits = |one: &&ByRegex| {
+            if !request.path.starts_with(&*one.literal) || !self.candidates.meets(one.candidate, request) {
+                return false;
+            }
+            match last {
+                Some((pattern, fits)) if pattern == one.pattern => fits,
+                _ => {
+                    let fits = one.regex.is_match(request.path.as_bytes());
+                    last = Some((one.pattern, fits));
+                    fits
+                }
+            }
+        };
+        self.by_regex.get(scope as usize)?.iter().find(fits).map(|one| one.candidate)
+    }
+}
+
+#[derive(Default)]
+struct Builder<'m> {
+    /// The suffixes that some route takes with one label only.
+    one_label: BTreeSet<&'m str>,
+    scopes: HashMap<HostKey<'m>, u32>,
+    by_path: Vec<(u32, &'m str, Kind, Rank, Candidate)>,
+    by_regex: Vec<RegexEntry<'m>>,
+    candidates: Candidates,
+}
+
+/// A match whose path is a regular expression, of one scope.
+struct RegexEntry<'m> {
+    scope: u32,
+    pattern: &'m RegexPattern,
+    rank: Rank,
+    regex: Regex,
+    candidate: Candidate,
+}
+
+impl<'m> Builder<'m> {
+    fn add(&mut self, at: u32, route: &'m Route, regexes: &Regexes) {
+        let mut scopes = BTreeSet::new();
+        if route.hosts.is_empty() {
+            scopes.insert(self.scope(HostKey::Any));
+        }
+        for host in &route.hosts {
+            scopes.insert(self.scope(HostKey::new(Some(host))));
+            // One label is one or more as well: where a suffix has routes of both kinds, they compete for such hosts.
+            if let HostPattern::Wildcard { suffix, labels: WildcardLabels::OneOrMore } = host
+                && self.one_label.contains(&**suffix)
+            {
+                scopes.insert(self.scope(HostKey::Suffix(suffix, WildcardLabels::One)));
+            }
+        }
+        if route.matches.is_empty() {
+            let none = Conditions { method: None, headers: Box::default(), queries: Box::default() };
+            let (rank, candidate) = self.candidates.candidate(at, 0, none);
+            self.by_path.extend(scopes.iter().map(|&scope| (scope, "", Kind::ByElement, rank, candidate)));
+        }
+        for (match_index, one) in (0..).zip(&route.matches) {
+            self.add_match(at, match_index, one, &scopes, regexes);
+        }
+    }
+
+    fn add_match(
+        &mut self,
+        at: u32,
+        match_index: u32,
+        one: &'m RouteMatch,
+        scopes: &BTreeSet<u32>,
+        regexes: &Regexes,
+    ) {
+        // A pattern that does not compile is among the table's errors.
+        let Some(conditions) = Conditions::new(one, regexes) else { return };
+        let (kind, text) = match &one.path {
+            PathMatch::Exact(text) => (Kind::Exact, text),
+            PathMatch::Prefix(text) => (Kind::ByElement, text),
+            PathMatch::StringPrefix(text) => (Kind::ByString, text),
+            PathMatch::Regex(pattern) => {
+                let Some(regex) = regexes.get(pattern) else { return };
+                let (rank, candidate) = self.candidates.candidate(at, match_index, conditions);
+                let entry = |&scope| RegexEntry { scope, pattern, rank, regex: regex.clone(), candidate };
+                self.by_regex.extend(scopes.iter().map(entry));
+                return;
+            }
+        };
+        let (rank, candidate) = self.candidates.candidate(at, match_index, conditions);
+        self.by_path.extend(scopes.iter().map(|&scope| (scope, &**text, kind, rank, candidate)));
+    }
+
+    fn scope(&mut self, key: HostKey<'m>) -> u32 {
+        let next = number(self.scopes.len());
+        *self.scopes.entry(key).or_insert(next)
+    }
+
+    fn finish(mut self, listener: Arc<Listener>, routes: Box<[u32]>) -> ListenerTable {
+        // The sort keys are unique but for the candidate, which the rank decides.
+        self.by_path.sort_unstable_by_key(|&(scope, text, kind, rank, _)| (scope, text, kind, rank));
+        let entries: Vec<_> = self
+            .by_path
+            .chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2))
+            .filter_map(|chunk| {
+                let &(scope, text, kind, ..) = chunk.first()?;
+                let group = self.candidates.group(chunk.iter().map(|&(.., candidate)| candidate));
+                Some(Entry { scope, kind, text, group })
+            })
+            .collect();
+        let paths = Paths::new(&entries, self.scopes.len());
+        let mut patterns = HashMap::new();
+        let mut by_regex: Vec<Vec<ByRegex>> = self.scopes.iter().map(|_| Vec::new()).collect();
+        self.by_regex.sort_by_key(|e| (e.scope, Reverse(e.pattern.pattern.len()), e.rank));
+        for RegexEntry { scope, pattern, regex, candidate, .. } in self.by_regex {
+            let next = patterns.len();
+            let number = *patterns.entry(pattern).or_insert(next);
+            if let Some(list) = by_regex.get_mut(scope as usize) {
+                list.push(ByRegex {
+                    regex,
+                    literal: literal_prefix(pattern).into(),
+                    pattern: number,
+                    candidate,
+                });
+            }
+        }
+        self.candidates.shrink();
+        ListenerTable {
+            listener,
+            routes,
+            hosts: HostMap::new(self.scopes),
+            paths,
+            by_regex: by_regex.into_iter().map(Vec::into_boxed_slice).collect(),
+            candidates: self.candidates,
+        }
+    }
+}
+
+fn suffix_of_one_label(host: &HostPattern) -> Option<&str> {
+    match host {
+        HostPattern::Wildcard { suffix, labels: WildcardLabels::One } => Some(suffix),
+        _ => None,
+    }
+}

@@ -1,0 +1,53 @@
+//! What the tests of the matcher share.
+
+pub(crate) mod generate;
+pub(crate) mod naive;
+
+use model::{Action, Balancing, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, Protocol};
+use model::{RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts, WildcardLabels};
+
+pub(crate) fn gateway_host(text: &str) -> HostPattern {
+    HostPattern::parse(text, WildcardLabels::OneOrMore).unwrap()
+}
+
+pub(crate) fn ingress_host(text: &str) -> HostPattern {
+    HostPattern::parse(text, WildcardLabels::One).unwrap()
+}
+
+pub(crate) fn pattern(text: &str, anchor: RegexAnchor, case_insensitive: bool) -> RegexPattern {
+    RegexPattern { pattern: text.into(), anchor, case_insensitive }
+}
+
+/// A listener `name` on port 80 of all addresses.
+pub(crate) fn listener(name: &str, hostname: Option<HostPattern>) -> Listener {
+    Listener {
+        id: ListenerId::new("test", "gateway", name),
+        addresses: vec![],
+        port: 80,
+        protocol: Protocol::Http,
+        hostname,
+        tls: None,
+        forwarded_headers: true,
+    }
+}
+
+/// The first rule of HTTPRoute `test/name`, on `listeners`.
+pub(crate) fn route(
+    name: &str,
+    listeners: &[&Listener],
+    hosts: Vec<HostPattern>,
+    matches: Vec<RouteMatch>,
+) -> Route {
+    Route {
+        id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 },
+        listeners: listeners.iter().map(|l| l.id.clone()).collect(),
+        hosts,
+        matches,
+        action: Action::Respond { status: 200, reason: "test".into() },
+        balancing: Balancing::default(),
+        timeouts: Timeouts::default(),
+        created_unix_s: None,
+        tier: None,
+        forwarded_headers: true,
+    }
+}

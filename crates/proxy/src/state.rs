@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
-use model::{Action, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Snapshot};
+use model::{Action, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Snapshot};
 use telemetry::GatewayMetrics;
 
 use crate::endpoint::{Endpoint, EndpointStats};
@@ -61,7 +61,7 @@ pub(crate) enum CompiledAction {
 pub(crate) struct ForwardAction {
     /// Draws among `targets`.
     pub(crate) choice: WeightedChoice,
-    /// None: the reference cannot be resolved.
+    /// None: the reference cannot be resolved, or its endpoints do not speak HTTP/1.1.
     pub(crate) targets: Vec<Option<Arc<Group>>>,
     pub(crate) timeouts: model::Timeouts,
 }
@@ -195,7 +195,8 @@ fn compile(
             let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();
             let targets = references.iter().map(|reference| match &reference.target {
                 BackendTarget::Backend(id) => {
-                    backends.get_mut(id).map(|backend| group(backend, route.balancing, before))
+                    let backend = backends.get_mut(id).filter(|b| b.source.protocol == AppProtocol::Http1);
+                    backend.map(|backend| group(backend, route.balancing, before))
                 }
                 BackendTarget::Invalid(_) => None,
             });

@@ -83,7 +83,8 @@ fn ranked(matches: &[(&str, RouteMatch)], request: &Request<'_, Pairs<'_>>) {
 /// The table of pathTypes in the Kubernetes documentation on Ingress ("Examples").
 #[test]
 fn ingress_path_types() {
-    let rows: [(&[(&str, RouteMatch)], &str, Option<&str>); 18] = [
+    type Row<'r> = (&'r [(&'r str, RouteMatch)], &'r str, Option<&'r str>);
+    let rows: [Row<'_>; 18] = [
         (&[("a", prefix("/"))], "/anything/at/all", Some("a")),
         (&[("a", exact("/foo"))], "/foo", Some("a")),
         (&[("a", exact("/foo"))], "/bar", None),
@@ -151,22 +152,22 @@ fn equal_paths_rank_by_method_headers_queries_age_name_and_place() {
     let headers = [("x".into(), "1".into()), ("y".into(), "2".into())];
     let headers = Pairs(&headers);
     let request = Request { query: Some("q=1&r=2"), headers: &headers, ..get("", "/a") };
-    let with = |method: Option<&str>, headers: &[HeaderMatch], queries: &[QueryMatch]| RouteMatch {
+    let with = |method: Option<&str>, headers: &[&HeaderMatch], queries: &[&QueryMatch]| RouteMatch {
         method: method.map(Into::into),
-        headers: headers.to_vec(),
-        queries: queries.to_vec(),
+        headers: headers.iter().copied().cloned().collect(),
+        queries: queries.iter().copied().cloned().collect(),
         ..exact("/a")
     };
     let (x, y, q, r) = (header("x", "1"), header("y", "2"), query("q", "1"), query("r", "2"));
     ranked(
         &[
             ("method", with(Some("GET"), &[], &[])),
-            ("two headers", with(None, &[x.clone(), y], &[])),
-            ("header and queries", with(None, &[x.clone()], &[q.clone(), r.clone()])),
-            ("header and query", with(None, &[x.clone()], &[q.clone()])),
-            ("header", with(None, &[x], &[])),
-            ("two queries", with(None, &[], &[q.clone(), r])),
-            ("query", with(None, &[], &[q])),
+            ("two headers", with(None, &[&x, &y], &[])),
+            ("header and queries", with(None, &[&x], &[&q, &r])),
+            ("header and query", with(None, &[&x], &[&q])),
+            ("header", with(None, &[&x], &[])),
+            ("two queries", with(None, &[], &[&q, &r])),
+            ("query", with(None, &[], &[&q])),
             ("nothing", exact("/a")),
         ],
         &request,

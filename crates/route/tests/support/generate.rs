@@ -29,7 +29,7 @@ impl Dice {
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((word ^ (word >> 31)) % bound as u64) as usize
+        usize::try_from((word ^ (word >> 31)) % bound as u64).unwrap()
     }
 
     pub(crate) fn one_in(&mut self, n: usize) -> bool {

@@ -1,1 +1,28 @@
-//! Kubernetes object types: core, Gateway API v1.6.1 and our own.
+//! Kubernetes object types: core (k8s-openapi), Gateway API v1.6.1 (generated) and our own RoutingRule.
+//!
+//! [`strict::decode`] reads one object from JSON as `kubectl apply` would with strict validation: a field that the
+//! type does not have is an error with its path, never silence.
+
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the CRDs document the fields")]
+pub mod gateway;
+mod path;
+#[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
+mod routing_rule;
+pub mod strict;
+
+pub use path::FieldPath;
+pub use routing_rule::{
+    LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec, RuleBackend, RuleMatch,
+    RulePath, RulePathType, RuleService, RuleValue, RuleValueType,
+};
+
+/// The core types as k8s-openapi has them.
+pub mod core {
+    pub use k8s_openapi::api::core::v1::{Secret, Service, ServicePort, ServiceSpec};
+    pub use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+    pub use k8s_openapi::api::networking::v1::{
+        HTTPIngressPath, Ingress, IngressBackend, IngressClass, IngressRule, IngressServiceBackend,
+    };
+    pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+}

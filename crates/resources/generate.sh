@@ -1,0 +1,16 @@
+#!/bin/sh
+# Regenerates src/gateway/*.rs from the pinned CRDs in crds/ (kopium 0.24.1: `cargo install kopium --version 0.24.1`)
+# and our own CRD from the Rust types. Run it in this folder after changing either; commit the result.
+set -eu
+cd "$(dirname "$0")"
+status_code='--elide HttpRouteRulesFiltersRequestRedirectStatusCode --elide HttpRouteRulesBackendRefsFiltersRequestRedirectStatusCode'
+for part in gatewayclasses:gateway_class gateways:gateway httproutes:http_route; do
+    # shellcheck disable=SC2086 # several arguments
+    kopium -f "crds/gateway-api-v1.6.1/gateway.networking.k8s.io_${part%%:*}.yaml" --api-version v1 \
+        --schema=disabled --derive=PartialEq $status_code |
+        # An integer enum: kopium makes names of it, which an integer does not decode into.
+        sed -E 's/Option<HttpRouteRules[A-Za-z]*RequestRedirectStatusCode>/Option<i64>/' \
+            > "src/gateway/${part##*:}.rs"
+done
+rustfmt --edition 2024 --config-path ../../rustfmt.toml src/gateway/*.rs
+UPDATE_EXPECTED=1 cargo test -q -p resources --test crds

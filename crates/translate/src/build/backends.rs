@@ -1,0 +1,141 @@
+use model::{AppProtocol, Backend, BackendId, Endpoint, InvalidBackend, ObjectKind, ObjectRef, Reason};
+use resources::core::{Service, ServicePort};
+
+use super::{Builder, endpoints};
+use crate::pattern;
+use crate::report::Report;
+
+/// How a reference names a port of a Service.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PortRef<'a> {
+    Number(i32),
+    Name(&'a str),
+}
+
+impl Builder<'_> {
+    /// The backend behind a port of a Service; it becomes part of the snapshot. `object` and `field` name the
+    /// reference, for what is to be said about it.
+    ///
+    /// # Errors
+    /// Why the reference cannot be followed; it has been reported.
+    pub(super) fn service_backend(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        port: PortRef<'_>,
+        object: &ObjectRef,
+        field: &str,
+    ) -> Result<BackendId, InvalidBackend> {
+        let key = ObjectRef::new(ObjectKind::Service, namespace, name);
+        let mut report = Report::new(object, &mut self.diagnostics);
+        let Some(service) = self.objects.services.get(&key) else {
+            let message = format!("there is no {key}, so this share of the requests gets 500: add it");
+            report.error(Reason::BackendNotFound, field, message);
+            return Err(InvalidBackend::NotFound);
+        };
+        let spec = service.spec.as_ref();
+        if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+            let message = format!(
+                "{key} is an ExternalName, which can be no backend (it would open internal names to the outside), so \
+                 this share of the requests gets 500"
+            );
+            report.error(Reason::InvalidKind, field, message);
+            return Err(InvalidBackend::Kind);
+        }
+        let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+        let found = ports.iter().find(|candidate| {
+            let is_tcp = candidate.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+            is_tcp
+                && match port {
+                    PortRef::Number(number) => candidate.port == number,
+                    PortRef::Name(name) => candidate.name.as_deref() == Some(name),
+                }
+        });
+        let Some((found, number)) = found.and_then(|port| Some((port, u16::try_from(port.port).ok()?)))
+        else {
+            let wanted = match port {
+                PortRef::Number(number) => number.to_string(),
+                PortRef::Name(name) => format!("{name:?}"),
+            };
+            let message = format!(
+                "{key} has no TCP port {wanted}, so this share of the requests gets 500; it has {}",
+                list_ports(ports)
+            );
+            report.error(Reason::BackendNotFound, field, message);
+            return Err(InvalidBackend::NotFound);
+        };
+        let id = BackendId::service(namespace, name, number);
+        if !self.backends.contains_key(&id) {
+            let backend = self.backend(&key, service, found, id.clone());
+            self.backends.insert(id.clone(), backend);
+        }
+        Ok(id)
+    }
+
+    /// Takes endpoints out that settings do not allow; says so at `field_of(index)`.
+    pub(super) fn allowed(
+        &mut self,
+        object: &ObjectRef,
+        endpoints: Vec<(Endpoint, String)>,
+    ) -> Vec<Endpoint> {
+        let mut allowed = Vec::with_capacity(endpoints.len());
+        for (endpoint, field) in endpoints {
+            if pattern::is_local(endpoint.address.ip()) && !self.options.allow_local_endpoints {
+                let message = format!(
+                    "{} is a loopback or link-local address, which settings do not allow as an endpoint",
+                    endpoint.address.ip()
+                );
+                self.report(object).error(Reason::AddressNotAllowed, field, message);
+            } else {
+                allowed.push(endpoint);
+            }
+        }
+        allowed
+    }
+
+    fn backend(&mut self, key: &ObjectRef, service: &Service, port: &ServicePort, id: BackendId) -> Backend {
+        let none = Vec::new();
+        let slices = self.endpoints.get(&(&*key.namespace, &*key.name)).unwrap_or(&none);
+        let endpoints = endpoints::of_port(slices, port);
+        let mut report = Report::new(key, &mut self.diagnostics);
+        if slices.is_empty() {
+            let message = "has no EndpointSlice, so requests get 503: add one with label \
+                           kubernetes.io/service-name (files know no pods, so a selector finds none)";
+            report.warning(Reason::BackendNotFound, "", message);
+        } else if !endpoints::offers_port(slices, port) {
+            let message = format!(
+                "no EndpointSlice of it has a port named {:?} (protocol TCP), so requests to port {} get 503",
+                port.name.as_deref().unwrap_or(""),
+                port.port
+            );
+            report.warning(Reason::BackendNotFound, "spec.ports", message);
+        }
+        if service.spec.as_ref().and_then(|spec| spec.session_affinity.as_deref()) == Some("ClientIP") {
+            let message = "ClientIP has no effect in this version";
+            report.warning(Reason::Unsupported, "spec.sessionAffinity", message);
+        }
+        let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
+        let endpoints = self.allowed(key, endpoints);
+        Backend { id, protocol: protocol(port.app_protocol.as_deref()), endpoints }
+    }
+}
+
+/// KEP-3726 and the IANA names; what is not HTTP is tried as HTTP/1.1, as without the field.
+fn protocol(app_protocol: Option<&str>) -> AppProtocol {
+    match app_protocol {
+        Some("kubernetes.io/h2c") => AppProtocol::H2c,
+        Some("https" | "HTTPS" | "kubernetes.io/wss") => AppProtocol::Https,
+        _ => AppProtocol::Http1,
+    }
+}
+
+fn list_ports(ports: &[ServicePort]) -> String {
+    let list: Vec<_> = ports
+        .iter()
+        .map(|port| match &port.name {
+            Some(name) => format!("{} ({name})", port.port),
+            None => port.port.to_string(),
+        })
+        .collect();
+    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+}

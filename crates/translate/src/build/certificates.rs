@@ -1,0 +1,84 @@
+use std::sync::Arc;
+
+use model::{Certificate, CertificateId, ObjectKind, ObjectRef, Reason, SecretBytes};
+use resources::core::Secret;
+use resources::gateway::{GatewayListeners, GatewayListenersTlsCertificateRefs};
+
+use super::Builder;
+use crate::pem;
+
+impl Builder<'_> {
+    /// The certificates of a listener; none if not one of them can be used.
+    pub(super) fn certificates_of(
+        &mut self,
+        gateway: &ObjectRef,
+        listener: &GatewayListeners,
+        field: &str,
+    ) -> Option<Vec<CertificateId>> {
+        let mut ids = Vec::new();
+        let refs = listener.tls.iter().filter_map(|tls| tls.certificate_refs.as_ref()).flatten();
+        for (i, reference) in refs.enumerate() {
+            match self.certificate(gateway, reference) {
+                Ok(certificate) => {
+                    ids.push(certificate.id.clone());
+                    self.certificates.insert(certificate.id.clone(), certificate);
+                }
+                Err((reason, message)) => {
+                    let field = format!("{field}.tls.certificateRefs[{i}]");
+                    self.report(gateway).error(reason, field, message);
+                }
+            }
+        }
+        (!ids.is_empty()).then_some(ids)
+    }
+
+    fn certificate(
+        &self,
+        gateway: &ObjectRef,
+        reference: &GatewayListenersTlsCertificateRefs,
+    ) -> Result<Certificate, (Reason, String)> {
+        let invalid = |message: String| Err((Reason::InvalidCertificateRef, message));
+        let group = reference.group.as_deref().unwrap_or("");
+        let kind = reference.kind.as_deref().unwrap_or("Secret");
+        if (group, kind) != ("", "Secret") {
+            return invalid(format!("{kind} is no kind that holds certificates: name a Secret"));
+        }
+        let namespace = reference.namespace.as_deref().unwrap_or(&gateway.namespace);
+        if namespace != &*gateway.namespace {
+            let message = format!(
+                "Secret {namespace}/{} is in another namespace, and ReferenceGrants are not read: move it to {}",
+                reference.name, gateway.namespace
+            );
+            return Err((Reason::RefNotPermitted, message));
+        }
+        let key = ObjectRef::new(ObjectKind::Secret, namespace, &reference.name);
+        let Some(secret) = self.objects.secrets.get(&key) else {
+            return invalid(format!("there is no {key}"));
+        };
+        match secret.type_.as_deref() {
+            Some("kubernetes.io/tls") => {}
+            other => {
+                let other = other.unwrap_or("Opaque");
+                return invalid(format!("{key} has type {other:?}: it must be kubernetes.io/tls"));
+            }
+        }
+        let (Some(chain), Some(private)) = (entry(secret, "tls.crt"), entry(secret, "tls.key")) else {
+            return invalid(format!("{key} must hold tls.crt and tls.key"));
+        };
+        if let Err(error) = pem::check_chain(&chain) {
+            return invalid(format!("tls.crt of {key} {error}"));
+        }
+        if let Err(error) = pem::check_key(&private) {
+            return invalid(format!("tls.key of {key} {error}"));
+        }
+        let id = CertificateId { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
+        Ok(Certificate { id, chain_pem: chain.into(), key_pem: SecretBytes::new(&private) })
+    }
+}
+
+/// An entry of a Secret; `stringData` is what `data` becomes in the API server, and wins there.
+fn entry(secret: &Secret, name: &str) -> Option<Vec<u8>> {
+    let text = secret.string_data.as_ref().and_then(|data| data.get(name)).map(|text| text.as_bytes());
+    let bytes = secret.data.as_ref().and_then(|data| data.get(name)).map(|bytes| bytes.0.as_slice());
+    text.or(bytes).map(<[u8]>::to_vec)
+}

@@ -1,0 +1,83 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use model::{Endpoint, EndpointCondition};
+use resources::core::{EndpointSlice, IntOrString, ServicePort};
+
+use crate::objects::Objects;
+use crate::own::service::SERVICE_NAME;
+
+/// The slices of each Service, by namespace and name.
+pub(super) type ByService<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>;
+
+/// Groups slices by the Service that their label names, within a namespace.
+pub(super) fn by_service(objects: &Objects) -> ByService<'_> {
+    let mut services = ByService::new();
+    for (key, slice) in &objects.endpoint_slices {
+        let labels = slice.metadata.labels.as_ref();
+        if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) {
+            services.entry((&key.namespace, service)).or_default().push(slice);
+        }
+    }
+    services
+}
+
+/// The endpoints behind one port of a Service that may get traffic, sorted, each address once.
+///
+/// Ready ones; those that only serve while they terminate are draining, or, where none is ready, get the traffic
+/// (`pkg/proxy/topology.go`, KEP-1669). An endpoint may stand in two slices at once: the better condition counts.
+pub(super) fn of_port(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
+    let mut found: BTreeMap<SocketAddr, EndpointCondition> = BTreeMap::new();
+    for slice in slices {
+        let Some(number) = port_in_slice(slice, port) else { continue };
+        for endpoint in slice.endpoints.iter().flatten() {
+            let conditions = endpoint.conditions.as_ref();
+            // A condition that is not there: ready and serving, not terminating (discovery/v1 EndpointConditions).
+            let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+            let serving = conditions.and_then(|conditions| conditions.serving).unwrap_or(true);
+            let terminating = conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
+            let condition = match (ready, serving && terminating) {
+                (true, _) => EndpointCondition::Ready,
+                (false, true) => EndpointCondition::Draining,
+                (false, false) => continue,
+            };
+            // "Consumers of this field should only use the first element" (discovery/v1 Endpoint.addresses).
+            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok())
+            else {
+                continue;
+            };
+            let known = found.entry(SocketAddr::new(address, number)).or_insert(condition);
+            *known = condition.min(*known);
+        }
+    }
+    if !found.values().any(|condition| *condition == EndpointCondition::Ready) {
+        found.values_mut().for_each(|condition| *condition = EndpointCondition::Ready);
+    }
+    found.into_iter().map(|(address, condition)| Endpoint { address, weight: 1, condition }).collect()
+}
+
+/// Whether any slice offers this port at all.
+pub(super) fn offers_port(slices: &[&EndpointSlice], port: &ServicePort) -> bool {
+    slices.iter().any(|slice| port_in_slice(slice, port).is_some())
+}
+
+/// The number of a Service's port in one slice, where names match; it may differ from slice to slice, as named target
+/// ports may from pod to pod. A port without a number stands for every number: then the target port is meant.
+fn port_in_slice(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
+    if slice.address_type == "FQDN" {
+        return None;
+    }
+    let name = port.name.as_deref().unwrap_or("");
+    let is_tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let in_slice =
+        slice.ports.iter().flatten().find(|candidate| {
+            candidate.name.as_deref().unwrap_or("") == name && is_tcp(&candidate.protocol)
+        })?;
+    let number = match (in_slice.port, &port.target_port) {
+        (Some(number), _) => number,
+        (None, Some(IntOrString::Int(number))) => *number,
+        (None, Some(IntOrString::String(_))) => return None,
+        (None, None) => port.port,
+    };
+    u16::try_from(number).ok().filter(|number| *number > 0)
+}

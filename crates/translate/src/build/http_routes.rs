@@ -1,0 +1,163 @@
+use model::{
+    Action, BackendRef, BackendTarget, InvalidBackend, ListenerId, ObjectRef, Reason, Route, RouteId,
+};
+use resources::gateway::{HttpRoute, HttpRouteRules, HttpRouteRulesBackendRefs};
+
+use super::attach::ParentRef;
+use super::backends::PortRef;
+use super::{Builder, created_unix_s};
+use crate::annotations::{self, Settings};
+use crate::own;
+use crate::report::Report;
+
+const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+
+impl Builder<'_> {
+    /// One record a rule of every HTTPRoute that attaches to a listener of ours.
+    pub(super) fn http_routes(&mut self) {
+        for (key, route) in &self.objects.http_routes {
+            let hosts = own::http_route::hosts(route, &mut Report::muted(key));
+            let parents: Vec<_> = route.spec.parent_refs.iter().flatten().collect();
+            if parents.is_empty() && self.options.standalone {
+                let message = "is empty, so nothing of it is served: name a Gateway";
+                self.report(key).error(Reason::NoMatchingParent, "spec.parentRefs", message);
+            }
+            let parents: Vec<_> = parents
+                .iter()
+                .map(|parent| ParentRef {
+                    group: parent.group.as_deref().unwrap_or(GATEWAY_GROUP),
+                    kind: parent.kind.as_deref().unwrap_or("Gateway"),
+                    namespace: parent.namespace.as_deref().unwrap_or(&key.namespace),
+                    name: &parent.name,
+                    section: parent.section_name.as_deref(),
+                    port: parent.port.and_then(|port| u16::try_from(port).ok()),
+                })
+                .collect();
+            let listeners = self.attach(key, &hosts, &parents);
+            if listeners.is_empty() {
+                continue;
+            }
+            let settings = annotations::read(&route.metadata, false, &mut Report::muted(key));
+            // The CRD's default: one rule for every path.
+            let default_rule = [HttpRouteRules {
+                backend_refs: None,
+                filters: None,
+                matches: None,
+                name: None,
+                timeouts: None,
+            }];
+            let rules = route.spec.rules.as_deref().unwrap_or(&default_rule);
+            for (rule, i) in rules.iter().zip(0_u32..) {
+                let record = self.http_rule(key, route, rule, i, &listeners, settings);
+                self.routes.push(Route { hosts: hosts.clone(), ..record });
+            }
+        }
+    }
+
+    fn http_rule(
+        &mut self,
+        key: &ObjectRef,
+        route: &HttpRoute,
+        rule: &HttpRouteRules,
+        index: u32,
+        listeners: &[ListenerId],
+        settings: Settings,
+    ) -> Route {
+        let field = format!("spec.rules[{index}]");
+        let mut muted = Report::muted(key);
+        let matches = own::http_route::matches(rule, &field, &mut muted);
+        let timeouts = own::http_route::timeouts(rule, &field, &mut muted);
+        Route {
+            id: RouteId { object: key.clone(), rule: index },
+            listeners: listeners.to_vec(),
+            hosts: Vec::new(),
+            matches,
+            action: self.http_action(key, rule, &field),
+            balancing: settings.balancing,
+            timeouts,
+            created_unix_s: created_unix_s(&route.metadata),
+            tier: settings.tier,
+            forwarded_headers: settings.forwarded_headers,
+        }
+    }
+
+    fn http_action(&mut self, key: &ObjectRef, rule: &HttpRouteRules, field: &str) -> Action {
+        let filters = rule.filters.as_deref().unwrap_or_default();
+        for (i, filter) in filters.iter().enumerate() {
+            let message = format!(
+                "{:?} is not served in this version: the rule answers 500 rather than without its filter",
+                filter.r#type
+            );
+            self.report(key).error(Reason::Unsupported, format!("{field}.filters[{i}]"), message);
+        }
+        if !filters.is_empty() {
+            return respond_500("the rule has a filter that this version does not serve");
+        }
+        let references = rule.backend_refs.as_deref().unwrap_or_default();
+        if references.is_empty() {
+            let message = "is empty, so the rule answers 500: name a Service";
+            self.report(key).warning(Reason::BackendNotFound, format!("{field}.backendRefs"), message);
+            return respond_500("the rule names no backend");
+        }
+        let mut backends = Vec::with_capacity(references.len());
+        for (i, reference) in references.iter().enumerate() {
+            let target = self.http_backend(key, reference, &format!("{field}.backendRefs[{i}]"));
+            let weight = reference.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
+            backends.push(BackendRef { weight, target });
+        }
+        forward(backends)
+    }
+
+    fn http_backend(
+        &mut self,
+        key: &ObjectRef,
+        reference: &HttpRouteRulesBackendRefs,
+        field: &str,
+    ) -> BackendTarget {
+        let mut report = Report::new(key, &mut self.diagnostics);
+        if reference.filters.as_ref().is_some_and(|filters| !filters.is_empty()) {
+            let message = "filters of a backend are not served in this version: its share gets 500 rather than \
+                           without them";
+            report.error(Reason::Unsupported, format!("{field}.filters"), message);
+            return BackendTarget::Invalid(InvalidBackend::Unsupported);
+        }
+        let group = reference.group.as_deref().unwrap_or("");
+        let kind = reference.kind.as_deref().unwrap_or("Service");
+        if (group, kind) != ("", "Service") {
+            let message = format!("{kind:?} can be no backend, so its share gets 500: name a Service");
+            report.error(Reason::InvalidKind, format!("{field}.kind"), message);
+            return BackendTarget::Invalid(InvalidBackend::Kind);
+        }
+        let namespace = reference.namespace.as_deref().unwrap_or(&key.namespace);
+        if namespace != &*key.namespace {
+            let message = format!(
+                "Service {namespace}/{} is in another namespace, and ReferenceGrants are not read, so its share \
+                 gets 500: move the route or the Service",
+                reference.name
+            );
+            report.error(Reason::RefNotPermitted, format!("{field}.namespace"), message);
+            return BackendTarget::Invalid(InvalidBackend::NotPermitted);
+        }
+        let Some(port) = reference.port else {
+            let message = "is missing, so this share of the requests gets 500: a Service needs a port";
+            report.error(Reason::BackendNotFound, format!("{field}.port"), message);
+            return BackendTarget::Invalid(InvalidBackend::NotFound);
+        };
+        match self.service_backend(namespace, &reference.name, PortRef::Number(port), key, field) {
+            Ok(id) => BackendTarget::Backend(id),
+            Err(reason) => BackendTarget::Invalid(reason),
+        }
+    }
+}
+
+/// Forwards by weight; 500 if nothing can get a share ("traffic … MUST receive a 500 status code", HTTPRouteRule).
+pub(super) fn forward(backends: Vec<BackendRef>) -> Action {
+    if backends.iter().all(|backend| backend.weight == 0) {
+        return respond_500("every backend of the rule has weight 0");
+    }
+    Action::Forward(backends)
+}
+
+pub(super) fn respond_500(reason: &str) -> Action {
+    Action::Respond { status: 500, reason: reason.into() }
+}

@@ -1,0 +1,144 @@
+use std::sync::Arc;
+
+use model::{
+    Action, BackendRef, BackendTarget, HostPattern, InvalidBackend, ListenerId, ObjectRef, PathMatch, Reason,
+    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts,
+};
+use resources::core::{Ingress, IngressBackend};
+
+use super::backends::PortRef;
+use super::http_routes::respond_500;
+use super::{Builder, created_unix_s};
+use crate::annotations::{self, Settings};
+use crate::own;
+use crate::report::Report;
+
+impl Builder<'_> {
+    /// One record a path of every Ingress of ours, and one for its default backend.
+    pub(super) fn ingresses(&mut self) {
+        let objects = self.objects;
+        let mut ours = Vec::new();
+        for (key, ingress) in &objects.ingresses {
+            let mut report = Report::new(key, &mut self.diagnostics);
+            if self.classes.owns_ingress(ingress, &mut report) {
+                let settings = annotations::read(&ingress.metadata, true, &mut Report::muted(key));
+                ours.push((key, ingress, settings));
+            }
+        }
+        let some_regex_takes_all_hosts =
+            ours.iter().any(|(_, ingress, settings)| settings.use_regex && has_hostless_rule(ingress));
+        for (key, ingress, settings) in ours {
+            self.ingress(key, ingress, settings, some_regex_takes_all_hosts);
+        }
+    }
+
+    fn ingress(
+        &mut self,
+        key: &ObjectRef,
+        ingress: &Arc<Ingress>,
+        settings: Settings,
+        some_regex_takes_all_hosts: bool,
+    ) {
+        let listeners = self.default_listeners(key);
+        let Some(spec) = ingress.spec.as_ref().filter(|_| !listeners.is_empty()) else { return };
+        let mut report = Report::new(key, &mut self.diagnostics);
+        let is_guarded = annotations::unsupported_nginx(&ingress.metadata, &mut report);
+        if spec.tls.as_ref().is_some_and(|tls| !tls.is_empty()) {
+            let port = self.options.default_listener.port;
+            let message = format!(
+                "HTTPS for Ingress is not served in this version: it is served as HTTP on port {port}; for HTTPS \
+                 write a Gateway with an HTTPS listener"
+            );
+            report.warning(Reason::Unsupported, "spec.tls", message);
+        }
+        let mut index = 0;
+        let mut push = |builder: &mut Self, hosts: Vec<HostPattern>, path, backend, field: &str| {
+            let action = if is_guarded {
+                respond_500("an annotation of the Ingress guards access, which this version cannot enforce")
+            } else {
+                builder.ingress_action(key, backend, field)
+            };
+            let one = RouteMatch { path, method: None, headers: Vec::new(), queries: Vec::new() };
+            builder.routes.push(record(key, ingress, index, &listeners, hosts, one, action, settings));
+            index += 1;
+        };
+        for (i, rule) in spec.rules.iter().flatten().enumerate() {
+            let field = format!("spec.rules[{i}]");
+            let host = own::ingress::host(rule, &field, &mut Report::muted(key));
+            let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
+            for (j, path) in paths.iter().enumerate() {
+                let field = format!("{field}.http.paths[{j}]");
+                let matched = own::ingress::path(path, settings, &field, &mut Report::muted(key));
+                let hosts = host.iter().cloned().collect();
+                push(self, hosts, matched, &path.backend, &format!("{field}.backend"));
+            }
+            // "A host with no paths": all of its traffic goes to the default backend (HTTPIngressRuleValue).
+            if let (true, Some(host), Some(backend)) = (paths.is_empty(), host, &spec.default_backend) {
+                push(self, vec![host], PathMatch::Prefix("".into()), backend, "spec.defaultBackend");
+            }
+        }
+        if let Some(backend) = &spec.default_backend {
+            // It comes after every path of every host, so it has no host. A prefix would come before regular
+            // expressions; then it is the shortest of these, which comes last.
+            let path = if some_regex_takes_all_hosts {
+                let anchor = RegexAnchor::Start;
+                PathMatch::Regex(RegexPattern { pattern: "".into(), anchor, case_insensitive: false })
+            } else {
+                PathMatch::Prefix("".into())
+            };
+            push(self, Vec::new(), path, backend, "spec.defaultBackend");
+        }
+    }
+
+    fn ingress_action(&mut self, key: &ObjectRef, backend: &IngressBackend, field: &str) -> Action {
+        let target = match &backend.service {
+            None => {
+                let message = "the gateway serves no resource backends, so requests get 500: name a service";
+                self.report(key).error(Reason::InvalidKind, format!("{field}.resource"), message);
+                BackendTarget::Invalid(InvalidBackend::Kind)
+            }
+            Some(service) => {
+                let field = format!("{field}.service");
+                let port = service.port.as_ref();
+                let name = port.and_then(|port| port.name.as_deref()).filter(|name| !name.is_empty());
+                let number = port.and_then(|port| port.number).unwrap_or(0);
+                let port = name.map_or(PortRef::Number(number), PortRef::Name);
+                match self.service_backend(&key.namespace, &service.name, port, key, &field) {
+                    Ok(id) => BackendTarget::Backend(id),
+                    Err(reason) => BackendTarget::Invalid(reason),
+                }
+            }
+        };
+        Action::Forward(vec![BackendRef { weight: 1, target }])
+    }
+}
+
+fn has_hostless_rule(ingress: &Ingress) -> bool {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    rules.into_iter().any(|rule| rule.host.as_deref().is_none_or(str::is_empty))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one record")]
+fn record(
+    key: &ObjectRef,
+    ingress: &Ingress,
+    rule: u32,
+    listeners: &[ListenerId],
+    hosts: Vec<HostPattern>,
+    one: RouteMatch,
+    action: Action,
+    settings: Settings,
+) -> Route {
+    Route {
+        id: RouteId { object: key.clone(), rule },
+        listeners: listeners.to_vec(),
+        hosts,
+        matches: vec![one],
+        action,
+        balancing: settings.balancing,
+        timeouts: Timeouts::default(),
+        created_unix_s: created_unix_s(&ingress.metadata),
+        tier: settings.tier,
+        forwarded_headers: settings.forwarded_headers,
+    }
+}

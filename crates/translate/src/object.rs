@@ -1,0 +1,205 @@
+use std::sync::Arc;
+
+use kube::Resource;
+use kube::core::ObjectMeta;
+use model::{ObjectKind, ObjectRef};
+use resources::RoutingRule;
+use resources::core::{EndpointSlice, Ingress, IngressClass, Secret, Service};
+use resources::gateway::{Gateway, GatewayClass, HttpRoute};
+use resources::strict::{self, FieldError};
+use serde_json::Value;
+
+/// One object of a kind that the gateway reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// `gateway.networking.k8s.io/v1` GatewayClass.
+    GatewayClass(Arc<GatewayClass>),
+    /// `gateway.networking.k8s.io/v1` Gateway.
+    Gateway(Arc<Gateway>),
+    /// `gateway.networking.k8s.io/v1` HTTPRoute.
+    HttpRoute(Arc<HttpRoute>),
+    /// `networking.k8s.io/v1` IngressClass.
+    IngressClass(Arc<IngressClass>),
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress(Arc<Ingress>),
+    /// `rauta.io/v1` RoutingRule.
+    RoutingRule(Arc<RoutingRule>),
+    /// `v1` Service.
+    Service(Arc<Service>),
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// `v1` Secret.
+    Secret(Arc<Secret>),
+}
+
+/// Why an apiVersion and kind are not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownKind {
+    /// A kind that we read, in another version.
+    #[error("the gateway reads this kind as apiVersion {0}")]
+    OtherVersion(&'static str),
+    /// A kind of Kubernetes or the Gateway API that may stand beside ours in a folder and has no part in routing.
+    #[error("the gateway does not read this kind")]
+    NotNeeded,
+    /// A route or policy kind that this version does not serve.
+    #[error("this version of the gateway does not serve this kind")]
+    NotYet,
+    /// Not a kind that is known here.
+    #[error(
+        "the gateway knows no such kind; it reads GatewayClass, Gateway, HTTPRoute, IngressClass, Ingress, \
+         RoutingRule, Service, EndpointSlice and Secret"
+    )]
+    Unknown,
+}
+
+const KINDS: [(ObjectKind, &str); 9] = [
+    (ObjectKind::GatewayClass, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::Gateway, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::HttpRoute, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::IngressClass, "networking.k8s.io/v1"),
+    (ObjectKind::Ingress, "networking.k8s.io/v1"),
+    (ObjectKind::RoutingRule, "rauta.io/v1"),
+    (ObjectKind::Service, "v1"),
+    (ObjectKind::EndpointSlice, "discovery.k8s.io/v1"),
+    (ObjectKind::Secret, "v1"),
+];
+
+/// What the gateway would have to act on, and does not: leaving these out changes what clients get.
+const NOT_YET: [&str; 9] = [
+    "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
+    "ReferenceGrant",
+    "BackendTLSPolicy",
+    "ListenerSet",
+    "XListenerSet",
+    "XBackendTrafficPolicy",
+];
+
+/// Kubernetes' own API groups: kinds in them that are not ours are harmless in a folder of manifests.
+const GROUPS_OF_KUBERNETES: [&str; 12] = [
+    "apps",
+    "autoscaling",
+    "batch",
+    "policy",
+    "networking.k8s.io",
+    "discovery.k8s.io",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "apiextensions.k8s.io",
+    "admissionregistration.k8s.io",
+];
+
+impl Object {
+    /// The kind that an `apiVersion` and `kind` of a manifest mean.
+    ///
+    /// # Errors
+    /// [`UnknownKind`] says whether leaving the object out matters.
+    pub fn kind_of(api_version: &str, kind: &str) -> Result<ObjectKind, UnknownKind> {
+        if let Some((known, version)) = KINDS.iter().find(|(known, _)| known.as_str() == kind) {
+            let group =
+                |text: &str| text.rsplit_once('/').map_or(String::new(), |(group, _)| group.to_owned());
+            if api_version == *version {
+                return Ok(*known);
+            }
+            if group(api_version) == group(version) {
+                return Err(UnknownKind::OtherVersion(version));
+            }
+        }
+        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        if NOT_YET.contains(&kind) {
+            Err(UnknownKind::NotYet)
+        } else if (group.is_empty() && api_version == "v1") || GROUPS_OF_KUBERNETES.contains(&group) {
+            Err(UnknownKind::NotNeeded)
+        } else {
+            Err(UnknownKind::Unknown)
+        }
+    }
+
+    /// Reads an object of `kind` from JSON; one without a namespace is in `default`.
+    ///
+    /// # Errors
+    /// All unknown fields, and the first value that does not fit.
+    pub fn decode(kind: ObjectKind, value: &Value) -> Result<Self, Vec<FieldError>> {
+        Ok(match kind {
+            ObjectKind::GatewayClass => Self::GatewayClass(Arc::new(strict::decode(value)?)),
+            ObjectKind::Gateway => Self::Gateway(Arc::new(strict::decode(value)?)),
+            ObjectKind::HttpRoute => Self::HttpRoute(Arc::new(strict::decode(value)?)),
+            ObjectKind::IngressClass => Self::IngressClass(Arc::new(strict::decode(value)?)),
+            ObjectKind::Ingress => Self::Ingress(Arc::new(strict::decode(value)?)),
+            ObjectKind::RoutingRule => Self::RoutingRule(Arc::new(strict::decode(value)?)),
+            ObjectKind::Service => Self::Service(Arc::new(strict::decode(value)?)),
+            ObjectKind::EndpointSlice => Self::EndpointSlice(Arc::new(strict::decode(value)?)),
+            ObjectKind::Secret => Self::Secret(Arc::new(strict::decode(value)?)),
+        })
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Self::GatewayClass(_) => ObjectKind::GatewayClass,
+            Self::Gateway(_) => ObjectKind::Gateway,
+            Self::HttpRoute(_) => ObjectKind::HttpRoute,
+            Self::IngressClass(_) => ObjectKind::IngressClass,
+            Self::Ingress(_) => ObjectKind::Ingress,
+            Self::RoutingRule(_) => ObjectKind::RoutingRule,
+            Self::Service(_) => ObjectKind::Service,
+            Self::EndpointSlice(_) => ObjectKind::EndpointSlice,
+            Self::Secret(_) => ObjectKind::Secret,
+        }
+    }
+
+    /// Its metadata.
+    pub fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::GatewayClass(object) => object.meta(),
+            Self::Gateway(object) => object.meta(),
+            Self::HttpRoute(object) => object.meta(),
+            Self::IngressClass(object) => object.meta(),
+            Self::Ingress(object) => object.meta(),
+            Self::RoutingRule(object) => object.meta(),
+            Self::Service(object) => object.meta(),
+            Self::EndpointSlice(object) => object.meta(),
+            Self::Secret(object) => object.meta(),
+        }
+    }
+
+    /// Its name; objects without a namespace are in `default`.
+    pub fn key(&self) -> ObjectRef {
+        let meta = self.meta();
+        let namespace = meta.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        ObjectRef::new(self.kind(), namespace.unwrap_or("default"), meta.name.as_deref().unwrap_or(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_known_by_group_version_and_name() {
+        let kind_of = Object::kind_of;
+        assert_eq!(kind_of("v1", "Service"), Ok(ObjectKind::Service));
+        assert_eq!(kind_of("gateway.networking.k8s.io/v1", "HTTPRoute"), Ok(ObjectKind::HttpRoute));
+        assert_eq!(
+            kind_of("gateway.networking.k8s.io/v1beta1", "HTTPRoute"),
+            Err(UnknownKind::OtherVersion("gateway.networking.k8s.io/v1"))
+        );
+        assert_eq!(kind_of("extensions/v1beta1", "Ingress"), Err(UnknownKind::Unknown));
+        assert_eq!(kind_of("serving.knative.dev/v1", "Service"), Err(UnknownKind::Unknown));
+        assert_eq!(kind_of("apps/v1", "Deployment"), Err(UnknownKind::NotNeeded));
+        assert_eq!(kind_of("v1", "ConfigMap"), Err(UnknownKind::NotNeeded));
+        assert_eq!(kind_of("gateway.networking.k8s.io/v1", "GRPCRoute"), Err(UnknownKind::NotYet));
+        assert_eq!(kind_of("gateway.networking.k8s.io/v1", "HTTPRout"), Err(UnknownKind::Unknown));
+    }
+
+    #[test]
+    fn an_object_without_a_namespace_is_in_default() {
+        let value = serde_json::json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}});
+        let object = Object::decode(ObjectKind::Service, &value).unwrap();
+        assert_eq!(object.key().to_string(), "Service default/a");
+    }
+}

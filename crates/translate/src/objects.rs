@@ -1,0 +1,67 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{ObjectKind, ObjectRef};
+use resources::RoutingRule;
+use resources::core::{EndpointSlice, Ingress, IngressClass, Secret, Service};
+use resources::gateway::{Gateway, GatewayClass, HttpRoute};
+
+use crate::Object;
+
+/// The objects in force, by kind and name.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) gateway_classes: BTreeMap<ObjectRef, Arc<GatewayClass>>,
+    pub(crate) gateways: BTreeMap<ObjectRef, Arc<Gateway>>,
+    pub(crate) http_routes: BTreeMap<ObjectRef, Arc<HttpRoute>>,
+    pub(crate) ingress_classes: BTreeMap<ObjectRef, Arc<IngressClass>>,
+    pub(crate) ingresses: BTreeMap<ObjectRef, Arc<Ingress>>,
+    pub(crate) routing_rules: BTreeMap<ObjectRef, Arc<RoutingRule>>,
+    pub(crate) services: BTreeMap<ObjectRef, Arc<Service>>,
+    pub(crate) endpoint_slices: BTreeMap<ObjectRef, Arc<EndpointSlice>>,
+    pub(crate) secrets: BTreeMap<ObjectRef, Arc<Secret>>,
+}
+
+impl Objects {
+    pub(crate) fn insert(&mut self, key: ObjectRef, object: Object) {
+        match object {
+            Object::GatewayClass(object) => drop(self.gateway_classes.insert(key, object)),
+            Object::Gateway(object) => drop(self.gateways.insert(key, object)),
+            Object::HttpRoute(object) => drop(self.http_routes.insert(key, object)),
+            Object::IngressClass(object) => drop(self.ingress_classes.insert(key, object)),
+            Object::Ingress(object) => drop(self.ingresses.insert(key, object)),
+            Object::RoutingRule(object) => drop(self.routing_rules.insert(key, object)),
+            Object::Service(object) => drop(self.services.insert(key, object)),
+            Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
+            Object::Secret(object) => drop(self.secrets.insert(key, object)),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &ObjectRef) -> bool {
+        match key.kind {
+            ObjectKind::GatewayClass => self.gateway_classes.remove(key).is_some(),
+            ObjectKind::Gateway => self.gateways.remove(key).is_some(),
+            ObjectKind::HttpRoute => self.http_routes.remove(key).is_some(),
+            ObjectKind::IngressClass => self.ingress_classes.remove(key).is_some(),
+            ObjectKind::Ingress => self.ingresses.remove(key).is_some(),
+            ObjectKind::RoutingRule => self.routing_rules.remove(key).is_some(),
+            ObjectKind::Service => self.services.remove(key).is_some(),
+            ObjectKind::EndpointSlice => self.endpoint_slices.remove(key).is_some(),
+            ObjectKind::Secret => self.secrets.remove(key).is_some(),
+        }
+    }
+
+    pub(crate) fn contains(&self, key: &ObjectRef) -> bool {
+        match key.kind {
+            ObjectKind::GatewayClass => self.gateway_classes.contains_key(key),
+            ObjectKind::Gateway => self.gateways.contains_key(key),
+            ObjectKind::HttpRoute => self.http_routes.contains_key(key),
+            ObjectKind::IngressClass => self.ingress_classes.contains_key(key),
+            ObjectKind::Ingress => self.ingresses.contains_key(key),
+            ObjectKind::RoutingRule => self.routing_rules.contains_key(key),
+            ObjectKind::Service => self.services.contains_key(key),
+            ObjectKind::EndpointSlice => self.endpoint_slices.contains_key(key),
+            ObjectKind::Secret => self.secrets.contains_key(key),
+        }
+    }
+}

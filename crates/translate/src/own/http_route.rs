@@ -1,0 +1,142 @@
+use std::time::Duration;
+
+use model::{
+    HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteMatch, Timeouts, WildcardLabels,
+};
+use resources::gateway::{
+    HttpRoute, HttpRouteRules, HttpRouteRulesMatches, HttpRouteRulesMatchesHeadersType,
+    HttpRouteRulesMatchesMethod, HttpRouteRulesMatchesPathType, HttpRouteRulesMatchesQueryParamsType,
+};
+
+use crate::pattern::{self, PathKind};
+use crate::report::Report;
+use crate::{annotations, duration};
+
+/// Gateway API's maximum for `backendRefs[].weight`.
+const WEIGHT_MAX: i32 = 1_000_000;
+
+/// Checks what an HTTPRoute says by itself.
+pub(crate) fn check(route: &HttpRoute, report: &mut Report<'_>) {
+    annotations::read(&route.metadata, false, report);
+    hosts(route, report);
+    for (i, parent) in route.spec.parent_refs.iter().flatten().enumerate() {
+        if let Some(port) = parent.port {
+            pattern::port(port, format!("spec.parentRefs[{i}].port"), report);
+        }
+    }
+    if route.spec.rules.as_ref().is_some_and(Vec::is_empty) {
+        report.invalid("spec.rules", "is an empty list: leave it out or write a rule");
+    }
+    for (i, rule) in route.spec.rules.iter().flatten().enumerate() {
+        let field = format!("spec.rules[{i}]");
+        matches(rule, &field, report);
+        timeouts(rule, &field, report);
+        for (j, backend) in rule.backend_refs.iter().flatten().enumerate() {
+            let field = format!("{field}.backendRefs[{j}]");
+            if let Some(port) = backend.port {
+                pattern::port(port, format!("{field}.port"), report);
+            }
+            let weight = backend.weight.unwrap_or(1);
+            if !(0..=WEIGHT_MAX).contains(&weight) {
+                report.invalid(
+                    format!("{field}.weight"),
+                    format!("{weight} is no weight: it must be from 0 to {WEIGHT_MAX}"),
+                );
+            }
+        }
+    }
+}
+
+/// The host names of a route; empty: every name of its listeners.
+pub(crate) fn hosts(route: &HttpRoute, report: &mut Report<'_>) -> Vec<HostPattern> {
+    let names = route.spec.hostnames.as_deref().unwrap_or_default();
+    pattern::hosts(names, "spec.hostnames", WildcardLabels::OneOrMore, report)
+}
+
+/// The conditions of a rule, of which one must hold; no conditions stand for every path (HTTPRouteRule.matches).
+pub(crate) fn matches(rule: &HttpRouteRules, field: &str, report: &mut Report<'_>) -> Vec<RouteMatch> {
+    let matches = rule.matches.iter().flatten().enumerate();
+    matches.map(|(i, one)| one_match(one, &format!("{field}.matches[{i}]"), report)).collect()
+}
+
+/// The time limits of a rule. `0s` switches a limit off (GEP-1742).
+pub(crate) fn timeouts(rule: &HttpRouteRules, field: &str, report: &mut Report<'_>) -> Timeouts {
+    let Some(timeouts) = &rule.timeouts else { return Timeouts::default() };
+    let mut read = |name: &str, text: Option<&str>| -> Option<Duration> {
+        let text = text?;
+        let limit = duration::parse(text);
+        if limit.is_none() {
+            report.invalid(
+                format!("{field}.timeouts.{name}"),
+                format!("{text:?} is no duration: write 10s, 500ms or 1h30m"),
+            );
+        }
+        limit.filter(|limit| !limit.is_zero())
+    };
+    let request = read("request", timeouts.request.as_deref());
+    let backend_request = read("backendRequest", timeouts.backend_request.as_deref());
+    if let (Some(request), Some(backend_request)) = (request, backend_request)
+        && backend_request > request
+    {
+        report.invalid(
+            format!("{field}.timeouts.backendRequest"),
+            "is longer than timeouts.request: it limits one try within that time",
+        );
+    }
+    Timeouts { request, backend_request }
+}
+
+fn one_match(one: &HttpRouteRulesMatches, field: &str, report: &mut Report<'_>) -> RouteMatch {
+    let path = match &one.path {
+        None => PathMatch::Prefix("".into()),
+        Some(path) => {
+            let kind = match path.r#type {
+                Some(HttpRouteRulesMatchesPathType::Exact) => PathKind::Exact,
+                Some(HttpRouteRulesMatchesPathType::RegularExpression) => PathKind::Regex(RegexAnchor::Full),
+                Some(HttpRouteRulesMatchesPathType::PathPrefix) | None => PathKind::Prefix,
+            };
+            pattern::path(kind, path.value.as_deref().unwrap_or("/"), &format!("{field}.path.value"), report)
+        }
+    };
+    // "If multiple entries specify equivalent header names, only the first entry with an equivalent name MUST be
+    // considered for a match" (HTTPRouteMatch.headers; queryParams alike).
+    let mut headers: Vec<HeaderMatch> = Vec::new();
+    for (i, header) in one.headers.iter().flatten().enumerate() {
+        let field = format!("{field}.headers[{i}]");
+        let name = pattern::header_name(&header.name, &format!("{field}.name"), report);
+        let is_regex = header.r#type == Some(HttpRouteRulesMatchesHeadersType::RegularExpression);
+        let value = pattern::value(is_regex, &header.value, &format!("{field}.value"), report);
+        if headers.iter().all(|earlier| earlier.name != name) {
+            headers.push(HeaderMatch { name, value });
+        }
+    }
+    let mut queries: Vec<QueryMatch> = Vec::new();
+    for (i, query) in one.query_params.iter().flatten().enumerate() {
+        let field = format!("{field}.queryParams[{i}]");
+        let is_regex = query.r#type == Some(HttpRouteRulesMatchesQueryParamsType::RegularExpression);
+        let value = pattern::value(is_regex, &query.value, &format!("{field}.value"), report);
+        if queries.iter().all(|earlier| *earlier.name != *query.name) {
+            queries.push(QueryMatch { name: query.name.as_str().into(), value });
+        }
+    }
+    RouteMatch {
+        path,
+        method: one.method.as_ref().map(|method| method_name(method).into()),
+        headers,
+        queries,
+    }
+}
+
+fn method_name(method: &HttpRouteRulesMatchesMethod) -> &'static str {
+    match method {
+        HttpRouteRulesMatchesMethod::Get => "GET",
+        HttpRouteRulesMatchesMethod::Head => "HEAD",
+        HttpRouteRulesMatchesMethod::Post => "POST",
+        HttpRouteRulesMatchesMethod::Put => "PUT",
+        HttpRouteRulesMatchesMethod::Delete => "DELETE",
+        HttpRouteRulesMatchesMethod::Connect => "CONNECT",
+        HttpRouteRulesMatchesMethod::Options => "OPTIONS",
+        HttpRouteRulesMatchesMethod::Trace => "TRACE",
+        HttpRouteRulesMatchesMethod::Patch => "PATCH",
+    }
+}

@@ -1,0 +1,34 @@
+//! What one object says by itself, read into model records; what cannot be is reported.
+//!
+//! The same functions check an object when it comes in (with a [`Report`] that collects) and read it when a snapshot is
+//! built (muted): there is no second reading that could differ.
+
+pub(crate) mod gateway;
+pub(crate) mod http_route;
+pub(crate) mod ingress;
+pub(crate) mod routing_rule;
+pub(crate) mod service;
+
+use model::{Diagnostic, ObjectRef};
+
+use crate::Object;
+use crate::report::Report;
+
+/// Everything that is wrong with `object` by itself.
+pub(crate) fn check(key: &ObjectRef, object: &Object) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut report = Report::new(key, &mut found);
+    if key.name.is_empty() {
+        report.invalid("metadata.name", "is missing: give the object a name");
+    }
+    match object {
+        Object::GatewayClass(_) | Object::IngressClass(_) | Object::Secret(_) => {}
+        Object::Gateway(object) => gateway::check(object, &mut report),
+        Object::HttpRoute(object) => http_route::check(object, &mut report),
+        Object::Ingress(object) => ingress::check(object, &mut report),
+        Object::RoutingRule(object) => routing_rule::check(object, &mut report),
+        Object::Service(object) => service::check(object, &mut report),
+        Object::EndpointSlice(object) => service::check_slice(object, &mut report),
+    }
+    found
+}

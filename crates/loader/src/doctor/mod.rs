@@ -2,18 +2,33 @@
 //!
 //! Every check also works without privileges; it then says what it could not see.
 
+mod capability;
+mod choice;
+mod ethtool;
+mod helper;
+mod hook;
+mod interface;
+mod kernel;
+mod mounts;
+mod netlink;
+mod probe;
 mod report;
+mod sysctl;
 
 pub use report::{Report, Row, State};
 
-/// Looks at everything RAUTA uses, and at `interfaces` (empty: those it would attach to).
-pub fn checks(_interfaces: &[String]) -> Report {
+/// Looks at everything RAUTA uses or will use, and at `interfaces` (empty: those it would attach to).
+///
+/// Loads and drops small programs to see what the kernel accepts; attaches nothing to any interface.
+pub fn checks(interfaces: &[String]) -> Report {
     let mut report = Report::default();
-    report.push(Row::new(
-        "rauta",
-        "kernel programs",
-        State::Info,
-        if crate::is_built() { "built in" } else { "not built in" },
-    ));
+    kernel::check(&mut report);
+    capability::check(&mut report);
+    mounts::check(&mut report);
+    let hooks = hook::check(&mut report);
+    helper::check(&mut report);
+    sysctl::check(&mut report);
+    interface::check(&mut report, interfaces);
+    choice::check(&mut report, &hooks, interfaces);
     report
 }

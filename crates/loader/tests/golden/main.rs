@@ -1,6 +1,7 @@
 //! Golden packets: one table, run by the program in the kernel (BPF_PROG_TEST_RUN) and by the same code outside it.
 //!
 //! Needs root; fails without.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod packets;
 

@@ -1,0 +1,65 @@
+//! What the doctor says in a sandbox, with and without capabilities.
+
+use loader::doctor::{Report, Row, State, checks};
+
+use crate::sandbox::{UPLINK, in_sandbox, run};
+
+fn row<'r>(report: &'r Report, area: &str, item: &str) -> &'r Row {
+    let found = report.rows.iter().find(|row| row.area == area && row.item == item);
+    found.unwrap_or_else(|| panic!("no row {area} {item} in {report:#?}"))
+}
+
+#[test]
+fn with_capabilities_everything_is_tried() {
+    in_sandbox(|_| {
+        let report = checks(&[]);
+        for row in &report.rows {
+            assert!(!row.detail.is_empty(), "{row:?}");
+            assert!(!row.detail.contains("not visible"), "root sees everything: {row:?}");
+            let explained = !row.effect.is_empty();
+            assert!(row.state == State::Ok || row.state == State::Info || explained, "{row:?}");
+        }
+        // What every kernel that loads our program at all has.
+        assert_eq!(row(&report, "hook", "tc program").state, State::Ok);
+        assert_eq!(row(&report, "helper", "bpf_map_lookup_elem (tc)").state, State::Ok);
+        assert_eq!(row(&report, "helper", "bpf_skb_pull_data (tc)").state, State::Ok);
+        assert_eq!(row(&report, "capability", "CAP_BPF").state, State::Ok);
+        assert_eq!(row(&report, "rauta", "kernel programs").state, State::Ok);
+
+        let uplink = row(&report, "interface", UPLINK);
+        assert_eq!(uplink.state, State::Ok);
+        assert!(uplink.detail.starts_with("driver veth, MTU 1500, XDP "), "{uplink:?}");
+    });
+}
+
+#[test]
+fn without_capabilities_it_says_what_it_cannot_see() {
+    in_sandbox(|sandbox| {
+        sandbox.drop_capabilities();
+        let report = checks(&[]);
+        let bpf = row(&report, "capability", "CAP_BPF");
+        assert_eq!(
+            (bpf.state, bpf.effect.as_str()),
+            (State::Missing, "kernel programs cannot be loaded: Tier 3 alone")
+        );
+        let hook = row(&report, "rauta", "hook");
+        assert_eq!(hook.detail, "none: no CAP_BPF and CAP_NET_ADMIN");
+        // Where unprivileged users may not load programs at all, helpers cannot be tried.
+        let helper = row(&report, "helper", "bpf_skc_lookup_tcp (tc)");
+        assert_eq!((helper.state, helper.detail.as_str()), (State::Degraded, "not visible without CAP_BPF"));
+        assert_eq!(row(&report, "interface", UPLINK).state, State::Ok, "interfaces are visible to all");
+    });
+}
+
+#[test]
+fn interfaces_that_are_missing_or_down_are_named() {
+    in_sandbox(|_| {
+        let report = checks(&["eth9".into()]);
+        let missing = row(&report, "interface", "eth9");
+        assert_eq!(missing.state, State::Missing);
+        run(&format!("ip link set {UPLINK} down"));
+        let report = checks(&[UPLINK.into()]);
+        let down = row(&report, "interface", UPLINK);
+        assert_eq!((down.state, down.mend.as_str()), (State::Degraded, "ip link set up.1 up"));
+    });
+}

@@ -18,4 +18,5 @@ pub use datapath::{DatapathCounters, DatapathSource, ListenerCounters};
 pub use family::LabelledCounter;
 pub use gateway::GatewayMetrics;
 pub use metrics::{ConnectResult, GATEWAYS_MAX, Metrics};
+pub use process::resident_bytes;
 pub use sharded::{ShardedCounter, ShardedGauge, ShardedHistogram};

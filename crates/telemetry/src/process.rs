@@ -15,6 +15,11 @@ pub(crate) struct ProcessStats {
     pub(crate) start_unix_seconds: Option<f64>,
 }
 
+/// The agent's resident memory in bytes; none if `/proc` cannot be read.
+pub fn resident_bytes() -> Option<u64> {
+    resident(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
 pub(crate) fn read() -> ProcessStats {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -26,12 +31,16 @@ pub(crate) fn read() -> ProcessStats {
         cpu_seconds: stat_field(&stat, 14)
             .zip(stat_field(&stat, 15))
             .map(|(user, sys)| (user + sys) / USER_HZ),
-        resident_bytes: field(&status, "VmRSS:").and_then(|kb| kb.parse::<u64>().ok()).map(|kb| kb * 1024),
+        resident_bytes: resident(&status),
         threads: field(&status, "Threads:").and_then(|text| text.parse().ok()),
         open_fds: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
         max_fds: field(&limits, "Max open files").and_then(|text| text.parse().ok()),
         start_unix_seconds: boot.zip(stat_field(&stat, 22)).map(|(boot, ticks)| boot + ticks / USER_HZ),
     }
+}
+
+fn resident(status: &str) -> Option<u64> {
+    field(status, "VmRSS:")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Field `number` of `/proc/PID/stat`. The command name (field 2) may hold spaces and brackets: count after the last.

@@ -1,0 +1,26 @@
+//! Limits of the process.
+
+use tracing::{debug, warn};
+
+/// Raises the soft limit of open descriptors to the hard one: each connection takes one or two, and the usual soft limit
+/// of 1,024 is for programs that use select(2).
+pub(crate) fn raise_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit writes to the struct that it is given, and nothing else.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0
+        || limit.rlim_cur >= limit.rlim_max
+    {
+        return;
+    }
+    let before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: setrlimit only reads the struct.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0 {
+        debug!(before, now = limit.rlim_cur, "raised the limit of open descriptors");
+    } else {
+        warn!(
+            limit = before,
+            "cannot raise the limit of open descriptors: raise it with `ulimit -n` or LimitNOFILE"
+        );
+    }
+}

@@ -1,0 +1,173 @@
+//! The agent: files in, gateway and kernel counters out, and the ways to look at it.
+//!
+//! ```text
+//!  main thread            files -> gateway.apply, datapath.set_listeners; signals; every second: what failed is retried
+//!  rauta-control thread   control socket, status page, metrics
+//!  rauta-proxy-N threads  the traffic
+//! ```
+
+mod control;
+mod datapath;
+mod differences;
+mod limits;
+pub(crate) mod page;
+mod state;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use files::Loaded;
+use proxy::Gateway;
+use telemetry::Metrics;
+use telemetry::log::Limiter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::settings::Settings;
+use differences::Differences;
+use state::{Agent, Phase};
+
+pub(crate) use datapath::Kernel;
+
+/// How often listeners that could not be bound are tried again.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// How often small housekeeping is done.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// What keeps the agent from starting: its control socket, its admin or metrics address, its threads.
+pub(crate) fn run(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(run_async(settings, paths, limiter))
+}
+
+async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) -> anyhow::Result<()> {
+    // Before anything slow: a signal during the start must not kill what has been pinned or bound.
+    let mut signals = Signals::new().context("cannot watch for signals")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
+    limits::raise_descriptors();
+    let bound = control::bind(settings)?;
+    let metrics = Metrics::new(settings.proxy.threads);
+    let gateway = Gateway::start(settings.proxy.clone(), Arc::clone(&metrics))?;
+    let sources = paths.iter().map(|path| path.display().to_string()).collect();
+    let (mut loaded, _watch) =
+        files::watch(paths, settings.translate_options()).context("cannot watch the files")?;
+    let kernel = Kernel::start(&settings.loader_options(), settings.dataplane.on_exit);
+    kernel.feed(&metrics);
+    let agent = Arc::new(Agent::new(settings, gateway, Arc::clone(&metrics), kernel, sources));
+    let control = control::Control::start(bound, &agent)?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        threads = settings.proxy.threads,
+        socket = %settings.socket.display(),
+        "started"
+    );
+
+    let mut differences = Differences::default();
+    let first = loaded.borrow_and_update().clone();
+    apply(&agent, &mut differences, first);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tried = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            name = signals.stop() => {
+                info!("{name}: draining; a second signal ends at once");
+                break;
+            }
+            changed = loaded.changed() => {
+                if changed.is_err() {
+                    error!("the files are no longer watched: what is served stays as it is; restart the agent");
+                    // Nothing can arrive any more: wait for a signal alone.
+                    signals.stop().await;
+                    break;
+                }
+                let latest = loaded.borrow_and_update().clone();
+                apply(&agent, &mut differences, latest);
+            }
+            _ = hang_up.recv() => info!("SIGHUP: nothing to do, files are watched"),
+            _ = tick.tick() => {
+                limiter.report();
+                if agent.has_problems() && tried.elapsed() >= RETRY {
+                    tried = Instant::now();
+                    agent.retry(&mut differences);
+                }
+            }
+        }
+    }
+
+    drain(&agent, &mut signals, settings).await;
+    control.stop();
+    agent.kernel.stop();
+    limiter.report();
+    info!("stopped");
+    Ok(())
+}
+
+/// Serves what was loaded, and says what changed.
+fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
+    differences.log_diagnostics(&loaded.diagnostics);
+    let before = agent.gateway.state().snapshot.version;
+    let started = Instant::now();
+    agent.apply(loaded, differences);
+    let snapshot = &agent.gateway.state().snapshot;
+    if snapshot.version != before {
+        info!(
+            version = snapshot.version,
+            listeners = snapshot.listeners.len(),
+            routes = snapshot.routes.len(),
+            backends = snapshot.backends.len(),
+            took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            "applied"
+        );
+    }
+}
+
+/// Lets requests finish. A second signal ends the process at once.
+async fn drain(agent: &Arc<Agent>, signals: &mut Signals, settings: &Settings) {
+    agent.set_phase(Phase::Draining);
+    let draining = Arc::clone(agent);
+    let drained = tokio::task::spawn_blocking(move || draining.gateway.drain());
+    tokio::select! {
+        left = tokio::time::timeout(settings.stop_grace(), drained) => match left {
+            Ok(Ok(0)) => info!("drained"),
+            Ok(Ok(left)) => warn!(left, "the time to drain is over: closing connections that are still open"),
+            _ => warn!("draining did not end in time: closing what is still open"),
+        },
+        name = signals.stop() => {
+            warn!("{name} again: ending at once");
+            agent.kernel.stop();
+            std::process::exit(1);
+        }
+    }
+}
+
+/// The signals that stop an agent.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for a signal to stop; which one it was.
+    async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The agent as the control API and the status page see it.
+
+use std::sync::Arc;
+
+use admin::{AdminView, Page, Readiness};
+use api::v1::{
+    Backend, Dataplane, DataplaneCounters, Diagnostic, ExplainRequestRequest, Explanation, Listener, Route,
+    Status, Traffic,
+};
+use api::{ControlView, ExplainError};
+use model::{Protocol, Severity};
+use telemetry::ConnectResult;
+
+use super::page;
+use super::state::{Agent, Phase};
+use crate::view::{self, explain, text};
+
+impl ControlView for Agent {
+    fn status(&self) -> Status {
+        let state = self.gateway.state();
+        let snapshot = &state.snapshot;
+        let loaded = self.loaded();
+        let not_ready = self.not_ready();
+        let count = |severity| {
+            let found = loaded.iter().flat_map(|loaded| &loaded.diagnostics);
+            text::small(found.filter(|found| found.severity == severity).count())
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ready: not_ready.is_none(),
+            not_ready_reason: not_ready.unwrap_or_default(),
+            snapshot_version: snapshot.version,
+            snapshot_age_ms: loaded.as_ref().and_then(|loaded| age_ms(loaded)),
+            sources: self.sources.clone(),
+            files: loaded.as_ref().map_or(0, |loaded| text::small(loaded.files)),
+            objects: loaded.as_ref().map_or(0, |loaded| text::small(loaded.objects)),
+            routes: text::small(snapshot.routes.len()),
+            backends: text::small(snapshot.backends.len()),
+            endpoints: text::small(snapshot.backends.values().map(|backend| backend.endpoints.len()).sum()),
+            errors: count(Severity::Error),
+            warnings: count(Severity::Warning),
+            listeners: self.listeners(),
+            traffic: Some(self.traffic()),
+            dataplane: Some(self.dataplane()),
+            threads: text::small(self.threads),
+            resident_bytes: telemetry::resident_bytes().unwrap_or(0),
+        }
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        view::routes(&self.gateway.state().snapshot)
+    }
+
+    fn backends(&self) -> Vec<Backend> {
+        view::live_backends(&self.gateway.state())
+    }
+
+    fn explain(&self, request: &ExplainRequestRequest) -> Result<Explanation, ExplainError> {
+        let state = self.gateway.state();
+        explain::explain(&state.snapshot, &state.table, request)
+    }
+
+    fn snapshot_json(&self) -> Vec<u8> {
+        // The snapshot's types cannot fail to serialise: no maps with keys other than text, no foreign code.
+        serde_json::to_vec(&*self.gateway.state().snapshot).unwrap_or_default()
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let loaded = self.loaded();
+        loaded.iter().flat_map(|loaded| &loaded.diagnostics).map(text::diagnostic).collect()
+    }
+}
+
+impl AdminView for Agent {
+    fn readiness(&self) -> Readiness {
+        match self.not_ready() {
+            None => Readiness::Ready,
+            Some(reason) => Readiness::NotReady(reason),
+        }
+    }
+
+    fn page(&self) -> Page {
+        let (status, diagnostics) = (self.status(), self.diagnostics());
+        page::page(&status, &ControlView::routes(self), &ControlView::backends(self), &diagnostics)
+    }
+}
+
+impl Agent {
+    fn listeners(&self) -> Vec<Listener> {
+        let problems: Arc<_> = self.problems();
+        let is_draining = self.phase() == Phase::Draining;
+        view::listeners(&self.gateway.state().snapshot, |listener| {
+            if listener.protocol == Protocol::Https {
+                return "HTTPS is not served by this version".to_owned();
+            }
+            let problem = problems.iter().find(|problem| problem.listeners.contains(&listener.id));
+            match problem {
+                Some(problem) => problem.text.clone(),
+                None if is_draining => "draining".to_owned(),
+                None => String::new(),
+            }
+        })
+    }
+
+    fn traffic(&self) -> Traffic {
+        let gateways = self.metrics.gateways();
+        let requests = gateways.iter().map(|(_, gateway)| gateway.requests());
+        let (requests, responses_5xx) = requests.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        Traffic {
+            requests,
+            responses_5xx,
+            refusals: self.metrics.refusals.values().iter().map(|(_, count)| count).sum(),
+            connections: self.metrics.connections_accepted.get(),
+            connections_active: self.metrics.connections_active.get(),
+            upstream_connections: self.metrics.upstream_connects(ConnectResult::Ok),
+            upstream_reuses: self.metrics.upstream_reuses.get(),
+        }
+    }
+
+    fn dataplane(&self) -> Dataplane {
+        let counters = self.kernel.counters().map(|counters| DataplaneCounters {
+            packets_total: counters.packets_total,
+            packets_tier1: counters.packets_tier1,
+            packets_tier2: counters.packets_tier2,
+            packets_tier3: counters.packets_tier3,
+            packets_dropped: counters.packets_dropped,
+            http_parse_errors: counters.http_parse_errors,
+        });
+        Dataplane {
+            summary: self.kernel.summary.to_string(),
+            attachments: self.kernel.attachments.to_vec(),
+            counters,
+        }
+    }
+}
+
+fn age_ms(loaded: &files::Loaded) -> Option<u64> {
+    u64::try_from(loaded.changed_at.elapsed().ok()?.as_millis()).ok()
+}

@@ -1,0 +1,10 @@
+//! One file per command.
+
+pub(crate) mod ask;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod echo;
+pub(crate) mod explain;
+pub(crate) mod run;

@@ -1,0 +1,114 @@
+//! The agent's settings: one YAML file, then `RAUTA_*` environment, then flags; the later wins.
+//!
+//! [`keys::KEYS`] is the one list of what can be set: the file's names, the variables, the defaults and
+//! `--print-config` all come from it.
+
+pub(crate) mod env;
+pub(crate) mod file;
+pub(crate) mod flags;
+pub(crate) mod keys;
+pub(crate) mod merge;
+pub(crate) mod parse;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use telemetry::log::Format;
+use translate::DefaultListener;
+
+pub(crate) use merge::load;
+
+/// Everything that can be set, ready to use.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) listen: DefaultListener,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) socket: PathBuf,
+    pub(crate) log_level: String,
+    pub(crate) log_format: Format,
+    pub(crate) proxy: proxy::Config,
+    pub(crate) forwarded_headers: bool,
+    pub(crate) allow_local_endpoints: bool,
+    pub(crate) dataplane: DataplaneSettings,
+}
+
+/// The kernel's part.
+#[derive(Clone, Debug)]
+pub(crate) struct DataplaneSettings {
+    pub(crate) hook: loader::Hook,
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) pin_root: PathBuf,
+    pub(crate) on_exit: OnExit,
+}
+
+/// What becomes of the kernel programs when the agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnExit {
+    /// They are removed.
+    Detach,
+    /// They stay for the next agent.
+    Keep,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let loader::Options { pin_root, interfaces, hook, .. } = loader::Options::default();
+        Self {
+            listen: DefaultListener::default(),
+            admin: Some(SocketAddr::new(parse::LOOPBACK, 9901)),
+            metrics: Some(SocketAddr::new(parse::ANY, 9900)),
+            socket: default_socket(),
+            log_level: "info".to_owned(),
+            log_format: Format::Text,
+            proxy: proxy::Config::default(),
+            forwarded_headers: true,
+            allow_local_endpoints: true,
+            dataplane: DataplaneSettings { hook, interfaces, pin_root, on_exit: OnExit::Detach },
+        }
+    }
+}
+
+impl Settings {
+    /// How objects from files are understood under these settings.
+    pub(crate) fn translate_options(&self) -> translate::Options {
+        translate::Options {
+            default_listener: self.listen.clone(),
+            allow_local_endpoints: self.allow_local_endpoints,
+            forwarded_headers: self.forwarded_headers,
+            ..translate::Options::for_files()
+        }
+    }
+
+    /// How the kernel programs are loaded under these settings.
+    pub(crate) fn loader_options(&self) -> loader::Options {
+        loader::Options {
+            pin_root: self.dataplane.pin_root.clone(),
+            interfaces: self.dataplane.interfaces.clone(),
+            hook: self.dataplane.hook,
+            ..loader::Options::default()
+        }
+    }
+
+    /// How long a stop may take: draining, and a little for the rest.
+    pub(crate) fn stop_grace(&self) -> Duration {
+        self.proxy.timeouts.drain + Duration::from_secs(5)
+    }
+}
+
+/// The settings file that is read when none is named, if it is there.
+pub(crate) const DEFAULT_FILE: &str = "/etc/rauta/rauta.yaml";
+
+/// `/run/rauta/rauta.sock` for root; else in `$XDG_RUNTIME_DIR`, else in a folder of the user's own among the temporary
+/// files.
+fn default_socket() -> PathBuf {
+    let uid = nix::unistd::geteuid();
+    if uid.is_root() {
+        return PathBuf::from("/run/rauta/rauta.sock");
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_absolute()) {
+        Some(folder) => Path::new(&folder).join("rauta.sock"),
+        None => std::env::temp_dir().join(format!("rauta-{uid}")).join("rauta.sock"),
+    }
+}

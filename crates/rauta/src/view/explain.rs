@@ -1,0 +1,349 @@
+//! Which rule a request would take, and why: the matcher itself is asked, on a table that may or may not be live.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use api::ExplainError;
+use api::v1::{Candidate, ExplainRequestRequest, Explanation};
+use model::{Action, BackendTarget, EndpointCondition, Route, Snapshot};
+use route::{Lookup, Pairs, Request, SocketTable, Table};
+
+use super::text;
+
+/// Explains `request` against `table`, which was compiled from `snapshot`.
+///
+/// # Errors
+/// [`ExplainError`] if it is no request.
+pub(crate) fn explain(
+    snapshot: &Snapshot,
+    table: &Table,
+    request: &ExplainRequestRequest,
+) -> Result<Explanation, ExplainError> {
+    let asked = Asked::read(request)?;
+    let mut explanation = Explanation::default();
+    let Some(socket) = socket(table, &asked, &mut explanation.steps) else {
+        explanation.outcome = "no listener has this port: the connection is refused".to_owned();
+        return Ok(explanation);
+    };
+    let headers = Pairs(&asked.headers);
+    let lookup = socket.lookup(&Request {
+        host: &asked.host,
+        path: &asked.path,
+        query: asked.query.as_deref(),
+        method: &asked.method,
+        headers: &headers,
+    });
+    match lookup {
+        Lookup::NoListener => answer(&mut explanation, 404, "no listener serves this host"),
+        Lookup::NoRoute { listener } => {
+            explanation.listener = listener.id.to_string();
+            explanation.steps.push(serves(listener, &asked.host));
+            let on_it = snapshot.routes.iter().filter(|route| route.listeners.contains(&listener.id)).count();
+            explanation.steps.push(format!("none of the {on_it} rules on this listener takes the request"));
+            answer(&mut explanation, 404, "no route");
+        }
+        Lookup::Match { listener, route, match_index, .. } => {
+            explanation.listener = listener.id.to_string();
+            explanation.steps.push(serves(listener, &asked.host));
+            explanation.matched =
+                route.matches.get(match_index).map_or_else(|| "/*".to_owned(), text::route_match);
+            explanation.steps.push(format!("{} takes it by the match `{}`", route.id, explanation.matched));
+            explanation.route = Some(text::route(route));
+            forwarded(snapshot, route, &mut explanation);
+        }
+    }
+    Ok(explanation)
+}
+
+/// A request as the matcher sees it.
+struct Asked {
+    method: String,
+    host: String,
+    address: IpAddr,
+    /// The port that the URL names, or its scheme's; none for a bare path.
+    port: Option<u16>,
+    is_port_named: bool,
+    path: String,
+    query: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+impl Asked {
+    fn read(request: &ExplainRequestRequest) -> Result<Self, ExplainError> {
+        let url = request.url.as_str();
+        let bad_url = || ExplainError::Url { url: url.to_owned() };
+        if url.is_empty() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(bad_url());
+        }
+        let method = if request.method.is_empty() { "GET" } else { &request.method };
+        if !is_token(method) {
+            return Err(ExplainError::Method { method: method.to_owned() });
+        }
+        for header in &request.headers {
+            if !is_token(&header.name) || header.value.contains(['\r', '\n', '\0']) {
+                return Err(ExplainError::Header { name: header.name.clone() });
+            }
+        }
+        if !request.client.is_empty() && request.client.parse::<IpAddr>().is_err() {
+            return Err(ExplainError::Client { client: request.client.clone() });
+        }
+        let headers: Vec<(String, String)> = request
+            .headers
+            .iter()
+            .map(|header| (header.name.clone(), header.value.trim().to_owned()))
+            .collect();
+        let (scheme_port, rest) = match url.split_once("://") {
+            Some(("http", rest)) => (Some(80), rest),
+            Some(("https", rest)) => (Some(443), rest),
+            Some(_) => return Err(bad_url()),
+            None => (None, url),
+        };
+        let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(at);
+        if authority.is_empty() && scheme_port.is_some() || authority.contains('@') {
+            return Err(bad_url());
+        }
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (name, port) = split_port(authority).ok_or_else(bad_url)?;
+        let host_header = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let host = match host_header {
+            Some((_, value)) => split_port(value).ok_or(ExplainError::Header { name: "Host".to_owned() })?.0,
+            None => name,
+        };
+        Ok(Self {
+            method: method.to_owned(),
+            host: host.trim_end_matches('.').to_ascii_lowercase(),
+            address: name.trim_matches(['[', ']']).parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            port: port.or(scheme_port),
+            is_port_named: port.is_some(),
+            path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+            query: query.map(ToOwned::to_owned),
+            headers,
+        })
+    }
+}
+
+/// `name:port`, `[::1]:port` or without a port.
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let is_bare_v6 = authority.matches(':').count() > 1 && !authority.starts_with('[');
+    match authority.rsplit_once(':') {
+        Some((name, port)) if !is_bare_v6 && !port.ends_with(']') => Some((name, Some(port.parse().ok()?))),
+        _ => Some((authority, None)),
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// The socket that the URL leads to. A URL that names no port means the only one there is, if the usual one is not.
+fn socket<'t>(table: &'t Table, asked: &Asked, steps: &mut Vec<String>) -> Option<&'t SocketTable> {
+    let named = asked.port.and_then(|port| table.socket(asked.address, port));
+    let found = match named {
+        None if !asked.is_port_named => table.sockets().next(),
+        named => named,
+    };
+    let describe = |socket: &SocketTable| match socket.address() {
+        Some(address) => std::net::SocketAddr::new(address, socket.port()).to_string(),
+        None => format!("*:{}", socket.port()),
+    };
+    match found {
+        Some(socket) => {
+            let listeners: Vec<_> = socket.listeners().map(|listener| listener.id.to_string()).collect();
+            let assumed = if named.is_none() { " (the URL names no port)" } else { "" };
+            steps.push(format!("{}{assumed} is shared by: {}", describe(socket), listeners.join(", ")));
+        }
+        None => {
+            let all: Vec<_> = table.sockets().map(describe).collect();
+            let all = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
+            steps.push(format!("nothing listens on port {}; listened on: {all}", asked.port.unwrap_or(80)));
+        }
+    }
+    found
+}
+
+fn serves(listener: &model::Listener, host: &str) -> String {
+    match &listener.hostname {
+        Some(hostname) => format!("listener {} takes host `{host}`: it serves {hostname}", listener.id),
+        None => format!("listener {} takes host `{host}`: it serves every name", listener.id),
+    }
+}
+
+fn answer(explanation: &mut Explanation, status: u32, reason: &str) {
+    explanation.status = status;
+    explanation.outcome = format!("answered here: {status} {reason}");
+}
+
+/// Fills in where the rule sends the request.
+fn forwarded(snapshot: &Snapshot, route: &Route, explanation: &mut Explanation) {
+    let references = match &route.action {
+        Action::Respond { status, reason } => return answer(explanation, (*status).into(), reason),
+        Action::Forward(references) => references,
+    };
+    let total: f64 = references.iter().map(|reference| f64::from(reference.weight)).sum();
+    if total == 0.0 {
+        return answer(explanation, 500, "no backend has weight");
+    }
+    let mut broken = 0.0;
+    let mut empty = 0.0;
+    for reference in references.iter().filter(|reference| reference.weight > 0) {
+        let share = f64::from(reference.weight) / total * 100.0;
+        let BackendTarget::Backend(id) = &reference.target else {
+            broken += share;
+            continue;
+        };
+        let endpoints =
+            snapshot.backends.get(id).map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
+        let takes = |endpoint: &&model::Endpoint| endpoint.condition == EndpointCondition::Ready;
+        let weight: f64 = endpoints.iter().filter(takes).map(|endpoint| f64::from(endpoint.weight)).sum();
+        if weight == 0.0 {
+            empty += share;
+        }
+        let of = |endpoint: &model::Endpoint| Candidate {
+            backend: id.to_string(),
+            address: endpoint.address.to_string(),
+            share_percent: share * f64::from(endpoint.weight) / weight,
+        };
+        explanation.candidates.extend(endpoints.iter().filter(takes).filter(|e| e.weight > 0).map(of));
+    }
+    if broken > 0.0 {
+        explanation
+            .steps
+            .push(format!("{broken:.1} % is answered 500: the backend reference cannot be followed"));
+    }
+    if empty > 0.0 {
+        explanation.steps.push(format!("{empty:.1} % is answered 503: no endpoint of the backend is ready"));
+    }
+    match explanation.candidates.len() {
+        0 if broken > 0.0 && empty == 0.0 => {
+            answer(explanation, 500, "the backend reference cannot be followed")
+        }
+        0 => answer(explanation, 503, "no endpoint is ready"),
+        1 => explanation.outcome = format!("forwarded to {}", explanation.candidates[0].address),
+        n => explanation.outcome = format!("forwarded to one of {n} endpoints"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use api::v1::Header;
+    use model::{
+        Backend, BackendId, BackendRef, Balancing, Endpoint, HeaderMatch, HostPattern, InvalidBackend,
+        Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, RouteId, RouteMatch, Timeouts,
+        ValueMatch, WildcardLabels,
+    };
+
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let listener = Listener {
+            id: ListenerId::new("shop", "web", "http"),
+            addresses: vec![],
+            port: 8080,
+            protocol: Protocol::Http,
+            hostname: Some(HostPattern::parse("*.example", WildcardLabels::Any).unwrap()),
+            tls: None,
+            forwarded_headers: true,
+        };
+        let cart = BackendId::service("shop", "cart", 80);
+        let endpoint =
+            |last: u8, condition| Endpoint { address: ([10, 0, 0, last], 8080).into(), weight: 1, condition };
+        let ready = EndpointCondition::Ready;
+        let endpoints =
+            vec![endpoint(1, ready), endpoint(2, ready), endpoint(3, EndpointCondition::Draining)];
+        let backend = Backend { id: cart.clone(), protocol: Default::default(), endpoints };
+        let beta = HeaderMatch { name: "x-beta".into(), value: ValueMatch::Exact("1".into()) };
+        let rule = |rule, headers, action| {
+            Arc::new(Route {
+                id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "shop", "web"), rule },
+                listeners: vec![ListenerId::new("shop", "web", "http")],
+                hosts: vec![],
+                matches: vec![RouteMatch {
+                    path: PathMatch::Prefix("/cart".into()),
+                    method: None,
+                    headers,
+                    queries: vec![],
+                }],
+                action,
+                balancing: Balancing::default(),
+                timeouts: Timeouts::default(),
+                created_unix_s: None,
+                tier: None,
+                forwarded_headers: true,
+            })
+        };
+        let good = BackendRef { weight: 3, target: BackendTarget::Backend(cart) };
+        let broken = BackendRef { weight: 1, target: BackendTarget::Invalid(InvalidBackend::NotFound) };
+        let routes = [
+            rule(0, vec![], Action::Forward(vec![good, broken])),
+            rule(1, vec![beta], Action::Respond { status: 503, reason: "closed".into() }),
+        ];
+        Snapshot::new(1, [Arc::new(listener)], routes, [Arc::new(backend)], [])
+    }
+
+    fn ask(url: &str, headers: &[(&str, &str)]) -> Result<Explanation, ExplainError> {
+        let header = |(name, value): &(&str, &str)| Header { name: (*name).into(), value: (*value).into() };
+        let snapshot = snapshot();
+        let request = ExplainRequestRequest {
+            method: "GET".into(),
+            url: url.into(),
+            headers: headers.iter().map(header).collect(),
+            client: String::new(),
+        };
+        explain(&snapshot, &Table::build(&snapshot), &request)
+    }
+
+    #[test]
+    fn a_forwarded_request_shows_rule_match_and_shares() {
+        let explanation = ask("http://Shop.Example.:8080/cart/1?a=b#part", &[]).unwrap();
+        assert_eq!(explanation.outcome, "forwarded to one of 2 endpoints");
+        assert_eq!(explanation.listener, "shop/web/http");
+        assert_eq!(explanation.route.unwrap().rule, 0);
+        assert_eq!(explanation.matched, "/cart/*");
+        let shares: Vec<_> =
+            explanation.candidates.iter().map(|c| (c.address.as_str(), c.share_percent)).collect();
+        assert_eq!(shares, [("10.0.0.1:8080", 37.5), ("10.0.0.2:8080", 37.5)]);
+        assert!(explanation.steps.iter().any(|step| step.starts_with("25.0 % is answered 500")));
+    }
+
+    #[test]
+    fn headers_and_the_host_header_count() {
+        let explanation =
+            ask("http://127.0.0.1:8080/cart", &[("Host", "a.example"), ("X-Beta", "1")]).unwrap();
+        assert_eq!((explanation.status, explanation.outcome.as_str()), (503, "answered here: 503 closed"));
+    }
+
+    #[test]
+    fn what_nobody_takes_says_who_did_not() {
+        assert_eq!(
+            ask("http://other.test:8080/", &[]).unwrap().outcome,
+            "answered here: 404 no listener serves this host"
+        );
+        let explanation = ask("http://a.example:8080/cartoon", &[]).unwrap();
+        assert_eq!((explanation.status, explanation.listener.as_str()), (404, "shop/web/http"));
+        let explanation = ask("http://a.example:81/", &[]).unwrap();
+        assert!(explanation.outcome.contains("refused") && explanation.steps[0].contains("*:8080"));
+    }
+
+    #[test]
+    fn a_url_without_a_port_finds_the_only_socket() {
+        assert_eq!(ask("http://a.example/cart", &[]).unwrap().matched, "/cart/*");
+        assert_eq!(ask("/cart", &[("host", "a.example")]).unwrap().matched, "/cart/*");
+        assert_eq!(ask("a.example/cart", &[]).unwrap().matched, "/cart/*");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for url in
+            ["", "ftp://x/", "http://", "http://a b/", "http://a:port/", "http://user@host/", "http:///x"]
+        {
+            assert!(matches!(ask(url, &[]), Err(ExplainError::Url { .. })), "{url}");
+        }
+        assert!(matches!(ask("/", &[("a b", "c")]), Err(ExplainError::Header { .. })));
+        assert!(matches!(ask("/", &[("a", "c\nd")]), Err(ExplainError::Header { .. })));
+    }
+}

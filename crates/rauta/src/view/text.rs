@@ -1,0 +1,160 @@
+//! Model records in words.
+
+use api::v1::{Diagnostic, Listener, Route, RouteBackend};
+use model::{
+    Action, BackendTarget, Balancing, InvalidBackend, PathMatch, Protocol, RegexAnchor, RegexPattern,
+    RouteMatch, Severity, Tier, ValueMatch,
+};
+
+/// A listener; `routes` is the number of rules on it, `problem` why it does not serve.
+pub(crate) fn listener(listener: &model::Listener, routes: usize, problem: String) -> Listener {
+    let addresses = if listener.addresses.is_empty() {
+        vec![format!("*:{}", listener.port)]
+    } else {
+        let at = |address: &std::net::IpAddr| std::net::SocketAddr::new(*address, listener.port).to_string();
+        listener.addresses.iter().map(at).collect()
+    };
+    Listener {
+        id: listener.id.to_string(),
+        addresses,
+        protocol: match listener.protocol {
+            Protocol::Http => "HTTP".to_owned(),
+            Protocol::Https => "HTTPS".to_owned(),
+        },
+        hostname: listener.hostname.as_ref().map(ToString::to_string).unwrap_or_default(),
+        routes: small(routes),
+        problem,
+    }
+}
+
+/// A rule.
+pub(crate) fn route(route: &model::Route) -> Route {
+    let (backends, response) = match &route.action {
+        Action::Forward(references) => (references.iter().map(backend_ref).collect(), String::new()),
+        Action::Respond { status, reason } => (vec![], format!("{status} {reason}")),
+    };
+    Route {
+        object: route.id.object.to_string(),
+        rule: route.id.rule,
+        listeners: route.listeners.iter().map(ToString::to_string).collect(),
+        hosts: route.hosts.iter().map(ToString::to_string).collect(),
+        matches: route.matches.iter().map(route_match).collect(),
+        backends,
+        response,
+        balancing: match route.balancing {
+            Balancing::Maglev { table_size } => format!("maglev {table_size}"),
+            Balancing::RoundRobin => "round robin".to_owned(),
+            Balancing::Random => "random".to_owned(),
+        },
+        tier: route.tier.map(|tier| match tier {
+            Tier::Xdp => 1,
+            Tier::Tc => 2,
+            Tier::Userspace => 3,
+        }),
+    }
+}
+
+/// One match as a line, such as `GET /api/* header x-version=2 query a=1`.
+pub(crate) fn route_match(found: &RouteMatch) -> String {
+    let mut words: Vec<String> = found.method.iter().map(ToString::to_string).collect();
+    words.push(match &found.path {
+        PathMatch::Exact(path) => format!("={path}"),
+        PathMatch::Prefix(path) => format!("{path}/*"),
+        PathMatch::StringPrefix(path) => format!("{path}*"),
+        PathMatch::Regex(pattern) => format!("~{}", regex(pattern)),
+    });
+    let named = |kind, name: &str, value: &ValueMatch| match value {
+        ValueMatch::Exact(value) => format!("{kind} {name}={value}"),
+        ValueMatch::Regex(pattern) => format!("{kind} {name}~{}", regex(pattern)),
+    };
+    words.extend(found.headers.iter().map(|header| named("header", &header.name, &header.value)));
+    words.extend(found.queries.iter().map(|query| named("query", &query.name, &query.value)));
+    words.join(" ")
+}
+
+/// A diagnostic.
+pub(crate) fn diagnostic(found: &model::Diagnostic) -> Diagnostic {
+    let place = found.place.as_ref();
+    Diagnostic {
+        severity: match found.severity {
+            Severity::Error => "error".to_owned(),
+            Severity::Warning => "warning".to_owned(),
+        },
+        reason: found.reason.to_string(),
+        object: found.object.as_ref().map(ToString::to_string).unwrap_or_default(),
+        field: found.field.clone(),
+        file: place.map(|place| place.file.display().to_string()).unwrap_or_default(),
+        line: place.map_or(0, |place| place.line),
+        column: place.map_or(0, |place| place.column),
+        message: found.message.clone(),
+    }
+}
+
+/// A count for a message; nobody has four billion routes.
+pub(crate) fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn backend_ref(reference: &model::BackendRef) -> RouteBackend {
+    let (backend, broken) = match &reference.target {
+        BackendTarget::Backend(id) => (id.to_string(), false),
+        BackendTarget::Invalid(reason) => {
+            let reason = match reason {
+                InvalidBackend::NotFound => "no such Service or port",
+                InvalidBackend::Kind => "not a kind that can be a backend",
+                InvalidBackend::NotPermitted => "in another namespace, not permitted",
+                InvalidBackend::Unsupported => "not in this version",
+            };
+            (reason.to_owned(), true)
+        }
+    };
+    RouteBackend { backend, weight: reference.weight, broken }
+}
+
+fn regex(pattern: &RegexPattern) -> String {
+    let flags = if pattern.case_insensitive { "(?i)" } else { "" };
+    match pattern.anchor {
+        RegexAnchor::Full => format!("^{flags}{}$", pattern.pattern),
+        RegexAnchor::Start => format!("^{flags}{}", pattern.pattern),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{BackendId, HeaderMatch, QueryMatch};
+
+    use super::*;
+
+    #[test]
+    fn matches_read_as_a_line() {
+        let of = |method: Option<&str>, path| RouteMatch {
+            path,
+            method: method.map(Into::into),
+            headers: vec![],
+            queries: vec![],
+        };
+        assert_eq!(route_match(&of(None, PathMatch::Prefix("".into()))), "/*");
+        assert_eq!(route_match(&of(Some("GET"), PathMatch::Prefix("/api".into()))), "GET /api/*");
+        assert_eq!(route_match(&of(None, PathMatch::StringPrefix("/api".into()))), "/api*");
+        let pattern =
+            RegexPattern { pattern: "/a.*".into(), anchor: RegexAnchor::Full, case_insensitive: true };
+        let mut all = of(Some("PUT"), PathMatch::Exact("/x".into()));
+        all.headers = vec![HeaderMatch { name: "x-a".into(), value: ValueMatch::Exact("1".into()) }];
+        all.queries = vec![QueryMatch { name: "q".into(), value: ValueMatch::Regex(pattern) }];
+        assert_eq!(route_match(&all), "PUT =/x header x-a=1 query q~^(?i)/a.*$");
+    }
+
+    #[test]
+    fn broken_references_say_what_is_wrong() {
+        let good = model::BackendRef {
+            weight: 3,
+            target: BackendTarget::Backend(BackendId::service("shop", "cart", 80)),
+        };
+        assert_eq!(
+            backend_ref(&good),
+            RouteBackend { backend: "shop/cart:80".into(), weight: 3, broken: false }
+        );
+        let bad = model::BackendRef { weight: 1, target: BackendTarget::Invalid(InvalidBackend::NotFound) };
+        assert!(backend_ref(&bad).broken && backend_ref(&bad).backend.contains("no such Service"));
+    }
+}

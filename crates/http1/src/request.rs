@@ -51,21 +51,20 @@ impl RequestHead {
         if buf.is_empty() || !self.gate.opens(buf, bytes_max) {
             return Ok(false);
         }
+        self.gate.reset();
         self.empty();
         self.lines.reset(limits.headers_max);
         let window = buf.get(..bytes_max).unwrap_or(buf);
         let scan = match scan_request(window, &mut self.lines) {
             Ok(Some(scan)) => scan,
-            Ok(None) => {
+            Ok(None) | Err(HeadError::TooLong) => {
                 check_partial(buf, bytes_max, limits)?;
                 self.gate.waits_at(buf.len());
                 return Ok(false);
             }
             Err(HeadError::TooManyFields) => return Err(RequestError::TooManyHeaders),
-            Err(HeadError::TooLong) => return Err(RequestError::HeadTooLarge),
             Err(error) => return Err(RequestError::Head(error)),
         };
-        self.gate.reset();
         let head_len = usize::from(scan.head_len);
         self.bytes.extend_from_slice(buf.get(..head_len).unwrap_or_default());
         self.scan = scan;

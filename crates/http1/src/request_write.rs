@@ -11,7 +11,7 @@ impl RequestHead {
     ///
     /// Hop-by-hop are `Connection` and what it names, `Keep-Alive`, `Proxy` and `Proxy-…`, `HTTP2-Settings`, `TE` (but
     /// `trailers` stays), `Upgrade` (unless kept) and `Expect` of HTTP/1.0 (RFC 9110 section 7.6.1). `Transfer-Encoding`
-    /// is written anew as `chunked`. A request without Host gets one from an absolute-form target, else an empty one
+    /// is written anew as `chunked`. [`Known::Disguised`] lines go too. A request without Host gets one from an absolute-form target, else an empty one
     /// (RFC 9112 section 3.2) unless `edits.host` has a better.
     pub fn write_upstream(&self, out: &mut BytesMut, edits: &Edits<'_>) {
         out.reserve(self.bytes.len() + 256);
@@ -82,7 +82,8 @@ impl RequestHead {
             | Known::ProxyConnection
             | Known::ProxyAuthorization
             | Known::ProxyAuthenticate
-            | Known::ProxyOther => false,
+            | Known::ProxyOther
+            | Known::Disguised => false,
             // Named by Connection, as it must be; it is named again in the Connection line that is written.
             Known::Te => line.field.value.of(&self.bytes).eq_ignore_ascii_case(b"trailers"),
             Known::Upgrade => upgrade,

@@ -30,21 +30,22 @@ impl ResponseHead {
         if buf.is_empty() || !self.gate.opens(buf, bytes_max) {
             return Ok(false);
         }
+        self.gate.reset();
         self.empty();
         self.lines.reset(limits.headers_max);
         let window = buf.get(..bytes_max).unwrap_or(buf);
         let scan = match scan_response(window, &mut self.lines) {
             Ok(Some(scan)) => scan,
-            Ok(None) if buf.len() >= bytes_max => return Err(ResponseError::HeadTooLarge),
+            Ok(None) | Err(HeadError::TooLong) if buf.len() >= bytes_max => {
+                return Err(ResponseError::HeadTooLarge);
+            }
             Ok(None) => {
                 self.gate.waits_at(buf.len());
                 return Ok(false);
             }
             Err(HeadError::TooManyFields) => return Err(ResponseError::TooManyHeaders),
-            Err(HeadError::TooLong) => return Err(ResponseError::HeadTooLarge),
             Err(error) => return Err(ResponseError::Head(error)),
         };
-        self.gate.reset();
         let head_len = usize::from(scan.head_len);
         self.bytes.extend_from_slice(buf.get(..head_len).unwrap_or_default());
         self.scan = scan;

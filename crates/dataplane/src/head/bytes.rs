@@ -8,10 +8,9 @@ pub(super) const SP: u8 = b' ';
 /// `TOKEN[b]`: whether `b` may stand in a token (RFC 9110 section 5.6.2).
 static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
-    let mut b = 0;
-    while b < 128 {
-        let byte = b as u8;
-        table[b] = byte.is_ascii_alphanumeric()
+    let mut byte = 0u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
             || matches!(
                 byte,
                 b'!' | b'#'
@@ -29,7 +28,7 @@ static TOKEN: [bool; 256] = {
                     | b'|'
                     | b'~'
             );
-        b += 1;
+        byte += 1;
     }
     table
 };

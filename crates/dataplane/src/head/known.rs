@@ -47,6 +47,9 @@ pub enum Known {
     XForwardedOther,
     /// `X-Real-IP`
     XRealIp,
+    /// One of the others with `_` for `-`: endpoints that make variables of header names (CGI, WSGI) cannot tell them
+    /// apart, so it could pass for what the gateway wrote or framed by
+    Disguised,
     /// `Date`
     Date,
     /// `Server`
@@ -57,30 +60,40 @@ impl Known {
     /// Which one `name` is; case does not matter (RFC 9110 section 5.1).
     #[inline]
     pub fn of(name: &[u8]) -> Self {
+        match Self::of_folded(name) {
+            Self::Other => Self::Other,
+            _ if name.contains(&b'_') => Self::Disguised,
+            known => known,
+        }
+    }
+
+    /// The same, with `_` for `-` let pass.
+    #[inline]
+    fn of_folded(name: &[u8]) -> Self {
         // The first byte parts the names well enough: few others start like one of ours.
         match name.first().map(|b| b | 0x20) {
             Some(b'h') => match name.len() {
-                4 if name.eq_ignore_ascii_case(b"host") => Self::Host,
-                14 if name.eq_ignore_ascii_case(b"http2-settings") => Self::Http2Settings,
+                4 if is(name, b"host") => Self::Host,
+                14 if is(name, b"http2-settings") => Self::Http2Settings,
                 _ => Self::Other,
             },
             Some(b'c') => match name.len() {
-                10 if name.eq_ignore_ascii_case(b"connection") => Self::Connection,
-                14 if name.eq_ignore_ascii_case(b"content-length") => Self::ContentLength,
+                10 if is(name, b"connection") => Self::Connection,
+                14 if is(name, b"content-length") => Self::ContentLength,
                 _ => Self::Other,
             },
             Some(b't') => match name.len() {
-                2 if name.eq_ignore_ascii_case(b"te") => Self::Te,
-                7 if name.eq_ignore_ascii_case(b"trailer") => Self::Trailer,
-                17 if name.eq_ignore_ascii_case(b"transfer-encoding") => Self::TransferEncoding,
+                2 if is(name, b"te") => Self::Te,
+                7 if is(name, b"trailer") => Self::Trailer,
+                17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
                 _ => Self::Other,
             },
-            Some(b'k') if name.eq_ignore_ascii_case(b"keep-alive") => Self::KeepAlive,
-            Some(b'u') if name.eq_ignore_ascii_case(b"upgrade") => Self::Upgrade,
-            Some(b'e') if name.eq_ignore_ascii_case(b"expect") => Self::Expect,
-            Some(b'f') if name.eq_ignore_ascii_case(b"forwarded") => Self::Forwarded,
-            Some(b'd') if name.eq_ignore_ascii_case(b"date") => Self::Date,
-            Some(b's') if name.eq_ignore_ascii_case(b"server") => Self::Server,
+            Some(b'k') if is(name, b"keep-alive") => Self::KeepAlive,
+            Some(b'u') if is(name, b"upgrade") => Self::Upgrade,
+            Some(b'e') if is(name, b"expect") => Self::Expect,
+            Some(b'f') if is(name, b"forwarded") => Self::Forwarded,
+            Some(b'd') if is(name, b"date") => Self::Date,
+            Some(b's') if is(name, b"server") => Self::Server,
             Some(b'p') => proxy(name),
             Some(b'x') => forwarding(name),
             _ => Self::Other,
@@ -105,10 +118,10 @@ impl Known {
 
 fn proxy(name: &[u8]) -> Known {
     match name.len() {
-        5 if name.eq_ignore_ascii_case(b"proxy") => Known::ProxyOther,
-        16 if name.eq_ignore_ascii_case(b"proxy-connection") => Known::ProxyConnection,
-        18 if name.eq_ignore_ascii_case(b"proxy-authenticate") => Known::ProxyAuthenticate,
-        19 if name.eq_ignore_ascii_case(b"proxy-authorization") => Known::ProxyAuthorization,
+        5 if is(name, b"proxy") => Known::ProxyOther,
+        16 if is(name, b"proxy-connection") => Known::ProxyConnection,
+        18 if is(name, b"proxy-authenticate") => Known::ProxyAuthenticate,
+        19 if is(name, b"proxy-authorization") => Known::ProxyAuthorization,
         _ if starts_with(name, b"proxy-") => Known::ProxyOther,
         _ => Known::Other,
     }
@@ -116,16 +129,26 @@ fn proxy(name: &[u8]) -> Known {
 
 fn forwarding(name: &[u8]) -> Known {
     match name.len() {
-        9 if name.eq_ignore_ascii_case(b"x-real-ip") => Known::XRealIp,
+        9 if is(name, b"x-real-ip") => Known::XRealIp,
         _ if !starts_with(name, b"x-forwarded-") => Known::Other,
-        15 if name.eq_ignore_ascii_case(b"x-forwarded-for") => Known::XForwardedFor,
-        17 if name.eq_ignore_ascii_case(b"x-forwarded-proto") => Known::XForwardedProto,
-        16 if name.eq_ignore_ascii_case(b"x-forwarded-host") => Known::XForwardedHost,
-        16 if name.eq_ignore_ascii_case(b"x-forwarded-port") => Known::XForwardedPort,
+        15 if is(name, b"x-forwarded-for") => Known::XForwardedFor,
+        17 if is(name, b"x-forwarded-proto") => Known::XForwardedProto,
+        16 if is(name, b"x-forwarded-host") => Known::XForwardedHost,
+        16 if is(name, b"x-forwarded-port") => Known::XForwardedPort,
         _ => Known::XForwardedOther,
     }
 }
 
 fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
-    name.get(..prefix.len()).is_some_and(|front| front.eq_ignore_ascii_case(prefix))
+    name.get(..prefix.len()).is_some_and(|front| is(front, prefix))
+}
+
+/// Whether they are equal but for case and `_` for `-`. `lower` is lower case.
+#[inline]
+fn is(name: &[u8], lower: &[u8]) -> bool {
+    name.len() == lower.len()
+        && name
+            .iter()
+            .zip(lower)
+            .all(|(&is, &want)| is.to_ascii_lowercase() == want || (is == b'_' && want == b'-'))
 }

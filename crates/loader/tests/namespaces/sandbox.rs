@@ -28,9 +28,12 @@ pub(crate) const UPLINK: &str = "up.1";
 /// The calling thread's view: it is the gateway.
 pub(crate) struct Sandbox {
     pin_root: PathBuf,
-    client: mpsc::Sender<(SocketAddr, mpsc::Sender<std::io::Result<()>>)>,
+    client: mpsc::Sender<Job>,
     client_thread: i32,
 }
+
+/// Where to connect, and where to say how it went.
+type Job = (SocketAddr, mpsc::Sender<std::io::Result<()>>);
 
 /// Runs `test` on a thread inside a fresh sandbox.
 pub(crate) fn in_sandbox(test: impl FnOnce(&Sandbox) + Send + 'static) {
@@ -113,8 +116,8 @@ impl Sandbox {
 }
 
 /// A thread in a network namespace of its own that connects where it is told.
-fn spawn_client() -> (mpsc::Sender<(SocketAddr, mpsc::Sender<std::io::Result<()>>)>, i32) {
-    let (sender, jobs) = mpsc::channel::<(SocketAddr, mpsc::Sender<std::io::Result<()>>)>();
+fn spawn_client() -> (mpsc::Sender<Job>, i32) {
+    let (sender, jobs) = mpsc::channel::<Job>();
     let (started, ready) = mpsc::channel();
     thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();

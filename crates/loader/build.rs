@@ -25,13 +25,13 @@ fn main() -> ExitCode {
         println!("cargo::rerun-if-changed={}", crates.join(input).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-env-changed=RAUTA_EBPF");
 
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let object = out.join("rauta.o");
     match build(&crates.join("ebpf"), &out).and_then(|built| copy_if_changed(&built, &object)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) if env::var("RAUTA_EBPF").is_ok_and(|value| value == "required") => {
+            watch_for_the_toolchain();
             println!("cargo::error=kernel programs: {reason}");
             ExitCode::FAILURE
         }
@@ -134,6 +134,7 @@ fn rustc(arguments: &[&str]) -> Option<String> {
 
 /// So that a later `./x setup` leads to a build with the programs: its folder, or the nearest above that exists.
 fn watch_for_the_toolchain() {
+    println!("cargo::rerun-if-env-changed=RAUTA_EBPF");
     println!("cargo::rerun-if-env-changed=RAUTA_BPF_LINKER");
     let watched =
         cache().and_then(|cache| cache.ancestors().find(|path| path.is_dir()).map(Path::to_path_buf));

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
 mod bench;
+mod demo;
 mod fuzz;
 mod lab;
 mod paths;
@@ -29,6 +30,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Show the gateway at work in a network of its own: a minute, then everything is gone again.
+    Demo(demo::Options),
     /// Build everything, kernel programs included, and run all tests (root: they make network namespaces).
     Test(tests::Options),
     /// Measure the gateway beside others in the same network.
@@ -52,6 +55,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Task::Demo(options) => demo::run(&options),
         Task::Test(options) => tests::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Doctor { arguments } => run::doctor(&arguments),

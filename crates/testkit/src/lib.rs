@@ -33,6 +33,7 @@ pub use lab::builder::{LabBuilder, Offloads};
 pub use lab::netns::Netns;
 pub use lab::{Lab, LabError};
 pub use nginx::{Nginx, ONE_MEGABYTE_SHA256, one_megabyte, sha256_hex};
+pub use nix::sys::signal::Signal;
 pub use process::{Process, exec};
 pub use recorder::{Peer, Recorder};
 pub use wait::until;

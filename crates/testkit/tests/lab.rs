@@ -89,9 +89,26 @@ fn what_a_killed_run_left_is_swept() {
     let dead = child.id();
     child.wait().unwrap();
     let name = format!("rauta-{dead}-0-gateway");
+    let folder = std::env::temp_dir().join(format!("rauta-{dead}-0-x"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("left"), "over").unwrap();
     assert!(Command::new("ip").args(["netns", "add", &name]).status().unwrap().success());
     Lab::sweep().unwrap();
     assert_eq!(namespaces(&name), 0);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_lab_has_a_bpf_file_system_of_its_own() {
+    let lab = Lab::builder().build().unwrap();
+    let path = lab.bpffs().unwrap();
+    assert_eq!(lab.bpffs().unwrap(), path);
+    let mounted = |path: &std::path::Path| {
+        std::fs::read_to_string("/proc/mounts").unwrap().contains(&format!(" {} bpf ", path.display()))
+    };
+    assert!(mounted(&path));
+    drop(lab);
+    assert!(!mounted(&path) && !path.exists());
 }
 
 #[test]

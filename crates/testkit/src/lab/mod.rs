@@ -98,6 +98,20 @@ impl Lab {
         self.folder.path()
     }
 
+    /// Mounts a BPF file system in the lab's folder (once) and says where: pins of this lab meet nobody else's.
+    ///
+    /// # Errors
+    /// The kernel has none, or this may not mount.
+    pub fn bpffs(&self) -> Result<std::path::PathBuf> {
+        let path = self.folder().join(sweep::BPFFS);
+        if !path.exists() {
+            std::fs::create_dir(&path)?;
+            nix::mount::mount(Some("bpf"), &path, Some("bpf"), nix::mount::MsFlags::empty(), None::<&str>)
+                .with_context(|| format!("cannot mount a BPF file system at {}", path.display()))?;
+        }
+        Ok(path)
+    }
+
     /// What the names of this lab's namespaces begin with.
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -140,6 +154,7 @@ impl Drop for Lab {
         for netns in self.namespaces() {
             sweep::delete(netns.name());
         }
+        sweep::unmount(self.folder());
     }
 }
 

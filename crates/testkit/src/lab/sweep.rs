@@ -1,6 +1,7 @@
 //! Taking labs away: those of dead runs, and named ones.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -9,7 +10,10 @@ use nix::unistd::Pid;
 
 use super::netns::path_of;
 
-/// Removes every `rauta-PID-…` namespace whose process is dead. Returns how many.
+/// Where a lab mounts its BPF file system, in its folder.
+pub(super) const BPFFS: &str = "bpffs";
+
+/// Removes every `rauta-PID-…` namespace and folder whose process is dead. Returns how many namespaces.
 pub(super) fn sweep() -> Result<usize> {
     let mut removed = 0;
     for name in names()? {
@@ -18,6 +22,7 @@ pub(super) fn sweep() -> Result<usize> {
             removed += 1;
         }
     }
+    sweep_folders();
     Ok(removed)
 }
 
@@ -48,6 +53,27 @@ pub(super) fn delete(name: &str) {
             );
         }
         Err(error) => eprintln!("lab: cannot remove namespace {name}: {error}"),
+    }
+}
+
+/// Unmounts what the lab with this folder has mounted. Nothing mounted is fine.
+pub(super) fn unmount(folder: &Path) {
+    let bpffs = folder.join(BPFFS);
+    if bpffs.exists() {
+        let _ = nix::mount::umount2(&bpffs, nix::mount::MntFlags::MNT_DETACH);
+        let _ = fs::remove_dir(bpffs);
+    }
+}
+
+/// Folders that killed runs left. What cannot be removed waits for the next sweep.
+fn sweep_folders() {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.to_str().and_then(owner_of).is_some_and(|pid| !is_alive(pid)) {
+            unmount(&entry.path());
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

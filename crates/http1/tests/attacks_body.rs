@@ -1,4 +1,5 @@
 //! Chunked bodies that two recipients could read differently, each beside neighbours that must pass.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use http1::{Body, BodyError, Framing, Limits, Piece};
 

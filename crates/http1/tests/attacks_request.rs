@@ -1,4 +1,5 @@
 //! The attacks on request heads that a gateway must survive, each beside neighbours that must pass.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What endpoints may and may not answer, and what of it the client sees.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What an endpoint sees of a request.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod support;
 

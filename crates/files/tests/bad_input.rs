@@ -1,5 +1,7 @@
 //! Bad input, one row each: what stands in the file, what is said about it, and that the rest is served.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
 use std::fs;
 
 use files::load_once;

@@ -1,5 +1,7 @@
 //! Watching real folders: edits, renames, deletions, links. Waits for the state, never for a time.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_EXPECTED=1 cargo test -p translate --test golden` writes what comes out; read the difference before committing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};

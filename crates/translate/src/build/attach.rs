@@ -122,7 +122,7 @@ impl Builder<'_> {
         let allowing: Vec<_> = open.into_iter().filter(|site| site.lets_in(route)).collect();
         if allowing.is_empty() {
             let message = format!(
-                "no listener of {key} lets a {} of namespace {} attach: see its allowedRoutes",
+                "no listener of {key} lets an object of kind {} in namespace {} attach: see its allowedRoutes",
                 route.kind, route.namespace
             );
             return fail(Reason::NotAllowedByListeners, message);

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) if env::var("RAUTA_EBPF").is_ok_and(|value| value == "required") => {
             watch_for_the_toolchain();
-            println!("cargo::error=kernel programs: {reason}");
+            println!("cargo::error=kernel programs: {reason}; ./x setup installs what they need");
             ExitCode::FAILURE
         }
         Err(reason) => {

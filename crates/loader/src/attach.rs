@@ -13,7 +13,7 @@ use aya::{
 
 use crate::{
     AttachError, Attachment, Mechanism, PinError,
-    bpf::pinned_link_interface,
+    bpf::{pinned_link_interface, tcx_ingress_links},
     interfaces::Interface,
     object::TC_PROGRAM,
     pins::{PinFolder, remove_link, remove_pin},
@@ -103,11 +103,9 @@ fn adopt(program: &mut SchedClassifier, interface: &Interface, pin: &Path) -> Re
         Err(_) => return Err(foreign("not a link")),
     }
     let link = FdLink::from(PinnedLink::from_pin(pin).map_err(|_| foreign("not a link"))?);
-    let running = link.info().map_err(|_| foreign("not a link"))?.program_id();
+    let id = link.info().map_err(|_| foreign("not a link"))?.id();
     // The same index exists in every network namespace: the link must be among those of this one.
-    let (_, here) =
-        SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress).map_err(failed(interface))?;
-    if !here.iter().any(|program| program.id() == running) {
+    if !tcx_ingress_links(interface.index).is_ok_and(|here| here.contains(&id)) {
         return Err(AttachError::Elsewhere { pin: pin.to_owned() });
     }
     let link = SchedClassifierLink::try_from(link).map_err(|_| foreign("not a tcx link"))?;

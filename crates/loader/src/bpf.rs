@@ -1,4 +1,5 @@
-//! What aya does not offer for a pinned link: which interface it hangs on, and detaching it at once.
+//! What aya does not offer for links: which interface a pinned one hangs on, detaching it at once, and listing those of an
+//! interface without CAP_SYS_ADMIN (aya opens each program by its number, which takes it).
 
 use std::{
     ffi::CString,
@@ -13,6 +14,15 @@ use std::{
 /// `BPF_OBJ_GET` (include/uapi/linux/bpf.h, enum bpf_cmd).
 const BPF_OBJ_GET: libc::c_int = 7;
 
+/// `BPF_PROG_QUERY`.
+const BPF_PROG_QUERY: libc::c_int = 16;
+
+/// `BPF_TCX_INGRESS` (enum bpf_attach_type, Linux 6.6).
+const BPF_TCX_INGRESS: u32 = 46;
+
+/// The kernel holds at most this many programs per hook (`BPF_MPROG_MAX`, include/linux/bpf_mprog.h).
+const PROGRAMS_MAX: usize = 64;
+
 /// `BPF_LINK_DETACH` (Linux 5.9).
 const BPF_LINK_DETACH: libc::c_int = 34;
 
@@ -22,6 +32,53 @@ struct ObjectGet {
     pathname: u64,
     fd: u32,
     file_flags: u32,
+}
+
+/// The part of `union bpf_attr` that `BPF_PROG_QUERY` uses.
+#[repr(C)]
+struct ProgramQuery {
+    interface: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    program_ids: u64,
+    count: u32,
+    pad: u32,
+    program_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+const _: () = assert!(size_of::<ProgramQuery>() == 64);
+
+/// The ids of the links on an interface's tcx ingress hook, in this network namespace; 0 for a program without link.
+///
+/// # Errors
+///
+/// What bpf(2) answers: EPERM without CAP_NET_ADMIN, EINVAL from a kernel without tcx.
+pub(crate) fn tcx_ingress_links(interface: u32) -> io::Result<Vec<u32>> {
+    let mut programs = [0u32; PROGRAMS_MAX];
+    let mut links = [0u32; PROGRAMS_MAX];
+    let mut query = ProgramQuery {
+        interface,
+        attach_type: BPF_TCX_INGRESS,
+        query_flags: 0,
+        attach_flags: 0,
+        program_ids: programs.as_mut_ptr() as u64,
+        count: 64,
+        pad: 0,
+        program_attach_flags: 0,
+        link_ids: links.as_mut_ptr() as u64,
+        link_attach_flags: 0,
+        revision: 0,
+    };
+    // SAFETY: the arrays hold `count` numbers each and outlive the call, as does the query.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<ProgramQuery>()) };
+    match (result, usize::try_from(query.count)) {
+        (0, Ok(count)) => Ok(links.into_iter().take(count).collect()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The interface index of the pinned tcx link at `path`: 0 when its interface is gone, `None` when it is no such link.

@@ -1,6 +1,6 @@
 //! The capabilities of this thread, as the kernel shows them (capabilities(7)).
 
-use std::fs;
+use std::{fmt, fs};
 
 /// A capability that some part of RAUTA needs: its bit in `CapEff` (include/uapi/linux/capability.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) enum Capability {
     NetAdmin = 12,
     /// The older, wider form of the next two.
     SysAdmin = 21,
-    /// Tracing helpers; pointers in programs.
+    /// Pointer arithmetic in programs.
     Perfmon = 38,
     /// bpf(2) (Linux 5.8).
     Bpf = 39,
@@ -39,12 +39,38 @@ impl Effective {
     }
 
     /// What loading and attaching lack, `None` if nothing.
-    pub(crate) const fn missing_to_attach(self) -> Option<&'static str> {
-        match (self.allows(Capability::Bpf), self.allows(Capability::NetAdmin)) {
-            (true, true) => None,
-            (false, true) => Some("CAP_BPF"),
-            (true, false) => Some("CAP_NET_ADMIN"),
-            (false, false) => Some("CAP_BPF and CAP_NET_ADMIN"),
+    pub(crate) fn missing_to_attach(self) -> Option<MissingCapabilities> {
+        let missing = MissingCapabilities {
+            bpf: !self.allows(Capability::Bpf),
+            net_admin: !self.allows(Capability::NetAdmin),
+            perfmon: !self.allows(Capability::Perfmon),
+        };
+        (missing.bpf || missing.net_admin || missing.perfmon).then_some(missing)
+    }
+}
+
+/// The capabilities that a process lacks to load and attach the kernel programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingCapabilities {
+    /// CAP_BPF: bpf(2).
+    pub bpf: bool,
+    /// CAP_NET_ADMIN: network programs, and attaching them.
+    pub net_admin: bool,
+    /// CAP_PERFMON: without it the verifier forbids adding a length read from a packet to a pointer into it, as
+    /// headers of variable length need (`sanitize_ptr_alu`, kernel/bpf/verifier.c: "pointer arithmetic with it
+    /// prohibited for !root").
+    pub perfmon: bool,
+}
+
+impl fmt::Display for MissingCapabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [(self.bpf, "CAP_BPF"), (self.net_admin, "CAP_NET_ADMIN"), (self.perfmon, "CAP_PERFMON")];
+        let names: Vec<&str> =
+            all.into_iter().filter(|(missing, _)| *missing).map(|(_, name)| name).collect();
+        match names.split_last() {
+            Some((last, [])) => f.write_str(last),
+            Some((last, first)) => write!(f, "{} and {last}", first.join(", ")),
+            None => f.write_str("nothing"),
         }
     }
 }
@@ -66,10 +92,14 @@ mod tests {
 
     #[test]
     fn says_what_attaching_lacks() {
-        assert_eq!(Effective(0).missing_to_attach(), Some("CAP_BPF and CAP_NET_ADMIN"));
-        assert_eq!(Effective(1 << 12).missing_to_attach(), Some("CAP_BPF"));
-        assert_eq!(Effective(1 << 39).missing_to_attach(), Some("CAP_NET_ADMIN"));
-        assert_eq!(Effective(1 << 39 | 1 << 12).missing_to_attach(), None);
-        assert_eq!(Effective(1 << 21 | 1 << 12).missing_to_attach(), None, "CAP_SYS_ADMIN implies CAP_BPF");
+        let missing = |bits: &[u8]| {
+            let set = Effective(bits.iter().fold(0, |set, bit| set | 1 << bit));
+            set.missing_to_attach().map(|missing| missing.to_string())
+        };
+        assert_eq!(missing(&[]).as_deref(), Some("CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"));
+        assert_eq!(missing(&[12]).as_deref(), Some("CAP_BPF and CAP_PERFMON"));
+        assert_eq!(missing(&[12, 39]).as_deref(), Some("CAP_PERFMON"));
+        assert_eq!(missing(&[12, 38, 39]), None);
+        assert_eq!(missing(&[12, 21]), None, "CAP_SYS_ADMIN implies the newer two");
     }
 }

@@ -206,16 +206,18 @@ fn detach_one(attachment: &Attachment) -> Result<(), DetachError> {
     })
 }
 
+/// EPERM is a refusal to try; EACCES, which std calls by the same name, is the verifier's verdict.
 fn load_error(error: aya::EbpfError) -> StartError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-    while let Some(this) = cause {
-        if this
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-        {
-            return StartError::Refused;
+    let refused = loop {
+        let Some(this) = cause else { break false };
+        if this.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(libc::EPERM)) {
+            break true;
         }
         cause = this.source();
+    };
+    if refused {
+        return StartError::Refused(Box::new(error));
     }
     StartError::Load(Box::new(error))
 }

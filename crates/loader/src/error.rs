@@ -5,6 +5,8 @@ use std::{io, path::PathBuf};
 use aya::{EbpfError, programs::ProgramError};
 use thiserror::Error;
 
+use crate::MissingCapabilities;
+
 /// The kernel programs could not be started; serving from userspace is unaffected.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -19,17 +21,17 @@ pub enum StartError {
     XdpNotOffered,
     /// Capabilities.
     #[error(
-        "loading kernel programs needs {missing}: run as root, or add it to the container's or service's capabilities"
+        "loading kernel programs needs {missing}: run as root, or add to the container's or service's capabilities"
     )]
     Privilege {
-        /// Names of the missing capabilities.
-        missing: &'static str,
+        /// The missing capabilities.
+        missing: MissingCapabilities,
     },
     /// The kernel refused in spite of the capabilities.
     #[error(
         "the kernel refuses bpf(2) here although the capabilities are there: a user namespace, seccomp profile or lockdown is in the way (`rauta doctor` shows more)"
     )]
-    Refused,
+    Refused(#[source] Box<EbpfError>),
     /// Pins.
     #[error(transparent)]
     Pin(#[from] PinError),

@@ -18,6 +18,7 @@ mod object;
 mod options;
 mod pins;
 
+pub use capabilities::MissingCapabilities;
 pub use datapath::{Datapath, detach_all};
 pub use error::{AttachError, DetachError, MapError, PinError, StartError};
 pub use listener::ListenerAddress;

@@ -6,7 +6,11 @@ use crate::capabilities::{Capability, Effective};
 const WANTED: [(Capability, &str, &str); 4] = [
     (Capability::Bpf, "CAP_BPF", "kernel programs cannot be loaded: Tier 3 alone"),
     (Capability::NetAdmin, "CAP_NET_ADMIN", "kernel programs cannot be attached: Tier 3 alone"),
-    (Capability::Perfmon, "CAP_PERFMON", "none today: no program of ours traces"),
+    (
+        Capability::Perfmon,
+        "CAP_PERFMON",
+        "the verifier refuses headers of variable length, so kernel programs cannot be loaded: Tier 3 alone",
+    ),
     (Capability::NetBindService, "CAP_NET_BIND_SERVICE", "listeners on ports below 1024 cannot be opened"),
 ];
 
@@ -16,8 +20,7 @@ pub(super) fn check(report: &mut Report) {
         report.push(if effective.allows(capability) {
             Row::new("capability", name, State::Ok, "effective")
         } else {
-            let state = if matches!(capability, Capability::Perfmon) { State::Info } else { State::Missing };
-            Row::new("capability", name, state, "not effective")
+            Row::new("capability", name, State::Missing, "not effective")
                 .effect(effect)
                 .mend(format!("run as root, or add {} to the container or service", &name["CAP_".len()..]))
         });

@@ -3,15 +3,19 @@
 use std::{io, thread};
 
 use aya::{
-    programs::{ProgramType, SchedClassifier, TcAttachType, tc},
+    programs::{ProgramType, tc},
     sys::is_program_supported,
 };
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, unshare},
+};
 
 use super::{
     Report, Row, State,
     probe::{Probe, is_refused},
 };
+use crate::bpf::tcx_ingress_links;
 
 const NEWER: &str = "use a newer kernel";
 
@@ -44,9 +48,10 @@ pub(super) fn check(report: &mut Report) -> Hooks {
     hooks
 }
 
-/// Asks which programs hang on loopback: a kernel without tcx does not know the question.
+/// Asks what hangs on loopback: a kernel without tcx does not know the question.
 fn tcx() -> Probe {
-    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+    let answer = if_nametoindex("lo").map_err(io::Error::from).and_then(tcx_ingress_links);
+    match answer {
         Ok(_) => Probe::Yes,
         Err(error) if is_refused(&error) => Probe::Hidden,
         Err(_) => Probe::No,

@@ -35,7 +35,7 @@ fn with_capabilities_everything_is_tried() {
 #[test]
 fn without_capabilities_it_says_what_it_cannot_see() {
     in_sandbox(|sandbox| {
-        sandbox.drop_capabilities();
+        sandbox.drop_capabilities(&[]);
         let report = checks(&[]);
         let bpf = row(&report, "capability", "CAP_BPF");
         assert_eq!(
@@ -43,7 +43,7 @@ fn without_capabilities_it_says_what_it_cannot_see() {
             (State::Missing, "kernel programs cannot be loaded: Tier 3 alone")
         );
         let hook = row(&report, "rauta", "hook");
-        assert_eq!(hook.detail, "none: no CAP_BPF and CAP_NET_ADMIN");
+        assert_eq!(hook.detail, "none: no CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
         // Where unprivileged users may not load programs at all, helpers cannot be tried.
         let helper = row(&report, "helper", "bpf_skc_lookup_tcp (tc)");
         assert_eq!((helper.state, helper.detail.as_str()), (State::Degraded, "not visible without CAP_BPF"));

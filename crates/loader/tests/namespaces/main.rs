@@ -279,10 +279,28 @@ fn settings_that_cannot_work_say_why() {
 #[test]
 fn without_capabilities_the_error_names_them() {
     in_sandbox(|sandbox| {
-        sandbox.drop_capabilities();
+        sandbox.drop_capabilities(&[]);
         let error = start_error(sandbox.options());
-        assert!(error.to_string().contains("CAP_BPF and CAP_NET_ADMIN"), "{error}");
+        assert!(error.to_string().contains("CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"), "{error}");
     });
+}
+
+#[test]
+fn three_capabilities_are_enough() {
+    const CAP_NET_ADMIN: u8 = 12;
+    const CAP_PERFMON: u8 = 38;
+    const CAP_BPF: u8 = 39;
+    for tcx in [true, false] {
+        in_sandbox(move |sandbox| {
+            sandbox.drop_capabilities(&[CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF]);
+            let mut datapath = Datapath::start(&Options { tcx, ..sandbox.options() }).unwrap();
+            datapath.set_listeners(&[any(PORT)]).unwrap();
+            sandbox.connect(GATEWAY_V4, PORT);
+            assert_eq!(counters(&datapath, any(PORT)).connections, 1);
+            datapath.keep();
+            Datapath::start(&Options { tcx, ..sandbox.options() }).unwrap().detach().unwrap();
+        });
+    }
 }
 
 fn start_error(options: Options) -> StartError {

@@ -88,14 +88,18 @@ impl Sandbox {
         loader::Options { pin_root: self.pin_root.clone(), ..loader::Options::default() }
     }
 
-    /// Of the calling thread, for good (capset(2)).
+    /// Of the calling thread, for good, all but those with the bits in `kept` (capset(2)).
     #[allow(clippy::unused_self, reason = "only a sandbox's thread may give up its capabilities")]
-    pub(crate) fn drop_capabilities(&self) {
+    pub(crate) fn drop_capabilities(&self, kept: &[u8]) {
         const VERSION_3: u32 = 0x2008_0522;
         let header = [VERSION_3, 0];
-        let none = [0u32; 6];
+        let set = kept.iter().fold(0u64, |set, bit| set | 1 << bit).to_ne_bytes();
+        let [a, b, c, d, e, f, g, h] = set;
+        let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
+        // Effective, permitted, inheritable; the lower half of the bits, then the upper.
+        let sets = [low, low, 0, high, high, 0];
         // SAFETY: version 3 reads a header of two words and two sets of three.
-        let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+        let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
         assert_eq!(result, 0);
     }
 

@@ -1,0 +1,67 @@
+//! What a store keeps, shares and counts from one snapshot to the next.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
+use std::sync::Arc;
+
+use model::{ObjectKind, ObjectRef, PathMatch, Snapshot};
+use serde_json::json;
+use translate::{Object, Options, Store};
+
+fn rule(name: &str, path: &str) -> Object {
+    let value = json!({
+        "apiVersion": "rauta.io/v1", "kind": "RoutingRule", "metadata": {"name": name},
+        "spec": {"match": {"path": {"type": "Exact", "value": path}}, "backends": [{"endpoint": "10.0.0.1:80"}]}
+    });
+    Object::decode(ObjectKind::RoutingRule, &value).unwrap()
+}
+
+fn paths(snapshot: &Snapshot) -> Vec<&str> {
+    let paths = snapshot.routes.iter().map(|route| match &route.matches[0].path {
+        PathMatch::Exact(path) => &**path,
+        other => panic!("{other:?}"),
+    });
+    paths.collect()
+}
+
+#[test]
+fn an_invalid_version_is_refused_and_the_last_good_one_stays() {
+    let mut store = Store::new(Options::for_files());
+    let refused = store.apply(rule("a", "no-slash")).unwrap_err();
+    assert!(refused[0].message.ends_with("nothing of it is served"), "{refused:?}");
+    assert_eq!(paths(&store.build().snapshot), Vec::<&str>::new());
+    store.apply(rule("a", "/1")).unwrap();
+    let refused = store.apply(rule("a", "no-slash")).unwrap_err();
+    assert!(refused[0].message.ends_with("the version before it stays in force"), "{refused:?}");
+    assert_eq!(paths(&store.build().snapshot), ["/1"]);
+    store.apply(rule("a", "/2")).unwrap();
+    assert_eq!(paths(&store.build().snapshot), ["/2"]);
+}
+
+#[test]
+fn a_change_gives_a_new_version_that_shares_what_did_not_change() {
+    let mut store = Store::new(Options::for_files());
+    store.apply(rule("a", "/1")).unwrap();
+    store.apply(rule("b", "/1")).unwrap();
+    let first = store.build().snapshot;
+    assert_eq!(first.version, 1);
+    store.apply(rule("b", "/2")).unwrap();
+    let second = store.build().snapshot;
+    assert_eq!(second.version, 2);
+    assert!(Arc::ptr_eq(&first.routes[0], &second.routes[0]), "a is the same record");
+    assert!(!Arc::ptr_eq(&first.routes[1], &second.routes[1]), "b is not");
+    assert_eq!(paths(&first), ["/1", "/1"], "a published snapshot does not change");
+    store.apply(rule("b", "/2")).unwrap();
+    assert!(Arc::ptr_eq(&second, &store.build().snapshot), "the same again is no change");
+}
+
+#[test]
+fn a_removed_object_serves_no_more() {
+    let mut store = Store::new(Options::for_files());
+    store.apply(rule("a", "/1")).unwrap();
+    let key = ObjectRef::new(ObjectKind::RoutingRule, "default", "a");
+    assert!(store.remove(&key));
+    assert!(!store.remove(&key), "it is gone already");
+    let snapshot = store.build().snapshot;
+    assert!(snapshot.routes.is_empty() && snapshot.backends.is_empty() && snapshot.listeners.is_empty());
+}

@@ -114,9 +114,18 @@ impl Builder<'_> {
             let message = "ClientIP has no effect in this version";
             report.warning(Reason::Unsupported, "spec.sessionAffinity", message);
         }
+        let protocol = protocol(port.app_protocol.as_deref());
+        if protocol != AppProtocol::Http1 {
+            let message = format!(
+                "port {} speaks {:?}, which this version cannot: requests to it get 500",
+                port.port,
+                port.app_protocol.as_deref().unwrap_or_default()
+            );
+            report.error(Reason::Unsupported, "spec.ports", message);
+        }
         let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
         let endpoints = self.allowed(key, endpoints);
-        Backend { id, protocol: protocol(port.app_protocol.as_deref()), endpoints }
+        Backend { id, protocol, endpoints }
     }
 }
 

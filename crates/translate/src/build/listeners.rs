@@ -183,11 +183,15 @@ fn protocol(listener: &GatewayListeners, field: &str, report: &mut Report<'_>) -
             report.error(Reason::Unsupported, format!("{field}.tls.mode"), message);
             None
         }
-        "HTTPS" => Some(Protocol::Https),
+        "HTTPS" => {
+            let message = "HTTPS is not served in this version: what is written is checked, but nothing listens on \
+                           this port; use HTTP behind something that ends TLS";
+            report.error(Reason::Unsupported, format!("{field}.protocol"), message);
+            Some(Protocol::Https)
+        }
         other => {
-            let message = format!(
-                "{other:?} is not served in this version, so this listener is not: use HTTP or HTTPS"
-            );
+            let message =
+                format!("{other:?} is not served in this version, so this listener is not: use HTTP");
             report.error(Reason::Unsupported, format!("{field}.protocol"), message);
             None
         }

@@ -33,7 +33,7 @@ h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}h2 span{co
 .state{font-weight:600}dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.8rem 1.5rem;margin:1.2rem 0}\
 dt{color:var(--faint);font-size:.85rem}dd{margin:0;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}\
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:6px}table{border-collapse:collapse;width:100%}\
-th,td{text-align:left;vertical-align:top;padding:.4rem .7rem;white-space:pre-line;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}\
+th,td{text-align:left;vertical-align:top;padding:.4rem .7rem;white-space:pre-line;overflow-wrap:break-word;font-variant-numeric:tabular-nums}\
 th{background:var(--head);font-weight:600;font-size:.85rem;white-space:nowrap}tr+tr>td{border-top:1px solid var(--line)}\
 .good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}.faint{color:var(--faint)}\
 footer{margin-top:2rem;color:var(--faint);font-size:.85rem}a{color:inherit}";
@@ -86,7 +86,9 @@ fn write_page(out: &mut String, page: &Page) -> fmt::Result {
 }
 
 fn write_table(out: &mut String, table: &Table) -> fmt::Result {
-    write!(out, "<section><h2>{} <span>{}</span></h2>", Escaped(&table.title), table.rows.len())?;
+    // A row without a name continues the one above.
+    let named = table.rows.iter().filter(|row| row.first().is_some_and(|cell| !cell.text.is_empty())).count();
+    write!(out, "<section><h2>{} <span>{named}</span></h2>", Escaped(&table.title))?;
     if table.rows.is_empty() {
         return writeln!(out, "<p class=\"faint\">{}</p></section>", Escaped(&table.empty));
     }
@@ -172,6 +174,7 @@ mod tests {
     fn the_page_shows_headline_facts_and_tables_and_loads_nothing() {
         let mut table = Table::new("Listeners", &["listener", "state"], "none");
         table.row(["default/http".into(), Cell::new("bound", Mood::Good)]);
+        table.row([Cell::default(), "goes on".into()]);
         let html = page_with(table);
         for part in [
             "<span class=\"state good\">serving</span>",

@@ -4,6 +4,7 @@ use admin::{Cell, Mood, Page};
 use api::v1::{Backend, Diagnostic, Route, Status};
 
 use crate::view::tables;
+use crate::view::text::number;
 
 /// The page of an agent.
 pub(crate) fn page(
@@ -36,8 +37,10 @@ pub(crate) fn facts(status: &Status) -> Vec<(&'static str, Cell)> {
     let dataplane = status.dataplane.clone().unwrap_or_default();
     let wrong = match (status.errors, status.warnings) {
         (0, 0) => Cell::new("none", Mood::Good),
-        (0, warnings) => Cell::new(format!("{warnings} warnings"), Mood::Warn),
-        (errors, warnings) => Cell::new(format!("{errors} errors, {warnings} warnings"), Mood::Bad),
+        (0, warnings) => Cell::new(number(warnings, "warning"), Mood::Warn),
+        (errors, warnings) => {
+            Cell::new(format!("{}, {}", number(errors, "error"), number(warnings, "warning")), Mood::Bad)
+        }
     };
     let age = status.snapshot_age_ms.map_or_else(String::new, |ms| format!(", {} old", span(ms / 1000)));
     let percent = if traffic.requests == 0 {
@@ -49,7 +52,7 @@ pub(crate) fn facts(status: &Status) -> Vec<(&'static str, Cell)> {
     };
     let mut facts = vec![
         ("version", Cell::from(&status.version)),
-        ("process", format!("{}, {} threads", status.pid, status.threads).into()),
+        ("process", format!("{}, {}", status.pid, number(status.threads, "proxy thread")).into()),
         ("uptime", span(status.uptime_seconds).into()),
         (
             "memory",
@@ -61,14 +64,24 @@ pub(crate) fn facts(status: &Status) -> Vec<(&'static str, Cell)> {
         ),
         (
             "source",
-            format!("{} ({} files, {} objects)", status.sources.join(", "), status.files, status.objects)
-                .into(),
+            format!(
+                "{} ({}, {})",
+                status.sources.join(", "),
+                number(status.files, "file"),
+                number(status.objects, "object")
+            )
+            .into(),
         ),
         ("snapshot", format!("{}{age}", status.snapshot_version).into()),
         (
             "serves",
-            format!("{} routes, {} backends, {} endpoints", status.routes, status.backends, status.endpoints)
-                .into(),
+            format!(
+                "{}, {}, {}",
+                number(status.routes, "route"),
+                number(status.backends, "backend"),
+                number(status.endpoints, "endpoint")
+            )
+            .into(),
         ),
         ("configuration errors", wrong),
         ("requests", format!("{}, {} answered 5xx{percent}", traffic.requests, traffic.responses_5xx).into()),
@@ -79,8 +92,12 @@ pub(crate) fn facts(status: &Status) -> Vec<(&'static str, Cell)> {
         ),
         (
             "to endpoints",
-            format!("{} connections, {} reuses", traffic.upstream_connections, traffic.upstream_reuses)
-                .into(),
+            format!(
+                "{}, {}",
+                number(traffic.upstream_connections, "connection"),
+                number(traffic.upstream_reuses, "reuse")
+            )
+            .into(),
         ),
         ("kernel programs", Cell::from(&dataplane.summary)),
     ];
@@ -129,7 +146,7 @@ mod tests {
         assert_eq!(page.headline.text, "not ready: draining");
         assert_eq!(page.tables[0].title, "Diagnostics");
         let html = admin::render(&page);
-        for part in ["Listeners", "Routes", "Backends", "1 errors, 0 warnings"] {
+        for part in ["Listeners", "Routes", "Backends", "1 error, 0 warnings"] {
             assert!(html.contains(part), "no {part}");
         }
     }

@@ -86,7 +86,7 @@ fn summary(report: &Report, wide: bool) -> String {
         out.push_str(&table.to_text(has_colour()));
         out.push('\n');
     }
-    let number = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let number = |count: usize, one: &str| text::number(count as u64, one);
     out.push_str(&format!(
         "{}, {}: {}, {}, {}; {}, {}\n",
         number(report.files, "file"),

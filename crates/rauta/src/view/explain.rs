@@ -5,9 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use api::ExplainError;
 use api::v1::{Candidate, ExplainRequestRequest, Explanation};
 use model::{Action, BackendTarget, EndpointCondition, Route, Snapshot};
-use route::{Lookup, Pairs, Request, SocketTable, Table};
+use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
 use super::text;
+
+/// Matches that are named beside the one that takes a request.
+const RIVALS_MAX: usize = 5;
 
 /// Explains `request` against `table`, which was compiled from `snapshot`.
 ///
@@ -25,20 +28,21 @@ pub(crate) fn explain(
         return Ok(explanation);
     };
     let headers = Pairs(&asked.headers);
-    let lookup = socket.lookup(&Request {
+    let question = Request {
         host: &asked.host,
         path: &asked.path,
         query: asked.query.as_deref(),
         method: &asked.method,
         headers: &headers,
-    });
-    match lookup {
+    };
+    match socket.lookup(&question) {
         Lookup::NoListener => answer(&mut explanation, 404, "no listener serves this host"),
         Lookup::NoRoute { listener } => {
             explanation.listener = listener.id.to_string();
             explanation.steps.push(serves(listener, &asked.host));
             let on_it = snapshot.routes.iter().filter(|route| route.listeners.contains(&listener.id)).count();
             explanation.steps.push(format!("none of the {on_it} rules on this listener takes the request"));
+            others(snapshot, &socket.explain(&question), &mut explanation.steps);
             answer(&mut explanation, 404, "no route");
         }
         Lookup::Match { listener, route, match_index, .. } => {
@@ -47,6 +51,7 @@ pub(crate) fn explain(
             explanation.matched =
                 route.matches.get(match_index).map_or_else(|| "/*".to_owned(), text::route_match);
             explanation.steps.push(format!("{} takes it by the match `{}`", route.id, explanation.matched));
+            others(snapshot, &socket.explain(&question), &mut explanation.steps);
             explanation.route = Some(text::route(route));
             forwarded(snapshot, route, &mut explanation);
         }
@@ -171,6 +176,27 @@ fn serves(listener: &model::Listener, host: &str) -> String {
     }
 }
 
+/// Says of the matches that came nearest why they do not take the request.
+fn others(snapshot: &Snapshot, found: &route::Explanation, steps: &mut Vec<String>) {
+    let rivals = found.considered.iter().filter(|considered| considered.reason != Reason::Wins);
+    for rival in rivals.take(RIVALS_MAX) {
+        let matches =
+            snapshot.routes.get(rival.route_index).map(|route| route.matches.as_slice()).unwrap_or_default();
+        let line = matches.get(rival.match_index).map_or_else(|| "*".to_owned(), text::route_match);
+        let why = match &rival.reason {
+            Reason::Wins => continue,
+            Reason::Outranked => "it fits too, but comes after".to_owned(),
+            Reason::Header { name } => format!("header {name} is missing or another"),
+            Reason::Query { name } => format!("query parameter {name} is missing or another"),
+            Reason::Method => "another method".to_owned(),
+            Reason::Path => "another path".to_owned(),
+            Reason::Host => "another host".to_owned(),
+            Reason::Pattern => "its regular expression is not valid".to_owned(),
+        };
+        steps.push(format!("not {} by `{line}`: {why}", rival.route));
+    }
+}
+
 fn answer(explanation: &mut Explanation, status: u32, reason: &str) {
     explanation.status = status;
     explanation.outcome = format!("answered here: {status} {reason}");
@@ -245,7 +271,7 @@ mod tests {
             addresses: vec![],
             port: 8080,
             protocol: Protocol::Http,
-            hostname: Some(HostPattern::parse("*.example", WildcardLabels::Any).unwrap()),
+            hostname: Some(HostPattern::parse("*.example", WildcardLabels::OneOrMore).unwrap()),
             tls: None,
             forwarded_headers: true,
         };
@@ -308,6 +334,9 @@ mod tests {
             explanation.candidates.iter().map(|c| (c.address.as_str(), c.share_percent)).collect();
         assert_eq!(shares, [("10.0.0.1:8080", 37.5), ("10.0.0.2:8080", 37.5)]);
         assert!(explanation.steps.iter().any(|step| step.starts_with("25.0 % is answered 500")));
+        let rival =
+            "not HTTPRoute shop/web rule 1 by `/cart/* header x-beta=1`: header x-beta is missing or another";
+        assert!(explanation.steps.iter().any(|step| step == rival), "{:?}", explanation.steps);
     }
 
     #[test]

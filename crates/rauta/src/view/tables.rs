@@ -74,7 +74,12 @@ pub(crate) fn backends(backends: &[Backend], wide: bool) -> Table {
             if wide {
                 let weight =
                     if backend.endpoints.is_empty() { String::new() } else { endpoint.weight.to_string() };
-                row.extend([weight.into(), Cell::from(&backend.protocol), backend.routes.to_string().into()]);
+                row.push(weight.into());
+                // What belongs to the backend stands in its first row.
+                row.extend(match i {
+                    0 => [Cell::from(&backend.protocol), backend.routes.to_string().into()],
+                    _ => [Cell::default(), Cell::default()],
+                });
             }
             table.row(row);
         }

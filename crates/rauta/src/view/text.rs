@@ -95,6 +95,12 @@ pub(crate) fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// `1 route`, `2 routes`.
+pub(crate) fn number(count: impl Into<u64>, one: &str) -> String {
+    let count = count.into();
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
 fn backend_ref(reference: &model::BackendRef) -> RouteBackend {
     let (backend, broken) = match &reference.target {
         BackendTarget::Backend(id) => (id.to_string(), false),

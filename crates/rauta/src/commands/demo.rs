@@ -34,7 +34,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         },
         ..translate::Options::for_files()
     };
-    let loaded = files::load_once(&[manifests.0.clone()], options);
+    let loaded = files::load_once(std::slice::from_ref(&manifests.0), options);
     ensure!(
         loaded.diagnostics.is_empty(),
         "the demo's own manifests are not right: {:?}",

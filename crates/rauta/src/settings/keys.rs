@@ -1,6 +1,6 @@
 //! Every setting: its name, what it means, how it is read and shown.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::parse::{
     ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, count, duration, listen, network, show_bytes,
@@ -200,7 +200,7 @@ fn show_address(address: &Option<std::net::SocketAddr>) -> String {
     address.map_or_else(|| "off".to_owned(), |address| address.to_string())
 }
 
-fn show_path(path: &PathBuf) -> String {
+fn show_path(path: &Path) -> String {
     path.display().to_string()
 }
 

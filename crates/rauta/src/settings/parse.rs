@@ -69,9 +69,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Expected> {
 pub(crate) fn show_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
-        _ if ms % 1_000 != 0 => format!("{ms}ms"),
-        _ if ms % 60_000 != 0 => format!("{}s", ms / 1_000),
-        _ if ms % 3_600_000 != 0 => format!("{}m", ms / 60_000),
+        _ if !ms.is_multiple_of(1_000) => format!("{ms}ms"),
+        _ if !ms.is_multiple_of(60_000) => format!("{}s", ms / 1_000),
+        _ if !ms.is_multiple_of(3_600_000) => format!("{}m", ms / 60_000),
         _ => format!("{}h", ms / 3_600_000),
     }
 }
@@ -91,8 +91,8 @@ pub(crate) fn bytes(text: &str) -> Result<usize, Expected> {
 /// The size in the shortest exact form that [`bytes`] reads.
 pub(crate) fn show_bytes(bytes: usize) -> String {
     match bytes {
-        _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
-        _ if bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
         _ => bytes.to_string(),
     }
 }

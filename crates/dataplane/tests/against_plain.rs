@@ -30,21 +30,22 @@ fn plain(bytes: &[u8], request: bool) -> Plain {
         if line.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f) {
             return Plain::Wrong;
         }
-        if start.is_none() {
+        let Some(start) = &start else {
             start = if request { plain_request_line(line) } else { plain_status_line(line) };
             if start.is_none() {
                 return Plain::Wrong;
             }
-        } else if line.is_empty() {
-            return Plain::Head(start.unwrap(), lines, at);
-        } else {
-            let Some(colon) = line.iter().position(|&b| b == b':') else { return Plain::Wrong };
-            let (name, value) = (&line[..colon], &line[colon + 1..]);
-            if !is_token(name) {
-                return Plain::Wrong;
-            }
-            lines.push((name.to_vec(), trim(value).to_vec()));
+            continue;
+        };
+        if line.is_empty() {
+            return Plain::Head(start.clone(), lines, at);
         }
+        let Some(colon) = line.iter().position(|&b| b == b':') else { return Plain::Wrong };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if !is_token(name) {
+            return Plain::Wrong;
+        }
+        lines.push((name.to_vec(), trim(value).to_vec()));
     }
 }
 

@@ -207,7 +207,10 @@ impl<'de> Visitor<'de> for NodeVisitor {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Result<Vec<(&'static str, Vec<String>, u64)>, String> {
+    /// Name, values and line.
+    type Set = (&'static str, Vec<String>, u64);
+
+    fn read_text(text: &str) -> Result<Vec<Set>, String> {
         let entries = parse(Path::new("rauta.yaml"), text).map_err(|error| error.to_string())?;
         Ok(entries.into_iter().map(|entry| (entry.key.name, entry.values, entry.line)).collect())
     }

@@ -47,8 +47,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .env("RUSTFLAGS", FLAGS);
     pass(build)?;
     let binary = folder.join("target").join(TRIPLE).join("release").join(target);
-    let corpus = folder.join("corpus").join(target);
+    // What the fuzzer finds goes to the first folder; the committed corpus is only read.
+    let found = folder.join("target/work").join(target);
+    std::fs::create_dir_all(&found)?;
     let mut command = std::process::Command::new(binary);
-    command.current_dir(&folder).arg(corpus).arg(format!("-max_total_time={}", options.seconds));
+    command
+        .current_dir(&folder)
+        .arg(format!("-max_total_time={}", options.seconds))
+        .args(["-timeout=5", "-max_len=4096", "-artifact_prefix=target/work/"])
+        .arg(found)
+        .arg(folder.join("corpus").join(target));
     pass(command)
 }

@@ -51,9 +51,9 @@ fn guide() -> String {
     format!(
         "The lab is up:
 
-  client   {client}  ─┐                                     ┌─ b0  {b0}
-                          ├─ {front} gateway {back} ─┤  b1  {b1}
-  client2  {client2}  ─┘    front0            back0         └─ b2  …
+  client   {client} ─┐                                  ┌─ b0  {b0}
+                      ├─ {front} gateway {back} ─┼─ b1  {b1}
+  client2  {client2} ─┘   front0            back0      └─ b2  …
 
 Try, each in a terminal of its own:
 

@@ -169,13 +169,24 @@ impl Gateway {
         })
     }
 
-    /// Writes or replaces a manifest, as an editor does.
+    /// Writes a manifest in place: cuts the file to nothing, then fills it, as `echo … > FILE` and some editors do.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, name: &str, yaml: &str) -> Result<()> {
         let path = self.manifests.join(name);
         fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Replaces a manifest in one step: a new file takes the old one's name.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn replace(&self, name: &str, yaml: &str) -> Result<()> {
+        // A name that is no manifest's, in a folder that is not watched.
+        let path = self.folder.join(format!("new-{name}.tmp"));
+        fs::write(&path, yaml)?;
+        fs::rename(&path, self.manifests.join(name)).with_context(|| format!("cannot replace {name}"))
     }
 
     /// Removes a manifest.

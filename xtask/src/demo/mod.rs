@@ -63,7 +63,9 @@ fn set(program: &Path) -> Result<Stage> {
         fs::copy(entry.path(), manifests.join(entry.file_name()))?;
     }
     let pins = lab.bpffs()?.join("rauta").display().to_string();
-    let gateway =
-        GatewayBuilder::new(program, manifests).hook("auto").arguments(&["--pin-root", &pins]).start(&lab)?;
+    let gateway = GatewayBuilder::new(program, manifests)
+        .hook("auto")
+        .env("RAUTA_DATAPLANE_PIN_ROOT", &pins)
+        .start(&lab)?;
     Ok(Stage { gateway, endpoints, lab })
 }

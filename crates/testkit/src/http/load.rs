@@ -12,7 +12,7 @@ use crate::Netns;
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Failure {
-    /// No connection was accepted.
+    /// No connection was accepted: refused, or reset before it was.
     Refused,
     /// The connection was reset.
     Reset,
@@ -159,7 +159,9 @@ fn client(
                     connection
                 }
                 Err(error) => {
-                    report.fail(kind_of(&error), || format!("while connecting: {error}"));
+                    let kind =
+                        if kind_of(&error) == Failure::Reset { Failure::Refused } else { kind_of(&error) };
+                    report.fail(kind, || format!("while connecting: {error}"));
                     // Not to spin while nobody listens.
                     std::thread::sleep(Duration::from_millis(5));
                     continue;

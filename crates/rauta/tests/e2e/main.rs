@@ -1,0 +1,18 @@
+//! The gateway as its users meet it: the binary, real sockets, real endpoints, in network namespaces (needs root).
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
+
+mod attacks;
+mod bodies;
+mod changes;
+mod command_line;
+mod connections;
+mod drain;
+mod early;
+mod failures;
+mod forwarded;
+mod kernel;
+mod manifests;
+mod metrics;
+mod routing;
+mod unprivileged;
+mod world;

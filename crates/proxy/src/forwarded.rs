@@ -4,7 +4,7 @@
 //! passed on unchanged from peers in `trustedProxies` and removed from others, who could write anything there.
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Headers by which a client could claim to be another.
 const FORWARDING: &[&str] = &[
@@ -21,6 +21,8 @@ pub(crate) struct Forwarded {
     address: String,
     inserts: bool,
     removes: bool,
+    /// For a request that names no host.
+    host: Option<String>,
 }
 
 impl Forwarded {
@@ -32,7 +34,15 @@ impl Forwarded {
             // Writing to a String cannot fail.
             let _ = write!(address, "{peer}");
         }
-        Self { address, inserts, removes: brings && !is_trusted }
+        Self { address, inserts, removes: brings && !is_trusted, host: None }
+    }
+
+    /// Names the address that the client dialled as Host of an HTTP/1.0 request without one: many endpoints refuse an
+    /// empty Host.
+    #[must_use]
+    pub(crate) fn with_host_where_none(mut self, authority: &str, dialled: SocketAddr) -> Self {
+        self.host = authority.is_empty().then(|| dialled.to_string());
+        self
     }
 
     pub(crate) fn with_edits<T>(&self, apply: impl FnOnce(&http1::Edits<'_>) -> T) -> T {
@@ -41,6 +51,7 @@ impl Forwarded {
         apply(&http1::Edits {
             insert: if self.inserts { &insert } else { &[] },
             remove: if self.removes { FORWARDING } else { &[] },
+            host: self.host.as_deref(),
             ..Default::default()
         })
     }

@@ -174,6 +174,8 @@ impl Forward<'_> {
         if let Some(sent) = body.replay.bytes() {
             to_up.extend_from_slice(sent);
         }
+        // What it knows of a head that broke off belongs to another connection.
+        response.clear();
         let limits = self.limits();
         let mut exchange =
             Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, limits);

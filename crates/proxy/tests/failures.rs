@@ -260,3 +260,21 @@ fn connections_beyond_the_limit_are_told_so() {
     eventually("room again", || lab.gateway.connections() == 0);
     assert_eq!(lab.client().get("/").status, 200);
 }
+
+#[test]
+fn an_answer_that_breaks_off_leaves_nothing_for_the_next_one() {
+    // The second answer is longer than the broken one, less than twice as long, and has no line end behind its length.
+    let endpoint = Scripted::new(|conn| {
+        while let Some(head) = conn.head() {
+            if head.contains("/broken") {
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 40\r\nX: 345678");
+                return;
+            }
+            conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{}", "x".repeat(40)));
+        }
+    });
+    let lab = Lab::with(quick(|t| t.idle = Duration::from_secs(2)), &[rule("/", &[endpoint.address])]);
+    let mut client = lab.client();
+    assert_eq!(client.get("/broken").status, 502);
+    assert_eq!(client.get("/whole").status, 200);
+}

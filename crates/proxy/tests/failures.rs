@@ -143,6 +143,54 @@ fn a_post_that_was_acknowledged_is_not_sent_twice() {
 }
 
 #[test]
+fn a_post_that_was_read_and_then_reset_is_not_sent_twice() {
+    let posts = std::sync::Arc::new(AtomicUsize::new(0));
+    let seen = posts.clone();
+    let endpoint = Scripted::new(move |conn| {
+        while let Some(head) = conn.head() {
+            if head.starts_with("POST") {
+                conn.body(support::content_length(&head));
+                seen.fetch_add(1, Ordering::SeqCst);
+                support::reset(&conn.stream);
+                return;
+            }
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    for round in 1..=20 {
+        let mut client = lab.client();
+        for _ in 0..3 {
+            assert_eq!(client.get("/").status, 200);
+        }
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc");
+        assert_eq!(client.response().status, 502);
+        assert_eq!(posts.load(Ordering::SeqCst), round);
+    }
+}
+
+#[test]
+fn a_post_that_a_fresh_connection_took_is_not_sent_to_another_endpoint() {
+    let posts = std::sync::Arc::new(AtomicUsize::new(0));
+    let script = |seen: std::sync::Arc<AtomicUsize>| {
+        move |conn: &mut support::Conn| {
+            conn.head();
+            conn.body(3);
+            seen.fetch_add(1, Ordering::SeqCst);
+            support::reset(&conn.stream);
+        }
+    };
+    let (a, b) = (Scripted::new(script(posts.clone())), Scripted::new(script(posts.clone())));
+    let lab = Lab::new(&[rule("/", &[a.address, b.address])]);
+    for round in 1..=20 {
+        let mut client = lab.client();
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc");
+        assert_eq!(client.response().status, 502);
+        assert_eq!(posts.load(Ordering::SeqCst), round);
+    }
+}
+
+#[test]
 fn half_a_response_ends_in_a_reset_not_in_an_end() {
     // To the client of HTTP/1.0 only the reset tells half a chunked response from a whole one.
     for (framing, version) in [

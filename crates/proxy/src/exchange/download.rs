@@ -63,7 +63,10 @@ impl<S: Transport> Exchange<'_, S> {
         }
         match ready!(poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BYTES)) {
             Ok(0) if self.has_answered => Poll::Ready(Err(Failure::BrokenOff)),
-            Ok(0) => Poll::Ready(Err(Failure::Unanswered(io::ErrorKind::UnexpectedEof.into()))),
+            // A reset is told once; to a read behind the write that got it the stream just ends.
+            Ok(0) => Poll::Ready(Err(Failure::Unanswered(
+                self.upload_error.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()),
+            ))),
             Err(error) if !self.has_answered => Poll::Ready(Err(Failure::Unanswered(error))),
             Err(_) => Poll::Ready(Err(Failure::BrokenOff)),
             Ok(read) => {

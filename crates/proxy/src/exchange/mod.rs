@@ -30,7 +30,8 @@ const READ_BODY_BYTES: usize = 64 * 1024;
 /// Why an exchange did not end as it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The endpoint closed or reset the connection before the first byte of an answer.
+    /// The endpoint closed or reset the connection before the first byte of an answer: the first error of either
+    /// direction, `UnexpectedEof` if it closed.
     #[error("no answer: {0}")]
     Unanswered(io::Error),
     /// What the endpoint sent is no valid response.
@@ -94,6 +95,7 @@ pub(crate) struct Exchange<'x, S> {
     to_up: BytesMut,
     to_down: BytesMut,
     upload: Upload,
+    upload_error: Option<io::Error>,
     download: Download,
     waits_for_client: bool,
     moved: usize,
@@ -133,6 +135,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             to_up,
             to_down: worker.take_buffer(),
             upload: Upload::Active,
+            upload_error: None,
             download: Download::Head,
             waits_for_client: false,
             moved: 0,
@@ -199,7 +202,10 @@ impl<'x, S: Transport> Exchange<'x, S> {
             match self.poll_upload(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.upload = Upload::Over,
-                Poll::Ready(Err(UploadError::Endpoint)) => self.upload = Upload::Broken,
+                Poll::Ready(Err(UploadError::Endpoint(error))) => {
+                    self.upload = Upload::Broken;
+                    self.upload_error = Some(error);
+                }
                 Poll::Ready(Err(UploadError::Client)) => return Poll::Ready(Err(Failure::ClientGone)),
                 Poll::Ready(Err(UploadError::Body(error))) => {
                     return Poll::Ready(Err(Failure::BadBody(error)));

@@ -1,5 +1,6 @@
 //! From the client to the endpoint.
 
+use std::io;
 use std::task::{Context, Poll, ready};
 
 use http1::BodyError;
@@ -10,7 +11,7 @@ use crate::transport::Transport;
 
 /// Why the upload stopped.
 pub(super) enum UploadError {
-    Endpoint,
+    Endpoint(io::Error),
     Client,
     Body(BodyError),
 }
@@ -33,7 +34,7 @@ impl<S: Transport> Exchange<'_, S> {
                     &mut self.moved,
                 );
                 self.up.written += (self.moved - before) as u64;
-                ready!(written).map_err(|_| UploadError::Endpoint)?;
+                ready!(written).map_err(UploadError::Endpoint)?;
                 continue;
             }
             if self.body.is_done() {

@@ -67,7 +67,7 @@ async fn tries<S: Transport>(
     let pick = Pick {
         hash: balance::hash_flow(down.peer, down.local, down.requests),
         random: worker.random(),
-        turn: worker.turn(),
+        turn: group.turn(worker.index),
     };
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut wants_fresh = false;

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
 use model::{Action, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Snapshot};
@@ -51,7 +52,13 @@ pub(crate) struct Group {
     endpoints: Arc<[Arc<Endpoint>]>,
     /// Beside `endpoints`; 0: it takes no new requests.
     weights: Vec<u16>,
+    /// One for each thread.
+    turns: Box<[Turn]>,
 }
+
+/// Counts one thread's picks, on a cache line of its own.
+#[repr(align(128))]
+struct Turn(AtomicU64);
 
 pub(crate) enum CompiledAction {
     Respond { status: u16, reason: Arc<str> },
@@ -81,6 +88,12 @@ impl Group {
         }
         let left = || self.members().filter(|e| !tried.contains(&e.address));
         left().find(|e| is_good(e)).or_else(|| left().next())
+    }
+
+    /// The number of this pick among the thread's: each group has its own, for routes that take turns with requests
+    /// must not split the endpoints between them.
+    pub(crate) fn turn(&self, thread: usize) -> u64 {
+        self.turns[thread].0.fetch_add(1, Relaxed)
     }
 
     /// Whether no endpoint takes requests.
@@ -123,7 +136,8 @@ impl State {
         for (id, backend) in &snapshot.backends {
             backends.insert(id.clone(), backend_state(backend, before, threads, &mut endpoints));
         }
-        let actions = snapshot.routes.iter().map(|route| compile(route, &mut backends, before)).collect();
+        let actions =
+            snapshot.routes.iter().map(|route| compile(route, &mut backends, before, threads)).collect();
         let gateways =
             snapshot.listeners.keys().map(|id| (id.clone(), metrics.gateway(&gateway_label(id)))).collect();
         Self { table: route::Table::build(&snapshot), snapshot, actions, backends, endpoints, gateways }
@@ -186,6 +200,7 @@ fn compile(
     route: &model::Route,
     backends: &mut BTreeMap<BackendId, BackendState>,
     before: &State,
+    threads: usize,
 ) -> CompiledAction {
     match &route.action {
         Action::Respond { status, reason } => {
@@ -196,7 +211,7 @@ fn compile(
             let targets = references.iter().map(|reference| match &reference.target {
                 BackendTarget::Backend(id) => {
                     let backend = backends.get_mut(id).filter(|b| b.source.protocol == AppProtocol::Http1);
-                    backend.map(|backend| group(backend, route.balancing, before))
+                    backend.map(|backend| group(backend, route.balancing, before, threads))
                 }
                 BackendTarget::Invalid(_) => None,
             });
@@ -210,7 +225,7 @@ fn compile(
 }
 
 /// The backend's balancer of this kind, from this state, else from the one before if its endpoints are the same.
-fn group(backend: &mut BackendState, balancing: Balancing, before: &State) -> Arc<Group> {
+fn group(backend: &mut BackendState, balancing: Balancing, before: &State, threads: usize) -> Arc<Group> {
     if let Some(group) = backend.balancers.get(&balancing) {
         return group.clone();
     }
@@ -222,7 +237,9 @@ fn group(backend: &mut BackendState, balancing: Balancing, before: &State) -> Ar
     let group = reused.unwrap_or_else(|| {
         let weights = weights(&backend.source);
         let balancer = balancer(&backend.source, &weights, balancing);
-        Arc::new(Group { balancer, endpoints: backend.endpoints.clone(), weights })
+        // Threads start apart, so that they do not all begin with the first endpoint.
+        let turns = (0..threads).map(|thread| Turn(AtomicU64::new(thread as u64))).collect();
+        Arc::new(Group { balancer, endpoints: backend.endpoints.clone(), weights, turns })
     });
     backend.balancers.insert(balancing, group.clone());
     group

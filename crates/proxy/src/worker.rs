@@ -48,7 +48,6 @@ pub(crate) struct Worker {
     state: RefCell<(u64, Rc<Current>)>,
     buffers: RefCell<Vec<BytesMut>>,
     random: Cell<u64>,
-    turn: Cell<u64>,
     date: RefCell<(Instant, String)>,
     /// Tasks that wait for a client's next request, to wake when draining begins.
     parked: RefCell<HashMap<u64, Waker>>,
@@ -80,7 +79,6 @@ impl Worker {
             shared,
             buffers: RefCell::default(),
             random: Cell::new(RandomState::new().hash_one(index)),
-            turn: Cell::new(0),
             date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
             parked: RefCell::default(),
             connections: Cell::new(0),
@@ -130,11 +128,6 @@ impl Worker {
         let z = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
-    }
-
-    /// Counts the requests of this thread, for round robin.
-    pub(crate) fn turn(&self) -> u64 {
-        self.turn.replace(self.turn.get().wrapping_add(1))
     }
 
     /// The value of a Date header (RFC 9110 section 5.6.7), at most a second old.

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::worker::{self, Worker};
 
@@ -29,11 +29,23 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: Rc<TcpListener>) {
 }
 
 /// Takes what waits to be accepted: closing the socket would reset it.
+///
+/// The system is asked and not the runtime, which does not know yet of what came since it last waited.
 pub(crate) fn take_waiting(worker: &Rc<Worker>, socket: &TcpListener) {
-    let mut cx = Context::from_waker(Waker::noop());
-    while let Poll::Ready(Ok((stream, peer))) = socket.poll_accept(&mut cx) {
-        worker::spawn(worker, stream, canonical(peer));
+    loop {
+        match accept_now(socket) {
+            Ok((stream, peer)) => worker::spawn(worker, stream, canonical(peer)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return,
+        }
     }
+}
+
+fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (accepted, peer) = SockRef::from(socket).accept()?;
+    accepted.set_nonblocking(true)?;
+    let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((TcpStream::from_std(accepted.into())?, peer))
 }
 
 /// A client over IPv4 on a socket for both families appears as `::ffff:a.b.c.d`.

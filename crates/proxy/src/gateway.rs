@@ -85,7 +85,8 @@ impl Gateway {
             if listening.contains_key(&address) || self.shared.is_draining() {
                 continue;
             }
-            match sockets::open(address, self.threads.len()) {
+            let is_ours = listening.keys().any(|open| open.port() == address.port());
+            match sockets::open(address, self.threads.len(), is_ours) {
                 Ok(opened) => {
                     for (thread, socket) in self.threads.iter().zip(opened) {
                         thread.send(Command::Listen(address, socket));

@@ -60,9 +60,12 @@ pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Vec<ListenerId
 /// Opens one listening socket a thread.
 ///
 /// Another process on the port is an error even if it, too, says SO_REUSEPORT: a first socket without the option
-/// finds that out, so that two gateways never share a port by accident.
-pub(crate) fn open(address: SocketAddr, threads: usize) -> io::Result<Vec<TcpListener>> {
-    drop(bind(address, false)?);
+/// finds that out, so that two gateways never share a port by accident. Where this gateway itself listens on the port
+/// (`is_ours`: on one address, and now on all) it cannot tell, and is left out.
+pub(crate) fn open(address: SocketAddr, threads: usize, is_ours: bool) -> io::Result<Vec<TcpListener>> {
+    if !is_ours {
+        drop(bind(address, false)?);
+    }
     (0..threads)
         .map(|_| {
             let socket = bind(address, true)?;
@@ -100,7 +103,7 @@ mod tests {
     fn a_port_that_another_socket_holds_is_refused_and_the_message_says_what_to_do() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = open(address, 2).unwrap_err();
+        let error = open(address, 2, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let problem = ListenProblem { address, listeners: vec![ListenerId::default_http()], error };
         let text = problem.to_string();
@@ -112,15 +115,16 @@ mod tests {
 
     #[test]
     fn a_port_that_shares_is_refused_to_a_second_gateway() {
-        let mine = open("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let mine = open("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
         let address = mine[0].local_addr().unwrap();
-        assert_eq!(open(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(open(address, 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn every_thread_gets_a_socket_on_the_same_port() {
-        let port = { open("127.0.0.1:0".parse().unwrap(), 1).unwrap()[0].local_addr().unwrap().port() };
-        let sockets = open(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), 3).unwrap();
+        let port =
+            { open("127.0.0.1:0".parse().unwrap(), 1, false).unwrap()[0].local_addr().unwrap().port() };
+        let sockets = open(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), 3, false).unwrap();
         assert_eq!(sockets.len(), 3);
         assert!(sockets.iter().all(|s| s.local_addr().unwrap().port() == port));
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -207,14 +207,14 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 }
                 Some(Command::Unlisten(address, done)) => {
                     if let Some(accepting) = listening.remove(&address) {
-                        accepting.stop(&worker);
+                        accepting.stop(&worker).await;
                     }
                     // The gateway may have given up waiting.
                     let _ = done.send(());
                 }
                 Some(Command::Drain(done)) => {
                     for (_, accepting) in listening.drain() {
-                        accepting.stop(&worker);
+                        accepting.stop(&worker).await;
                     }
                     *worker.drained.borrow_mut() = Some(done);
                     for (_, waker) in worker.parked.borrow_mut().drain() {
@@ -230,13 +230,15 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
 
 struct Listening {
     socket: Rc<tokio::net::TcpListener>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Listening {
-    /// Stops accepting, after what the kernel has already accepted.
-    fn stop(self, worker: &Rc<Worker>) {
+    /// Stops accepting, after what the kernel has already accepted. The socket is closed when this is done.
+    async fn stop(self, worker: &Rc<Worker>) {
         self.task.abort();
+        // The task holds the socket until it is gone.
+        let _ = self.task.await;
         accept::take_waiting(worker, &self.socket);
     }
 }
@@ -245,7 +247,7 @@ fn listen(worker: &Rc<Worker>, address: SocketAddr, socket: TcpListener) -> Opti
     match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => {
             let socket = Rc::new(socket);
-            let task = tokio::task::spawn_local(accept::run(worker.clone(), socket.clone())).abort_handle();
+            let task = tokio::task::spawn_local(accept::run(worker.clone(), socket.clone()));
             Some(Listening { socket, task })
         }
         Err(error) => {

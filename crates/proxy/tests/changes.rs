@@ -2,13 +2,13 @@
 
 mod support;
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proxy::{Config, TimeoutConfig};
-use support::{Client, Lab, Scripted, eventually, free_port, rule, snapshot};
+use support::{Client, Lab, Scripted, eventually, free_port, rule, snapshot, with_listener_for_all};
 
 #[test]
 fn a_change_decides_the_next_request_of_an_open_connection() {
@@ -66,6 +66,52 @@ fn a_listener_that_moves_closes_the_old_port_and_opens_the_new() {
     assert_eq!(lab.client().get("/").status, 200);
     assert!(TcpStream::connect(old).is_err());
     assert_eq!(kept.get("/").status, 404, "its listener is gone");
+}
+
+#[test]
+fn a_listener_may_move_between_one_address_and_all() {
+    let endpoint = Scripted::echo("one");
+    let mut lab = Lab::with(Config { threads: 2, ..Default::default() }, &[rule("/", &[endpoint.address])]);
+    let port = lab.address.port();
+    for round in 0..50 {
+        lab.address = if round % 2 == 0 { ([0, 0, 0, 0], port) } else { ([127, 0, 0, 1], port) }.into();
+        let problems = lab.apply(&[rule("/", &[endpoint.address])]);
+        assert!(problems.is_empty(), "round {round}: {}", problems[0]);
+    }
+    assert_eq!(Client::connect(([127, 0, 0, 1], port).into()).get("/").status, 200);
+}
+
+#[test]
+fn connections_made_while_a_listener_goes_are_served() {
+    let endpoint = Scripted::echo("one");
+    let mut lab = Lab::with(Config { threads: 2, ..Default::default() }, &[rule("/", &[endpoint.address])]);
+    for round in 0..10 {
+        let waiting: Vec<_> = (0..64).map(|_| lab.client()).collect();
+        lab.address = free_port();
+        assert!(lab.apply(&[rule("/", &[endpoint.address])]).is_empty());
+        for (number, mut client) in waiting.into_iter().enumerate() {
+            assert_eq!(client.get("/").status, 404, "round {round} connection {number}");
+        }
+    }
+}
+
+#[test]
+fn one_address_and_all_addresses_may_share_a_port() {
+    let (endpoint, other) = (Scripted::echo("one"), free_port());
+    let addresses = [endpoint.address];
+    let rules = [rule("/", &addresses)];
+    let lab = Lab::new(&rules);
+    let problems = lab.gateway.apply(with_listener_for_all(9, lab.address, &rules));
+    assert!(problems.is_empty(), "{}", problems[0]);
+    assert_eq!(lab.gateway.listening().len(), 2);
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], lab.address.port()));
+    for address in [lab.address, elsewhere] {
+        assert_eq!(Client::connect(address).get("/").status, 200, "{address}");
+    }
+    // Another program is still told from ourselves.
+    let taken = std::net::TcpListener::bind(other).unwrap();
+    assert_eq!(lab.gateway.apply(snapshot(10, other, &rules)).len(), 1);
+    drop(taken);
 }
 
 #[test]

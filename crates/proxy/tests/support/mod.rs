@@ -384,6 +384,21 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
     Arc::new(Snapshot::new(version, [Arc::new(listener)], routes, backends, []))
 }
 
+/// The same with another listener of the same routes on all addresses.
+pub fn with_listener_for_all(version: u64, first: SocketAddr, rules: &[Rule<'_>]) -> Arc<Snapshot> {
+    let one = snapshot(version, first, rules);
+    let mut listeners: Vec<_> = one.listeners.values().cloned().collect();
+    let id = ListenerId::new("test", "second", "http");
+    listeners.push(Arc::new(Listener { id: id.clone(), addresses: vec![], ..(*listeners[0]).clone() }));
+    let routes = one.routes.iter().map(|route| {
+        let mut route = (**route).clone();
+        route.listeners.push(id.clone());
+        Arc::new(route)
+    });
+    let backends = one.backends.values().cloned();
+    Arc::new(Snapshot::new(version, listeners, routes, backends, []))
+}
+
 /// Makes closing `stream` reset the connection.
 pub fn reset(stream: &TcpStream) {
     socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();

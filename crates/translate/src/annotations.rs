@@ -1,5 +1,6 @@
 use kube::core::ObjectMeta;
-use model::{Balancing, Reason, Tier};
+use model::{Reason, Tier};
+use resources::LoadBalancerType;
 
 use crate::report::Report;
 
@@ -7,7 +8,7 @@ use crate::report::Report;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) tier: Option<Tier>,
-    pub(crate) balancing: Balancing,
+    pub(crate) load_balancer: LoadBalancerType,
     pub(crate) forwarded_headers: bool,
     pub(crate) use_regex: bool,
 }
@@ -32,8 +33,12 @@ const NGINX: &str = "nginx.ingress.kubernetes.io/";
 
 /// Reads the annotations of an Ingress or HTTPRoute; errors for values that cannot be.
 pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>) -> Settings {
-    let mut settings =
-        Settings { tier: None, balancing: Balancing::default(), forwarded_headers: true, use_regex: false };
+    let mut settings = Settings {
+        tier: None,
+        load_balancer: LoadBalancerType::Maglev,
+        forwarded_headers: true,
+        use_regex: false,
+    };
     for (key, value) in meta.annotations.iter().flatten() {
         let field = || field(key);
         match key.as_str() {
@@ -42,9 +47,9 @@ pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>)
                 None => report.invalid(field(), format!("{value:?} is no tier: write \"1\", \"2\" or \"3\"")),
             },
             "rauta.io/load-balancer" => match value.as_str() {
-                "Maglev" => settings.balancing = Balancing::default(),
-                "RoundRobin" => settings.balancing = Balancing::RoundRobin,
-                "Random" => settings.balancing = Balancing::Random,
+                "Maglev" => settings.load_balancer = LoadBalancerType::Maglev,
+                "RoundRobin" => settings.load_balancer = LoadBalancerType::RoundRobin,
+                "Random" => settings.load_balancer = LoadBalancerType::Random,
                 _ => report
                     .invalid(field(), format!("{value:?} is none of \"Maglev\", \"RoundRobin\" and \"Random\"")),
             },

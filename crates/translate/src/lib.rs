@@ -27,5 +27,5 @@ mod report;
 mod store;
 
 pub use object::{Object, UnknownKind};
-pub use options::{DefaultListener, Options};
+pub use options::{DefaultListener, MAGLEV_TABLE_SIZES, Options, is_maglev_table_size};
 pub use store::{Built, Store};

@@ -1,4 +1,12 @@
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use model::Balancing;
+use resources::LoadBalancerType;
+
+/// Slots that a Maglev table may have, if their number is prime: below, the shares are too coarse; above, a slot no longer
+/// fits the kernel's tables.
+pub const MAGLEV_TABLE_SIZES: RangeInclusive<u32> = 251..=65_537;
 
 /// How objects are understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +23,8 @@ pub struct Options {
     pub allow_local_endpoints: bool,
     /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added on all listeners.
     pub forwarded_headers: bool,
+    /// Slots of the Maglev tables of routes that do not say it themselves; see [`is_maglev_table_size`].
+    pub maglev_table_size: u32,
     /// Objects come from files: classes may be left out, objects of other controllers are worth a warning, and
     /// RoutingRules without parentRefs serve on the default listener. In a cluster they serve on the Gateways of
     /// their namespace.
@@ -40,6 +50,7 @@ impl Options {
             default_listener: DefaultListener::default(),
             allow_local_endpoints: true,
             forwarded_headers: true,
+            maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
             standalone: true,
         }
     }
@@ -48,6 +59,24 @@ impl Options {
     pub fn for_cluster() -> Self {
         Self { allow_local_endpoints: false, standalone: false, ..Self::for_files() }
     }
+
+    /// How a route chooses endpoints that asks for `kind` and, perhaps, for a number of slots.
+    pub(crate) fn balancing(&self, kind: LoadBalancerType, table_size: Option<u32>) -> Balancing {
+        match kind {
+            LoadBalancerType::Maglev => {
+                Balancing::Maglev { table_size: table_size.unwrap_or(self.maglev_table_size) }
+            }
+            LoadBalancerType::RoundRobin => Balancing::RoundRobin,
+            LoadBalancerType::Random => Balancing::Random,
+        }
+    }
+}
+
+/// Whether a Maglev table may have `slots` slots: a prime within [`MAGLEV_TABLE_SIZES`] (Eisenbud et al. 2016, section
+/// 3.4: with a prime each endpoint's preferences are a permutation of all slots).
+pub fn is_maglev_table_size(slots: u32) -> bool {
+    let divides = |divisor: &u32| slots.is_multiple_of(*divisor);
+    MAGLEV_TABLE_SIZES.contains(&slots) && !(2..).take_while(|d| d * d <= slots).any(|d| divides(&d))
 }
 
 impl Default for Options {

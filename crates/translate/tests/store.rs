@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use model::{ObjectKind, ObjectRef, PathMatch, Snapshot};
+use model::{Balancing, ObjectKind, ObjectRef, PathMatch, Snapshot};
 use serde_json::json;
-use translate::{Object, Options, Store};
+use translate::{Object, Options, Store, is_maglev_table_size};
 
 fn rule(name: &str, path: &str) -> Object {
     let value = json!({
@@ -64,4 +64,47 @@ fn a_removed_object_serves_no_more() {
     assert!(!store.remove(&key), "it is gone already");
     let snapshot = store.build().snapshot;
     assert!(snapshot.routes.is_empty() && snapshot.backends.is_empty() && snapshot.listeners.is_empty());
+}
+
+#[test]
+fn the_maglev_table_size_of_settings_is_for_routes_that_say_none() {
+    let ingress = |name: &str, balancer: &str| {
+        let value = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": name, "annotations": {"rauta.io/load-balancer": balancer}},
+            "spec": {"ingressClassName": "rauta", "defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}
+        });
+        Object::decode(ObjectKind::Ingress, &value).unwrap()
+    };
+    let sized = json!({
+        "apiVersion": "rauta.io/v1", "kind": "RoutingRule", "metadata": {"name": "sized"},
+        "spec": {"maglev": {"tableSize": 4099}, "backends": [{"endpoint": "10.0.0.1:80"}]}
+    });
+    let mut store = Store::new(Options { maglev_table_size: 251, ..Options::for_files() });
+    store.apply(ingress("maglev", "Maglev")).unwrap();
+    store.apply(ingress("turns", "RoundRobin")).unwrap();
+    store.apply(rule("plain", "/")).unwrap();
+    store.apply(Object::decode(ObjectKind::RoutingRule, &sized).unwrap()).unwrap();
+    let snapshot = store.build().snapshot;
+    let found: Vec<_> =
+        snapshot.routes.iter().map(|route| (&*route.id.object.name, route.balancing)).collect();
+    let maglev = |table_size| Balancing::Maglev { table_size };
+    let mut expected = [
+        ("maglev", maglev(251)),
+        ("plain", maglev(251)),
+        ("sized", maglev(4099)),
+        ("turns", Balancing::RoundRobin),
+    ];
+    expected.sort_by_key(|(name, _)| found.iter().position(|(other, _)| other == name));
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn table_sizes_are_primes_within_bounds() {
+    for slots in [251, 4099, 65_537] {
+        assert!(is_maglev_table_size(slots), "{slots}");
+    }
+    for slots in [0, 1, 2, 241, 4096, 4097, 65_535, 65_539, u32::MAX] {
+        assert!(!is_maglev_table_size(slots), "{slots}");
+    }
 }

@@ -40,6 +40,9 @@ pub(crate) struct SettingsFlags {
     /// Networks whose forwarding headers are believed
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     trusted_proxies: Vec<String>,
+    /// Slots of a Maglev table unless a rule says otherwise, a prime [default: 4099]
+    #[arg(long, value_name = "SLOTS")]
+    maglev_table_size: Option<String>,
     /// Any setting by its name, as --set timeouts.idle=60s; lists are separated by commas
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     set: Vec<(String, String)>,
@@ -65,6 +68,7 @@ impl SettingsFlags {
             ("log.level", "--log-level", &self.log_level),
             ("log.format", "--log-format", &self.log_format),
             ("dataplane.hook", "--hook", &self.hook),
+            ("balancing.maglevTableSize", "--maglev-table-size", &self.maglev_table_size),
         ];
         let lists = [
             ("dataplane.interfaces", "--interfaces", &self.interfaces),

@@ -130,6 +130,13 @@ pub(crate) static KEYS: &[Key] = &[
         boolean,
         ToString::to_string
     ),
+    one!(
+        "balancing.maglevTableSize",
+        "slots of a Maglev table unless a rule says otherwise, a prime",
+        maglev_table_size,
+        maglev_table_size,
+        ToString::to_string
+    ),
     one!("endpoints.allowLocal", "loopback endpoints", allow_local_endpoints, boolean, ToString::to_string),
     one!(
         "dataplane.hook",
@@ -169,6 +176,11 @@ fn head_bytes(text: &str) -> Result<usize, Expected> {
     // The scanner's offsets are 16 bits wide.
     let fits = |bytes: &usize| (1024..=65_535).contains(bytes);
     bytes(text).ok().filter(fits).ok_or(Expected("a size from 1KiB to 65535"))
+}
+
+fn maglev_table_size(text: &str) -> Result<u32, Expected> {
+    let expected = Expected("a prime from 251 to 65537, such as 4099 or 65537");
+    text.parse().ok().filter(|slots| translate::is_maglev_table_size(*slots)).ok_or(expected)
 }
 
 fn hook(text: &str) -> Result<loader::Hook, Expected> {
@@ -260,6 +272,9 @@ mod tests {
             ("limits.headBytes", "1MiB"),
             ("trustedProxies", "10.0.0.0/99"),
             ("forwardedHeaders", "maybe"),
+            ("balancing.maglevTableSize", "4098"),
+            ("balancing.maglevTableSize", "65539"),
+            ("balancing.maglevTableSize", "241"),
             ("dataplane.hook", "iptables"),
             ("dataplane.interfaces", "a name much too long"),
             ("dataplane.onExit", "explode"),

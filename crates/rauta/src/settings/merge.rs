@@ -187,6 +187,15 @@ mod tests {
             error("", &[], &["--hook", "nft"]),
             "--hook: `dataplane.hook` should be auto, xdp, tc or off, not `nft`"
         );
+        let prime = "a prime from 251 to 65537, such as 4099 or 65537";
+        for (file, variables, flags, origin) in [
+            ("\nbalancing:\n  maglevTableSize: 4096", [].as_slice(), [].as_slice(), "FILE:3"),
+            ("", &[("RAUTA_BALANCING_MAGLEV_TABLE_SIZE", "4096")], &[], "RAUTA_BALANCING_MAGLEV_TABLE_SIZE"),
+            ("", &[], &["--maglev-table-size", "4096"], "--maglev-table-size"),
+        ] {
+            let expected = format!("{origin}: `balancing.maglevTableSize` should be {prime}, not `4096`");
+            assert_eq!(error(file, variables, flags), expected);
+        }
         assert!(error("", &[], &["--set", "nothing=1"]).contains("no setting is called `nothing`"));
         assert!(error("", &[], &["--set", "threads"]).contains("NAME=VALUE"));
         assert!(error("", &[], &["--config", "/nowhere/rauta.yaml"]).contains("/nowhere/rauta.yaml"));
@@ -194,12 +203,24 @@ mod tests {
 
     #[test]
     fn the_printed_settings_are_a_settings_file_and_name_their_source() {
-        let flags = ["--listen", ":81", "--trusted-proxies", "10.0.0.0/8,::1", "--admin", "off"];
+        let flags = [
+            "--maglev-table-size",
+            "65537",
+            "--listen",
+            ":81",
+            "--trusted-proxies",
+            "10.0.0.0/8,::1",
+            "--admin",
+            "off",
+        ];
         let effective = load_from("threads: 5", &[("RAUTA_TIMEOUTS_DRAIN", "9s")], &flags).unwrap();
         let yaml = effective.to_yaml();
-        for (setting, origin) in
-            [("threads: 5", ":1;"), ("drain: 9s", "# RAUTA_TIMEOUTS_DRAIN;"), ("\":81\"", "# --listen;")]
-        {
+        for (setting, origin) in [
+            ("threads: 5", ":1;"),
+            ("drain: 9s", "# RAUTA_TIMEOUTS_DRAIN;"),
+            ("\":81\"", "# --listen;"),
+            ("maglevTableSize: 65537", "# --maglev-table-size;"),
+        ] {
             let line = yaml.lines().find(|line| line.contains(setting)).unwrap_or_else(|| panic!("{yaml}"));
             assert!(line.contains(origin), "{line}");
         }

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::Balancing;
 use telemetry::log::Format;
 use translate::DefaultListener;
 
@@ -30,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) log_format: Format,
     pub(crate) proxy: proxy::Config,
     pub(crate) forwarded_headers: bool,
+    pub(crate) maglev_table_size: u32,
     pub(crate) allow_local_endpoints: bool,
     pub(crate) dataplane: DataplaneSettings,
 }
@@ -64,6 +66,7 @@ impl Default for Settings {
             log_format: Format::Text,
             proxy: proxy::Config::default(),
             forwarded_headers: true,
+            maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
             allow_local_endpoints: true,
             dataplane: DataplaneSettings { hook, interfaces, pin_root, on_exit: OnExit::Detach },
         }
@@ -77,6 +80,7 @@ impl Settings {
             default_listener: self.listen.clone(),
             allow_local_endpoints: self.allow_local_endpoints,
             forwarded_headers: self.forwarded_headers,
+            maglev_table_size: self.maglev_table_size,
             ..translate::Options::for_files()
         }
     }

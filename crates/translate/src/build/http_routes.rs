@@ -73,7 +73,7 @@ impl Builder<'_> {
             hosts: Vec::new(),
             matches,
             action: self.http_action(key, rule, &field),
-            balancing: settings.balancing,
+            balancing: self.options.balancing(settings.load_balancer, None),
             timeouts,
             created_unix_s: created_unix_s(&route.metadata),
             tier: settings.tier,

@@ -59,7 +59,8 @@ impl Builder<'_> {
                 builder.ingress_action(key, backend, field)
             };
             let one = RouteMatch { path, method: None, headers: Vec::new(), queries: Vec::new() };
-            builder.routes.push(record(key, ingress, index, &listeners, hosts, one, action, settings));
+            let route = builder.record(key, ingress, index, &listeners, hosts, one, action, settings);
+            builder.routes.push(route);
             index += 1;
         };
         for (i, rule) in spec.rules.iter().flatten().enumerate() {
@@ -111,34 +112,35 @@ impl Builder<'_> {
         };
         Action::Forward(vec![BackendRef { weight: 1, target }])
     }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
+    fn record(
+        &self,
+        key: &ObjectRef,
+        ingress: &Ingress,
+        rule: u32,
+        listeners: &[ListenerId],
+        hosts: Vec<HostPattern>,
+        one: RouteMatch,
+        action: Action,
+        settings: Settings,
+    ) -> Route {
+        Route {
+            id: RouteId { object: key.clone(), rule },
+            listeners: listeners.to_vec(),
+            hosts,
+            matches: vec![one],
+            action,
+            balancing: self.options.balancing(settings.load_balancer, None),
+            timeouts: Timeouts::default(),
+            created_unix_s: created_unix_s(&ingress.metadata),
+            tier: settings.tier,
+            forwarded_headers: settings.forwarded_headers,
+        }
+    }
 }
 
 fn has_hostless_rule(ingress: &Ingress) -> bool {
     let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
     rules.into_iter().any(|rule| rule.host.as_deref().is_none_or(str::is_empty))
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one record")]
-fn record(
-    key: &ObjectRef,
-    ingress: &Ingress,
-    rule: u32,
-    listeners: &[ListenerId],
-    hosts: Vec<HostPattern>,
-    one: RouteMatch,
-    action: Action,
-    settings: Settings,
-) -> Route {
-    Route {
-        id: RouteId { object: key.clone(), rule },
-        listeners: listeners.to_vec(),
-        hosts,
-        matches: vec![one],
-        action,
-        balancing: settings.balancing,
-        timeouts: Timeouts::default(),
-        created_unix_s: created_unix_s(&ingress.metadata),
-        tier: settings.tier,
-        forwarded_headers: settings.forwarded_headers,
-    }
 }

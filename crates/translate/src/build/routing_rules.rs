@@ -46,7 +46,9 @@ impl Builder<'_> {
                 hosts,
                 matches: own::routing_rule::matches(rule, &mut muted),
                 action: forward(self.rule_backends(key, rule)),
-                balancing: own::routing_rule::balancing(rule, &mut muted),
+                balancing: self
+                    .options
+                    .balancing(own::routing_rule::load_balancer(rule), own::routing_rule::table_size(rule)),
                 timeouts: Timeouts::default(),
                 created_unix_s: created_unix_s(&rule.metadata),
                 tier: rule.spec.tier.and_then(annotations::tier),

@@ -1,15 +1,12 @@
 use std::net::SocketAddr;
 
-use model::{
-    Balancing, HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteMatch, WildcardLabels,
-};
+use model::{HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteMatch, WildcardLabels};
 use resources::{LoadBalancerType, RoutingRule, RulePathType, RuleValueType};
 
 use crate::pattern::{self, PathKind};
 use crate::report::Report;
+use crate::{MAGLEV_TABLE_SIZES, is_maglev_table_size};
 
-/// Bounds of `maglev.tableSize`: below, the shares are too coarse; above, a slot no longer fits the kernel's tables.
-const TABLE_SIZES: std::ops::RangeInclusive<u32> = 251..=65_537;
 const WEIGHT_MAX: u32 = 65_535;
 
 /// Checks what a RoutingRule says by itself.
@@ -22,7 +19,7 @@ pub(crate) fn check(rule: &RoutingRule, report: &mut Report<'_>) {
     }
     hosts(rule, report);
     matches(rule, report);
-    balancing(rule, report);
+    check_balancing(rule, report);
     for (i, parent) in spec.parent_refs.iter().enumerate() {
         if parent.port == Some(0) {
             report.invalid(format!("spec.parentRefs[{i}].port"), "0 is no port");
@@ -103,29 +100,26 @@ pub(crate) fn matches(rule: &RoutingRule, report: &mut Report<'_>) -> Vec<RouteM
 }
 
 /// How an endpoint is chosen.
-pub(crate) fn balancing(rule: &RoutingRule, report: &mut Report<'_>) -> Balancing {
-    let table_size = rule.spec.maglev.as_ref().and_then(|maglev| maglev.table_size);
-    let kind = rule.spec.load_balancer.as_ref().map_or(LoadBalancerType::Maglev, |balancer| balancer.kind);
-    if let Some(size) = table_size {
-        if !TABLE_SIZES.contains(&size) || !is_prime(size) {
-            report.invalid(
-                "spec.maglev.tableSize",
-                format!(
-                    "{size} is no table size: it must be a prime from {} to {}, such as 4099 or 65537",
-                    TABLE_SIZES.start(),
-                    TABLE_SIZES.end()
-                ),
-            );
-        } else if kind != LoadBalancerType::Maglev {
-            report.invalid("spec.maglev", "has no effect with this loadBalancer.type: remove one of the two");
-        }
-    }
-    match kind {
-        LoadBalancerType::Maglev => {
-            Balancing::Maglev { table_size: table_size.unwrap_or(Balancing::MAGLEV_TABLE_SIZE_DEFAULT) }
-        }
-        LoadBalancerType::RoundRobin => Balancing::RoundRobin,
-        LoadBalancerType::Random => Balancing::Random,
+pub(crate) fn load_balancer(rule: &RoutingRule) -> LoadBalancerType {
+    rule.spec.load_balancer.as_ref().map_or(LoadBalancerType::Maglev, |balancer| balancer.kind)
+}
+
+/// Slots of the Maglev table, if the rule says it.
+pub(crate) fn table_size(rule: &RoutingRule) -> Option<u32> {
+    rule.spec.maglev.as_ref().and_then(|maglev| maglev.table_size)
+}
+
+fn check_balancing(rule: &RoutingRule, report: &mut Report<'_>) {
+    let Some(size) = table_size(rule) else { return };
+    if !is_maglev_table_size(size) {
+        let message = format!(
+            "{size} is no table size: it must be a prime from {} to {}, such as 4099 or 65537",
+            MAGLEV_TABLE_SIZES.start(),
+            MAGLEV_TABLE_SIZES.end()
+        );
+        report.invalid("spec.maglev.tableSize", message);
+    } else if load_balancer(rule) != LoadBalancerType::Maglev {
+        report.invalid("spec.maglev", "has no effect with this loadBalancer.type: remove one of the two");
     }
 }
 
@@ -147,11 +141,4 @@ pub(crate) fn endpoint(text: &str, field: &str, report: &mut Report<'_>) -> Opti
         report.invalid(field, format!("{text:?} {problem}, which can be no endpoint"));
     }
     Some(address)
-}
-
-fn is_prime(number: u32) -> bool {
-    number > 1
-        && (2..)
-            .take_while(|divisor| divisor * divisor <= number)
-            .all(|divisor| !number.is_multiple_of(divisor))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
+use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 use thiserror::Error;
 
 use super::keys::{self, Key};
@@ -19,12 +19,8 @@ pub(crate) enum FileError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{}: not YAML", path.display())]
-    Malformed {
-        path: PathBuf,
-        #[source]
-        source: Box<serde_saphyr::Error>,
-    },
+    #[error("{}:{line}: not YAML as settings are written: {message}", path.display())]
+    Malformed { path: PathBuf, line: u64, message: String },
     #[error("{}:{line}: unknown setting `{name}`{}", path.display(), hint(name))]
     Unknown { path: PathBuf, line: u64, name: String },
     #[error("{}:{line}: `{name}` should be {expected}", path.display())]
@@ -55,11 +51,20 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, FileError> {
     if text.lines().all(is_empty) {
         return Ok(Vec::new());
     }
-    let node: Spanned<Node> = serde_saphyr::from_str(text)
-        .map_err(|source| FileError::Malformed { path: path.into(), source: Box::new(source) })?;
+    let node: Spanned<Node> = serde_saphyr::from_str(text).map_err(|error| malformed(path, &error))?;
     let mut entries = Vec::new();
     walk(path, "", node, &mut entries)?;
     Ok(entries)
+}
+
+/// One line of the parser's words, for who wrote the file and not for who wrote the program.
+fn malformed(path: &Path, error: &serde_saphyr::Error) -> FileError {
+    let error = error.without_snippet();
+    FileError::Malformed {
+        path: path.into(),
+        line: error.location().map_or(1, |location| location.line()),
+        message: UserMessageFormatter.format_message(error).into_owned(),
+    }
 }
 
 fn walk(path: &Path, name: &str, node: Spanned<Node>, entries: &mut Vec<Entry>) -> Result<(), FileError> {
@@ -194,8 +199,8 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Scalar(value.to_string()))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Node, E> {
-        Err(E::custom(format_args!("no setting is the number {value}")))
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Scalar(value.to_string()))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
@@ -256,7 +261,19 @@ mod tests {
             ("trustedProxies: {a: b}", "rauta.yaml:1: `trustedProxies` should be a list"),
             ("log: info", "rauta.yaml:1: `log` should be settings with values under it"),
             ("just text", "rauta.yaml:1: `the file` should be settings with values, as `listen: :8080`"),
-            ("a: [", "rauta.yaml: not YAML"),
+            ("threads: 1\nlog: [", "rauta.yaml:2: not YAML as settings are written: unclosed bracket '['"),
+            (
+                "log:\n\tlevel: info",
+                "rauta.yaml:2: not YAML as settings are written: tabs disallowed within this context (block indentation)",
+            ),
+            (
+                "threads: 2\nthreads: 3",
+                "rauta.yaml:2: not YAML as settings are written: duplicate mapping key: threads not allowed here",
+            ),
+            (
+                "threads: 2\n---\nthreads: 3",
+                "rauta.yaml:3: not YAML as settings are written: only single YAML document expected but multiple found",
+            ),
         ] {
             assert_eq!(read_text(text).unwrap_err(), expected, "{text}");
         }

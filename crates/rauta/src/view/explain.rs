@@ -1,12 +1,11 @@
 //! Which rule a request would take, and why: the matcher itself is asked, on a table that may or may not be live.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use api::ExplainError;
 use api::v1::{Candidate, ExplainRequestRequest, Explanation};
 use model::{Action, BackendTarget, EndpointCondition, Route, Snapshot};
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
+use super::question::{Question, Scheme};
 use super::text;
 
 /// Matches that are named beside the one that takes a request.
@@ -21,25 +20,31 @@ pub(crate) fn explain(
     table: &Table,
     request: &ExplainRequestRequest,
 ) -> Result<Explanation, ExplainError> {
-    let asked = Asked::read(request)?;
+    let asked = Question::read(request)?;
     let mut explanation = Explanation::default();
     let Some(socket) = socket(table, &asked, &mut explanation.steps) else {
-        explanation.outcome = "no listener has this port: the connection is refused".to_owned();
+        explanation.outcome = "no listener is at this address and port: the connection is refused".to_owned();
         return Ok(explanation);
     };
-    let headers = Pairs(&asked.headers);
-    let question = Request {
-        host: &asked.host,
-        path: &asked.path,
-        query: asked.query.as_deref(),
-        method: &asked.method,
-        headers: &headers,
+    let head = match asked.head() {
+        Ok(head) => head,
+        Err(refused) => {
+            explanation
+                .steps
+                .push("the request is refused as it stands, before any rule is looked at".to_owned());
+            answer(&mut explanation, refused.status().into(), refused.reason());
+            return Ok(explanation);
+        }
     };
+    let headers = Pairs(&asked.headers);
+    let host = head.host();
+    let question =
+        Request { host, path: head.path(), query: head.query(), method: head.method(), headers: &headers };
     match socket.lookup(&question) {
-        Lookup::NoListener => answer(&mut explanation, 404, "no listener serves this host"),
+        Lookup::NoListener => answer(&mut explanation, 404, "no listener for this host"),
         Lookup::NoRoute { listener } => {
             explanation.listener = listener.id.to_string();
-            explanation.steps.push(serves(listener, &asked.host));
+            explanation.steps.push(serves(listener, host));
             let on_it = snapshot.routes.iter().filter(|route| route.listeners.contains(&listener.id)).count();
             explanation.steps.push(format!("none of the {on_it} rules on this listener takes the request"));
             others(snapshot, &socket.explain(&question), &mut explanation.steps);
@@ -47,7 +52,7 @@ pub(crate) fn explain(
         }
         Lookup::Match { listener, route, match_index, .. } => {
             explanation.listener = listener.id.to_string();
-            explanation.steps.push(serves(listener, &asked.host));
+            explanation.steps.push(serves(listener, host));
             explanation.matched =
                 route.matches.get(match_index).map_or_else(|| "/*".to_owned(), text::route_match);
             explanation.steps.push(format!("{} takes it by the match `{}`", route.id, explanation.matched));
@@ -59,95 +64,22 @@ pub(crate) fn explain(
     Ok(explanation)
 }
 
-/// A request as the matcher sees it.
-struct Asked {
-    method: String,
-    host: String,
-    address: IpAddr,
-    /// The port that the URL names, or its scheme's; none for a bare path.
-    port: Option<u16>,
-    is_port_named: bool,
-    path: String,
-    query: Option<String>,
-    headers: Vec<(String, String)>,
-}
-
-impl Asked {
-    fn read(request: &ExplainRequestRequest) -> Result<Self, ExplainError> {
-        let url = request.url.as_str();
-        let bad_url = || ExplainError::Url { url: url.to_owned() };
-        if url.is_empty() || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(bad_url());
-        }
-        let method = if request.method.is_empty() { "GET" } else { &request.method };
-        if !is_token(method) {
-            return Err(ExplainError::Method { method: method.to_owned() });
-        }
-        for header in &request.headers {
-            if !is_token(&header.name) || header.value.contains(['\r', '\n', '\0']) {
-                return Err(ExplainError::Header { name: header.name.clone() });
-            }
-        }
-        if !request.client.is_empty() && request.client.parse::<IpAddr>().is_err() {
-            return Err(ExplainError::Client { client: request.client.clone() });
-        }
-        let headers: Vec<(String, String)> = request
-            .headers
-            .iter()
-            .map(|header| (header.name.clone(), header.value.trim().to_owned()))
-            .collect();
-        let (scheme_port, rest) = match url.split_once("://") {
-            Some(("http", rest)) => (Some(80), rest),
-            Some(("https", rest)) => (Some(443), rest),
-            Some(_) => return Err(bad_url()),
-            None => (None, url),
-        };
-        let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, target) = rest.split_at(at);
-        if authority.is_empty() && scheme_port.is_some() || authority.contains('@') {
-            return Err(bad_url());
-        }
-        let target = target.split('#').next().unwrap_or_default();
-        let (path, query) =
-            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let (name, port) = split_port(authority).ok_or_else(bad_url)?;
-        let host_header = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
-        let host = match host_header {
-            Some((_, value)) => split_port(value).ok_or(ExplainError::Header { name: "Host".to_owned() })?.0,
-            None => name,
-        };
-        Ok(Self {
-            method: method.to_owned(),
-            host: host.trim_end_matches('.').to_ascii_lowercase(),
-            address: name.trim_matches(['[', ']']).parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            port: port.or(scheme_port),
-            is_port_named: port.is_some(),
-            path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
-            query: query.map(ToOwned::to_owned),
-            headers,
-        })
-    }
-}
-
-/// `name:port`, `[::1]:port` or without a port.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let is_bare_v6 = authority.matches(':').count() > 1 && !authority.starts_with('[');
-    match authority.rsplit_once(':') {
-        Some((name, port)) if !is_bare_v6 && !port.ends_with(']') => Some((name, Some(port.parse().ok()?))),
-        _ => Some((authority, None)),
-    }
-}
-
-/// RFC 9110 section 5.6.2.
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
-
-/// The socket that the URL leads to. A URL that names no port means the only one there is, if the usual one is not.
-fn socket<'t>(table: &'t Table, asked: &Asked, steps: &mut Vec<String>) -> Option<&'t SocketTable> {
-    let named = asked.port.and_then(|port| table.socket(asked.address, port));
+/// The socket that the URL leads to. A name may stand for any address; where nothing listens on the usual port of a URL
+/// that names none, the first listener there is is meant.
+fn socket<'t>(table: &'t Table, asked: &Question, steps: &mut Vec<String>) -> Option<&'t SocketTable> {
+    let on = |port| match asked.address {
+        Some(address) => table.socket(address, port),
+        None => table.sockets().find(|socket| socket.port() == port),
+    };
+    let usual = match (asked.port, asked.scheme) {
+        (Some(_), _) => None,
+        (None, Scheme::None | Scheme::Http) => Some(80),
+        (None, Scheme::Https) => Some(443),
+    };
+    let named = asked.port.or(usual).and_then(on);
+    let is_free_to_choose = asked.port.is_none() && asked.scheme != Scheme::Https;
     let found = match named {
-        None if !asked.is_port_named => table.sockets().next(),
+        None if is_free_to_choose => table.sockets().next(),
         named => named,
     };
     let describe = |socket: &SocketTable| match socket.address() {
@@ -163,16 +95,22 @@ fn socket<'t>(table: &'t Table, asked: &Asked, steps: &mut Vec<String>) -> Optio
         None => {
             let all: Vec<_> = table.sockets().map(describe).collect();
             let all = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
-            steps.push(format!("nothing listens on port {}; listened on: {all}", asked.port.unwrap_or(80)));
+            let port = asked.port.or(usual).unwrap_or(80);
+            let at = match asked.address {
+                Some(address) => format!("address {address}, port {port}"),
+                None => format!("port {port}"),
+            };
+            steps.push(format!("nothing listens on {at}; listened on: {all}"));
         }
     }
     found
 }
 
 fn serves(listener: &model::Listener, host: &str) -> String {
+    let what = if host.is_empty() { "a request without a host".to_owned() } else { format!("host `{host}`") };
     match &listener.hostname {
-        Some(hostname) => format!("listener {} takes host `{host}`: it serves {hostname}", listener.id),
-        None => format!("listener {} takes host `{host}`: it serves every name", listener.id),
+        Some(hostname) => format!("listener {} takes {what}: it serves {hostname}", listener.id),
+        None => format!("listener {} takes {what}: it serves every name", listener.id),
     }
 }
 
@@ -350,12 +288,14 @@ mod tests {
     fn what_nobody_takes_says_who_did_not() {
         assert_eq!(
             ask("http://other.test:8080/", &[]).unwrap().outcome,
-            "answered here: 404 no listener serves this host"
+            "answered here: 404 no listener for this host"
         );
         let explanation = ask("http://a.example:8080/cartoon", &[]).unwrap();
         assert_eq!((explanation.status, explanation.listener.as_str()), (404, "shop/web/http"));
         let explanation = ask("http://a.example:81/", &[]).unwrap();
         assert!(explanation.outcome.contains("refused") && explanation.steps[0].contains("*:8080"));
+        let explanation = ask("https://a.example/cart", &[]).unwrap();
+        assert!(explanation.outcome.contains("refused"), "TLS is never led to the plain listener");
     }
 
     #[test]
@@ -366,10 +306,56 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
-        for url in
-            ["", "ftp://x/", "http://", "http://a b/", "http://a:port/", "http://user@host/", "http:///x"]
+    fn a_name_may_stand_for_the_address_of_any_listener() {
+        let mut snapshot = snapshot();
+        for listener in snapshot.listeners.values_mut() {
+            Arc::make_mut(listener).addresses = vec![[127, 0, 0, 1].into()];
+        }
+        let outcome = |url: &str| {
+            let request = ExplainRequestRequest { url: url.into(), ..Default::default() };
+            explain(&snapshot, &Table::build(&snapshot), &request).unwrap().outcome
+        };
+        assert_eq!(outcome("http://a.example:8080/cart"), "forwarded to one of 2 endpoints");
+        assert_eq!(outcome("http://127.0.0.1:8080/"), "answered here: 404 no listener for this host");
+        for elsewhere in
+            ["http://a.example:8081/cart", "http://[::1]:8080/cart", "http://127.0.0.2:8080/cart"]
         {
+            assert!(outcome(elsewhere).contains("refused"), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_refuses_is_explained_as_refused() {
+        for (host, outcome) in [
+            ("a.example..", "answered here: 400 bad Host"),
+            ("a b.example", "answered here: 400 bad Host"),
+            ("me@a.example", "answered here: 400 bad Host"),
+            ("a.example:99999", "answered here: 400 bad Host"),
+            ("A.Example.:1", "forwarded to one of 2 endpoints"),
+        ] {
+            assert_eq!(ask("/cart", &[("host", host)]).unwrap().outcome, outcome, "{host}");
+        }
+        let twice = [("host", "a.example"), ("Host", "b.example")];
+        assert_eq!(ask("/cart", &twice).unwrap().outcome, "answered here: 400 more than one Host");
+        assert_eq!(ask("http://a..example:8080/", &[]).unwrap().status, 400);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for url in [
+            "",
+            "ftp://x/",
+            "http://",
+            "http://a b/",
+            "http://a:port/",
+            "http://user@host/",
+            "http:///x",
+            "http://[::1/",
+            "http://[::1]x/",
+            "http://[no]/",
+            "http://a:/",
+            "http://a:99999/",
+        ] {
             assert!(matches!(ask(url, &[]), Err(ExplainError::Url { .. })), "{url}");
         }
         assert!(matches!(ask("/", &[("a b", "c")]), Err(ExplainError::Header { .. })));

@@ -1,6 +1,7 @@
 //! What the agent serves, for people: model records as messages of the control API, and those as tables.
 
 pub(crate) mod explain;
+mod question;
 pub(crate) mod tables;
 pub(crate) mod text;
 

@@ -24,6 +24,8 @@ pub(crate) struct Pending {
     changed: BTreeSet<PathBuf>,
     /// Files that are being written, and until when that is believed.
     unfinished: BTreeMap<PathBuf, Instant>,
+    /// Files that their writer left without content.
+    emptied: BTreeSet<PathBuf>,
     /// First and last event that are worth a load.
     since: Option<(Instant, Instant)>,
 }
@@ -85,15 +87,19 @@ impl Pending {
         let unfinished: BTreeSet<_> = self.unfinished.keys().cloned().collect();
         let changed = std::mem::take(&mut self.changed);
         self.changed = changed.intersection(&unfinished).cloned().collect();
-        Some((Hints { changed, unfinished }, first))
+        let emptied = self.emptied.difference(&unfinished).cloned().collect();
+        self.emptied = self.emptied.intersection(&unfinished).cloned().collect();
+        Some((Hints { changed, unfinished, emptied, is_quiet: false }, first))
     }
 
     fn finished(&mut self, real: PathBuf, source: &Source, now: Instant) {
         let is_empty = fs::metadata(&real).is_ok_and(|metadata| metadata.len() == 0);
         if is_empty && source.has_objects(&real) {
             self.unfinished.insert(real.clone(), now + EMPTY_MAX);
+            self.emptied.insert(real.clone());
         } else {
             self.unfinished.remove(&real);
+            self.emptied.remove(&real);
             self.touch(now);
         }
         self.changed.insert(real);

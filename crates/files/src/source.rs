@@ -45,6 +45,10 @@ pub(crate) struct Hints {
     pub(crate) changed: BTreeSet<PathBuf>,
     /// Still being written: not to be read yet (real paths).
     pub(crate) unfinished: BTreeSet<PathBuf>,
+    /// Without content for so long that it is meant (real paths).
+    pub(crate) emptied: BTreeSet<PathBuf>,
+    /// No event for a while: every file is what its writer meant it to be.
+    pub(crate) is_quiet: bool,
 }
 
 impl Source {
@@ -134,8 +138,18 @@ impl Source {
         if is_unfinished || (is_same && !hints.changed.contains(&found.real)) {
             return;
         }
-        let old = self.files.remove(&found.path);
-        let state = match read_text(&found.path) {
+        let mut old = self.files.remove(&found.path);
+        let text = read_text(&found.path);
+        if let (Some(file), Ok(text)) = (&mut old, &text)
+            && !hints.is_quiet
+            && is_cut_off(text, file, found, hints)
+        {
+            // Its writer's next event, or the next look, brings the rest.
+            file.stamp = None;
+            self.files.extend(old.map(|file| (found.path.clone(), file)));
+            return;
+        }
+        let state = match text {
             Ok(text) if old.as_ref().is_some_and(|old| *old.text == *text && old.errors.is_empty()) => {
                 old.map(|old| FileState { stamp: Some(found.stamp), ..old })
             }
@@ -290,6 +304,15 @@ fn place_in(node: &yaml::Node, item: &Item, field: &str, file: &Arc<PathBuf>) ->
     Place { file: Arc::clone(file), line, column }
 }
 
+/// Whether a writer has cut the file and not yet written it again, as far as that can be told: its events may still be
+/// on their way.
+fn is_cut_off(text: &str, old: &FileState, found: &Found, hints: &Hints) -> bool {
+    let has_lost_all =
+        text.trim().is_empty() && !old.items.is_empty() && !hints.emptied.contains(&found.real);
+    let stamp_now = std::fs::metadata(&found.path).ok().map(|metadata| Stamp::new(&metadata));
+    has_lost_all || stamp_now != Some(found.stamp)
+}
+
 fn parse(path: &Path, text: String, old: Option<FileState>, stamp: Stamp) -> FileState {
     let file = Arc::new(path.to_owned());
     let (mut items, mut errors) = (Vec::new(), Vec::new());
@@ -319,12 +342,12 @@ fn parse(path: &Path, text: String, old: Option<FileState>, stamp: Stamp) -> Fil
 
 fn read_text(path: &Path) -> io::Result<String> {
     let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    let file = File::open(path)?;
-    let mut bytes = Vec::new();
-    if !file.metadata()?.is_file() {
+    // Before it is opened: opening a named pipe waits for a writer.
+    if !std::fs::metadata(path)?.is_file() {
         return Err(invalid("is no regular file".to_owned()));
     }
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(invalid(format!("is larger than {} MiB: split it", FILE_BYTES_MAX >> 20)));
     }

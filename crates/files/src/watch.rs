@@ -104,7 +104,7 @@ impl Loop {
             let wait = self.pending.wait(Instant::now());
             let message = inbox.recv_timeout(wait.unwrap_or(LOOK));
             let now = Instant::now();
-            let mut must_look = false;
+            let (mut must_look, mut is_quiet) = (false, false);
             match message {
                 Ok(Message::Event(Ok(event))) => self.pending.note(&event, &self.source, now),
                 Ok(Message::Event(Err(error))) => {
@@ -112,10 +112,15 @@ impl Loop {
                     must_look = true;
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => must_look = wait.is_none(),
+                Err(RecvTimeoutError::Timeout) => {
+                    must_look = wait.is_none();
+                    is_quiet = must_look;
+                }
             }
             let due = match self.pending.take(now) {
-                None if must_look && self.source.is_stale() => Some((Hints::default(), now)),
+                None if must_look && self.source.is_stale() => {
+                    Some((Hints { is_quiet, ..Default::default() }, now))
+                }
                 due => due,
             };
             if let Some((hints, noticed)) = due {

@@ -179,6 +179,9 @@ fn files_that_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.yaml"), [0xff, 0xfe, b'a']).unwrap();
     fs::File::create(folder.path().join("b.yaml")).unwrap().set_len((16 << 20) + 1).unwrap();
+    // Nobody writes to it: opening it would wait for ever.
+    let pipe = folder.path().join("c.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     fs::write(folder.path().join("good.yaml"), GOOD).unwrap();
     let missing = folder.path().join("missing");
     let loaded = load_once(&[folder.path().to_owned(), missing], Options::for_files());
@@ -186,9 +189,10 @@ fn files_that_cannot_be_read() {
     let expected = [
         "a.yaml:1: error: cannot be read: is no UTF-8 text from byte 0 on",
         "b.yaml:1: error: cannot be read: is larger than 16 MiB: split it",
+        "c.yaml:1: error: cannot be read: is no regular file",
         "missing:1: error: cannot be read: No such file or directory",
     ];
-    assert_eq!(shown.len(), 3, "{shown:#?}");
+    assert_eq!(shown.len(), 4, "{shown:#?}");
     for (shown, expected) in shown.iter().zip(expected) {
         assert!(shown.contains(expected), "{shown:?} lacks {expected:?}");
     }

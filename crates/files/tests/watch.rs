@@ -191,6 +191,32 @@ async fn a_file_that_is_being_written_is_not_read_by_halves() {
 }
 
 #[tokio::test]
+async fn rewriting_in_place_again_and_again_never_serves_the_cut_off_file() {
+    let mut watched = Watched::new(&[("a.yaml", rule("a", "/0")), ("b.yaml", rule("b", "/0"))]);
+    let file = watched.root.path().join("a.yaml");
+    let writer = std::thread::spawn(move || {
+        for i in 1..=400 {
+            fs::write(&file, rule("a", &format!("/{i}"))).unwrap();
+            std::thread::sleep(Duration::from_micros(500 * (i % 13)));
+        }
+    });
+    while !writer.is_finished() {
+        if tokio::time::timeout(Duration::from_millis(20), watched.loaded.changed()).await.is_ok() {
+            assert_eq!(watched.loaded.borrow_and_update().snapshot.routes.len(), 2);
+        }
+    }
+    writer.join().unwrap();
+    watched.until_routes(&["a /400", "b /0"]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_stays_empty_ends_what_it_held() {
+    let mut watched = Watched::new(&[("a.yaml", rule("a", "/1")), ("b.yaml", rule("b", "/1"))]);
+    watched.write("a.yaml", "");
+    watched.until_routes(&["b /1"]).await;
+}
+
+#[tokio::test]
 async fn a_path_that_appears_later_is_read() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("later.yaml");

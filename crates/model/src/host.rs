@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn order_is_precedence() {
-        let mut hosts = vec![gateway("*.com"), gateway("*.a.com"), gateway("b.com"), gateway("a.com")];
+        let mut hosts = [gateway("*.com"), gateway("*.a.com"), gateway("b.com"), gateway("a.com")];
         hosts.sort();
         let shown: Vec<_> = hosts.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["a.com", "b.com", "*.a.com", "*.com"]);

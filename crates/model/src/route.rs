@@ -97,7 +97,7 @@ pub enum RegexAnchor {
 }
 
 /// A condition on a header.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct HeaderMatch {
     /// The name in lower case. Several lines of this name count as one value, joined with `,` (RFC 9110 section 5.3).
     pub name: Arc<str>,
@@ -106,7 +106,7 @@ pub struct HeaderMatch {
 }
 
 /// A condition on a query parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct QueryMatch {
     /// The name, case-sensitive. Of several parameters of this name the first counts.
     pub name: Arc<str>,
@@ -115,7 +115,7 @@ pub struct QueryMatch {
 }
 
 /// A condition on a value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "type", content = "value")]
 pub enum ValueMatch {
     /// These bytes, case-sensitive.

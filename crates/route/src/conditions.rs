@@ -54,6 +54,11 @@ impl Conditions {
         })
     }
 
+    /// Those that every request meets.
+    pub(crate) fn none() -> Self {
+        Self { method: None, headers: Box::default(), queries: Box::default() }
+    }
+
     /// Whether every request meets them.
     pub(crate) fn is_empty(&self) -> bool {
         self.method.is_none() && self.headers.is_empty() && self.queries.is_empty()

@@ -161,8 +161,7 @@ fn consider<H: Headers>(
                 Some(Unmet::Query(name)) => Reason::Query { name: name.clone() },
             },
         };
-        let none = Conditions { method: None, headers: Box::default(), queries: Box::default() };
-        let rank = rank(conditions.as_ref().unwrap_or(&none), at, match_index);
+        let rank = rank(conditions.as_ref().unwrap_or(&Conditions::none()), at, match_index);
         let considered = Considered {
             route: route.id.clone(),
             route_index: at as usize,

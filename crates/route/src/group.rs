@@ -25,17 +25,18 @@ pub(crate) type Rank = (bool, Reverse<usize>, Reverse<usize>, u32, u32);
 
 /// Candidates that share host and path, in order of precedence.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Group {
-    start: u32,
-    end: u32,
-    selectors: u32,
+pub(crate) enum Group {
+    /// The most common case, at hand.
+    One(Candidate),
+    /// Any number of them, by their places, and their selectors' place.
+    Many { start: u32, end: u32, selectors: u32 },
 }
 
 impl Group {
-    pub(crate) const EMPTY: Self = Self { start: 0, end: 0, selectors: NONE };
+    pub(crate) const EMPTY: Self = Self::Many { start: 0, end: 0, selectors: NONE };
 
     pub(crate) fn is_empty(self) -> bool {
-        self.start == self.end
+        matches!(self, Self::Many { start, end, .. } if start == end)
     }
 }
 
@@ -43,29 +44,36 @@ impl Group {
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     all: Vec<Candidate>,
+    /// Each once: many routes ask for the same.
     conditions: Vec<Conditions>,
     selectors: Vec<Selectors>,
 }
 
 impl Candidates {
-    /// Keeps the conditions of a match and makes it a candidate.
-    pub(crate) fn candidate(
-        &mut self,
-        route: u32,
-        match_index: u32,
-        conditions: Conditions,
-    ) -> (Rank, Candidate) {
-        let rank = rank(&conditions, route, match_index);
-        let mut candidate = Candidate { route, match_index, conditions: NONE };
-        if !conditions.is_empty() {
-            candidate.conditions = number(self.conditions.len());
-            self.conditions.push(conditions);
+    /// Keeps conditions; gives their place.
+    pub(crate) fn keep(&mut self, conditions: Conditions) -> u32 {
+        if conditions.is_empty() {
+            return NONE;
         }
-        (rank, candidate)
+        self.conditions.push(conditions);
+        number(self.conditions.len() - 1)
+    }
+
+    /// Makes a match with the conditions at this place a candidate.
+    pub(crate) fn candidate(&self, route: u32, match_index: u32, conditions: u32) -> (Rank, Candidate) {
+        let rank = match self.conditions.get(conditions as usize) {
+            Some(kept) => rank(kept, route, match_index),
+            None => rank(&Conditions::none(), route, match_index),
+        };
+        (rank, Candidate { route, match_index, conditions })
     }
 
     /// Files candidates, which are in order of precedence, as a group.
-    pub(crate) fn group(&mut self, candidates: impl IntoIterator<Item = Candidate>) -> Group {
+    pub(crate) fn group(&mut self, candidates: impl ExactSizeIterator<Item = Candidate>) -> Group {
+        let mut candidates = candidates.peekable();
+        if let (1, Some(&only)) = (candidates.len(), candidates.peek()) {
+            return Group::One(only);
+        }
         let start = self.all.len();
         self.all.extend(candidates);
         let members = &self.all[start..];
@@ -75,14 +83,27 @@ impl Candidates {
             selectors = number(self.selectors.len());
             self.selectors.push(built);
         }
-        Group { start: number(start), end: number(self.all.len()), selectors }
+        Group::Many { start: number(start), end: number(self.all.len()), selectors }
     }
 
     /// The first candidate of a group whose conditions the request meets.
     #[inline]
     pub(crate) fn pick<H: Headers>(&self, group: Group, request: &Request<'_, H>) -> Option<Candidate> {
-        let members = &self.all[group.start as usize..group.end as usize];
-        match self.selectors.get(group.selectors as usize) {
+        match group {
+            Group::One(only) => self.meets(only, request).then_some(only),
+            Group::Many { start, end, selectors } => {
+                self.pick_of(&self.all[start as usize..end as usize], selectors, request)
+            }
+        }
+    }
+
+    fn pick_of<H: Headers>(
+        &self,
+        members: &[Candidate],
+        selectors: u32,
+        request: &Request<'_, H>,
+    ) -> Option<Candidate> {
+        match self.selectors.get(selectors as usize) {
             None => members.iter().copied().find(|&c| self.meets(c, request)),
             Some(selectors) => {
                 let member = |position: u32| members[position as usize];

@@ -13,11 +13,11 @@ pub(crate) struct Seed {
 impl Seed {
     pub(crate) fn random() -> Self {
         let draw = |salt: u64| RandomState::new().hash_one(salt);
-        // Odd, so that a multiplication loses nothing.
-        Self { start: draw(1), step: draw(2) | 1 }
+        Self { start: draw(1), step: draw(2) }
     }
 
     /// The hash of all of `bytes` under `scope`.
+    #[inline]
     pub(crate) fn hash(self, scope: u32, bytes: &[u8]) -> u64 {
         PrefixHasher::new(self, scope, bytes).at(bytes.len())
     }
@@ -25,8 +25,9 @@ impl Seed {
 
 /// Hashes the prefixes of a text, the shorter before the longer, reading each byte about once.
 ///
-/// Eight bytes a step by folded multiplication, as in wyhash and rapidhash. The state after the whole words of a prefix is
-/// kept; only its last bytes are mixed in anew.
+/// Sixteen bytes a step by folded multiplication, as in wyhash and rapidhash. The state after the whole steps of a prefix
+/// is kept; only its last bytes are mixed in anew.
+#[derive(Clone, Copy)]
 pub(crate) struct PrefixHasher<'b> {
     bytes: &'b [u8],
     seed: Seed,
@@ -35,39 +36,63 @@ pub(crate) struct PrefixHasher<'b> {
 }
 
 impl<'b> PrefixHasher<'b> {
+    #[inline]
     pub(crate) fn new(seed: Seed, scope: u32, bytes: &'b [u8]) -> Self {
         let state = fold(seed.start ^ u64::from(scope), seed.step);
         Self { bytes, seed, state, done: 0 }
     }
 
     /// The hash of the first `length` bytes. `length` is at most that of the text and never less than the last one.
+    #[inline]
     pub(crate) fn at(&mut self, length: usize) -> u64 {
-        while self.done + 8 <= length {
-            self.state = fold(self.state ^ word(&self.bytes[self.done..]), self.seed.step);
-            self.done += 8;
+        self.followed_by(length, 0)
+    }
+
+    /// The hash of the first `length` bytes and one more, which need not stand in the text.
+    #[inline]
+    pub(crate) fn followed_by(&mut self, length: usize, last: u8) -> u64 {
+        let text = &self.bytes[..length];
+        while let Some((block, after)) = text[self.done..].split_first_chunk::<16>()
+            && !after.is_empty()
+        {
+            let (low, high) = halves(*block);
+            self.state = fold(low ^ self.seed.step, high ^ self.state);
+            self.done += 16;
         }
-        let tail = word(&self.bytes[self.done..]) & mask(length - self.done);
-        // A drawn multiplier may be a poor one; the second is not.
-        fold(fold(self.state ^ tail, self.seed.step ^ (length as u64) << 1), 0x9e37_79b9_7f4a_7c15)
+        let (low, high) = ends(text);
+        let mixed = fold(low ^ self.seed.step, high ^ self.state);
+        fold(mixed ^ (length as u64) << 8 ^ u64::from(last), 0x9e37_79b9_7f4a_7c15)
     }
 }
 
-/// The first eight bytes, or as many as there are.
-fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+fn halves(block: [u8; 16]) -> (u64, u64) {
+    let both = u128::from_le_bytes(block);
+    (((both << 64) >> 64) as u64, (both >> 64) as u64)
+}
+
+/// The last 16 bytes; of a shorter text two words that leave no byte out, and may hold some twice.
+#[inline]
+fn ends(text: &[u8]) -> (u64, u64) {
+    if let Some(block) = text.last_chunk() {
+        return halves(*block);
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        return (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into());
+    }
+    match *text {
+        [] => (0, 0),
+        [one] => (one.into(), 0),
+        [first, .., last] => (u64::from(first) | u64::from(text[1]) << 8, last.into()),
     }
 }
 
-/// Keeps the first `count` bytes of a word, of up to 7.
-fn mask(count: usize) -> u64 {
-    (1 << (8 * count)) - 1
-}
-
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
-    let high = (u128::from(a) * u128::from(b)) >> 64;
-    a.wrapping_mul(b) ^ high as u64
+    let product = u128::from(a) * u128::from(b);
+    a.wrapping_mul(b) ^ (product >> 64) as u64
 }
 
 /// An immutable hash index of entries numbered from 0; whoever owns them compares the keys.
@@ -102,7 +127,8 @@ impl Index {
         Self { slots: slots.into() }
     }
 
-    /// The entry with this hash that `is_it`.
+    /// The entry with this hash that `is_it`; of several the one with the smallest number.
+    #[inline]
     pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         if self.slots.is_empty() {
             return None;

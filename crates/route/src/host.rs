@@ -1,25 +1,36 @@
 use model::{HostPattern, WildcardLabels};
 
 use crate::hash::{Index, Seed};
+use crate::text::Span;
 
 /// Finds what stands for a host: exact name, then wildcards by length, longest first, then what takes every host.
 #[derive(Debug)]
 pub(crate) struct HostMap {
     seed: Seed,
+    /// The bytes of all names and suffixes.
+    text: Box<[u8]>,
     names: Index,
     /// In the order of `names`.
-    exact: Box<[(Box<str>, u32)]>,
+    exact: Box<[Exact]>,
     suffixes: Index,
     /// In the order of `suffixes`.
     wildcards: Box<[Wildcard]>,
     /// Bit `n` is set if there is a suffix of `n` bytes: a request's host is only looked up where that can help.
     lengths: [u64; 4],
     any: Option<u32>,
+    /// What there is to look for at all.
+    first: Next,
+}
+
+#[derive(Debug)]
+struct Exact {
+    name: Span,
+    value: u32,
 }
 
 #[derive(Debug)]
 struct Wildcard {
-    suffix: Box<str>,
+    suffix: Span,
     /// For hosts with one label before the suffix.
     one: Option<u32>,
     /// For hosts with several.
@@ -53,7 +64,8 @@ impl HostMap {
     /// A host with one label before a suffix gets the value for [`WildcardLabels::One`], if there is one.
     pub(crate) fn new<'m>(entries: impl IntoIterator<Item = (HostKey<'m>, u32)>) -> Self {
         let seed = Seed::random();
-        let mut exact: Vec<(Box<str>, u32)> = Vec::new();
+        let mut text: Vec<u8> = Vec::new();
+        let mut exact: Vec<Exact> = Vec::new();
         let mut wildcards: Vec<Wildcard> = Vec::new();
         let (mut any, mut lengths) = (None, [0u64; 4]);
         let mut entries: Vec<_> = entries.into_iter().collect();
@@ -63,13 +75,14 @@ impl HostMap {
             match key {
                 HostKey::Any => any = any.or(Some(value)),
                 HostKey::Exact(name) => {
-                    if exact.last().is_none_or(|(last, _)| **last != *name) {
-                        exact.push((name.into(), value));
+                    if exact.last().is_none_or(|last| last.name.of(&text) != name.as_bytes()) {
+                        exact.push(Exact { name: Span::append(&mut text, name.as_bytes()), value });
                     }
                 }
                 HostKey::Suffix(suffix, labels) => {
-                    if wildcards.last().is_none_or(|last| *last.suffix != *suffix) {
-                        wildcards.push(Wildcard { suffix: suffix.into(), one: None, many: None });
+                    if wildcards.last().is_none_or(|last| last.suffix.of(&text) != suffix.as_bytes()) {
+                        let suffix = Span::append(&mut text, suffix.as_bytes());
+                        wildcards.push(Wildcard { suffix, one: None, many: None });
                     }
                     if let Some(bits) = lengths.get_mut(suffix.len() / 64) {
                         *bits |= 1 << (suffix.len() % 64);
@@ -85,46 +98,106 @@ impl HostMap {
         }
         Self {
             seed,
-            names: Index::new(exact.iter().map(|(name, _)| seed.hash(0, name.as_bytes()))),
+            names: Index::new(exact.iter().map(|e| seed.hash(0, e.name.of(&text)))),
+            suffixes: Index::new(wildcards.iter().map(|w| seed.hash(0, w.suffix.of(&text)))),
+            first: match (exact.is_empty(), wildcards.is_empty()) {
+                (false, _) => Next::Exact,
+                (true, false) => Next::Suffix(usize::MAX),
+                (true, true) => Next::Any,
+            },
             exact: exact.into(),
-            suffixes: Index::new(wildcards.iter().map(|w| seed.hash(0, w.suffix.as_bytes()))),
             wildcards: wildcards.into(),
             lengths,
             any,
+            text: text.into(),
         }
     }
 
     /// The values for `host`, the most specific first.
-    pub(crate) fn values(&self, host: &str) -> impl Iterator<Item = u32> {
-        // Without wildcards the host is not read again.
-        let labels = if self.wildcards.is_empty() { "" } else { host };
-        let mut dots = 0;
-        let wildcards = labels.bytes().enumerate().filter_map(move |(at, byte)| {
-            if byte != b'.' {
-                return None;
+    #[inline]
+    pub(crate) fn values<'h>(&self, host: &'h str) -> Values<'_, 'h> {
+        Values { map: self, host: host.as_bytes(), next: self.first }
+    }
+
+    #[inline]
+    fn exact(&self, host: &[u8]) -> Option<u32> {
+        let exact = |entry: u32| &self.exact[entry as usize];
+        let found =
+            self.names.find(self.seed.hash(0, host), |entry| exact(entry).name.of(&self.text) == host)?;
+        Some(exact(found).value)
+    }
+
+    fn wildcard(&self, host: &[u8], at: usize) -> Option<u32> {
+        let (front, suffix) = host.split_at_checked(at)?;
+        if front.is_empty() || suffix.first() != Some(&b'.') {
+            return None;
+        }
+        let wildcard = |entry: u32| &self.wildcards[entry as usize];
+        let is_it = |entry| wildcard(entry).suffix.of(&self.text) == suffix;
+        let found = wildcard(self.suffixes.find(self.seed.hash(0, suffix), is_it)?);
+        if front.contains(&b'.') { found.many } else { found.one }
+    }
+
+    /// The largest length of a suffix that is less than `than`.
+    #[inline]
+    fn length_below(&self, than: usize) -> Option<usize> {
+        let than = than.min(64 * self.lengths.len());
+        (0..than.div_ceil(64)).rev().find_map(|word| {
+            let kept = (than - 64 * word).min(64);
+            let bits = self.lengths[word] << (64 - kept);
+            (bits != 0).then(|| 64 * word + kept - 1 - bits.leading_zeros() as usize)
+        })
+    }
+}
+
+/// The values for a host.
+pub(crate) struct Values<'m, 'h> {
+    map: &'m HostMap,
+    host: &'h [u8],
+    next: Next,
+}
+
+/// What to look for next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Exact,
+    /// A suffix shorter than this.
+    Suffix(usize),
+    Any,
+    Nothing,
+}
+
+impl Iterator for Values<'_, '_> {
+    type Item = u32;
+
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        loop {
+            match self.next {
+                Next::Exact => {
+                    self.next = Next::Suffix(usize::MAX);
+                    if let Some(value) = self.map.exact(self.host) {
+                        return Some(value);
+                    }
+                }
+                Next::Suffix(than) => match self.map.length_below(than.min(self.host.len())) {
+                    None => self.next = Next::Any,
+                    Some(length) => {
+                        self.next = Next::Suffix(length);
+                        if let Some(value) = self.map.wildcard(self.host, self.host.len() - length) {
+                            return Some(value);
+                        }
+                    }
+                },
+                Next::Any => {
+                    self.next = Next::Nothing;
+                    if self.map.any.is_some() {
+                        return self.map.any;
+                    }
+                }
+                Next::Nothing => return None,
             }
-            dots += 1;
-            let has_suffix = at > 0 && self.has_length(host.len() - at);
-            if has_suffix { self.wildcard(&host[at..], dots == 1) } else { None }
-        });
-        self.exact(host).into_iter().chain(wildcards).chain(self.any)
-    }
-
-    fn exact(&self, host: &str) -> Option<u32> {
-        let hash = self.seed.hash(0, host.as_bytes());
-        let entry = self.names.find(hash, |entry| *self.exact[entry as usize].0 == *host)?;
-        Some(self.exact[entry as usize].1)
-    }
-
-    fn wildcard(&self, suffix: &str, is_one_label: bool) -> Option<u32> {
-        let hash = self.seed.hash(0, suffix.as_bytes());
-        let entry = self.suffixes.find(hash, |entry| *self.wildcards[entry as usize].suffix == *suffix)?;
-        let wildcard = &self.wildcards[entry as usize];
-        if is_one_label { wildcard.one } else { wildcard.many }
-    }
-
-    fn has_length(&self, length: usize) -> bool {
-        self.lengths.get(length / 64).is_some_and(|bits| bits >> (length % 64) & 1 == 1)
+        }
     }
 }
 

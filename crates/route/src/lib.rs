@@ -21,14 +21,17 @@ mod explain;
 mod group;
 mod hash;
 mod host;
+mod lengths;
 mod listener;
 mod paths;
 mod pattern;
+mod prefixes;
 mod query;
 mod regexes;
 mod request;
 mod selector;
 mod table;
+mod text;
 
 pub use explain::{ChosenListener, Considered, Explanation, Reason};
 pub use pattern::{PatternError, check_pattern};

@@ -2,7 +2,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::{HostPattern, Listener, PathMatch, RegexPattern, Route, RouteMatch, WildcardLabels};
+use model::{
+    HeaderMatch, HostPattern, Listener, PathMatch, QueryMatch, RegexPattern, Route, RouteMatch,
+    WildcardLabels,
+};
 use regex::bytes::Regex;
 
 use crate::conditions::Conditions;
@@ -62,9 +65,7 @@ impl ListenerTable {
         self.hosts.values(request.host).find_map(|scope| {
             let pick = |group| self.candidates.pick(group, request);
             let exact = self.paths.exact(scope, path).and_then(pick);
-            exact
-                .or_else(|| self.paths.prefixes(scope, path).find_map(pick))
-                .or_else(|| self.by_regex(scope, request))
+            exact.or_else(|| self.paths.prefixes(scope, path, pick)).or_else(|| self.by_regex(scope, request))
         })
     }
 
@@ -95,8 +96,12 @@ struct Builder<'m> {
     scopes: HashMap<HostKey<'m>, u32>,
     by_path: Vec<(u32, &'m str, Kind, Rank, Candidate)>,
     by_regex: Vec<RegexEntry<'m>>,
+    conditions: HashMap<ConditionsKey<'m>, Option<u32>>,
     candidates: Candidates,
 }
+
+/// What conditions are made of.
+type ConditionsKey<'m> = (Option<&'m str>, &'m [HeaderMatch], &'m [QueryMatch]);
 
 /// A match whose path is a regular expression, of one scope.
 struct RegexEntry<'m> {
@@ -123,7 +128,7 @@ impl<'m> Builder<'m> {
             }
         }
         if route.matches.is_empty() {
-            let none = Conditions { method: None, headers: Box::default(), queries: Box::default() };
+            let none = self.candidates.keep(Conditions::none());
             let (rank, candidate) = self.candidates.candidate(at, 0, none);
             self.by_path.extend(scopes.iter().map(|&scope| (scope, "", Kind::ByElement, rank, candidate)));
         }
@@ -141,7 +146,7 @@ impl<'m> Builder<'m> {
         regexes: &Regexes,
     ) {
         // A pattern that does not compile is among the table's errors.
-        let Some(conditions) = Conditions::new(one, regexes) else { return };
+        let Some(conditions) = self.conditions(one, regexes) else { return };
         let (kind, text) = match &one.path {
             PathMatch::Exact(text) => (Kind::Exact, text),
             PathMatch::Prefix(text) => (Kind::ByElement, text),
@@ -156,6 +161,17 @@ impl<'m> Builder<'m> {
         };
         let (rank, candidate) = self.candidates.candidate(at, match_index, conditions);
         self.by_path.extend(scopes.iter().map(|&scope| (scope, &**text, kind, rank, candidate)));
+    }
+
+    /// The place of the conditions of a match; none if a regular expression does not compile.
+    fn conditions(&mut self, one: &'m RouteMatch, regexes: &Regexes) -> Option<u32> {
+        let key = (one.method.as_deref(), &*one.headers, &*one.queries);
+        if let Some(&known) = self.conditions.get(&key) {
+            return known;
+        }
+        let place = Conditions::new(one, regexes).map(|new| self.candidates.keep(new));
+        self.conditions.insert(key, place);
+        place
     }
 
     fn scope(&mut self, key: HostKey<'m>) -> u32 {

@@ -2,61 +2,72 @@ use std::ops::Range;
 
 use crate::group::{Group, number};
 use crate::hash::{Index, PrefixHasher, Seed};
+use crate::lengths::middle;
+use crate::prefixes;
+use crate::text::Span;
 
-/// No shorter prefix.
-const NONE: u32 = u32::MAX;
+/// No prefix.
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// The exact paths and prefixes of all scopes (a scope is a host of a listener), by hash and length.
 ///
-/// A prefix is looked up once for each length that its scope has and where the path could end an element; the prefix found
-/// last is the longest, and names the next shorter one. The cost depends on the path and on how many lengths there
-/// are, not on how many routes.
+/// The cost of a lookup depends on the path and, by its logarithm, on how many lengths of prefixes its scope has; not on
+/// how many routes there are, nor on how many prefixes fit.
 #[derive(Debug)]
 pub(crate) struct Paths {
     seed: Seed,
     /// The bytes of all paths.
     text: Box<[u8]>,
     exact_index: Index,
-    /// In the order of `exact_index`.
+    /// In the order of `exact_index`; those of a scope stand together.
     exact: Box<[Exact]>,
     prefix_index: Index,
-    /// In the order of `prefix_index`.
+    /// In the order of `prefix_index`; those of a scope stand together.
     prefixes: Box<[Prefix]>,
-    /// By scope: its lengths of prefixes, ascending.
     lengths: Box<[Length]>,
     scopes: Box<[Scope]>,
 }
 
+/// Half a cache line, and never in two.
 #[derive(Debug)]
+#[repr(align(32))]
 struct Exact {
-    scope: u32,
-    text: Range<u32>,
+    text: Span,
     group: Group,
 }
 
+/// What the paths of some requests begin with, each request's path being followed by a `/`.
+///
+/// So the prefix by element `/api` is `/api/` here, and fits `/api` and `/api/v1` but not `/apix`.
 #[derive(Debug)]
-struct Prefix {
-    scope: u32,
-    text: Range<u32>,
-    /// Those that take the prefix by element.
-    by_element: Group,
-    /// Those that take it as a string.
-    by_string: Group,
-    /// The longest shorter prefix of the scope that this one begins with.
-    shorter: u32,
+#[repr(align(32))]
+pub(crate) struct Prefix {
+    pub(crate) text: Span,
+    /// The next one to consider if no candidate takes the request: the same text as the other kind, or else the longest
+    /// shorter one of the scope that this one begins with.
+    pub(crate) shorter: u32,
+    pub(crate) kind: Kind,
+    /// Empty for markers.
+    pub(crate) group: Group,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Length {
-    bytes: u32,
-    /// Whether string prefixes have it; prefixes by element need to be looked up only where an element ends.
-    has_string: bool,
+pub(crate) struct Length {
+    pub(crate) bytes: u32,
+    /// Whether all prefixes of this length end with `/`: only where an element ends they need to be looked up.
+    pub(crate) ends_element: bool,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Scope {
-    has_exact: bool,
-    lengths: Range<u32>,
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    /// Bit `n` is set if there is an exact path of `n` bytes, bit 63 if there is one of 63 or more.
+    exact_lengths: u64,
+    exact: Range<u32>,
+    pub(crate) prefixes: Range<u32>,
+    /// The lengths of its prefixes but 0, ascending.
+    pub(crate) lengths: Range<u32>,
+    /// Its prefix of length 0.
+    pub(crate) every: u32,
 }
 
 /// One path with its candidates, for building.
@@ -76,153 +87,123 @@ pub(crate) enum Kind {
 }
 
 impl Paths {
-    /// Takes entries sorted by scope and text, each scope, kind and text once; and how many scopes there are.
+    /// Takes entries sorted by scope, each scope, kind and text once; and how many scopes there are.
     pub(crate) fn new(entries: &[Entry<'_>], scopes: usize) -> Self {
         let seed = Seed::random();
         let mut text: Vec<u8> = Vec::new();
-        let mut spans = vec![Scope::default(); scopes];
-        let (mut exact, mut prefixes) = (Vec::new(), Vec::<Prefix>::new());
-        for entry in entries {
-            let start = number(text.len());
-            match (entry.kind, prefixes.last_mut()) {
-                (Kind::Exact, _) => {
-                    text.extend_from_slice(entry.text.as_bytes());
-                    let text = start..number(text.len());
-                    exact.push(Exact { scope: entry.scope, text, group: entry.group });
-                    if let Some(scope) = spans.get_mut(entry.scope as usize) {
-                        scope.has_exact = true;
-                    }
-                    continue;
-                }
-                (_, Some(last))
-                    if last.scope == entry.scope && bytes(&text, &last.text) == entry.text.as_bytes() => {}
-                _ => {
-                    text.extend_from_slice(entry.text.as_bytes());
-                    prefixes.push(Prefix {
-                        scope: entry.scope,
-                        text: start..number(text.len()),
-                        by_element: Group::EMPTY,
-                        by_string: Group::EMPTY,
-                        shorter: NONE,
-                    });
-                }
+        let none = Scope { exact_lengths: 0, exact: 0..0, prefixes: 0..0, lengths: 0..0, every: NONE };
+        let mut spans = vec![none; scopes];
+        let (mut exact, mut exact_hashes) = (Vec::new(), Vec::new());
+        let (mut prefixes, mut lengths) = (Vec::new(), Vec::new());
+        let mut prefix_hashes = Vec::new();
+        for of_scope in entries.chunk_by(|a, b| a.scope == b.scope) {
+            let Some(number_of_scope) = of_scope.first().map(|entry| entry.scope) else { continue };
+            let Some(scope) = spans.get_mut(number_of_scope as usize) else { continue };
+            scope.exact.start = number(exact.len());
+            for entry in of_scope.iter().filter(|entry| entry.kind == Kind::Exact) {
+                let bytes = entry.text.as_bytes();
+                scope.exact_lengths |= bit(bytes.len());
+                exact_hashes.push(seed.hash(number_of_scope, bytes));
+                exact.push(Exact { text: Span::append(&mut text, bytes), group: entry.group });
             }
-            if let Some(last) = prefixes.last_mut() {
-                match entry.kind {
-                    Kind::ByString => last.by_string = entry.group,
-                    _ => last.by_element = entry.group,
+            scope.exact.end = number(exact.len());
+            prefixes::add(of_scope, scope, &mut text, &mut prefixes, &mut lengths);
+            let added = &prefixes[scope.prefixes.start as usize..];
+            prefix_hashes.extend(added.iter().map(|prefix: &Prefix| match prefix.text.of(&text) {
+                [] => 0,
+                [rest @ .., last] => {
+                    PrefixHasher::new(seed, number_of_scope, rest).followed_by(rest.len(), *last)
                 }
-            }
+            }));
         }
-        link(&mut prefixes, &text);
-        let lengths = lengths(&prefixes, &mut spans);
-        let hash = |scope, range: &Range<u32>| seed.hash(scope, bytes(&text, range));
         Self {
             seed,
-            exact_index: Index::new(exact.iter().map(|e| hash(e.scope, &e.text))),
-            prefix_index: Index::new(prefixes.iter().map(|p| hash(p.scope, &p.text))),
+            text: text.into(),
+            exact_index: Index::new(exact_hashes.into_iter()),
             exact: exact.into(),
+            prefix_index: Index::new(prefix_hashes.into_iter()),
             prefixes: prefixes.into(),
             lengths: lengths.into(),
             scopes: spans.into(),
-            text: text.into(),
         }
     }
 
     /// The candidates for exactly this path.
     #[inline]
     pub(crate) fn exact(&self, scope: u32, path: &[u8]) -> Option<Group> {
-        if !self.scopes[scope as usize].has_exact {
+        let of_scope = &self.scopes[scope as usize];
+        if of_scope.exact_lengths & bit(path.len()) == 0 {
             return None;
         }
         let entry = self.exact_index.find(self.seed.hash(scope, path), |entry| {
-            let exact = &self.exact[entry as usize];
-            exact.scope == scope && bytes(&self.text, &exact.text) == path
+            of_scope.exact.contains(&entry) && self.exact[entry as usize].text.of(&self.text) == path
         })?;
         Some(self.exact[entry as usize].group)
     }
 
-    /// The candidates for prefixes of this path, the longest first.
+    /// What `pick` makes of the candidates for prefixes of this path, the longest first.
     #[inline]
-    pub(crate) fn prefixes<'t>(&'t self, scope: u32, path: &'t [u8]) -> impl Iterator<Item = Group> + 't {
+    pub(crate) fn prefixes<T>(
+        &self,
+        scope: u32,
+        path: &[u8],
+        pick: impl Fn(Group) -> Option<T>,
+    ) -> Option<T> {
         let mut next = self.longest(scope, path);
-        std::iter::from_fn(move || {
-            let prefix = self.prefixes.get(next as usize)?;
+        while let Some(prefix) = self.prefixes.get(next as usize) {
+            // The `/` after the path is not part of it.
+            let fits = prefix.kind == Kind::ByElement || prefix.text.length() <= path.len();
+            if fits && let Some(picked) = pick(prefix.group) {
+                return Some(picked);
+            }
             next = prefix.shorter;
-            let by_element =
-                if ends_element(path, prefix.text.len()) { prefix.by_element } else { Group::EMPTY };
-            Some([by_element, prefix.by_string])
-        })
-        .flatten()
+        }
+        None
     }
 
-    /// The longest prefix of this path, or one that is not matched by element and has all others behind it.
+    /// The longest prefix of this path and a `/`, or a marker which has it behind itself.
+    #[inline]
     fn longest(&self, scope: u32, path: &[u8]) -> u32 {
-        let lengths = &self.scopes[scope as usize].lengths;
+        let of_scope = &self.scopes[scope as usize];
+        let lengths = &self.lengths[of_scope.lengths.start as usize..of_scope.lengths.end as usize];
         let mut hasher = PrefixHasher::new(self.seed, scope, path);
-        let mut longest = NONE;
-        for length in &self.lengths[lengths.start as usize..lengths.end as usize] {
-            let end = length.bytes as usize;
-            if end > path.len() {
-                break;
+        let mut longest = of_scope.every;
+        let mut range = 0..lengths.len();
+        while !range.is_empty() {
+            let at = middle(&range);
+            let mut longer = hasher;
+            match self.prefix(of_scope, lengths[at], &mut longer, path) {
+                Some(found) => {
+                    (longest, hasher) = (found, longer);
+                    range.start = at + 1;
+                }
+                None => range.end = at,
             }
-            if !length.has_string && !ends_element(path, end) {
-                continue;
-            }
-            let found = self.prefix_index.find(hasher.at(end), |entry| {
-                let prefix = &self.prefixes[entry as usize];
-                prefix.scope == scope && bytes(&self.text, &prefix.text) == &path[..end]
-            });
-            longest = found.unwrap_or(longest);
         }
         longest
     }
-}
 
-/// Whether a prefix of this length ends where an element of the path does. The empty prefix stands for `/`, every path.
-fn ends_element(path: &[u8], length: usize) -> bool {
-    length == 0 || path.get(length).is_none_or(|&next| next == b'/')
-}
-
-fn bytes<'t>(text: &'t [u8], range: &Range<u32>) -> &'t [u8] {
-    &text[range.start as usize..range.end as usize]
-}
-
-/// Links each prefix to the longest shorter one. In sorted order those that it begins with are the last ones before it
-/// that are still open.
-fn link(prefixes: &mut [Prefix], text: &[u8]) {
-    let mut open: Vec<usize> = Vec::new();
-    for at in 0..prefixes.len() {
-        let this = bytes(text, &prefixes[at].text);
-        while let Some(&last) = open.last() {
-            let is_prefix = prefixes[last].scope == prefixes[at].scope
-                && this.starts_with(bytes(text, &prefixes[last].text));
-            if is_prefix {
-                prefixes[at].shorter = number(last);
-                break;
-            }
-            open.pop();
+    /// The prefix or marker of this length, at least 1.
+    #[inline]
+    fn prefix(
+        &self,
+        scope: &Scope,
+        length: Length,
+        hasher: &mut PrefixHasher<'_>,
+        path: &[u8],
+    ) -> Option<u32> {
+        let rest = path.get(..(length.bytes as usize).wrapping_sub(1))?;
+        let last = path.get(rest.len()).copied().unwrap_or(b'/');
+        if length.ends_element && last != b'/' {
+            return None;
         }
-        open.push(at);
+        self.prefix_index.find(hasher.followed_by(rest.len(), last), |entry| {
+            scope.prefixes.contains(&entry)
+                && self.prefixes[entry as usize].text.of(&self.text).split_last() == Some((&last, rest))
+        })
     }
 }
 
-/// Collects the lengths of each scope's prefixes.
-fn lengths(prefixes: &[Prefix], scopes: &mut [Scope]) -> Vec<Length> {
-    let mut all: Vec<Length> = Vec::new();
-    for of_scope in prefixes.chunk_by(|a, b| a.scope == b.scope) {
-        let start = all.len();
-        let mut own: Vec<_> = of_scope
-            .iter()
-            .map(|p| Length { bytes: number(p.text.len()), has_string: !p.by_string.is_empty() })
-            .collect();
-        // Of equal lengths the one with string prefixes stays.
-        own.sort_unstable_by_key(|l| (l.bytes, !l.has_string));
-        own.dedup_by_key(|l| l.bytes);
-        all.append(&mut own);
-        if let Some(scope) = of_scope.first().and_then(|p| scopes.get_mut(p.scope as usize)) {
-            scope.lengths = number(start)..number(all.len());
-        }
-    }
-    all
+fn bit(length: usize) -> u64 {
+    1 << length.min(63)
 }

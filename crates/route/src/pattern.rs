@@ -38,7 +38,8 @@ pub(crate) fn literal_prefix(pattern: &RegexPattern) -> &str {
     if pattern.case_insensitive || text.contains('|') {
         return "";
     }
-    let end = text.find(|c: char| r"\.+*?()[]{}^$#&-~ ".contains(c)).unwrap_or(text.len());
+    // Outside of classes and of `(?x)` nothing else is special.
+    let end = text.find(|c: char| r"\.+*?()[]{}^$".contains(c)).unwrap_or(text.len());
     let repeats = text[end..].starts_with(['*', '?', '{', '+']);
     // A repetition binds the character before it.
     let last = text[..end].char_indices().next_back().map_or(0, |(at, _)| at);
@@ -110,5 +111,16 @@ mod tests {
             assert_eq!(literal_prefix(&pattern(text, RegexAnchor::Full, false)), prefix, "{text}");
         }
         assert_eq!(literal_prefix(&pattern("/api", RegexAnchor::Full, true)), "");
+    }
+
+    #[test]
+    fn what_is_special_in_classes_only_is_part_of_the_literal_prefix() {
+        for (text, prefix) in
+            [("/service-7/[0-9]+", "/service-7/"), ("/a b&c#d~e-f(x)?", "/a b&c#d~e-f"), ("/a-?", "/a")]
+        {
+            assert_eq!(literal_prefix(&pattern(text, RegexAnchor::Full, false)), prefix, "{text}");
+        }
+        // As the regular expressions see it.
+        assert!(full("/a b&c#d~e-f").is_match(b"/a b&c#d~e-f"));
     }
 }

@@ -18,6 +18,9 @@ const WRITING_MAX: Duration = Duration::from_secs(2);
 /// A file that lost its content is taken for half written for this time.
 const EMPTY_MAX: Duration = Duration::from_millis(500);
 
+/// The event that ends a writing.
+const CLOSED_BY_WRITER: AccessKind = AccessKind::Close(AccessMode::Write);
+
 /// What events told since the last load.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
@@ -31,8 +34,9 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Takes an event in.
-    pub(crate) fn note(&mut self, event: &Event, source: &Source, now: Instant) {
+    /// Takes an event in; whether it tells of a change of manifests.
+    pub(crate) fn note(&mut self, event: &Event, source: &Source, now: Instant) -> bool {
+        let mut is_ours = event.need_rescan();
         if event.need_rescan() {
             self.touch(now);
         }
@@ -41,8 +45,10 @@ impl Pending {
             if !source.concerns(path, &real) {
                 continue;
             }
+            // Reading, as the source itself does, is no change.
+            is_ours |= !matches!(event.kind, EventKind::Access(kind) if kind != CLOSED_BY_WRITER);
             match event.kind {
-                EventKind::Access(AccessKind::Close(AccessMode::Write)) => self.finished(real, source, now),
+                EventKind::Access(CLOSED_BY_WRITER) => self.finished(real, source, now),
                 EventKind::Access(_) => {}
                 EventKind::Modify(ModifyKind::Data(_)) => {
                     self.unfinished.entry(real.clone()).or_insert(now + WRITING_MAX);
@@ -60,6 +66,7 @@ impl Pending {
                 }
             }
         }
+        is_ours
     }
 
     /// How long to wait for more events; none: for ever.

@@ -69,7 +69,9 @@ impl Source {
 
     /// Whether an event about a path (and the same without links) can matter: it is in or above what is read.
     pub(crate) fn concerns(&self, path: &Path, real: &Path) -> bool {
-        self.absolute_roots.iter().any(|root| path.starts_with(root) || root.starts_with(path))
+        // Events of a folder that was named by a relative path have relative paths.
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.absolute_roots.iter().any(|root| absolute.starts_with(root) || root.starts_with(&absolute))
             || real.parent().is_some_and(|folder| self.scan.real_folders.contains(folder))
             || self.scan.files.iter().any(|found| found.real.starts_with(real))
     }
@@ -372,5 +374,26 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         field: String::new(),
         place: Some(Place { file: Arc::new(path.to_owned()), line: 1, column: 0 }),
         message: format!("cannot be read: {error}{advice}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_by_the_name_of_their_folder_also_where_it_is_relative() {
+        let here = std::env::current_dir().unwrap();
+        for root in [Path::new("manifests/a").to_owned(), here.join("manifests/a")] {
+            let source = Source::new(vec![root], Options::for_files());
+            for path in ["./manifests", "manifests/a", "./manifests/a/b.yaml"] {
+                for path in [Path::new(path).to_owned(), std::path::absolute(path).unwrap()] {
+                    assert!(source.concerns(&path, &here.join(&path)), "{path:?} {source:?}");
+                }
+            }
+            for path in ["./other", "manifests/b"] {
+                assert!(!source.concerns(Path::new(path), &here.join(path)), "{path}");
+            }
+        }
     }
 }

@@ -100,25 +100,33 @@ struct Loop {
 
 impl Loop {
     fn run(mut self, inbox: &mpsc::Receiver<Message>, sender: &watch::Sender<Arc<Loaded>>) {
+        // When manifests last changed or were looked at. Other files in a watched folder may change all the time.
+        let mut heard = Instant::now();
         loop {
-            let wait = self.pending.wait(Instant::now());
-            let message = inbox.recv_timeout(wait.unwrap_or(LOOK));
             let now = Instant::now();
-            let (mut must_look, mut is_quiet) = (false, false);
+            let wait = self.pending.wait(now);
+            let message = inbox.recv_timeout(wait.unwrap_or((heard + LOOK).saturating_duration_since(now)));
+            let now = Instant::now();
+            let mut is_lost = false;
             match message {
-                Ok(Message::Event(Ok(event))) => self.pending.note(&event, &self.source, now),
+                Ok(Message::Event(Ok(event))) => {
+                    if self.pending.note(&event, &self.source, now) {
+                        heard = now;
+                    }
+                }
                 Ok(Message::Event(Err(error))) => {
                     tracing::warn!(%error, "an event about files was lost; looking at them");
-                    must_look = true;
+                    is_lost = true;
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {
-                    must_look = wait.is_none();
-                    is_quiet = must_look;
-                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let is_quiet = wait.is_none() && now >= heard + LOOK;
+            if is_quiet {
+                heard = now;
             }
             let due = match self.pending.take(now) {
-                None if must_look && self.source.is_stale() => {
+                None if (is_lost || is_quiet) && self.source.is_stale() => {
                     Some((Hints { is_quiet, ..Default::default() }, now))
                 }
                 due => due,

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use files::{Loaded, WatchHandle, watch};
@@ -226,6 +227,36 @@ async fn a_path_that_appears_later_is_read() {
     fs::write(Path::new(&file), rule("a", "/1")).unwrap();
     watched.until_routes(&["a /1"]).await;
     assert_eq!(watched.loaded.borrow().diagnostics, []);
+}
+
+/// A link far above a manifest sends no event when it is turned: only the look finds that. A log beside the manifest
+/// must not hold the look up.
+#[tokio::test]
+async fn other_files_that_change_all_the_time_do_not_hold_the_look_up() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    for version in ["v1", "v2"] {
+        fs::create_dir_all(at(version).join("sub")).unwrap();
+        fs::write(at(version).join("sub/a.yaml"), rule("a", &format!("/{version}"))).unwrap();
+    }
+    symlink("v1", at("current")).unwrap();
+    let (loaded, handle) = watch(vec![at("current/sub/a.yaml")], Options::for_files()).unwrap();
+    let log = at("v1/sub/agent.log");
+    let mut watched = Watched { root, loaded, _handle: handle };
+    watched.until_routes(&["a /v1"]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let writer = std::thread::spawn(move || {
+        while !stopped.load(Relaxed) {
+            fs::write(&log, "a line\n").unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    symlink("v2", watched.root.path().join("next")).unwrap();
+    fs::rename(watched.root.path().join("next"), watched.root.path().join("current")).unwrap();
+    watched.until_routes(&["a /v2"]).await;
+    stop.store(true, Relaxed);
+    writer.join().unwrap();
 }
 
 #[test]

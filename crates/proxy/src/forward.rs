@@ -183,7 +183,7 @@ impl Forward<'_> {
         let (can_reuse, closes_down, has_head, has_sent_all) = (
             exchange.can_reuse_up(),
             exchange.closes_down(),
-            exchange.has_response_head(),
+            exchange.has_begun_answer(),
             exchange.has_sent_request(),
         );
         let bytes_out = exchange.bytes_down;

@@ -198,6 +198,75 @@ fn interim_responses_pass_and_expect_waits_for_the_endpoint() {
 }
 
 #[test]
+fn a_client_that_waits_for_continue_is_not_blamed_for_a_slow_endpoint() {
+    let endpoint = Scripted::new(|conn| {
+        while let Some(head) = conn.head() {
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            conn.send("HTTP/1.1 100 Continue\r\n\r\n");
+            conn.body(support::content_length(&head));
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let timeouts = proxy::TimeoutConfig { stall: std::time::Duration::from_secs(1), ..Default::default() };
+    let config = proxy::Config { threads: 1, timeouts, ..Default::default() };
+    let lab = Lab::with(config, &[rule("/", &[endpoint.address])]);
+    let mut client = lab.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(client.response().status, 100);
+    client.send("hello");
+    assert_eq!(client.response().status, 200);
+}
+
+#[test]
+fn early_hints_are_no_leave_to_send_the_body() {
+    let endpoint = Scripted::new(|conn| {
+        conn.head();
+        conn.send("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        conn.until(b"never");
+    });
+    let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    let mut client = lab.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(client.response().status, 103);
+    let refusal = client.response();
+    assert!(refusal.status == 403 && refusal.has("Connection: close"), "{}", refusal.head);
+}
+
+#[test]
+fn an_old_client_is_told_no_transfer_encoding_of_a_body_that_it_does_not_get() {
+    let endpoint = Scripted::new(|conn| {
+        conn.head();
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    });
+    let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    let mut client = lab.client();
+    client.send("HEAD / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\r\n");
+    let response = client.response_head();
+    assert!(response.status == 200 && !response.head.contains("Transfer-Encoding"), "{}", response.head);
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_body_behind_an_answer_that_has_none_is_nobody_elses_answer() {
+    let endpoint = Scripted::new(|conn| {
+        while let Some(head) = conn.head() {
+            if head.contains("/204") {
+                conn.send("HTTP/1.1 204 No Content\r\nContent-Length: 38\r\n\r\n");
+                // The gateway has taken the head for the whole by now.
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            } else {
+                conn.send("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+            }
+        }
+    });
+    let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    let mut client = lab.client();
+    assert_eq!(client.get("/204").status, 204);
+    assert_eq!(client.get("/").status, 202);
+}
+
+#[test]
 fn an_answer_before_the_body_leaves_the_connection_right_or_closed() {
     let endpoint = Scripted::new(|conn| {
         conn.head();

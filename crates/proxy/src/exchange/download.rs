@@ -84,6 +84,7 @@ impl<S: Transport> Exchange<'_, S> {
             if self.interims > INTERIM_MAX {
                 return Err(Failure::UnexpectedResponse);
             }
+            self.has_continued |= self.response.status() == 100;
             if !is_old_client {
                 self.response.write_downstream(&mut self.to_down, &http1::ResponseEdits::default());
             }
@@ -94,6 +95,10 @@ impl<S: Transport> Exchange<'_, S> {
         }
         self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
         let (framing, recode) = match (self.framing, is_old_client) {
+            // RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0, not even in a head without a body.
+            (Framing::None, true) if self.response.values("transfer-encoding").next().is_some() => {
+                (ResponseFraming::CloseDelimited, Recode::Keep)
+            }
             (Framing::Chunked, true) => (ResponseFraming::CloseDelimited, Recode::Dechunk),
             (Framing::UntilClose, true) => (ResponseFraming::CloseDelimited, Recode::Keep),
             (Framing::UntilClose, false) => (ResponseFraming::Chunked, Recode::Chunk),
@@ -101,7 +106,7 @@ impl<S: Transport> Exchange<'_, S> {
         };
         // A client that waits for `100 Continue` may or may not send its body now (RFC 9110 section 10.1.1): only
         // closing tells both sides where the next request begins.
-        let may_skip_body = self.request.expects_continue() && !self.body.is_done() && self.interims == 0;
+        let may_skip_body = self.waits_for_continue() && !self.body.is_done();
         self.closes_down = !self.request.keep_alive()
             || framing == ResponseFraming::CloseDelimited
             || may_skip_body

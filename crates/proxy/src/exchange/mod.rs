@@ -101,6 +101,7 @@ pub(crate) struct Exchange<'x, S> {
     moved: usize,
     progress: Instant,
     interims: u32,
+    has_continued: bool,
     has_answered: bool,
     has_response_head: bool,
     closes_down: bool,
@@ -141,6 +142,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             moved: 0,
             progress: Instant::now(),
             interims: 0,
+            has_continued: false,
             has_answered: false,
             has_response_head: false,
             closes_down: false,
@@ -167,9 +169,11 @@ impl<'x, S: Transport> Exchange<'x, S> {
         result.unwrap_or_else(|_| Err(self.timeout()))
     }
 
-    /// Whether the head of a final response is on its way to the client: then no other answer can be given.
-    pub(crate) fn has_response_head(&self) -> bool {
-        self.has_response_head
+    /// Whether the head of a final response, or a part of an interim one, is on its way to the client: then no other
+    /// answer can be given.
+    pub(crate) fn has_begun_answer(&self) -> bool {
+        let is_within_interim = self.bytes_down > 0 && !self.to_down.is_empty();
+        self.has_response_head || is_within_interim
     }
 
     /// Whether the endpoint's connection can carry another request.
@@ -178,6 +182,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             && self.response.keep_alive()
             && self.framing != Framing::UntilClose
             && self.up.read.is_empty()
+            && !self.lies_about_body()
     }
 
     /// Whether the client's connection ends with this response.
@@ -194,6 +199,18 @@ impl<'x, S: Transport> Exchange<'x, S> {
     pub(crate) fn finish(self) {
         self.worker.return_buffer(self.to_up);
         self.worker.return_buffer(self.to_down);
+    }
+
+    /// Whether a response that can have no body announces one, which may come later.
+    fn lies_about_body(&self) -> bool {
+        let has_length = || self.response.values("content-length").any(|length| length != b"0");
+        self.response.status() == 204
+            && (self.response.values("transfer-encoding").next().is_some() || has_length())
+    }
+
+    /// Whether the client waits for 100 (RFC 9110 section 10.1.1), which has not come.
+    fn waits_for_continue(&self) -> bool {
+        self.request.expects_continue() && !self.has_continued
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {

@@ -42,7 +42,9 @@ impl<S: Transport> Exchange<'_, S> {
             }
             match poll_read(&mut self.down.stream, cx, &mut self.down.read, READ_BODY_BYTES) {
                 Poll::Pending => {
-                    self.waits_for_client = matches!(self.download, Download::Head);
+                    // A client that waits for 100 waits for the endpoint.
+                    let is_its_turn = !self.waits_for_continue() || self.body.bytes() > 0;
+                    self.waits_for_client = is_its_turn && matches!(self.download, Download::Head);
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(UploadError::Client)),

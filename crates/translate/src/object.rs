@@ -77,14 +77,35 @@ const NOT_YET: [&str; 9] = [
     "XBackendTrafficPolicy",
 ];
 
-/// Kubernetes' own API groups: kinds in them that are not ours are harmless in a folder of manifests.
-const GROUPS_OF_KUBERNETES: [&str; 12] = [
+/// The other kinds of the groups that ours are in: any further name there is a slip of the pen.
+const NEIGHBOURS: [(&str, &[&str]); 2] = [
+    (
+        "v1",
+        &[
+            "ConfigMap",
+            "Endpoints",
+            "Event",
+            "LimitRange",
+            "Namespace",
+            "Node",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "Pod",
+            "PodTemplate",
+            "ReplicationController",
+            "ResourceQuota",
+            "ServiceAccount",
+        ],
+    ),
+    ("networking.k8s.io/v1", &["IPAddress", "NetworkPolicy", "ServiceCIDR"]),
+];
+
+/// Kubernetes' other API groups: kinds in them that are not ours are harmless in a folder of manifests.
+const GROUPS_OF_KUBERNETES: [&str; 10] = [
     "apps",
     "autoscaling",
     "batch",
     "policy",
-    "networking.k8s.io",
-    "discovery.k8s.io",
     "rbac.authorization.k8s.io",
     "storage.k8s.io",
     "scheduling.k8s.io",
@@ -110,9 +131,11 @@ impl Object {
             }
         }
         let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let is_neighbour =
+            || NEIGHBOURS.iter().any(|(version, kinds)| *version == api_version && kinds.contains(&kind));
         if NOT_YET.contains(&kind) {
             Err(UnknownKind::NotYet)
-        } else if (group.is_empty() && api_version == "v1") || GROUPS_OF_KUBERNETES.contains(&group) {
+        } else if GROUPS_OF_KUBERNETES.contains(&group) || is_neighbour() {
             Err(UnknownKind::NotNeeded)
         } else {
             Err(UnknownKind::Unknown)
@@ -192,6 +215,10 @@ mod tests {
         assert_eq!(kind_of("serving.knative.dev/v1", "Service"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("apps/v1", "Deployment"), Err(UnknownKind::NotNeeded));
         assert_eq!(kind_of("v1", "ConfigMap"), Err(UnknownKind::NotNeeded));
+        assert_eq!(kind_of("networking.k8s.io/v1", "NetworkPolicy"), Err(UnknownKind::NotNeeded));
+        assert_eq!(kind_of("v1", "Servce"), Err(UnknownKind::Unknown));
+        assert_eq!(kind_of("networking.k8s.io/v1", "Ingres"), Err(UnknownKind::Unknown));
+        assert_eq!(kind_of("discovery.k8s.io/v1", "EndpointSlices"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("gateway.networking.k8s.io/v1", "GRPCRoute"), Err(UnknownKind::NotYet));
         assert_eq!(kind_of("gateway.networking.k8s.io/v1", "HTTPRout"), Err(UnknownKind::Unknown));
     }

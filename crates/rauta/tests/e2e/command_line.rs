@@ -94,12 +94,18 @@ fn check_names_file_line_field_and_reason() {
 
 #[test]
 fn an_unknown_kind_is_named_and_the_rest_of_its_file_is_served() {
-    // A warning: folders of manifests hold Deployments and the like.
-    let (code, text) =
-        check(&documents(&["apiVersion: v1\nkind: Gizmo\nmetadata: {name: g}\n", &all_to(&[0])]));
-    assert_eq!(code, 0, "{text}");
-    for part in ["all.yaml:2", "Gizmo", "UnknownKind", "HTTPRoute default/web"] {
-        assert!(text.contains(part), "{part:?} not in\n{text}");
+    // Folders of manifests hold Deployments and the like: a warning. What nobody knows is an error.
+    for (version, kind, expected, severity) in [
+        ("v1", "Servce", 1, "error"),
+        ("example.com/v1", "Gizmo", 1, "error"),
+        ("apps/v1", "Deployment", 0, "warning"),
+    ] {
+        let object = format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: g}}\n");
+        let (code, text) = check(&documents(&[&object, &all_to(&[0])]));
+        assert_eq!(code, expected, "{text}");
+        for part in ["all.yaml:2", kind, severity, "UnknownKind", "HTTPRoute default/web"] {
+            assert!(text.contains(part), "{part:?} not in\n{text}");
+        }
     }
 }
 

@@ -149,11 +149,16 @@ impl Forward<'_> {
             Err(error) => (connect_result(error.kind()), error),
         };
         worker.metrics().upstream_connected(worker.index, result);
+        if is_own_lack(&error) {
+            tracing::warn!(endpoint = %endpoint.address, %error, "no descriptor, port or memory for a connection to an endpoint; raise LimitNOFILE (ulimit -n) or net.ipv4.ip_local_port_range");
+            return Err((503, "gateway is out of sockets"));
+        }
         endpoint.connect_failed(worker.index, timeouts.endpoint_retry);
         tracing::warn!(endpoint = %endpoint.address, %error, "cannot connect to an endpoint; passing it over for a while");
         Err(match result {
             ConnectResult::Timeout => (504, "endpoint did not accept the connection in time"),
-            _ => (503, "endpoint refused the connection"),
+            ConnectResult::Refused => (503, "endpoint refused the connection"),
+            _ => (503, "endpoint cannot be reached"),
         })
     }
 
@@ -291,6 +296,12 @@ fn connect_result(kind: io::ErrorKind) -> ConnectResult {
     }
 }
 
+/// Whether it is this host that has nothing left to connect with, which says nothing of the endpoint.
+fn is_own_lack(error: &io::Error) -> bool {
+    const LACKS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| LACKS.contains(&code))
+}
+
 /// Whether the endpoint closed with FIN, be it that a write met the reset which followed.
 fn is_orderly(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe)
@@ -299,4 +310,26 @@ fn is_orderly(kind: io::ErrorKind) -> bool {
 /// RFC 9110 section 9.2.2: "PUT, DELETE, and safe request methods are idempotent".
 fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_not_blamed_for_what_this_host_lacks() {
+        let of = |code| is_own_lack(&io::Error::from_raw_os_error(code));
+        assert!(of(libc::EMFILE) && of(libc::EADDRNOTAVAIL));
+        assert!(
+            !of(libc::ECONNREFUSED)
+                && !of(libc::EHOSTUNREACH)
+                && !is_own_lack(&io::ErrorKind::TimedOut.into())
+        );
+    }
+
+    #[test]
+    fn only_a_reset_leaves_open_what_the_endpoint_has_read() {
+        assert!(is_orderly(io::ErrorKind::UnexpectedEof) && is_orderly(io::ErrorKind::BrokenPipe));
+        assert!(!is_orderly(io::ErrorKind::ConnectionReset) && !is_orderly(io::ErrorKind::TimedOut));
+    }
 }

@@ -20,9 +20,9 @@ use crate::worker::Worker;
 
 /// A read of requests.
 const READ_BYTES: usize = 4 * 1024;
-/// How long, and for how many bytes, a refused client is listened to, so that it can read why.
+/// How long a refused client is listened to, so that it can read why. However much it sends: closing in the middle of an
+/// upload would reset the connection under the answer.
 const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The client's side of a connection.
 pub(crate) struct Downstream<S> {
@@ -200,7 +200,6 @@ impl<S: Transport> Downstream<S> {
         let mut watchdog = self.take_watchdog();
         let deadline = Instant::now() + LINGER;
         let mut is_shut = false;
-        let mut discarded = 0;
         let _ = watchdog
             .guard(|cx| {
                 if !is_shut {
@@ -214,9 +213,7 @@ impl<S: Transport> Downstream<S> {
                     self.read.clear();
                     match poll_read(&mut self.stream, cx, &mut self.read, READ_BYTES) {
                         Poll::Pending => return (Poll::Pending, deadline),
-                        Poll::Ready(Ok(read)) if read > 0 && discarded < LINGER_BYTES_MAX => {
-                            discarded += read
-                        }
+                        Poll::Ready(Ok(read)) if read > 0 && Instant::now() < deadline => {}
                         Poll::Ready(_) => return (Poll::Ready(()), deadline),
                     }
                 }

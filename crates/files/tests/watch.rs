@@ -229,6 +229,29 @@ async fn a_path_that_appears_later_is_read() {
     assert_eq!(watched.loaded.borrow().diagnostics, []);
 }
 
+/// A folder that is named by a path relative to where the process runs, as `rauta run -f manifests` names it.
+#[tokio::test]
+async fn a_relative_folder_that_is_replaced_is_followed() {
+    let root = tempfile::tempdir_in(".").unwrap();
+    let at = |name: &str| Path::new(".").join(root.path().file_name().unwrap()).join(name);
+    let (folder, new) = (at("manifests"), at("new"));
+    let old: Vec<_> = (2..5).map(|i| at(&format!("old{i}"))).collect();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a.yaml"), rule("a", "/1")).unwrap();
+    let (loaded, handle) = watch(vec![folder.clone()], Options::for_files()).unwrap();
+    let mut watched = Watched { root, loaded, _handle: handle };
+    for (i, old) in old.iter().enumerate() {
+        fs::rename(&folder, old).unwrap();
+        watched.until_routes(&[]).await;
+        fs::create_dir(&new).unwrap();
+        fs::write(new.join("a.yaml"), rule("a", &format!("/{i}"))).unwrap();
+        fs::rename(&new, &folder).unwrap();
+        watched.until_routes(&[&format!("a /{i}")]).await;
+        fs::write(folder.join("a.yaml"), rule("a", "/edited")).unwrap();
+        watched.until_routes(&["a /edited"]).await;
+    }
+}
+
 /// A link far above a manifest sends no event when it is turned: only the look finds that. A log beside the manifest
 /// must not hold the look up.
 #[tokio::test]

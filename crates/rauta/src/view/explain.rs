@@ -303,6 +303,7 @@ mod tests {
         assert_eq!(ask("http://a.example/cart", &[]).unwrap().matched, "/cart/*");
         assert_eq!(ask("/cart", &[("host", "a.example")]).unwrap().matched, "/cart/*");
         assert_eq!(ask("a.example/cart", &[]).unwrap().matched, "/cart/*");
+        assert_eq!(ask("a.example/cart/ä?ö", &[]).unwrap().matched, "/cart/*");
     }
 
     #[test]

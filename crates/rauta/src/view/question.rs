@@ -74,7 +74,7 @@ impl Question {
             address: name.trim_matches(['[', ']']).parse().ok(),
             port,
             method: method.to_owned(),
-            target: if target.starts_with(['/', '*']) { target.to_owned() } else { format!("/{target}") },
+            target: encoded(if target.starts_with(['/', '*']) { "" } else { "/" }, target),
             authority: authority.to_owned(),
             headers: request
                 .headers
@@ -104,6 +104,18 @@ impl Question {
         head.parse(&mut BytesMut::from(text.as_str()), &Limits::default())?;
         Ok(head)
     }
+}
+
+/// The target as clients send it: bytes beyond ASCII percent-encoded (RFC 3986 section 2.5).
+fn encoded(start: &str, target: &str) -> String {
+    target.bytes().fold(start.to_owned(), |mut out, byte| {
+        if byte.is_ascii() {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+        out
+    })
 }
 
 /// `name:port`, `[::1]:port`, or without a port.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Reads what is there, at most `size` bytes, behind what `buffer` holds. Ready(Ok(0)): end of stream.
+/// Reads what is there behind what `buffer` holds, with room for `size` bytes or more. Ready(Ok(0)): end of stream.
 pub(crate) fn poll_read<S: AsyncRead + Unpin>(
     stream: &mut S,
     cx: &mut Context<'_>,

@@ -191,6 +191,53 @@ fn a_post_that_a_fresh_connection_took_is_not_sent_to_another_endpoint() {
 }
 
 #[test]
+fn a_request_that_is_sent_again_has_the_whole_body_once() {
+    // The first connection serves one request and breaks off within the body of the next.
+    let endpoint = Scripted::new(|conn| {
+        if conn.number == 0 {
+            conn.head();
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            conn.head();
+            conn.body(20_000);
+            return;
+        }
+        while let Some(head) = conn.head() {
+            let chunked = head.contains("chunked");
+            let body = if chunked { conn.chunks() } else { conn.body(support::content_length(&head)) };
+            let sum = body.iter().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(*b)));
+            let text = format!("{} {sum}", body.len());
+            conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
+        }
+    });
+    let body: Vec<u8> = (0..40_000u32).map(|i| (i % 251) as u8).collect();
+    let sum = body.iter().fold(0u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(*b)));
+    let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    let mut client = lab.client();
+    assert_eq!(client.get("/").status, 200);
+    client.send("PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n9c40\r\n");
+    client.send(&body[..20_000]);
+    eventually("the endpoint is tried again", || endpoint.connections() == 2);
+    client.send(&body[20_000..]);
+    client.send("\r\n0\r\n\r\n");
+    assert_eq!(client.response().text(), format!("40000 {sum}"));
+    assert_eq!(lab.metrics.upstream_retries.get(), 1);
+}
+
+#[test]
+fn bytes_behind_an_answer_are_nobody_elses_answer() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+        }
+    });
+    let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    for _ in 0..10 {
+        assert_eq!(lab.client().get("/").text(), "ok");
+    }
+    assert_eq!(endpoint.connections(), 10);
+}
+
+#[test]
 fn half_a_response_ends_in_a_reset_not_in_an_end() {
     // To the client of HTTP/1.0 only the reset tells half a chunked response from a whole one.
     for (framing, version) in [

@@ -79,6 +79,9 @@ impl<S: Transport> Exchange<'_, S> {
 
     fn on_head(&mut self) -> Result<(), Failure> {
         let is_old_client = self.request.version() == Version::Http10;
+        if self.to_down.capacity() == 0 {
+            self.to_down = self.worker.take_buffer();
+        }
         if self.response.is_informational() {
             self.interims += 1;
             if self.interims > INTERIM_MAX {

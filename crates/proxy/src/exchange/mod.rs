@@ -134,7 +134,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             response,
             limits,
             to_up,
-            to_down: worker.take_buffer(),
+            to_down: BytesMut::new(),
             upload: Upload::Active,
             upload_error: None,
             download: Download::Head,
@@ -218,7 +218,10 @@ impl<'x, S: Transport> Exchange<'x, S> {
         if self.upload == Upload::Active {
             match self.poll_upload(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(())) => self.upload = Upload::Over,
+                Poll::Ready(Ok(())) => {
+                    self.upload = Upload::Over;
+                    self.release_upload();
+                }
                 Poll::Ready(Err(UploadError::Endpoint(error))) => {
                     self.upload = Upload::Broken;
                     self.upload_error = Some(error);
@@ -230,6 +233,14 @@ impl<'x, S: Transport> Exchange<'x, S> {
             }
         }
         self.poll_download(cx)
+    }
+
+    /// Gives back what only an upload needs: many requests may wait for their endpoints at once.
+    fn release_upload(&mut self) {
+        self.worker.return_buffer(std::mem::take(&mut self.to_up));
+        if self.down.read.is_empty() {
+            self.worker.return_buffer(std::mem::take(&mut self.down.read));
+        }
     }
 
     fn deadline(&self) -> Instant {

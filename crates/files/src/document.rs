@@ -8,6 +8,11 @@ use translate::{Object, UnknownKind};
 use crate::place;
 use crate::yaml::{Content, Node};
 
+/// Longest name of an object.
+const NAME_BYTES_MAX: usize = 253;
+/// Longest name of a namespace.
+const LABEL_BYTES_MAX: usize = 63;
+
 /// What a document, or one item of a `List`, holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
@@ -72,8 +77,21 @@ impl Reader<'_> {
             let message = format!("metadata.name is missing or no text: give the {kind} a name");
             return self.bad(node, "metadata.name", None, Reason::InvalidField, message);
         };
+        if !is_name(name, NAME_BYTES_MAX, true) {
+            let message = format!(
+                "metadata.name {name:?} is no name: small letters, digits, inner hyphens and dots, at most {NAME_BYTES_MAX}"
+            );
+            return self.bad(node, "metadata.name", None, Reason::InvalidField, message);
+        }
         let namespace = metadata.and_then(|metadata| metadata.text("namespace"));
         let namespace = namespace.filter(|namespace| !namespace.is_empty()).unwrap_or("default");
+        if !is_name(namespace, LABEL_BYTES_MAX, false) {
+            let message = format!(
+                "metadata.namespace {namespace:?} is no name: small letters, digits and inner hyphens, at most \
+                 {LABEL_BYTES_MAX}"
+            );
+            return self.bad(node, "metadata.namespace", None, Reason::InvalidField, message);
+        }
         let key = ObjectRef::new(kind, namespace, name);
         let mut json = node.to_json();
         drop_status(&mut json, kind);
@@ -131,6 +149,18 @@ impl Reader<'_> {
         let (line, column) = place::find(node, field);
         Place { file: Arc::clone(self.file), line, column }
     }
+}
+
+/// Whether the API server would take a name: RFC 1123 labels in small letters, with dots between them where `dots` are
+/// allowed (apimachinery, `IsDNS1123Subdomain` and `IsDNS1123Label`).
+fn is_name(name: &str, bytes_max: usize, dots: bool) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    name.len() <= bytes_max && if dots { name.split('.').all(is_label) } else { is_label(name) }
 }
 
 /// The gateway reads no status, and one that another version wrote must not keep an exported object out.

@@ -84,6 +84,18 @@ fn what_is_no_object() {
         "apiVersion: v1\nkind: Service\nmetadata: {}\n",
         &["bad.yaml:3:1: error: metadata.name is missing … (InvalidField)"],
     );
+    for name in ["Web", "a_b", "-a", "a..b", "<b>", "a\\e[31m", &"a".repeat(254)] {
+        check(
+            name,
+            &GOOD.replace("name: good", &format!("name: \"{name}\"")),
+            &["bad.yaml:3:12: error: metadata.name … is no name: … (InvalidField)"],
+        );
+    }
+    check(
+        "namespace",
+        &GOOD.replace("name: good", "name: a, namespace: a.b"),
+        &["bad.yaml:3:21: error: metadata.namespace \"a.b\" is no name: … (InvalidField)"],
+    );
     check("empty documents", "---\n---\n# nothing\n---\n", &[]);
 }
 

@@ -162,8 +162,16 @@ impl Diagnostic {
     }
 }
 
+/// One line: control characters, which names and fields may bring along, are escaped, as they could forge lines of a log
+/// or steer a terminal.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(&mut Printable(f))
+    }
+}
+
+impl Diagnostic {
+    fn write(&self, f: &mut impl fmt::Write) -> fmt::Result {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
@@ -178,6 +186,20 @@ impl fmt::Display for Diagnostic {
             write!(f, "{}: ", self.field)?;
         }
         write!(f, "{} ({})", self.message, self.reason)
+    }
+}
+
+/// Escapes control characters.
+struct Printable<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Printable<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let plain = part.trim_end_matches(char::is_control);
+            self.0.write_str(plain)?;
+            write!(self.0, "{}", part[plain.len()..].escape_default())?;
+        }
+        Ok(())
     }
 }
 
@@ -200,6 +222,16 @@ mod tests {
             diagnostic.to_string(),
             "routes.yaml:12:7: error: HTTPRoute shop/web: spec.rules[0].backendRefs[1]: no Service shop/cart \
              (BackendNotFound)"
+        );
+    }
+
+    #[test]
+    fn control_characters_do_not_get_out() {
+        let object = ObjectRef::new(ObjectKind::HttpRoute, "a", "b\x1b[31m\r\nERROR forged");
+        let diagnostic = Diagnostic::error(Reason::InvalidField, &object, "x\u{9b}", "é \n\n");
+        assert_eq!(
+            diagnostic.to_string(),
+            "error: HTTPRoute a/b\\u{1b}[31m\\r\\nERROR forged: x\\u{9b}: é \\n\\n (InvalidField)"
         );
     }
 }

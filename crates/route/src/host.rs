@@ -18,8 +18,6 @@ pub(crate) struct HostMap {
     /// Bit `n` is set if there is a suffix of `n` bytes: a request's host is only looked up where that can help.
     lengths: [u64; 4],
     any: Option<u32>,
-    /// What there is to look for at all.
-    first: Next,
 }
 
 #[derive(Debug)]
@@ -100,11 +98,6 @@ impl HostMap {
             seed,
             names: Index::new(exact.iter().map(|e| seed.hash(0, e.name.of(&text)))),
             suffixes: Index::new(wildcards.iter().map(|w| seed.hash(0, w.suffix.of(&text)))),
-            first: match (exact.is_empty(), wildcards.is_empty()) {
-                (false, _) => Next::Exact,
-                (true, false) => Next::Suffix(usize::MAX),
-                (true, true) => Next::Any,
-            },
             exact: exact.into(),
             wildcards: wildcards.into(),
             lengths,
@@ -113,10 +106,22 @@ impl HostMap {
         }
     }
 
-    /// The values for `host`, the most specific first.
+    /// What `visit` makes of the values for `host`, the most specific first, until it makes something.
     #[inline]
-    pub(crate) fn values<'h>(&self, host: &'h str) -> Values<'_, 'h> {
-        Values { map: self, host: host.as_bytes(), next: self.first }
+    pub(crate) fn find_map<T>(&self, host: &str, mut visit: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        let host = host.as_bytes();
+        // What there is none of is not looked for: the host is not even hashed.
+        if !self.exact.is_empty()
+            && let Some(found) = self.exact(host).and_then(&mut visit)
+        {
+            return Some(found);
+        }
+        if !self.wildcards.is_empty()
+            && let Some(found) = self.find_wildcard(host, &mut visit)
+        {
+            return Some(found);
+        }
+        self.any.and_then(visit)
     }
 
     #[inline]
@@ -125,6 +130,18 @@ impl HostMap {
         let found =
             self.names.find(self.seed.hash(0, host), |entry| exact(entry).name.of(&self.text) == host)?;
         Some(exact(found).value)
+    }
+
+    fn find_wildcard<T>(&self, host: &[u8], visit: &mut impl FnMut(u32) -> Option<T>) -> Option<T> {
+        let mut than = host.len();
+        while let Some(length) = self.length_below(than) {
+            than = length;
+            let value = self.wildcard(host, host.len() - length);
+            if let Some(found) = value.and_then(&mut *visit) {
+                return Some(found);
+            }
+        }
+        None
     }
 
     fn wildcard(&self, host: &[u8], at: usize) -> Option<u32> {
@@ -150,57 +167,6 @@ impl HostMap {
     }
 }
 
-/// The values for a host.
-pub(crate) struct Values<'m, 'h> {
-    map: &'m HostMap,
-    host: &'h [u8],
-    next: Next,
-}
-
-/// What to look for next.
-#[derive(Clone, Copy, Debug)]
-enum Next {
-    Exact,
-    /// A suffix shorter than this.
-    Suffix(usize),
-    Any,
-    Nothing,
-}
-
-impl Iterator for Values<'_, '_> {
-    type Item = u32;
-
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        loop {
-            match self.next {
-                Next::Exact => {
-                    self.next = Next::Suffix(usize::MAX);
-                    if let Some(value) = self.map.exact(self.host) {
-                        return Some(value);
-                    }
-                }
-                Next::Suffix(than) => match self.map.length_below(than.min(self.host.len())) {
-                    None => self.next = Next::Any,
-                    Some(length) => {
-                        self.next = Next::Suffix(length);
-                        if let Some(value) = self.map.wildcard(self.host, self.host.len() - length) {
-                            return Some(value);
-                        }
-                    }
-                },
-                Next::Any => {
-                    self.next = Next::Nothing;
-                    if self.map.any.is_some() {
-                        return self.map.any;
-                    }
-                }
-                Next::Nothing => return None,
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +177,13 @@ mod tests {
     }
 
     fn values(map: &HostMap, host: &str) -> Vec<u32> {
-        map.values(host).collect()
+        let mut all = Vec::new();
+        let found: Option<()> = map.find_map(host, |value| {
+            all.push(value);
+            None
+        });
+        assert_eq!(found, None);
+        all
     }
 
     #[test]

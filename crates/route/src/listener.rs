@@ -61,12 +61,15 @@ impl ListenerTable {
 
     /// The route and match that take the request.
     pub(crate) fn lookup<H: Headers>(&self, request: &Request<'_, H>) -> Option<Candidate> {
+        self.hosts.find_map(request.host, |scope| self.of_host(scope, request))
+    }
+
+    #[inline(never)] // One of three calls is made: code for each would only take room in the cache.
+    fn of_host<H: Headers>(&self, scope: u32, request: &Request<'_, H>) -> Option<Candidate> {
         let path = request.path.as_bytes();
-        self.hosts.values(request.host).find_map(|scope| {
-            let pick = |group| self.candidates.pick(group, request);
-            let exact = self.paths.exact(scope, path).and_then(pick);
-            exact.or_else(|| self.paths.prefixes(scope, path, pick)).or_else(|| self.by_regex(scope, request))
-        })
+        let pick = |group| self.candidates.pick(group, request);
+        let exact = self.paths.exact(scope, path).and_then(pick);
+        exact.or_else(|| self.paths.prefixes(scope, path, pick)).or_else(|| self.by_regex(scope, request))
     }
 
     fn by_regex<H: Headers>(&self, scope: u32, request: &Request<'_, H>) -> Option<Candidate> {

@@ -163,8 +163,7 @@ impl SocketTable {
     }
 
     fn listener(&self, host: &str) -> Option<&ListenerTable> {
-        let at = self.hosts.values(host).next()?;
-        self.listeners.get(at as usize).map(|table| &**table)
+        self.hosts.find_map(host, |at| self.listeners.get(at as usize)).map(|table| &**table)
     }
 }
 

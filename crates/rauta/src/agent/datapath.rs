@@ -52,7 +52,15 @@ impl Kernel {
             }
             Err(error) => {
                 let error = anyhow::Error::from(error);
-                info!("kernel programs are off, userspace serves everything: {error:#}");
+                // To do without is the usual thing for a user on a laptop, but not for who asked for a hook.
+                match options.hook {
+                    Hook::Auto | Hook::Off => {
+                        info!("kernel programs are off, userspace serves everything: {error:#}");
+                    }
+                    Hook::Tc | Hook::Xdp => {
+                        warn!("kernel programs are off, userspace serves everything: {error:#}");
+                    }
+                }
                 Self::without(&format!("off: {error:#}"), on_exit)
             }
         }
@@ -159,4 +167,33 @@ fn addresses(snapshot: &Snapshot) -> BTreeMap<ListenerAddress, Vec<ListenerId>> 
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use tracing::{Event, Level, Subscriber, subscriber::with_default};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    use super::*;
+
+    struct Warned(Arc<AtomicBool>);
+
+    impl<S: Subscriber> Layer<S> for Warned {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_or(*event.metadata().level() == Level::WARN, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_hook_that_was_asked_for_and_cannot_be_had_is_worth_a_warning() {
+        let warned = Arc::new(AtomicBool::new(false));
+        let subscriber = tracing_subscriber::registry().with(Warned(Arc::clone(&warned)));
+        let options = Options { hook: Hook::Xdp, ..Options::default() };
+        let kernel = with_default(subscriber, || Kernel::start(&options, OnExit::Detach));
+        assert!(warned.load(Relaxed));
+        assert!(kernel.summary.starts_with("off: "), "{}", kernel.summary);
+        assert_eq!(kernel.counters(), None);
+    }
 }

@@ -85,10 +85,10 @@ impl Endpoint {
     }
 
     /// Counts a request as under way until the guard goes.
-    pub(crate) fn begin(self: &std::sync::Arc<Self>, shard: usize) -> Active {
+    pub(crate) fn begin(&self, shard: usize) -> Active<'_> {
         add(&self.shards[shard].requests);
         self.shards[shard].active.fetch_add(1, Relaxed);
-        Active { endpoint: self.clone(), shard }
+        Active { endpoint: self, shard }
     }
 
     fn now_ms(&self) -> u64 {
@@ -96,14 +96,14 @@ impl Endpoint {
     }
 }
 
-/// A request under way at an endpoint.
+/// A request under way at an endpoint. Borrows it: a count of its owners would be a line that all threads write.
 #[derive(Debug)]
-pub(crate) struct Active {
-    endpoint: std::sync::Arc<Endpoint>,
+pub(crate) struct Active<'e> {
+    endpoint: &'e Endpoint,
     shard: usize,
 }
 
-impl Drop for Active {
+impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.endpoint.shards[self.shard].active.fetch_sub(1, Relaxed);
     }

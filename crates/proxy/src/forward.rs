@@ -85,7 +85,7 @@ async fn tries<S: Transport>(
                 continue;
             }
         };
-        match work.attempt(upstream, down, body, response).await {
+        match work.attempt(endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
             Try::Failed(status, reason) => return Err((status, reason)),
             Try::Again { status, reason, was_reused } => {
@@ -165,13 +165,13 @@ impl Forward<'_> {
     /// Sends the request over `upstream` and the response to the client.
     async fn attempt<S: Transport>(
         &self,
+        endpoint: &Endpoint,
         mut upstream: Upstream,
         down: &mut Downstream<S>,
         body: &mut RequestBody,
         response: &mut ResponseHead,
     ) -> Try {
         let worker = self.worker;
-        let endpoint = upstream.endpoint.clone();
         let _active = endpoint.begin(worker.index);
         let written_before = upstream.written;
         let mut to_up = worker.take_buffer();

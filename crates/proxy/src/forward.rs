@@ -231,15 +231,15 @@ impl Forward<'_> {
                 if upstream.is_reused {
                     self.worker.pool.borrow_mut().forget(&upstream.endpoint.address);
                 }
-                // Safe if no byte was acknowledged, or if the method may be repeated (RFC 9110 section 9.2.2) and the
-                // endpoint closed an idle connection just when the request set out (RFC 9112 section 9.3.1).
+                // Safe if no byte was acknowledged, or if the method may be repeated (RFC 9110 section 9.2.2): an endpoint
+                // that dies takes the requests down with it that it had just begun.
                 //
                 // A FIN brings the last acknowledgement with it. A reset does not (Linux tcp_reset() comes before
                 // tcp_ack()), and on a connection that has served requests TCP delays acknowledgements: the endpoint may
                 // have read the request.
                 let is_closed_before = is_orderly(error.kind()) || !upstream.is_reused;
                 let is_untouched = is_closed_before && !upstream.has_acknowledged_since(written_before);
-                let is_safe = is_untouched || (upstream.is_reused && is_idempotent(self.head.method()));
+                let is_safe = is_untouched || is_idempotent(self.head.method());
                 if is_safe && body.replay.bytes().is_some() {
                     Try::Again { status: 502, reason, was_reused: upstream.is_reused }
                 } else {

@@ -373,3 +373,26 @@ fn an_answer_that_breaks_off_leaves_nothing_for_the_next_one() {
     assert_eq!(client.get("/broken").status, 502);
     assert_eq!(client.get("/whole").status, 200);
 }
+
+#[test]
+fn a_get_that_an_endpoint_took_and_never_answered_goes_to_another_one_and_a_post_does_not() {
+    let dying = Scripted::new(|conn| {
+        if let Some(head) = conn.head() {
+            conn.body(support::content_length(&head));
+        }
+    });
+    let good = Scripted::echo("good");
+    let lab = Lab::new(&[rule("/", &[dying.address, good.address])]);
+    for _ in 0..4 {
+        assert_eq!(lab.client().get("/").status, 200);
+    }
+    assert!(dying.received().contains("GET"));
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let mut client = lab.client();
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc");
+        statuses.push(client.response().status);
+    }
+    assert!(statuses.contains(&200) && statuses.contains(&502), "{statuses:?}");
+    assert_eq!(dying.received().matches("POST").count(), statuses.iter().filter(|s| **s == 502).count());
+}

@@ -17,11 +17,11 @@ pub(super) fn topology(print: &Printer) {
     print.heading("The network: five namespaces on this machine, real TCP between them");
     print.plain(&format!(
         "
-              {front}:{GATEWAY_PORT}               {back}   ┌─ b0 nginx {b0}   shop-v1
-   client ────────────── rauta run -f ──────────────┼─ b1 nginx {b1}   shop-v1
-   {client}         examples/quickstart         └─ b2 nginx {b2}   shop-v2
+          {front:<31}{back:<12}┌─ b0 nginx {b0}   shop-v1
+   client ────────────── rauta run -f ───────────────┼─ b1 nginx {b1}   shop-v1
+   {client:<19}examples/quickstart            └─ b2 nginx {b2}   shop-v2
 ",
-        front = Addresses::GATEWAY,
+        front = format!("{}:{GATEWAY_PORT}", Addresses::GATEWAY),
         back = Addresses::GATEWAY_BACK,
         client = Addresses::client(0),
         b0 = Addresses::backend(0),

@@ -155,6 +155,11 @@ fn addresses(gateway: &Gateway, report: &mut Report<'_>) -> Option<Vec<IpAddr>> 
         let kind = address.r#type.as_deref().unwrap_or("IPAddress");
         let value = address.value.as_deref().filter(|value| !value.is_empty());
         match (kind, value.map(str::parse)) {
+            ("IPAddress", Some(Ok(value))) if IpAddr::is_unspecified(&value) => report.error(
+                Reason::InvalidField,
+                format!("spec.addresses[{i}].value"),
+                "stands for every address: leave spec.addresses out for that",
+            ),
             ("IPAddress", Some(Ok(value))) => addresses.push(value),
             ("IPAddress", _) => report.error(
                 Reason::Unsupported,

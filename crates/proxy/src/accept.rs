@@ -8,7 +8,9 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::worker::{self, Worker};
+use crate::connection;
+use crate::sockets::canonical;
+use crate::worker::Worker;
 
 /// After an error that will not go away by itself at once, such as EMFILE.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -17,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(worker: Rc<Worker>, socket: Rc<TcpListener>) {
     loop {
         match socket.accept().await {
-            Ok((stream, peer)) => worker::spawn(&worker, stream, canonical(peer)),
+            Ok((stream, peer)) => spawn(&worker, stream, canonical(peer)),
             // The client gave up while it waited: its affair.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -34,7 +36,7 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: Rc<TcpListener>) {
 pub(crate) fn take_waiting(worker: &Rc<Worker>, socket: &TcpListener) {
     loop {
         match accept_now(socket) {
-            Ok((stream, peer)) => worker::spawn(worker, stream, canonical(peer)),
+            Ok((stream, peer)) => spawn(worker, stream, canonical(peer)),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => return,
         }
@@ -48,7 +50,7 @@ fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((TcpStream::from_std(accepted.into())?, peer))
 }
 
-/// A client over IPv4 on a socket for both families appears as `::ffff:a.b.c.d`.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+/// Serves one accepted connection on this thread.
+fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    tokio::task::spawn_local(connection::accepted(worker.clone(), stream, peer));
 }

@@ -10,11 +10,11 @@ use http1::{RequestHead, ResponseHead};
 use telemetry::ConnectResult;
 use tokio::time::Instant;
 
-use crate::connection::{Downstream, Fate};
+use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
-use crate::request::{Outcome, STATUS_CLIENT_GONE, answer, close};
+use crate::reply::{Outcome, STATUS_CLIENT_GONE, answer, close};
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Group};
 use crate::transport::Transport;

@@ -16,7 +16,8 @@ use crate::config::Config;
 use crate::shared::Shared;
 use crate::sockets::{self, ListenProblem};
 use crate::state::State;
-use crate::worker::{self, Command, Worker};
+use crate::thread::{self, Command};
+use crate::worker::Worker;
 
 /// How long a change waits for a busy thread to let go of a socket.
 const UNLISTEN_WAIT: Duration = Duration::from_secs(5);
@@ -145,7 +146,7 @@ impl Thread {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let handle = std::thread::Builder::new().name(format!("rauta-proxy-{index}")).spawn(move || {
             let worker = Rc::new(Worker::new(index, shared));
-            tokio::task::LocalSet::new().block_on(&runtime, worker::run(worker, received));
+            tokio::task::LocalSet::new().block_on(&runtime, thread::run(worker, received));
         })?;
         Ok(Self { commands: Some(commands), handle: Some(handle) })
     }

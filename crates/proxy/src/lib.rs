@@ -15,6 +15,7 @@
 mod accept;
 mod config;
 mod connection;
+mod downstream;
 mod endpoint;
 mod exchange;
 mod forward;
@@ -27,6 +28,7 @@ mod request_body;
 mod shared;
 mod sockets;
 mod state;
+mod thread;
 mod transport;
 mod upstream;
 mod watchdog;

@@ -4,9 +4,21 @@ use std::borrow::Cow;
 
 use http1::{RequestError, RequestHead};
 
-use crate::connection::Downstream;
+use crate::downstream::{Downstream, Fate};
+use crate::request_body::RequestBody;
 use crate::transport::Transport;
 use crate::worker::Worker;
+
+/// How a request ended, for the connection and for the metrics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) fate: Fate,
+    pub(crate) status: u16,
+    pub(crate) bytes_out: u64,
+}
+
+/// A client that went away before its answer: not a status of HTTP, but one that operators know from nginx.
+pub(crate) const STATUS_CLIENT_GONE: u16 = 499;
 
 /// A short answer: status and a reason, which is body, log word and metric label at once.
 #[derive(Clone, Debug)]
@@ -66,4 +78,35 @@ pub(crate) async fn send<S: Transport>(worker: &Worker, down: &mut Downstream<S>
     let sent = if down.write(worker, &mut out).await { length } else { 0 };
     worker.return_buffer(out);
     sent
+}
+
+/// Answers from here. The connection goes on if nothing of the request is still to come.
+pub(crate) async fn answer<S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    status: u16,
+    reason: impl Into<Cow<'static, str>>,
+) -> Outcome {
+    let is_taken = body.discard(&mut down.read).unwrap_or(false);
+    let reason = reason.into();
+    if let Cow::Borrowed(reason) = reason {
+        worker.metrics().response_generated(worker.index, reason);
+    } else {
+        worker.metrics().response_generated(worker.index, "route");
+    }
+    let reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
+    let sent = send(worker, down, &reply).await;
+    let fate = match (sent, reply.closes) {
+        (0, _) => Fate::Close,
+        (_, false) => Fate::Keep,
+        (_, true) => close(is_taken, down),
+    };
+    Outcome { fate, status, bytes_out: sent }
+}
+
+/// How to close a connection: a client that may still be sending is listened to, so that it gets to read the answer.
+pub(crate) fn close<S>(has_taken_all: bool, down: &Downstream<S>) -> Fate {
+    if has_taken_all && down.read.is_empty() { Fate::Close } else { Fate::Linger }
 }

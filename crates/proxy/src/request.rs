@@ -1,6 +1,5 @@
 //! One request: which route it takes, and what becomes of it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http1::{RequestHead, ResponseHead};
@@ -8,25 +7,14 @@ use model::Listener;
 use route::Lookup;
 use tokio::time::Instant;
 
-use crate::connection::{Downstream, Fate};
+use crate::downstream::{Downstream, Fate};
 use crate::forward::{self, Forward};
 use crate::forwarded::Forwarded;
-use crate::reply::{self, Reply};
+use crate::reply::{Outcome, answer};
 use crate::request_body::RequestBody;
 use crate::state::{CompiledAction, State};
 use crate::transport::Transport;
 use crate::worker::Worker;
-
-/// How a request ended, for the connection and for the metrics.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Outcome {
-    pub(crate) fate: Fate,
-    pub(crate) status: u16,
-    pub(crate) bytes_out: u64,
-}
-
-/// A client that went away before its answer: not a status of HTTP, but one that operators know from nginx.
-pub(crate) const STATUS_CLIENT_GONE: u16 = 499;
 
 /// Serves one request whose head is there.
 pub(crate) async fn handle<S: Transport>(
@@ -88,37 +76,6 @@ async fn decide<'s, S: Transport>(
         }
     };
     (outcome, Some(listener))
-}
-
-/// Answers from here. The connection goes on if nothing of the request is still to come.
-pub(crate) async fn answer<S: Transport>(
-    worker: &Worker,
-    down: &mut Downstream<S>,
-    head: &RequestHead,
-    body: &mut RequestBody,
-    status: u16,
-    reason: impl Into<Cow<'static, str>>,
-) -> Outcome {
-    let is_taken = body.discard(&mut down.read).unwrap_or(false);
-    let reason = reason.into();
-    if let Cow::Borrowed(reason) = reason {
-        worker.metrics().response_generated(worker.index, reason);
-    } else {
-        worker.metrics().response_generated(worker.index, "route");
-    }
-    let reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
-    let sent = reply::send(worker, down, &reply).await;
-    let fate = match (sent, reply.closes) {
-        (0, _) => Fate::Close,
-        (_, false) => Fate::Keep,
-        (_, true) => close(is_taken, down),
-    };
-    Outcome { fate, status, bytes_out: sent }
-}
-
-/// How to close a connection: a client that may still be sending is listened to, so that it gets to read the answer.
-pub(crate) fn close<S>(has_taken_all: bool, down: &Downstream<S>) -> Fate {
-    if has_taken_all && down.read.is_empty() { Fate::Close } else { Fate::Linger }
 }
 
 struct HeadersOf<'h>(&'h RequestHead);

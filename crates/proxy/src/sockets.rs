@@ -88,6 +88,11 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A client over IPv4 on a socket for both families appears as `::ffff:a.b.c.d`.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 fn any_address() -> IpAddr {
     match Socket::new(Domain::IPV6, Type::STREAM, None) {
         Ok(_) => Ipv6Addr::UNSPECIFIED.into(),

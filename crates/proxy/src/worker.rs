@@ -1,24 +1,21 @@
-//! One thread of the userspace tier: its sockets, its connections, its pool. Nothing here is shared with others.
+//! What one thread of the userspace tier has for itself: state in force, pool, buffers, chance. Nothing of it is shared.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::upstream::Pool;
-use crate::{accept, connection};
 
 /// Read buffers kept for the next connection that needs one.
 const BUFFERS_MAX: usize = 256;
@@ -26,18 +23,6 @@ const BUFFERS_MAX: usize = 256;
 const BUFFER_BYTES: usize = 16 * 1024;
 /// A buffer that grew beyond this for a large body is not kept.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
-/// Between two rounds of housekeeping.
-const HOUSEKEEPING: Duration = Duration::from_millis(250);
-
-/// What the gateway tells a thread.
-pub(crate) enum Command {
-    /// Accept connections from this socket.
-    Listen(SocketAddr, TcpListener),
-    /// Stop accepting there: what waits to be accepted still is.
-    Unlisten(SocketAddr, oneshot::Sender<()>),
-    /// Finish what is under way; the answer comes when no connection is left.
-    Drain(oneshot::Sender<()>),
-}
 
 /// A thread's own state.
 pub(crate) struct Worker {
@@ -157,6 +142,7 @@ impl Worker {
         OpenConnection { worker: self.clone(), id }
     }
 
+    /// Answers a drain once the last connection is gone.
     fn tell_if_drained(&self) {
         if self.connections.get() == 0
             && self.is_draining()
@@ -167,7 +153,17 @@ impl Worker {
         }
     }
 
-    fn sweep(&self) {
+    /// Tells the connections of this thread that draining has begun; `drained` is told when the last one is gone.
+    pub(crate) fn drain(&self, drained: oneshot::Sender<()>) {
+        *self.drained.borrow_mut() = Some(drained);
+        for (_, waker) in self.parked.borrow_mut().drain() {
+            waker.wake();
+        }
+        self.tell_if_drained();
+    }
+
+    /// Closes pooled connections that are old, closed, or to endpoints that nothing names any more.
+    pub(crate) fn sweep(&self) {
         let state = self.state();
         let oldest = Instant::now().checked_sub(self.config().timeouts.pool_idle);
         if let Some(oldest) = oldest {
@@ -190,74 +186,4 @@ impl Drop for OpenConnection {
         worker.metrics().connections_active.add(worker.index, -1);
         worker.tell_if_drained();
     }
-}
-
-/// Runs until the gateway drops its end of `commands`.
-pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut listening: HashMap<SocketAddr, Listening> = HashMap::new();
-    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        tokio::select! {
-            command = commands.recv() => match command {
-                None => return,
-                Some(Command::Listen(address, socket)) => {
-                    if let Some(accepting) = listen(&worker, address, socket) {
-                        listening.insert(address, accepting);
-                    }
-                }
-                Some(Command::Unlisten(address, done)) => {
-                    if let Some(accepting) = listening.remove(&address) {
-                        accepting.stop(&worker).await;
-                    }
-                    // The gateway may have given up waiting.
-                    let _ = done.send(());
-                }
-                Some(Command::Drain(done)) => {
-                    for (_, accepting) in listening.drain() {
-                        accepting.stop(&worker).await;
-                    }
-                    *worker.drained.borrow_mut() = Some(done);
-                    for (_, waker) in worker.parked.borrow_mut().drain() {
-                        waker.wake();
-                    }
-                    worker.tell_if_drained();
-                }
-            },
-            _ = housekeeping.tick() => worker.sweep(),
-        }
-    }
-}
-
-struct Listening {
-    socket: Rc<tokio::net::TcpListener>,
-    task: JoinHandle<()>,
-}
-
-impl Listening {
-    /// Stops accepting, after what the kernel has already accepted. The socket is closed when this is done.
-    async fn stop(self, worker: &Rc<Worker>) {
-        self.task.abort();
-        // The task holds the socket until it is gone.
-        let _ = self.task.await;
-        accept::take_waiting(worker, &self.socket);
-    }
-}
-
-fn listen(worker: &Rc<Worker>, address: SocketAddr, socket: TcpListener) -> Option<Listening> {
-    match tokio::net::TcpListener::from_std(socket) {
-        Ok(socket) => {
-            let socket = Rc::new(socket);
-            let task = tokio::task::spawn_local(accept::run(worker.clone(), socket.clone()));
-            Some(Listening { socket, task })
-        }
-        Err(error) => {
-            tracing::error!(%address, %error, "cannot watch a listening socket; this thread does not serve it");
-            None
-        }
-    }
-}
-
-/// Serves one accepted connection on this thread.
-pub(crate) fn spawn(worker: &Rc<Worker>, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    tokio::task::spawn_local(connection::accepted(worker.clone(), stream, peer));
 }

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use http1::{BodyError, Framing, RequestHead, ResponseError, ResponseHead};
 use tokio::time::Instant;
 
-use crate::connection::Downstream;
+use crate::downstream::Downstream;
 use crate::request_body::RequestBody;
 use crate::transport::Transport;
 use crate::upstream::Upstream;

@@ -1,0 +1,187 @@
+//! A client's side of a connection: reading heads, writing answers, ending well.
+
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http1::{RequestError, RequestHead};
+use tokio::time::Instant;
+
+use crate::io::{poll_read, poll_write_both};
+use crate::transport::Transport;
+use crate::watchdog::{Expired, Watchdog};
+use crate::worker::Worker;
+
+/// A read of requests.
+const READ_BYTES: usize = 4 * 1024;
+/// How long a refused client is listened to, so that it can read why. However much it sends: closing in the middle of an
+/// upload would reset the connection under the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The client's side of a connection.
+pub(crate) struct Downstream<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// Bytes that came and are not yet taken.
+    pub(crate) read: BytesMut,
+    /// Requests so far.
+    pub(crate) requests: u64,
+    pub(crate) is_trusted_proxy: bool,
+    watchdog: Option<Watchdog>,
+    id: u64,
+}
+
+/// What becomes of the connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The next request may come.
+    Keep,
+    /// All is said.
+    Close,
+    /// The client may still be sending: closing at once would reset the connection before it has read the answer.
+    Linger,
+}
+
+/// What a connection brings next.
+pub(crate) enum Next {
+    Request,
+    Closed,
+    Refused(RequestError),
+    TimedOut,
+}
+
+impl<S: Transport> Downstream<S> {
+    /// Over `stream` from `peer`, by the name that `open` gave it.
+    pub(crate) fn new(worker: &Worker, stream: S, peer: SocketAddr, local: SocketAddr, id: u64) -> Self {
+        Self {
+            is_trusted_proxy: worker.config().trusted_proxies.iter().any(|net| net.contains(&peer.ip())),
+            stream,
+            peer,
+            local,
+            read: BytesMut::new(),
+            requests: 0,
+            watchdog: Some(Watchdog::new(worker.config().timeouts.idle)),
+            id,
+        }
+    }
+
+    /// Reads until a whole head is there.
+    pub(crate) async fn next_request(&mut self, worker: &Worker, head: &mut RequestHead) -> Next {
+        let timeouts = worker.config().timeouts;
+        let mut begun = None;
+        loop {
+            if !self.read.is_empty() {
+                match head.parse(&mut self.read, &worker.config().limits) {
+                    Ok(true) => return Next::Request,
+                    Ok(false) => {}
+                    Err(error) => return Next::Refused(error),
+                }
+            }
+            let deadline = match (self.read.is_empty(), begun) {
+                (true, _) => Instant::now() + timeouts.idle,
+                (false, None) => *begun.insert(Instant::now() + timeouts.header_read),
+                (false, Some(deadline)) => deadline,
+            };
+            match self.read_more(worker, deadline).await {
+                Ok(Ok(0) | Err(_)) => return Next::Closed,
+                Ok(Ok(_)) => {}
+                Err(Expired) if self.read.is_empty() => return Next::Closed,
+                Err(Expired) => return Next::TimedOut,
+            }
+        }
+    }
+
+    /// Waits for bytes. A connection that waits for its next request holds no buffer, and ends soon when the gateway
+    /// drains.
+    async fn read_more(
+        &mut self,
+        worker: &Worker,
+        deadline: Instant,
+    ) -> Result<std::io::Result<usize>, Expired> {
+        let mut watchdog = self.take_watchdog();
+        let mut deadline = deadline;
+        let mut knows_of_draining = false;
+        let result = watchdog
+            .guard(|cx| {
+                if self.read.capacity() == 0 {
+                    self.read = worker.take_buffer();
+                }
+                let read = poll_read(&mut self.stream, cx, &mut self.read, READ_BYTES);
+                if read.is_pending() && self.read.is_empty() {
+                    worker.return_buffer(std::mem::take(&mut self.read));
+                    if worker.is_draining() {
+                        if !knows_of_draining {
+                            knows_of_draining = true;
+                            deadline = deadline.min(Instant::now() + worker.config().timeouts.drain_idle);
+                        }
+                    } else {
+                        worker.park(self.id, cx.waker());
+                    }
+                }
+                (read, deadline)
+            })
+            .await;
+        self.return_watchdog(watchdog);
+        result
+    }
+
+    /// Writes `out`; false if the client is gone or takes nothing.
+    pub(crate) async fn write(&mut self, worker: &Worker, out: &mut BytesMut) -> bool {
+        let mut watchdog = self.take_watchdog();
+        let stall = worker.config().timeouts.stall;
+        let mut deadline = Instant::now() + stall;
+        let (mut none, mut pending) = (BytesMut::new(), 0);
+        let written = watchdog
+            .guard(|cx| {
+                let mut moved = 0;
+                let taken = |_: &[u8]| {};
+                let done =
+                    poll_write_both(&mut self.stream, cx, out, &mut none, &mut pending, taken, &mut moved);
+                if moved > 0 {
+                    deadline = Instant::now() + stall;
+                }
+                (done, deadline)
+            })
+            .await;
+        self.return_watchdog(watchdog);
+        matches!(written, Ok(Ok(())))
+    }
+
+    /// Says that nothing more comes, and takes what the client still sends for a while.
+    pub(crate) async fn linger(&mut self) {
+        let mut watchdog = self.take_watchdog();
+        let deadline = Instant::now() + LINGER;
+        let mut is_shut = false;
+        let _ = watchdog
+            .guard(|cx| {
+                if !is_shut {
+                    match std::pin::Pin::new(&mut self.stream).poll_shutdown(cx) {
+                        Poll::Pending => return (Poll::Pending, deadline),
+                        Poll::Ready(Err(_)) => return (Poll::Ready(()), deadline),
+                        Poll::Ready(Ok(())) => is_shut = true,
+                    }
+                }
+                loop {
+                    self.read.clear();
+                    match poll_read(&mut self.stream, cx, &mut self.read, READ_BYTES) {
+                        Poll::Pending => return (Poll::Pending, deadline),
+                        Poll::Ready(Ok(read)) if read > 0 && Instant::now() < deadline => {}
+                        Poll::Ready(_) => return (Poll::Ready(()), deadline),
+                    }
+                }
+            })
+            .await;
+        self.return_watchdog(watchdog);
+    }
+
+    /// Takes the connection's timer, to wait with it; it must be returned.
+    pub(crate) fn take_watchdog(&mut self) -> Watchdog {
+        self.watchdog.take().unwrap_or_else(|| Watchdog::new(LINGER))
+    }
+
+    pub(crate) fn return_watchdog(&mut self, watchdog: Watchdog) {
+        self.watchdog = Some(watchdog);
+    }
+}

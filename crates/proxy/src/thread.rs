@@ -1,0 +1,86 @@
+//! One thread of the userspace tier: what the gateway tells it, and its listening sockets.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::accept;
+use crate::worker::Worker;
+
+/// Between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_millis(250);
+
+/// What the gateway tells a thread.
+pub(crate) enum Command {
+    /// Accept connections from this socket.
+    Listen(SocketAddr, TcpListener),
+    /// Stop accepting there: what waits to be accepted still is.
+    Unlisten(SocketAddr, oneshot::Sender<()>),
+    /// Finish what is under way; the answer comes when no connection is left.
+    Drain(oneshot::Sender<()>),
+}
+
+/// Runs until the gateway drops its end of `commands`.
+pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let mut listening: HashMap<SocketAddr, Listening> = HashMap::new();
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            command = commands.recv() => match command {
+                None => return,
+                Some(Command::Listen(address, socket)) => {
+                    if let Some(accepting) = listen(&worker, address, socket) {
+                        listening.insert(address, accepting);
+                    }
+                }
+                Some(Command::Unlisten(address, done)) => {
+                    if let Some(accepting) = listening.remove(&address) {
+                        accepting.stop(&worker).await;
+                    }
+                    // The gateway may have given up waiting.
+                    let _ = done.send(());
+                }
+                Some(Command::Drain(done)) => {
+                    for (_, accepting) in listening.drain() {
+                        accepting.stop(&worker).await;
+                    }
+                    worker.drain(done);
+                }
+            },
+            _ = housekeeping.tick() => worker.sweep(),
+        }
+    }
+}
+
+struct Listening {
+    socket: Rc<tokio::net::TcpListener>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Stops accepting, after what the kernel has already accepted. The socket is closed when this is done.
+    async fn stop(self, worker: &Rc<Worker>) {
+        self.task.abort();
+        // The task holds the socket until it is gone.
+        let _ = self.task.await;
+        accept::take_waiting(worker, &self.socket);
+    }
+}
+
+fn listen(worker: &Rc<Worker>, address: SocketAddr, socket: TcpListener) -> Option<Listening> {
+    match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => {
+            let socket = Rc::new(socket);
+            let task = tokio::task::spawn_local(accept::run(worker.clone(), socket.clone()));
+            Some(Listening { socket, task })
+        }
+        Err(error) => {
+            tracing::error!(%address, %error, "cannot watch a listening socket; this thread does not serve it");
+            None
+        }
+    }
+}

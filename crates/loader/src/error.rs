@@ -21,7 +21,7 @@ pub enum StartError {
     XdpNotOffered,
     /// Capabilities.
     #[error(
-        "loading kernel programs needs {missing}: run as root, or add to the container's or service's capabilities"
+        "loading kernel programs needs {missing}: run as root, or give the container or service those capabilities"
     )]
     Privilege {
         /// The missing capabilities.

@@ -69,8 +69,6 @@ pub enum Reason {
     AddressNotAllowed,
     /// The API has it, this version of the gateway does not.
     Unsupported,
-    /// A class, a Service... that no route or listener uses, or a rule that can never be reached.
-    Unused,
 }
 
 impl Reason {
@@ -93,7 +91,6 @@ impl Reason {
             Self::InvalidCertificateRef => "InvalidCertificateRef",
             Self::AddressNotAllowed => "AddressNotAllowed",
             Self::Unsupported => "Unsupported",
-            Self::Unused => "Unused",
         }
     }
 }

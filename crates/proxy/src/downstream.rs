@@ -1,6 +1,7 @@
 //! A client's side of a connection: reading heads, writing answers, ending well.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) struct Downstream<S> {
     pub(crate) stream: S,
     pub(crate) peer: SocketAddr,
+    /// The peer's address without its port, written once for all requests.
+    pub(crate) peer_text: Rc<str>,
     pub(crate) local: SocketAddr,
     /// Bytes that came and are not yet taken.
     pub(crate) read: BytesMut,
@@ -59,6 +62,7 @@ impl<S: Transport> Downstream<S> {
             is_trusted_proxy: worker.config().trusted_proxies.iter().any(|net| net.contains(&peer.ip())),
             stream,
             peer,
+            peer_text: peer.ip().to_string().into(),
             local,
             read: BytesMut::new(),
             requests: 0,

@@ -69,7 +69,7 @@ async fn decide<'s, S: Transport>(
         CompiledAction::Forward(action) => {
             let is_on = listener.forwarded_headers && route.forwarded_headers;
             let brings = head.has_forwarding_headers();
-            let forwarded = Forwarded::new(down.peer.ip(), down.is_trusted_proxy, brings, is_on)
+            let forwarded = Forwarded::new(&down.peer_text, down.is_trusted_proxy, brings, is_on)
                 .with_host_where_none(head.authority(), down.local);
             let work = Forward { worker, head, action, forwarded, started };
             forward::forward(&work, down, body, response).await

@@ -5,3 +5,7 @@
 #![no_std]
 
 pub mod head;
+pub mod lookup;
+pub mod repeat;
+pub mod request;
+pub mod response;

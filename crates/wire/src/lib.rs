@@ -7,18 +7,33 @@
 
 #![cfg_attr(not(test), no_std)]
 
+mod balancing;
 mod cursor;
 mod drop_reason;
 mod ethernet;
+mod flow;
 mod ip;
 mod maps;
+mod payload;
 mod segment;
 mod tcp;
 
+pub use balancing::{
+    BACKENDS_MAX, BackendRecord, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, MAGLEV_SLOTS_MAX,
+    MAGLEV_TABLES_MAX, MaglevTable, ROUTE_ACTIONS_MAX, ROUTE_BACKENDS_MAX, RouteAction, Settings, Vip,
+    WeightedBackend,
+};
 pub use cursor::Cursor;
 pub use drop_reason::DropReason;
 pub use ethernet::{EtherType, EthernetHeader, VlanTag, link_header};
+pub use flow::{
+    FLOWS_MAX, Flow, Hop, Leg, POINTS_MAX, REQUEST_MAX, REQUESTS_PER_CPU, StoredRequest, TcpOptions, Tuple,
+    bpf_spin_lock,
+};
 pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};
 pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
+pub use payload::{
+    CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, Payload, PayloadSpan, RequestFacts, ResponseFacts,
+};
 pub use segment::{Segment, listener_of};
 pub use tcp::{TcpFlags, TcpHeader};

@@ -1,0 +1,1 @@
+//! Route lookup over compiled tables.

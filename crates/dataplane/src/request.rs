@@ -1,0 +1,1 @@
+//! What of a request the kernel may decide.

@@ -80,17 +80,25 @@ pub struct BackendRecord {
     pub table: u32,
     /// Slots in use of that table; 0: no endpoint, Tier 3 answers.
     pub slots: u32,
+    /// [`MaglevTable::serial`] of that table: another one means that one of the two records was just replaced.
+    pub serial: u32,
+    /// Zero.
+    pub pad: u32,
 }
-const _: () = assert!(size_of::<BackendRecord>() == 8);
+const _: () = assert!(size_of::<BackendRecord>() == 16);
 
 /// Value of map `MAGLEV_TABLES`: the endpoint of each slot, an index of `ENDPOINTS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MaglevTable {
+    /// Changes whenever the entry gets other contents; never 0.
+    pub serial: u32,
+    /// Zero.
+    pub pad: u32,
     /// Slots; those behind the backend's `slots` are zero.
     pub endpoints: [u16; MAGLEV_SLOTS_MAX + 1],
 }
-const _: () = assert!(size_of::<MaglevTable>() == 8200);
+const _: () = assert!(size_of::<MaglevTable>() == 8208);
 
 /// Value of map `ENDPOINTS`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -15,6 +15,7 @@ mod flow;
 mod ip;
 mod maps;
 mod payload;
+mod routing;
 mod segment;
 mod tcp;
 
@@ -34,6 +35,11 @@ pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};
 pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
 pub use payload::{
     CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, Payload, PayloadSpan, RequestFacts, ResponseFacts,
+};
+pub use routing::{
+    CANDIDATES_MAX, CONDITIONS_MAX, Candidate, FNV_OFFSET, FNV_PRIME, HEADER_CONDITIONS_MAX,
+    HEADER_VALUE_MAX, HOST_MAX, HOSTS_MAX, HeaderCondition, HeaderConditions, HostKey, HostRecord, PATH_MAX,
+    PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, ROUTES_MAX, RouteKey, RouteRecord, SCOPES_MAX, fnv1a,
 };
 pub use segment::{Segment, listener_of};
 pub use tcp::{TcpFlags, TcpHeader};

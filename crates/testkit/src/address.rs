@@ -45,6 +45,16 @@ impl Addresses {
         SocketAddr::new(IpAddr::V4(Self::backend(index)), BACKEND_PORT)
     }
 
+    /// Where endpoint `index` listens.
+    pub const fn backend_socket_v6(index: u8) -> SocketAddr {
+        SocketAddr::new(IpAddr::V6(Self::backend_v6(index)), BACKEND_PORT)
+    }
+
+    /// Where clients reach the gateway.
+    pub const fn gateway_socket_v6() -> SocketAddr {
+        SocketAddr::new(IpAddr::V6(Self::GATEWAY_V6), GATEWAY_PORT)
+    }
+
     /// Where clients reach the gateway.
     pub const fn gateway_socket() -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Self::GATEWAY), GATEWAY_PORT)

@@ -15,25 +15,33 @@
 
 mod address;
 mod cpu;
+mod endpoints;
+mod faults;
 mod gateway;
 mod http;
 mod lab;
 mod nginx;
 mod process;
+mod raw;
 mod recorder;
 mod wait;
 
 pub use address::{Addresses, BACKEND_PORT, GATEWAY_PORT};
 pub use cpu::{CpuTime, machine_cpu, tree_cpu};
+pub use endpoints::Endpoints;
+pub use faults::{FaultCounts, Faults, FaultyNetwork};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use http::client::{ClientError, Connection};
+pub use http::dial::Dial;
 pub use http::load::{Failure, Load, LoadReport};
 pub use http::response::Response;
 pub use lab::builder::{LabBuilder, Offloads};
 pub use lab::netns::Netns;
 pub use lab::{Lab, LabError};
-pub use nginx::{Nginx, ONE_MEGABYTE_SHA256, one_megabyte, sha256_hex};
+pub use nginx::{Nginx, NginxOptions, ONE_MEGABYTE_SHA256, one_megabyte, sha256_hex};
 pub use nix::sys::signal::Signal;
 pub use process::{Process, exec};
+pub use raw::host::{RawConnection, RawHost};
+pub use raw::segment::{Options, Segment, flag};
 pub use recorder::{Peer, Recorder};
 pub use wait::until;

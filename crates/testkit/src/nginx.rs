@@ -17,7 +17,7 @@ pub const ONE_MEGABYTE_SHA256: &str = "ad3f9fc3c88a2becf62c4068d0b1a8b6b90174c52
 ///
 /// | path | answer |
 /// |---|---|
-/// | `/128`, `/16k`, `/1m` | a file of that size |
+/// | `/128`, `/16k`, `/1m`, `/10m` | a file of that size |
 /// | `/chunked` | 16 KiB, chunked |
 /// | `/slow` | 16 KiB at 8 KiB a second |
 /// | `/upload/NAME` | stores the body of a PUT ([`Nginx::uploaded`]) |
@@ -31,12 +31,33 @@ pub struct Nginx {
     process: Process,
 }
 
+/// What an [`Nginx`] may do otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NginxOptions {
+    /// How long a connection may be idle before nginx closes it, in whole seconds.
+    pub keepalive: Duration,
+}
+
+impl Default for NginxOptions {
+    fn default() -> Self {
+        Self { keepalive: Duration::from_secs(600) }
+    }
+}
+
 impl Nginx {
     /// Starts endpoint `index` of `lab` and waits until it answers.
     ///
     /// # Errors
     /// nginx is not installed or does not start; the error shows its log.
     pub fn start(lab: &Lab, index: usize) -> Result<Self> {
+        Self::with(lab, index, NginxOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`Nginx::start`].
+    pub fn with(lab: &Lab, index: usize, options: NginxOptions) -> Result<Self> {
         let name = format!("b{index}");
         let folder = lab.folder().join(&name);
         let files = folder.join("www");
@@ -45,8 +66,10 @@ impl Nginx {
         fs::write(files.join("16k"), vec![b'x'; 16 * 1024])?;
         fs::write(files.join("slow"), vec![b'x'; 16 * 1024])?;
         fs::write(files.join("chunked"), "0123456789abcdef".repeat(1024))?;
-        fs::write(files.join("1m"), one_megabyte())?;
-        fs::write(folder.join("nginx.conf"), config(&name, &folder))?;
+        let megabyte = one_megabyte();
+        fs::write(files.join("10m"), megabyte.repeat(10))?;
+        fs::write(files.join("1m"), megabyte)?;
+        fs::write(folder.join("nginx.conf"), config(&name, &folder, options))?;
         let process = spawn(lab.backend(index), &name, &folder)?;
         Ok(Self { netns: lab.backend(index).clone(), index, folder, process })
     }
@@ -124,21 +147,22 @@ fn spawn(netns: &Netns, name: &str, folder: &Path) -> Result<Process> {
     Ok(process)
 }
 
-fn config(name: &str, folder: &Path) -> String {
+fn config(name: &str, folder: &Path, options: NginxOptions) -> String {
     let folder = folder.display();
+    let idle = options.keepalive.as_secs();
     format!(
         r#"daemon off; master_process off; user root; pid {folder}/pid; error_log stderr warn; worker_processes 1;
 events {{ worker_connections 4096; }}
 http {{
   access_log off; default_type text/plain; sendfile on; tcp_nodelay on;
-  keepalive_timeout 600s; keepalive_requests 100000000; client_max_body_size 0; lingering_timeout 2s;
+  keepalive_timeout {idle}s; keepalive_requests 100000000; client_max_body_size 0; lingering_timeout 2s;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
     listen {BACKEND_PORT} backlog=4096; listen [::]:{BACKEND_PORT} backlog=4096;
     listen 80; root {folder}/www; server_tokens off;
     add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always;
-    location = /128 {{ }} location = /16k {{ }} location = /1m {{ }}
+    location = /128 {{ }} location = /16k {{ }} location = /1m {{ }} location = /10m {{ }}
     location = /chunked {{ ssi on; ssi_types text/plain; }}
     location = /slow {{ limit_rate 8k; }}
     location /upload/ {{ dav_methods PUT; }}

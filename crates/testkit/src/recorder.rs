@@ -208,6 +208,42 @@ impl Peer {
         }
     }
 
+    /// Whether something comes (or the other side ends) within `limit`.
+    ///
+    /// # Errors
+    /// A reset.
+    pub fn waits(&mut self, limit: Duration) -> io::Result<bool> {
+        if !self.pending.is_empty() {
+            return Ok(true);
+        }
+        self.stream.set_read_timeout(Some(limit))?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(None)?;
+        match peeked {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets each write become a segment at once.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        self.stream.set_nodelay(true)
+    }
+
+    /// Ends our direction; the other stays open.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn finish(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
     /// Sends these bytes.
     ///
     /// # Errors

@@ -2,6 +2,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::response::{Response, fields};
 use crate::Netns;
 
@@ -102,6 +104,38 @@ impl Connection {
     /// [`ClientError::Reset`] and the like.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), ClientError> {
         Ok(self.stream.write_all(bytes.as_ref())?)
+    }
+
+    /// Sends these pieces, each in a segment of its own (if it fits), with a pause between them.
+    ///
+    /// # Errors
+    /// [`ClientError::Reset`] and the like.
+    pub fn send_pieces(&mut self, pieces: &[&[u8]], pause: Duration) -> Result<(), ClientError> {
+        for (index, piece) in pieces.iter().enumerate() {
+            if index > 0 {
+                std::thread::sleep(pause);
+            }
+            self.send(piece)?;
+        }
+        Ok(())
+    }
+
+    /// Resets the connection.
+    ///
+    /// # Errors
+    /// The socket refuses the option.
+    pub fn reset(self) -> Result<(), ClientError> {
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.stream, sockopt::Linger, &linger).map_err(io::Error::from)?;
+        Ok(())
+    }
+
+    /// Our port.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub fn local_port(&self) -> Result<u16, ClientError> {
+        Ok(self.stream.local_addr()?.port())
     }
 
     /// Ends our direction; the other stays open.

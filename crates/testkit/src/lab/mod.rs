@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::faults::{Faults, FaultyNetwork};
 use crate::process::Process;
 use builder::LabBuilder;
 use netns::Netns;
@@ -110,6 +111,14 @@ impl Lab {
                 .with_context(|| format!("cannot mount a BPF file system at {}", path.display()))?;
         }
         Ok(path)
+    }
+
+    /// Makes every wire of the lab faulty until the guard is dropped. One guard at a time.
+    ///
+    /// # Errors
+    /// The kernel has no tcx hook (Linux 6.6) or no token bucket filter.
+    pub fn faults(&self, faults: Faults) -> Result<FaultyNetwork> {
+        FaultyNetwork::start(self, faults, &wiring::ports(self))
     }
 
     /// What the names of this lab's namespaces begin with.

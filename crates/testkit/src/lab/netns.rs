@@ -49,6 +49,15 @@ impl Netns {
         }
     }
 
+    /// Sets `/proc/sys/PATH` of this namespace, such as `net/ipv4/tcp_timestamps`.
+    ///
+    /// # Errors
+    /// The kernel has no such knob, or refuses the value.
+    pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
+        self.run(|| std::fs::write(format!("/proc/sys/{path}"), value))?
+            .with_context(|| format!("cannot set {path} to {value} in {}", self.name))
+    }
+
     /// Runs `work` on a thread in this namespace. Sockets made there stay in it, wherever they are used.
     ///
     /// # Errors

@@ -60,6 +60,11 @@ pub(super) fn set_offloads(lab: &Lab, offloads: Offloads) -> Result<()> {
     Ok(())
 }
 
+/// The switch's ports: what leaves by one of them arrives at the namespace behind it.
+pub(super) fn ports(lab: &Lab) -> Vec<String> {
+    ends(lab).into_iter().map(|end| end.port).collect()
+}
+
 fn ends(lab: &Lab) -> Vec<End<'_>> {
     let front = Some((Addresses::GATEWAY, Addresses::GATEWAY_V6));
     let back = Some((Addresses::GATEWAY_BACK, Addresses::GATEWAY_BACK_V6));

@@ -1,0 +1,74 @@
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::client::{ClientError, Connection};
+use crate::Netns;
+
+/// How to connect, where [`Connection::open`] is too plain.
+#[derive(Clone, Copy, Debug)]
+pub struct Dial {
+    to: SocketAddr,
+    from_port: u16,
+    mss: Option<u32>,
+    receive_buffer: Option<usize>,
+}
+
+impl Dial {
+    /// A connection to this address.
+    pub fn to(address: SocketAddr) -> Self {
+        Self { to: address, from_port: 0, mss: None, receive_buffer: None }
+    }
+
+    /// From this local port, also while an earlier connection of it is in TIME_WAIT.
+    #[must_use]
+    pub fn from_port(mut self, port: u16) -> Self {
+        self.from_port = port;
+        self
+    }
+
+    /// Announces this maximum segment size, in bytes, and sends no larger one.
+    #[must_use]
+    pub fn mss(mut self, bytes: u32) -> Self {
+        self.mss = Some(bytes);
+        self
+    }
+
+    /// A receive buffer of about this size, in bytes; below 64 KiB the window scale becomes 0.
+    #[must_use]
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// Connects from `netns`, within 5 s.
+    ///
+    /// # Errors
+    /// As [`Connection::open`]; also a local port that is taken.
+    pub fn open(self, netns: &Netns) -> Result<Connection, ClientError> {
+        let socket = netns.run(|| self.connect()).map_err(ClientError::Namespace)??;
+        Connection::over(socket.into())
+    }
+
+    fn connect(self) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(self.to), Type::STREAM, Some(Protocol::TCP))?;
+        if let Some(bytes) = self.mss {
+            setsockopt(&socket.as_fd(), sockopt::TcpMaxSeg, &bytes)?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if self.from_port != 0 {
+            socket.set_reuse_address(true)?;
+            let any =
+                if self.to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            socket.bind(&SocketAddr::new(any, self.from_port).into())?;
+        }
+        socket.connect_timeout(&self.to.into(), Duration::from_secs(5))?;
+        Ok(socket)
+    }
+}

@@ -1,0 +1,4 @@
+//! TCP segments made by hand, and a host that no kernel speaks for.
+
+pub(crate) mod host;
+pub(crate) mod segment;

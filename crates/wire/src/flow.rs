@@ -237,14 +237,16 @@ const _: () = assert!(align_of::<Flow>() == 8 && size_of::<Flow>().is_multiple_o
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Leg {
-    /// Key in `FLOWS`; all zero for a leg that was given up and is only remembered to answer it with RST.
-    pub client: Tuple,
-    /// Zero.
-    pub pad: u32,
-    /// When it was opened, nanoseconds since boot.
+    /// When it was opened or given up, nanoseconds since boot.
     pub opened: u64,
+    /// Key in `FLOWS`; all zero for a leg that was given up and waits to be reset.
+    pub client: Tuple,
+    /// Of a leg that was given up: the next byte that the endpoint expects.
+    pub reset_seq: u32,
+    /// Of a leg that was given up: the way to the endpoint.
+    pub up: Hop,
 }
-const _: () = assert!(size_of::<Leg>() == 48 && align_of::<Leg>() == 8);
+const _: () = assert!(size_of::<Leg>() == 64 && align_of::<Leg>() == 8);
 
 /// Bytes of a request that can be kept for the SYN-ACK, inserted text included.
 pub const REQUEST_MAX: usize = 2048;

@@ -35,7 +35,7 @@ pub const HEADER_CONDITIONS_MAX: usize = 4096;
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-#[repr(C, align(8))]
+#[repr(C)]
 pub struct HostKey {
     /// Bits that count behind this field: 32 and 8 for each byte of the text.
     pub bits: u32,
@@ -43,8 +43,10 @@ pub struct HostKey {
     pub socket: u32,
     /// Lower case, backwards, zero padded.
     pub text: [u8; HOST_MAX + 1],
+    /// Zero. A trie puts the value right behind the key, and the value is read in words of eight.
+    pub pad: u32,
 }
-const _: () = assert!(size_of::<HostKey>() == 72 && align_of::<HostKey>() == 8);
+const _: () = assert!(size_of::<HostKey>() == 76 && size_of::<HostKey>() % 8 == 4);
 
 /// Value of map `HOSTS`: the scopes to try, in order; the first with a match decides.
 ///

@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         "ebpf/.cargo/config.toml",
         "wire/src",
         "wire/Cargo.toml",
+        "dataplane/src",
+        "dataplane/Cargo.toml",
     ] {
         println!("cargo::rerun-if-changed={}", crates.join(input).display());
     }

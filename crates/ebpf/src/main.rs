@@ -7,6 +7,7 @@
 
 mod maps;
 mod rauta_tc_ingress;
+mod rauta_tc_send;
 
 /// The kernel offers the helpers we need to GPL-compatible objects only.
 #[unsafe(link_section = "license")]

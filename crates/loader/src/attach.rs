@@ -56,6 +56,15 @@ pub(crate) fn attach(
     Ok(attached(interface, Mechanism::Clsact, pin, is_new))
 }
 
+/// Whether the interface of `attachment` is no longer the one that it was attached to.
+pub(crate) fn is_gone(attachment: &Attachment, interfaces: &[Interface]) -> bool {
+    if !interfaces.iter().any(|interface| interface.index == attachment.index) {
+        return true;
+    }
+    // An index is free to be used again; the link knows.
+    attachment.pin.as_deref().is_some_and(|pin| matches!(pinned_link_interface(pin), Ok(Some(0))))
+}
+
 /// Takes one attachment away.
 pub(crate) fn detach(attachment: &Attachment) -> Result<(), DetachOne> {
     match &attachment.pin {
@@ -82,7 +91,8 @@ pub(crate) fn detach_clsact(interface: &str) -> Result<bool, TcError> {
 
 fn attached(interface: &Interface, mechanism: Mechanism, pin: std::path::PathBuf, is_new: bool) -> Attached {
     let pin = (mechanism == Mechanism::Tcx).then_some(pin);
-    Attached { attachment: Attachment { interface: interface.name.clone(), mechanism, pin }, is_new }
+    let attachment = Attachment { interface: interface.name.clone(), index: interface.index, mechanism, pin };
+    Attached { attachment, is_new }
 }
 
 /// Puts `program` behind the link pinned at `pin`, in one step. Whether there was such a link on this interface.

@@ -114,7 +114,7 @@ pub(crate) fn detach_pinned_link(path: &Path) -> io::Result<()> {
     }
 }
 
-fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let attributes = ObjectGet { pathname: path.as_ptr() as u64, fd: 0, file_flags: 0 };
     // SAFETY: `attributes` and the string it points to outlive the call; the size is that of the structure.

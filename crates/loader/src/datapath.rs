@@ -4,17 +4,17 @@ use std::{error::Error, io, path::Path};
 
 use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
 use tracing::{info, warn};
-use wire::{ListenerCounters, Metrics};
 
 use crate::{
-    AttachError, Attachment, DetachError, Hook, ListenerAddress, MapError, Mechanism, Options, PinError,
+    AttachError, Attachment, DetachError, Hook, Mechanism, Options, PinError, RoutingError, SendError,
     StartError,
     attach::{self, Attached, DetachOne},
     capabilities::Effective,
     interfaces::{self, Interface},
     maps::{self, Maps},
-    object::{self, TC_PROGRAM},
+    object::{self, COUNT_PROGRAM, KernelFunctions, Prepared, SEND_PROGRAM, TC_PROGRAM},
     pins::{self, PinFolder},
+    sender,
 };
 
 /// The running kernel programs.
@@ -22,15 +22,22 @@ use crate::{
 /// Dropped, it leaves everything attached and counting, as a crash would; the next [`Datapath::start`] takes over.
 /// [`Datapath::detach`] removes everything.
 pub struct Datapath {
-    maps: Maps,
+    pub(crate) maps: Maps,
+    pub(crate) settings: wire::Settings,
+    /// Holds the programs, for interfaces that come later.
+    ebpf: Ebpf,
+    program: &'static str,
+    routing: Result<(), RoutingError>,
     attachments: Vec<Attachment>,
     pins: PinFolder,
+    options: Options,
 }
 
 impl Datapath {
     /// Loads the programs, creates or adopts the pinned maps, attaches to the interfaces.
     ///
-    /// A start that fails leaves nothing behind that it made itself.
+    /// A start that fails leaves nothing behind that it made itself. On a kernel that cannot route it starts all the same,
+    /// counting packets: [`Datapath::kernel_routing`] says why.
     ///
     /// # Errors
     ///
@@ -41,52 +48,98 @@ impl Datapath {
             Hook::Xdp => return Err(StartError::XdpNotOffered),
             Hook::Off => return Err(StartError::SwitchedOff),
         }
-        let object = object::object().ok_or(StartError::NotBuilt)?;
+        if !object::is_built() {
+            return Err(StartError::NotBuilt);
+        }
         if let Some(missing) = Effective::current().missing_to_attach() {
             return Err(StartError::Privilege { missing });
         }
         let interfaces = interfaces::choose(&options.interfaces)?;
+        let functions = KernelFunctions::of_this_kernel();
+        let mut prepared = Prepared::new(&functions)?;
+        maps::size(&mut prepared.shapes, options.max_flows);
         let pins = PinFolder::open(&options.pin_root)?;
-        maps::check_pins(&pins)?;
+        maps::check_pins(&pins, &prepared.shapes)?;
 
         raise_memory_limit();
-        let mut ebpf = load(object, &pins)?;
-        let maps = Maps::take(&mut ebpf)?;
-        let program = program(&mut ebpf)?;
-        program.load().map_err(|error| load_error(error.into()))?;
+        let mut ebpf = load(&prepared, &pins)?;
+        let maps = Maps::take(&mut ebpf, &pins, &prepared.shapes)?;
+        let routing = functions.routing().and_then(|()| maps.routing());
+        let (program, routing) = load_program(&mut ebpf, &prepared, routing)?;
+        if routing.is_ok() {
+            find(&mut ebpf, SEND_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
+        }
+        let settings = match routing {
+            Ok(()) => maps.settings()?,
+            Err(_) => wire::Settings::default(),
+        };
 
         // Where the operator named interfaces each must work; of all that are up, those that can.
         let strict = !options.interfaces.is_empty();
-        let attachments = attach_all(program, &interfaces, &pins, options.tcx, strict)?;
-        pin_program(program, &pins)?;
-        Ok(Self { maps, attachments, pins })
+        let loaded = find(&mut ebpf, program)?;
+        let attachments = attach_all(loaded, &interfaces, &pins, options.tcx, strict)?;
+        pin_program(loaded, &pins)?;
+        let options = options.clone();
+        Ok(Self { maps, settings, ebpf, program, routing, attachments, pins, options })
     }
 
-    /// Makes the kernel count exactly these listeners; what stays keeps its counters.
+    /// Whether the kernel can route requests here, or why it can only count packets.
     ///
     /// # Errors
     ///
-    /// [`MapError::Full`] when there are more than [`wire::LISTENERS_MAX`]; as many as fit are counted.
-    pub fn set_listeners(&mut self, listeners: &[ListenerAddress]) -> Result<(), MapError> {
-        self.maps.set_listeners(listeners)
+    /// What is missing.
+    pub fn kernel_routing(&self) -> Result<(), &RoutingError> {
+        self.routing.as_ref().copied()
     }
 
-    /// The six counters, summed over CPUs, since the maps were first pinned.
+    /// Sends `frame`, which begins with its Ethernet header, from the device of that index, as it is.
     ///
     /// # Errors
     ///
-    /// The kernel's answer to reading the map.
-    pub fn metrics(&self) -> Result<Metrics, MapError> {
-        self.maps.metrics()
+    /// [`SendError::Device`] when the device did not take it; [`SendError::Off`] where the kernel cannot route.
+    pub fn send(&self, device: u32, frame: &[u8]) -> Result<(), SendError> {
+        let program = self.ebpf.program(SEND_PROGRAM).filter(|_| self.routing.is_ok());
+        let program = program.and_then(|program| program.try_into().ok()).ok_or(SendError::Off)?;
+        sender::send(program, device, frame)
     }
 
-    /// Packets and connections per listener, summed over CPUs, ordered by address and port.
+    /// Follows the interfaces of the machine: attaches to those that came, forgets those that went. Whether anything changed.
+    ///
+    /// Only what [`Options::interfaces`] names is attached, if it names any.
     ///
     /// # Errors
     ///
-    /// The kernel's answer to reading the map.
-    pub fn listener_counters(&self) -> Result<Vec<(ListenerAddress, ListenerCounters)>, MapError> {
-        self.maps.listener_counters()
+    /// The interfaces could not be listed. One that cannot be attached to is logged, and tried again the next time.
+    pub fn follow_interfaces(&mut self) -> Result<bool, StartError> {
+        let all = interfaces::list().map_err(StartError::Interfaces)?;
+        let before = self.attachments.len();
+        let gone = |at: &Attachment| attach::is_gone(at, &all);
+        for attachment in self.attachments.iter().filter(|at| gone(at)) {
+            info!(interface = attachment.interface, "{TC_PROGRAM} is gone with its interface");
+            if let Some(pin) = &attachment.pin {
+                pins::remove_link(pin)?;
+            }
+        }
+        self.attachments.retain(|at| !gone(at));
+        let mut changed = self.attachments.len() != before;
+
+        let program = find(&mut self.ebpf, self.program)?;
+        for interface in interfaces::wanted(all, &self.options.interfaces) {
+            if self.attachments.iter().any(|at| at.index == interface.index) {
+                continue;
+            }
+            match attach::attach(program, &interface, &self.pins, self.options.tcx) {
+                Ok(attached) => {
+                    info!(interface = interface.name, mechanism = %attached.attachment.mechanism, "{TC_PROGRAM} attached");
+                    self.attachments.push(attached.attachment);
+                    changed = true;
+                }
+                Err(error) => {
+                    warn!(interface = interface.name, error = &error as &dyn Error, "not attached");
+                }
+            }
+        }
+        Ok(changed)
     }
 
     /// Where the programs are attached, and how.
@@ -121,11 +174,13 @@ impl Datapath {
 pub fn detach_all(pin_root: &Path) -> Result<Vec<Attachment>, DetachError> {
     let mut removed: Vec<Attachment> = pins::remove_all(pin_root)?
         .into_iter()
-        .map(|(interface, pin)| Attachment { interface, mechanism: Mechanism::Tcx, pin: Some(pin) })
+        .map(|(interface, pin)| Attachment { interface, index: 0, mechanism: Mechanism::Tcx, pin: Some(pin) })
         .collect();
-    for Interface { name: interface, .. } in interfaces::list().map_err(DetachError::Interfaces)? {
+    for Interface { name: interface, index, .. } in interfaces::list().map_err(DetachError::Interfaces)? {
         match attach::detach_clsact(&interface) {
-            Ok(true) => removed.push(Attachment { interface, mechanism: Mechanism::Clsact, pin: None }),
+            Ok(true) => {
+                removed.push(Attachment { interface, index, mechanism: Mechanism::Clsact, pin: None })
+            }
             Ok(false) => {}
             Err(source) => return Err(DetachError::Filter { interface, source: Box::new(source) }),
         }
@@ -133,18 +188,41 @@ pub fn detach_all(pin_root: &Path) -> Result<Vec<Attachment>, DetachError> {
     Ok(removed)
 }
 
-fn load(object: &[u8], pins: &PinFolder) -> Result<Ebpf, StartError> {
+fn load(prepared: &Prepared, pins: &PinFolder) -> Result<Ebpf, StartError> {
     let mut loader = EbpfLoader::new();
-    for name in maps::names() {
-        loader.map_pin_path(name, pins.object(name));
+    for shape in &prepared.shapes {
+        loader.map_pin_path(&shape.name, pins.object(&shape.name));
     }
-    loader.load(object).map_err(load_error)
+    for shape in maps::sized(&prepared.shapes) {
+        loader.map_max_entries(&shape.name, shape.entries);
+    }
+    loader.load(prepared.bytes()).map_err(load_error)
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, StartError> {
-    ebpf.program_mut(TC_PROGRAM)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(StartError::Incomplete { name: TC_PROGRAM })
+/// Loads the program that routes, or else the one that counts. Returns its name, and what came of routing.
+fn load_program(
+    ebpf: &mut Ebpf,
+    prepared: &Prepared,
+    routing: Result<(), RoutingError>,
+) -> Result<(&'static str, Result<(), RoutingError>), StartError> {
+    let routing = match routing {
+        Ok(()) => match find(ebpf, TC_PROGRAM)?.load() {
+            Ok(()) => return Ok((TC_PROGRAM, Ok(()))),
+            Err(error) => match load_error(error.into()) {
+                // Its helpers may be missing; counting needs few.
+                StartError::Load(source) if prepared.has_program(COUNT_PROGRAM) => RoutingError::Load(source),
+                other => return Err(other),
+            },
+        },
+        Err(error) => error,
+    };
+    let counting = if prepared.has_program(COUNT_PROGRAM) { COUNT_PROGRAM } else { TC_PROGRAM };
+    find(ebpf, counting)?.load().map_err(|error| load_error(error.into()))?;
+    Ok((counting, Err(routing)))
+}
+
+fn find<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut SchedClassifier, StartError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(StartError::Incomplete { name })
 }
 
 fn attach_all(

@@ -60,6 +60,12 @@ pub enum StartError {
     /// Loading.
     #[error("the kernel did not accept the programs (`rauta doctor` shows what this kernel lacks)")]
     Load(#[source] Box<EbpfError>),
+    /// The embedded object is not ELF.
+    #[error("the embedded object cannot be read: rebuild from a clean checkout")]
+    Object(#[source] object::Error),
+    /// The embedded object is not one of programs and maps.
+    #[error("the embedded object cannot be understood: rebuild from a clean checkout")]
+    Parse(#[source] Box<aya_obj::ParseError>),
     /// A program or map that should be in the object.
     #[error("the embedded object lacks {name}: rebuild from a clean checkout")]
     Incomplete {
@@ -72,6 +78,59 @@ pub enum StartError {
     /// Attaching.
     #[error(transparent)]
     Attach(#[from] AttachError),
+}
+
+/// The kernel programs count packets here, but cannot route requests.
+#[derive(Debug, Error)]
+pub enum RoutingError {
+    /// No BTF.
+    #[error(
+        "this kernel has no type information (/sys/kernel/btf/vmlinux), so that its functions cannot be called: use one built \
+         with CONFIG_DEBUG_INFO_BTF"
+    )]
+    NoTypeInformation,
+    /// A kernel function.
+    #[error(
+        "this kernel lacks {name}, so that connections could not be handed to userspace: use Linux 6.9 or later"
+    )]
+    NoKernelFunction {
+        /// Its name.
+        name: &'static str,
+    },
+    /// The object has no such map.
+    #[error("the embedded object lacks map {name}: this build only counts packets")]
+    Incomplete {
+        /// Name of the map.
+        name: &'static str,
+    },
+    /// The verifier, or a helper that this kernel lacks.
+    #[error("this kernel does not accept the program that routes (`rauta doctor` shows what it lacks)")]
+    Load(#[source] Box<EbpfError>),
+}
+
+/// A frame could not be sent.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// The program is not loaded.
+    #[error("frames of ours are sent only where the kernel routes")]
+    Off,
+    /// The kernel's answer to the test run that sends.
+    #[error("cannot send a frame of {length} bytes through rauta_tc_send")]
+    Run {
+        /// Length of the frame.
+        length: usize,
+        /// Why.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The device's answer.
+    #[error("device {device} did not take a frame (error {code}): it may be gone or down")]
+    Device {
+        /// Its index.
+        device: u32,
+        /// Negative errno.
+        code: i32,
+    },
 }
 
 /// The pin folder cannot be used.
@@ -163,6 +222,37 @@ pub enum MapError {
         wire::LISTENERS_MAX
     )]
     Full,
+    /// A name that the object does not have.
+    #[error("there is no map {map} in this build")]
+    Unknown {
+        /// The name.
+        map: String,
+    },
+    /// A key or value of another length.
+    #[error(
+        "key or value of map {map} has another length than this build gives it: rebuild from a clean checkout"
+    )]
+    Shape {
+        /// Its name.
+        map: String,
+    },
+    /// A full map.
+    #[error("map {map} is full at {entries} entries: what does not fit is served by userspace")]
+    NoRoom {
+        /// Its name.
+        map: String,
+        /// Its capacity.
+        entries: u32,
+    },
+    /// The answer of bpf(2).
+    #[error("cannot access map {map}")]
+    Kernel {
+        /// Its name.
+        map: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel's answer.
     #[error("cannot access map {map}")]
     Access {

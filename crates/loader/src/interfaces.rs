@@ -50,6 +50,15 @@ pub(crate) fn choose(named: &[String]) -> Result<Vec<Interface>, StartError> {
     choose_from(list().map_err(StartError::Interfaces)?, named)
 }
 
+/// What of `all` to be attached to as things are: the named ones that are there, or every candidate.
+pub(crate) fn wanted(all: Vec<Interface>, named: &[String]) -> Vec<Interface> {
+    let is_wanted = |interface: &Interface| match named {
+        [] => interface.is_candidate(),
+        _ => interface.ethernet && named.contains(&interface.name),
+    };
+    all.into_iter().filter(is_wanted).collect()
+}
+
 fn choose_from(all: Vec<Interface>, named: &[String]) -> Result<Vec<Interface>, StartError> {
     if named.is_empty() {
         let chosen: Vec<_> = all.into_iter().filter(Interface::is_candidate).collect();

@@ -17,10 +17,14 @@ mod maps;
 mod object;
 mod options;
 mod pins;
+mod sender;
+mod tables;
 
 pub use capabilities::MissingCapabilities;
 pub use datapath::{Datapath, detach_all};
-pub use error::{AttachError, DetachError, MapError, PinError, StartError};
+pub use error::{AttachError, DetachError, MapError, PinError, RoutingError, SendError, StartError};
 pub use listener::ListenerAddress;
-pub use object::{is_built, object};
+pub use maps::{Entry, Prefix, Write};
+pub use object::{is_built, object, patched};
 pub use options::{Attachment, Hook, HookError, Mechanism, Options};
+pub use tables::now;

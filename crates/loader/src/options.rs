@@ -4,10 +4,14 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
+/// As many as the maps of the object have room for.
+#[expect(clippy::cast_possible_truncation, reason = "far below")]
+const FLOWS_MAX: u32 = wire::FLOWS_MAX as u32;
+
 /// How to start the kernel programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Folder on a bpf file system; the layout version (`v1`) is a folder inside it. Agents that share a host and its
+    /// Folder on a bpf file system; the layout version (`v2`) is a folder inside it. Agents that share a host and its
     /// bpf file system need one each.
     pub pin_root: PathBuf,
     /// Names of the interfaces to attach to; empty: every Ethernet interface that is up, but loopback.
@@ -16,6 +20,8 @@ pub struct Options {
     pub hook: Hook,
     /// Whether to try tcx (Linux 6.6) before clsact. Off only to test the fallback on a kernel that has both.
     pub tcx: bool,
+    /// How many client connections the kernel can splice at once; more are userspace's.
+    pub max_flows: u32,
 }
 
 impl Default for Options {
@@ -25,6 +31,7 @@ impl Default for Options {
             interfaces: Vec::new(),
             hook: Hook::Auto,
             tcx: true,
+            max_flows: FLOWS_MAX,
         }
     }
 }
@@ -82,6 +89,8 @@ pub struct HookError;
 pub struct Attachment {
     /// Name of the interface.
     pub interface: String,
+    /// Its index; 0 where it is not known.
+    pub index: u32,
     /// How it hangs there.
     pub mechanism: Mechanism,
     /// The pinned link that keeps it there; `None` with clsact, which has no links.

@@ -162,8 +162,8 @@ struct Kernel {
 
 impl Kernel {
     fn load() -> Self {
-        let object = loader::object().expect("built without the kernel programs: run ./x setup");
-        let mut ebpf = EbpfLoader::new().load(object).expect("loads: needs root");
+        let object = loader::patched().expect("built without the kernel programs: run ./x setup");
+        let mut ebpf = EbpfLoader::new().load(&object).expect("loads: needs root");
         let metrics = ebpf.take_map("METRICS").unwrap().try_into().unwrap();
         let mut listeners: PerCpuHashMap<_, _, _> =
             ebpf.take_map("LISTENER_COUNTERS").unwrap().try_into().unwrap();

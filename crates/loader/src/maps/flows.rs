@@ -1,0 +1,67 @@
+//! Spliced connections and their legs.
+
+use wire::{EndpointHealth, Flow, Leg, Tuple};
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::{BACKEND_FAILURES, FLOWS, LEGS, Maps, raw::BPF_F_LOCK};
+use crate::MapError;
+
+impl Maps {
+    /// Shows every flow to `see`, each copied under its lock.
+    pub(crate) fn each_flow(&self, mut see: impl FnMut(&Flow)) -> Result<(), MapError> {
+        let flows = self.raw(FLOWS)?;
+        flows.check::<Tuple, Flow>()?;
+        flows.each(BPF_F_LOCK, |_, value| {
+            // Copied: the bytes of a batch need not be aligned.
+            if let Ok(flow) = Flow::read_from_bytes(value) {
+                see(&flow);
+            }
+        })
+    }
+
+    /// The flow of that client connection.
+    pub(crate) fn flow(&self, client: &Tuple) -> Result<Option<Flow>, MapError> {
+        self.raw(FLOWS)?.get(client, BPF_F_LOCK)
+    }
+
+    /// Removes a flow and the leg that is still its own; the record as it was in the end.
+    pub(crate) fn remove_flow(&self, client: &Tuple) -> Result<Option<Flow>, MapError> {
+        let Some(flow) = self.raw(FLOWS)?.take::<Tuple, Flow>(client, BPF_F_LOCK)? else { return Ok(None) };
+        if flow.leg != Tuple::default() {
+            let legs = self.raw(LEGS)?;
+            if legs.get::<Tuple, Leg>(&flow.leg, 0)?.is_some_and(|leg| leg.client == *client) {
+                legs.remove(flow.leg.as_bytes())?;
+            }
+        }
+        Ok(Some(flow))
+    }
+
+    /// Removes remembered legs without a flow that were opened before `before` (nanoseconds, the programs' clock). How
+    /// many.
+    pub(crate) fn forget_legs(&self, before: u64) -> Result<usize, MapError> {
+        let legs = self.raw(LEGS)?;
+        legs.check::<Tuple, Leg>()?;
+        let mut old = Vec::new();
+        legs.each(0, |key, value| {
+            let Ok(leg) = Leg::read_from_bytes(value) else { return };
+            if leg.opened < before {
+                old.push((key.to_vec(), leg));
+            }
+        })?;
+        let mut forgotten = 0;
+        for (key, leg) in old {
+            // A long-lived connection's leg is old too.
+            let is_used = match leg.client == Tuple::default() {
+                true => false,
+                false => self.flow(&leg.client)?.is_some_and(|flow| flow.leg.as_bytes() == key),
+            };
+            forgotten += usize::from(!is_used && legs.remove(&key)?);
+        }
+        Ok(forgotten)
+    }
+
+    /// How the endpoint of that index fares; `None` for an index that the map does not have.
+    pub(crate) fn endpoint_health(&self, endpoint: u32) -> Result<Option<EndpointHealth>, MapError> {
+        self.raw(BACKEND_FAILURES)?.get(&endpoint, 0)
+    }
+}

@@ -1,0 +1,147 @@
+//! Typed handles on the maps.
+//!
+//! Which maps there are and what they look like is read from the object; every map is pinned under its own name. Tables
+//! that the compiler fills are written by their bytes ([`raw`]); the rest has a type here.
+
+mod counters;
+mod flows;
+mod raw;
+mod tables;
+
+use std::{collections::BTreeMap, path::Path};
+
+use aya::{
+    Ebpf,
+    maps::{self, Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap},
+};
+use tracing::warn;
+use wire::{ListenerCounters, ListenerKey, Metrics};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::{MapError, PinError, RoutingError, StartError, object::Shape, pins::PinFolder};
+
+pub use tables::{Entry, Prefix, Write};
+
+use raw::RawMap;
+
+const METRICS: &str = "METRICS";
+const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
+const REASONS: &str = "REASONS";
+const FLOWS: &str = "FLOWS";
+const LEGS: &str = "LEGS";
+const SETTINGS: &str = "SETTINGS";
+const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
+const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
+
+/// The maps whose capacity is a setting.
+const SIZED: [&str; 2] = [FLOWS, LEGS];
+
+/// The maps that the agent itself reads and writes when the kernel routes.
+const ROUTING: [&str; 6] = [FLOWS, LEGS, SETTINGS, TRUSTED_PROXIES, BACKEND_FAILURES, REASONS];
+
+/// Gives the maps of flows room for `max_flows`; a connection may leave legs behind that are still answered, so that legs
+/// have twice as much.
+pub(crate) fn size(shapes: &mut [Shape], max_flows: u32) {
+    for shape in shapes.iter_mut() {
+        match shape.name.as_str() {
+            FLOWS => shape.entries = max_flows,
+            LEGS => shape.entries = max_flows.saturating_mul(2),
+            _ => {}
+        }
+    }
+}
+
+/// The shapes whose capacity differs from what the object says.
+pub(crate) fn sized(shapes: &[Shape]) -> impl Iterator<Item = &Shape> {
+    shapes.iter().filter(|shape| SIZED.contains(&shape.name.as_str()))
+}
+
+/// Checks that what is pinned under our names is what we would pin.
+///
+/// # Errors
+///
+/// [`PinError::Foreign`] naming the file and the difference.
+pub(crate) fn check_pins(pins: &PinFolder, shapes: &[Shape]) -> Result<(), PinError> {
+    shapes.iter().try_for_each(|shape| {
+        let path = pins.object(&shape.name);
+        let foreign = |what| Err(PinError::Foreign { path: path.clone(), what });
+        if !Path::new(&path).exists() {
+            return Ok(());
+        }
+        let Ok(found) = MapInfo::from_pin(&path) else { return foreign("not a map") };
+        if found.map_type().ok().map(|kind| kind as u32) != Some(shape.kind) {
+            return foreign("a map of another type");
+        }
+        if found.key_size() != shape.key || found.value_size() != shape.value {
+            return foreign("a map with another key or value");
+        }
+        if found.max_entries() == shape.entries {
+            return Ok(());
+        }
+        if !SIZED.contains(&shape.name.as_str()) {
+            return foreign("a map of another capacity");
+        }
+        // Connections live in it: better the old size than none of them.
+        warn!(
+            map = shape.name,
+            entries = found.max_entries(),
+            "dataplane.maxFlows takes effect after `rauta detach`; the kernel keeps the flows of the last run"
+        );
+        Ok(())
+    })
+}
+
+/// A shared record as the map wrappers want it.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+struct Record<T>(T);
+
+// SAFETY: zerocopy's derives prove that `T` has neither padding nor invalid bit patterns.
+unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> aya::Pod for Record<T> {}
+
+/// The maps of a loaded object.
+pub(crate) struct Maps {
+    metrics: PerCpuArray<MapData, Record<Metrics>>,
+    listeners: PerCpuHashMap<MapData, Record<ListenerKey>, Record<ListenerCounters>>,
+    reasons: Option<PerCpuArray<MapData, u64>>,
+    raw: BTreeMap<String, RawMap>,
+}
+
+impl Maps {
+    /// Takes the maps out of `object`, which are pinned already.
+    ///
+    /// # Errors
+    ///
+    /// A map is missing or has another shape, which is a broken build.
+    pub(crate) fn take(object: &mut Ebpf, pins: &PinFolder, shapes: &[Shape]) -> Result<Self, StartError> {
+        let raw: Result<BTreeMap<String, RawMap>, MapError> = shapes
+            .iter()
+            .map(|shape| Ok((shape.name.clone(), RawMap::open(shape, &pins.object(&shape.name))?)))
+            .collect();
+        let reasons: Option<Map> = object.take_map(REASONS);
+        let mut map = |name| object.take_map(name).ok_or(StartError::Incomplete { name });
+        let (metrics, listeners): (Map, Map) = (map(METRICS)?, map(LISTENER_COUNTERS)?);
+        Ok(Self {
+            metrics: metrics.try_into().map_err(access(METRICS))?,
+            listeners: listeners.try_into().map_err(access(LISTENER_COUNTERS))?,
+            reasons: reasons.map(TryInto::try_into).transpose().map_err(access(REASONS))?,
+            raw: raw?,
+        })
+    }
+
+    /// Whether the object has what routing needs.
+    pub(crate) fn routing(&self) -> Result<(), RoutingError> {
+        match ROUTING.iter().find(|name| !self.raw.contains_key(**name)) {
+            Some(name) => Err(RoutingError::Incomplete { name }),
+            None => Ok(()),
+        }
+    }
+
+    fn raw(&self, name: &str) -> Result<&RawMap, MapError> {
+        self.raw.get(name).ok_or_else(|| MapError::Unknown { map: name.to_owned() })
+    }
+}
+
+fn access(map: &'static str) -> impl Fn(maps::MapError) -> MapError {
+    move |source| MapError::Access { map, source }
+}

@@ -47,7 +47,7 @@ pub struct VlanTag {
 }
 const _: () = assert!(size_of::<VlanTag>() == 4 && align_of::<VlanTag>() == 1);
 
-/// Reads the Ethernet header and up to two VLAN tags; the cursor ends at the network header.
+/// Reads the Ethernet header and up to two VLAN tags: the type of the network header, its offset, and the cursor there.
 ///
 /// At TC ingress the kernel has usually moved the outer tag into the socket buffer already; in XDP it is still there.
 ///
@@ -55,17 +55,18 @@ const _: () = assert!(size_of::<VlanTag>() == 4 && align_of::<VlanTag>() == 1);
 ///
 /// [`DropReason::Truncated`]. A third tag is returned as its type and matches no network protocol.
 #[inline(always)]
-pub fn link_header(packet: Cursor<'_>) -> Result<(EtherType, Cursor<'_>), DropReason> {
+pub fn link_header(packet: Cursor<'_>) -> Result<(EtherType, u8, Cursor<'_>), DropReason> {
     let (header, mut cursor) = packet.read::<EthernetHeader>()?;
     let mut ether_type = EtherType(u16::from_be_bytes(header.ether_type));
+    let mut at = 14;
     // Written out rather than looped: the verifier then sees two known offsets.
     if ether_type.is_tag() {
         let (tag, next) = cursor.read::<VlanTag>()?;
-        (ether_type, cursor) = (EtherType(u16::from_be_bytes(tag.ether_type)), next);
+        (ether_type, at, cursor) = (EtherType(u16::from_be_bytes(tag.ether_type)), 18, next);
         if ether_type.is_tag() {
             let (tag, next) = cursor.read::<VlanTag>()?;
-            (ether_type, cursor) = (EtherType(u16::from_be_bytes(tag.ether_type)), next);
+            (ether_type, at, cursor) = (EtherType(u16::from_be_bytes(tag.ether_type)), 22, next);
         }
     }
-    Ok((ether_type, cursor))
+    Ok((ether_type, at, cursor))
 }

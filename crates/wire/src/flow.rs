@@ -249,10 +249,10 @@ pub struct Leg {
 const _: () = assert!(size_of::<Leg>() == 64 && align_of::<Leg>() == 8);
 
 /// Bytes of a request that can be kept for the SYN-ACK, inserted text included.
-pub const REQUEST_MAX: usize = 2048;
+pub const REQUEST_MAX: usize = 3072;
 
 /// Stored requests per CPU; a slot is reused after as many binds.
-pub const REQUESTS_PER_CPU: u32 = 1024;
+pub const REQUESTS_PER_CPU: u32 = 512;
 
 /// Value of map `REQUESTS`: the request that waits for the endpoint's SYN-ACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

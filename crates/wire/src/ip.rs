@@ -30,6 +30,12 @@ pub trait NetworkHeader: FromBytes + Unaligned + Immutable {
     /// The reason why the packet holds no TCP header that may be read.
     fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, DropReason>;
 
+    /// Whether the family is IPv6.
+    const IS_V6: bool;
+
+    /// Length of the header with its options, in bytes, once [`NetworkHeader::transport`] has accepted it.
+    fn length(&self) -> u8;
+
     /// Where the packet goes.
     fn destination(&self) -> IpAddress;
 
@@ -65,6 +71,13 @@ pub struct Ipv4Header {
 const _: () = assert!(size_of::<Ipv4Header>() == 20 && align_of::<Ipv4Header>() == 1);
 
 impl NetworkHeader for Ipv4Header {
+    const IS_V6: bool = false;
+
+    #[inline(always)]
+    fn length(&self) -> u8 {
+        (self.version_length & 0x0f) << 2
+    }
+
     #[inline(always)]
     fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, DropReason> {
         let header_length = (self.version_length & 0x0f) << 2;
@@ -115,6 +128,13 @@ pub struct Ipv6Header {
 const _: () = assert!(size_of::<Ipv6Header>() == 40 && align_of::<Ipv6Header>() == 1);
 
 impl NetworkHeader for Ipv6Header {
+    const IS_V6: bool = true;
+
+    #[inline(always)]
+    fn length(&self) -> u8 {
+        40
+    }
+
     #[inline(always)]
     fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, DropReason> {
         if self.version_class_flow[0] >> 4 != 6 {

@@ -15,6 +15,7 @@ mod flow;
 mod ip;
 mod maps;
 mod payload;
+mod reason;
 mod routing;
 mod segment;
 mod tcp;
@@ -36,6 +37,7 @@ pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Met
 pub use payload::{
     CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, Payload, PayloadSpan, RequestFacts, ResponseFacts,
 };
+pub use reason::Reason;
 pub use routing::{
     CANDIDATES_MAX, CONDITIONS_MAX, Candidate, FNV_OFFSET, FNV_PRIME, HEADER_CONDITIONS_MAX,
     HEADER_VALUE_MAX, HOST_MAX, HOSTS_MAX, HeaderCondition, HeaderConditions, HostKey, HostRecord, PATH_MAX,

@@ -18,6 +18,12 @@ pub struct Segment {
     pub destination_port: [u8; 2],
     /// Control bits.
     pub flags: TcpFlags,
+    /// Offset of the IP header in the frame.
+    pub network_at: u8,
+    /// Length of the IP header with its options.
+    pub network_len: u8,
+    /// Whether it is IPv6.
+    pub is_v6: bool,
 }
 
 impl Segment {
@@ -28,16 +34,16 @@ impl Segment {
     /// The reason why the frame holds no TCP segment that may be matched.
     #[inline(always)]
     pub fn parse(frame: Cursor<'_>) -> Result<Self, DropReason> {
-        let (ether_type, cursor) = link_header(frame)?;
+        let (ether_type, network_at, cursor) = link_header(frame)?;
         match ether_type {
-            EtherType::IPV4 => Self::over::<Ipv4Header>(cursor),
-            EtherType::IPV6 => Self::over::<Ipv6Header>(cursor),
+            EtherType::IPV4 => Self::over::<Ipv4Header>(cursor, network_at),
+            EtherType::IPV6 => Self::over::<Ipv6Header>(cursor, network_at),
             _ => Err(DropReason::NotIp),
         }
     }
 
     #[inline(always)]
-    fn over<H: NetworkHeader>(cursor: Cursor<'_>) -> Result<Self, DropReason> {
+    fn over<H: NetworkHeader>(cursor: Cursor<'_>, network_at: u8) -> Result<Self, DropReason> {
         let (network, cursor) = cursor.read::<H>()?;
         let (tcp, _) = network.transport(cursor)?.read::<TcpHeader>()?;
         if tcp.length() < 20 {
@@ -49,6 +55,9 @@ impl Segment {
             source_port: tcp.source_port,
             destination_port: tcp.destination_port,
             flags: tcp.flags(),
+            network_at,
+            network_len: network.length(),
+            is_v6: H::IS_V6,
         })
     }
 }

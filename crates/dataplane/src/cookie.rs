@@ -1,0 +1,233 @@
+//! The SYN cookie: the handshake and its options in the 32 bits of our initial sequence number.
+//!
+//! ```text
+//! 31      8 7        4   3      2   1   0
+//! MAC (24) | window scale (4) | SACK | MSS index (2) | epoch
+//! ```
+//!
+//! Nothing is stored for a SYN. The MAC covers the client's initial sequence number too, so that only a segment that
+//! starts right behind the handshake is taken for the first one: a later segment that overtook it must wait.
+//! Source of the idea: D. J. Bernstein, "SYN cookies"; RFC 4987 section 3.6.
+
+use wire::{TcpOptions, Tuple};
+
+/// Length of an epoch, as a power of two of nanoseconds: 2^37 ns, 137 s. A cookie lives for one to two of them.
+const EPOCH_BITS: u32 = 37;
+
+/// The sizes that a cookie can remember, ascending: a client's MSS is rounded down to one of them.
+const MSS: [u16; 4] = [536, 1220, 1440, 1460];
+
+/// The cookie for a client at `tuple` whose SYN had `client_isn` and `options`.
+#[inline(always)]
+#[must_use]
+pub fn make(key: &[u64; 2], tuple: &Tuple, client_isn: u32, options: TcpOptions, now: u64) -> u32 {
+    let epoch = (now >> EPOCH_BITS) as u32;
+    let low = encode(options) << 1 | (epoch & 1);
+    mac(key, tuple, client_isn, epoch, low) << 8 | low
+}
+
+/// The options that a cookie remembers, if it is one of ours for this client and not too old. Timestamps are not in it:
+/// whether the segment has some tells.
+#[inline(always)]
+#[must_use]
+pub fn check(key: &[u64; 2], tuple: &Tuple, client_isn: u32, cookie: u32, now: u64) -> Option<TcpOptions> {
+    let epoch = (now >> EPOCH_BITS) as u32;
+    let low = cookie & 0xff;
+    // The epoch of the same parity: this one or the one before.
+    let epoch = epoch.wrapping_sub((epoch ^ low) & 1);
+    if mac(key, tuple, client_isn, epoch, low) != cookie >> 8 {
+        return None;
+    }
+    Some(decode(low >> 1))
+}
+
+/// The MSS that a cookie will remember for one of `mss`.
+#[inline(always)]
+#[must_use]
+pub const fn rounded_mss(mss: u16) -> u16 {
+    mss_of(mss_index(mss))
+}
+
+#[inline(always)]
+const fn mss_index(mss: u16) -> u32 {
+    (mss >= MSS[1]) as u32 + (mss >= MSS[2]) as u32 + (mss >= MSS[3]) as u32
+}
+
+#[inline(always)]
+const fn mss_of(index: u32) -> u16 {
+    // Spelled out: an indexed table would be memory that the verifier must follow.
+    match index & 3 {
+        0 => MSS[0],
+        1 => MSS[1],
+        2 => MSS[2],
+        _ => MSS[3],
+    }
+}
+
+#[inline(always)]
+fn encode(options: TcpOptions) -> u32 {
+    u32::from(options.window_scale & 15) << 3 | u32::from(options.sack()) << 2 | mss_index(options.mss)
+}
+
+#[inline(always)]
+fn decode(bits: u32) -> TcpOptions {
+    TcpOptions {
+        mss: mss_of(bits),
+        window_scale: (bits >> 3 & 15) as u8,
+        flags: if bits & 4 != 0 { TcpOptions::SACK } else { 0 },
+    }
+}
+
+/// 24 bits of SipHash-1-3 over tuple, client's ISN, epoch and option bits.
+///
+/// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; 1-3 as the kernel's siphash for hash tables is
+/// for sequence numbers 2-4: here 24 bits are visible, of a key that the agent changes with each start.
+#[inline(always)]
+fn mac(key: &[u64; 2], tuple: &Tuple, client_isn: u32, epoch: u32, low: u32) -> u32 {
+    let [a, b, c, d] = words(tuple);
+    let ports = u64::from(u32::from_ne_bytes([
+        tuple.source_port[0],
+        tuple.source_port[1],
+        tuple.destination_port[0],
+        tuple.destination_port[1],
+    ]));
+    let mut state = SipHash::new(key);
+    // Addresses that are IPv4 mapped have a constant first half: four words for both families keep it one path.
+    state.word(a);
+    state.word(b);
+    state.word(c);
+    state.word(d);
+    state.word(ports << 32 | u64::from(client_isn));
+    state.word(u64::from(epoch) << 32 | u64::from(low));
+    (state.finish() >> 40) as u32
+}
+
+#[inline(always)]
+fn words(tuple: &Tuple) -> [u64; 4] {
+    let half = |a: &[u8; 16], at: usize| {
+        let mut bytes = [0; 8];
+        let mut i = 0;
+        while i < 8 {
+            bytes[i] = a[at + i];
+            i += 1;
+        }
+        u64::from_ne_bytes(bytes)
+    };
+    [half(&tuple.source, 0), half(&tuple.source, 8), half(&tuple.destination, 0), half(&tuple.destination, 8)]
+}
+
+struct SipHash {
+    v0: u64,
+    v1: u64,
+    v2: u64,
+    v3: u64,
+}
+
+impl SipHash {
+    #[inline(always)]
+    fn new(key: &[u64; 2]) -> Self {
+        Self {
+            v0: key[0] ^ 0x736f_6d65_7073_6575,
+            v1: key[1] ^ 0x646f_7261_6e64_6f6d,
+            v2: key[0] ^ 0x6c79_6765_6e65_7261,
+            v3: key[1] ^ 0x7465_6462_7974_6573,
+        }
+    }
+
+    #[inline(always)]
+    fn word(&mut self, word: u64) {
+        self.v3 ^= word;
+        self.round();
+        self.v0 ^= word;
+    }
+
+    #[inline(always)]
+    fn finish(mut self) -> u64 {
+        self.word(48 << 56);
+        self.v2 ^= 0xff;
+        self.round();
+        self.round();
+        self.round();
+        self.v0 ^ self.v1 ^ self.v2 ^ self.v3
+    }
+
+    #[inline(always)]
+    fn round(&mut self) {
+        self.v0 = self.v0.wrapping_add(self.v1);
+        self.v1 = self.v1.rotate_left(13) ^ self.v0;
+        self.v0 = self.v0.rotate_left(32);
+        self.v2 = self.v2.wrapping_add(self.v3);
+        self.v3 = self.v3.rotate_left(16) ^ self.v2;
+        self.v0 = self.v0.wrapping_add(self.v3);
+        self.v3 = self.v3.rotate_left(21) ^ self.v0;
+        self.v2 = self.v2.wrapping_add(self.v1);
+        self.v1 = self.v1.rotate_left(17) ^ self.v2;
+        self.v2 = self.v2.rotate_left(32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u64; 2] = [1, 2];
+    const EPOCH: u64 = 1 << EPOCH_BITS;
+
+    fn tuple(port: u8) -> Tuple {
+        Tuple { source: [7; 16], destination: [9; 16], source_port: [1, port], destination_port: [0, 80] }
+    }
+
+    #[test]
+    fn options_come_back() {
+        for mss in [100, 536, 1219, 1220, 1300, 1440, 1448, 1460, 8960] {
+            for window_scale in 0..=15 {
+                for flags in [0, TcpOptions::SACK] {
+                    let options = TcpOptions { mss, window_scale, flags };
+                    let cookie = make(&KEY, &tuple(1), 99, options, 5);
+                    let back = check(&KEY, &tuple(1), 99, cookie, 5).unwrap();
+                    assert_eq!(back, TcpOptions { mss: rounded_mss(mss), ..options });
+                }
+            }
+        }
+        assert_eq!(rounded_mss(1459), 1440);
+    }
+
+    #[test]
+    fn another_client_key_or_isn_does_not_fit() {
+        let options = TcpOptions { mss: 1460, window_scale: 7, flags: TcpOptions::SACK };
+        let cookie = make(&KEY, &tuple(1), 99, options, 5);
+        assert_eq!(check(&KEY, &tuple(2), 99, cookie, 5), None);
+        assert_eq!(check(&KEY, &tuple(1), 98, cookie, 5), None);
+        assert_eq!(check(&[1, 3], &tuple(1), 99, cookie, 5), None);
+        for bit in 0..32 {
+            assert_eq!(check(&KEY, &tuple(1), 99, cookie ^ 1 << bit, 5), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_lives_for_one_to_two_epochs() {
+        let options = TcpOptions { mss: 1460, window_scale: 7, flags: 0 };
+        for made in [0, EPOCH - 1, EPOCH, 8 * EPOCH + 3] {
+            let cookie = make(&KEY, &tuple(1), 99, options, made);
+            let start = made / EPOCH * EPOCH;
+            for (at, is_valid) in [
+                (made, true),
+                (start + EPOCH, true),
+                (start + 2 * EPOCH - 1, true),
+                (start + 2 * EPOCH, false),
+                (start + 4 * EPOCH, false),
+            ] {
+                assert_eq!(check(&KEY, &tuple(1), 99, cookie, at).is_some(), is_valid, "{made} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn cookies_of_neighbours_look_unrelated() {
+        let options = TcpOptions::default();
+        let mut seen: [u32; 256] =
+            core::array::from_fn(|port| make(&KEY, &tuple(port as u8), 1, options, 0) >> 8);
+        seen.sort_unstable();
+        assert!(seen.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

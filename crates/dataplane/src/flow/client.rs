@@ -1,0 +1,217 @@
+use wire::{Flow, TcpFlags};
+
+use super::plan::is_over;
+use super::{OUTSTANDING_MAX, Plan, REACH, flag, points, state, unbind};
+use crate::image::Image;
+use crate::sequence::{before, is_near, latest, not_after};
+
+/// What to do with a segment of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ClientStep {
+    /// The record is not this connection's: look it up again or treat the segment as one without a flow.
+    Stale,
+    /// Send it to the endpoint as the plan says.
+    Forward,
+    /// The same, and forget the connection: it is over.
+    ForwardLast,
+    /// It starts a request: decode it, then call [`super::on_request`].
+    Request,
+    /// The request that opened the leg, again: send the SYN again.
+    Reopen,
+    /// The same, after too many tries: bind another endpoint.
+    Rebind,
+    /// Answer the client as the plan says.
+    Answer,
+    /// Nothing to send, and the connection is over.
+    Forget,
+    /// Far from where the connection is: it may belong to a new one on the same ports.
+    Stray,
+    /// Drop: outside the window, or data behind a gap or a decision that is not made yet. The client sends it again.
+    Early,
+    /// Drop: nothing that anyone waits for.
+    Useless,
+    /// The host has it: a socket, or another attempt to hand it over.
+    Handed,
+}
+
+/// A segment of the client that is no SYN.
+#[inline(always)]
+pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> ClientStep {
+    if flow.state == state::FREE || flow.client != image.tuple {
+        return ClientStep::Stale;
+    }
+    if flow.state == state::HANDED {
+        return ClientStep::Handed;
+    }
+    let newest = latest(flow.client_end, flow.next_seq);
+    if !is_near(image.seq, flow.client_end, REACH)
+        || (image.has(TcpFlags::ACK) && before(flow.sent_end, image.ack))
+    {
+        return ClientStep::Stray;
+    }
+    // Nothing but a RST makes sense without an acknowledgement.
+    if !image.has(TcpFlags::ACK) && !image.has(TcpFlags::RST) {
+        return ClientStep::Useless;
+    }
+    flow.last_seen = now;
+    if image.has(TcpFlags::RST) {
+        return on_reset(flow, image, newest, plan);
+    }
+    match flow.state {
+        state::OPENING => while_opening(flow, image),
+        state::SPLICED => while_spliced(flow, image, plan),
+        state::UNBOUND => while_unbound(flow, image, plan),
+        _ => while_closing(flow, image, plan),
+    }
+}
+
+/// RFC 5961 section 3.2: only a RST that names exactly the next byte is believed.
+#[inline(always)]
+fn on_reset(flow: &mut Flow, image: &Image, newest: u32, plan: &mut Plan) -> ClientStep {
+    if image.seq != flow.client_end && image.seq != newest {
+        return ClientStep::Useless;
+    }
+    let was_spliced = flow.state == state::SPLICED;
+    if was_spliced {
+        plan.up(flow, image);
+        plan.keep = 0;
+        // Exactly where the endpoint is, or it would ask back.
+        plan.seq = flow.leg_ack;
+    }
+    flow.state = state::FREE;
+    if was_spliced { ClientStep::ForwardLast } else { ClientStep::Forget }
+}
+
+#[inline(always)]
+fn while_opening(flow: &mut Flow, image: &Image) -> ClientStep {
+    if image.payload_len == 0 || image.seq != flow.request_seq {
+        return ClientStep::Early;
+    }
+    flow.tries = flow.tries.saturating_add(1);
+    if flow.tries < super::TRIES_MAX { ClientStep::Reopen } else { ClientStep::Rebind }
+}
+
+#[inline(always)]
+fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep {
+    note_ack(flow, image);
+    let to_next = flow.next_seq.wrapping_sub(image.seq);
+    let has_data = image.payload_len != 0;
+    if flow.flags & flag::LEG_ENDS != 0 && not_after(flow.sent_end, flow.client_ack) {
+        // The client has all that the endpoint sent before its FIN.
+        if !has_data && !image.has(TcpFlags::FIN) {
+            plan.up(flow, image);
+            plan.seq = flow.leg_ack;
+            plan.flags = u32::from(TcpFlags::RST | TcpFlags::ACK);
+            unbind(flow);
+            return ClientStep::Forward;
+        }
+        unbind(flow);
+        return while_unbound(flow, image, plan);
+    }
+    if has_data && to_next == 0 {
+        return ClientStep::Request;
+    }
+    if before(flow.next_seq, image.seq) {
+        // A pure acknowledgement may come from there: its data was dropped.
+        if has_data || image.has(TcpFlags::FIN) {
+            return ClientStep::Early;
+        }
+        plan.up(flow, image);
+        plan.seq = points::to_leg(flow, flow.next_seq);
+        return ClientStep::Forward;
+    }
+    plan.up(flow, image);
+    cut_and_insert(flow, image, to_next, plan);
+    let fin = plan.flags & u32::from(TcpFlags::FIN) != 0;
+    let end = image.seq.wrapping_add(plan.keep).wrapping_add(u32::from(fin));
+    flow.client_end = latest(flow.client_end, end);
+    if fin {
+        flow.flags |= flag::CLIENT_FIN;
+        flow.client_fin = end.wrapping_sub(1);
+    }
+    let acks_fin = flow.flags & flag::LEG_FIN != 0 && before(flow.leg_fin, image.ack);
+    if acks_fin {
+        flow.flags |= flag::LEG_FIN_ACKED;
+    }
+    if is_over(flow.flags) {
+        flow.state = state::FREE;
+        return ClientStep::ForwardLast;
+    }
+    ClientStep::Forward
+}
+
+/// Cuts what belongs to the next request or to a second insertion; finds the insertion to repeat.
+#[inline(always)]
+fn cut_and_insert(flow: &Flow, image: &Image, to_next: u32, plan: &mut Plan) {
+    let (first, second) = points::within(flow, image.seq, image.payload_len);
+    let mut keep = image.payload_len.min(to_next).min(second);
+    if first != u32::MAX {
+        plan.insert_at = first;
+        plan.insert_len = u32::from(flow.insert_len);
+        keep = keep.min(u32::from(flow.vip_mss));
+    } else if keep < image.payload_len {
+        // Whatever is cut becomes one plain segment.
+        keep = keep.min(u32::from(flow.vip_mss));
+    }
+    if plan.insert_len != 0 && plan.insert_at >= keep {
+        plan.insert_len = 0;
+    }
+    if keep < image.payload_len {
+        plan.flags &= !u32::from(TcpFlags::FIN);
+    }
+    plan.keep = keep;
+}
+
+#[inline(always)]
+fn while_unbound(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep {
+    note_ack(flow, image);
+    if image.payload_len != 0 {
+        if image.seq == flow.next_seq {
+            return ClientStep::Request;
+        }
+        if before(flow.next_seq, image.seq) {
+            return ClientStep::Early;
+        }
+        plan.answer_client(flow, image, TcpFlags::ACK);
+        return ClientStep::Answer;
+    }
+    if image.has(TcpFlags::FIN) {
+        if image.seq != flow.next_seq {
+            return ClientStep::Early;
+        }
+        flow.client_end = image.end();
+        plan.answer_client(flow, image, TcpFlags::FIN | TcpFlags::ACK);
+        flow.sent_end = flow.sent_end.wrapping_add(1);
+        flow.state = state::CLOSING;
+        return ClientStep::Answer;
+    }
+    // A keep-alive probe (RFC 9293 section 3.8.4) asks for an answer; a plain acknowledgement does not.
+    if image.seq == flow.client_end.wrapping_sub(1) {
+        plan.answer_client(flow, image, TcpFlags::ACK);
+        return ClientStep::Answer;
+    }
+    ClientStep::Useless
+}
+
+#[inline(always)]
+fn while_closing(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep {
+    if image.ack == flow.sent_end {
+        flow.state = state::FREE;
+        return ClientStep::Forget;
+    }
+    if image.has(TcpFlags::FIN) {
+        plan.answer_client(flow, image, TcpFlags::FIN | TcpFlags::ACK);
+        plan.seq = flow.sent_end.wrapping_sub(1);
+        return ClientStep::Answer;
+    }
+    ClientStep::Useless
+}
+
+#[inline(always)]
+pub(super) fn note_ack(flow: &mut Flow, image: &Image) {
+    flow.client_ack = latest(flow.client_ack, image.ack);
+    flow.client_tsval = latest(flow.client_tsval, image.tsval);
+}
+
+const _: () = assert!(OUTSTANDING_MAX as u32 <= u32::BITS, "one HEAD bit each");

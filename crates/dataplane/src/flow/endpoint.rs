@@ -1,0 +1,275 @@
+use wire::{Flow, TcpFlags};
+
+use super::leg::roll_back;
+use super::plan::is_over;
+use super::{Plan, flag, phase, points, state, unbind};
+use crate::image::Image;
+use crate::sequence::{before, is_near, latest, not_after};
+
+/// What to do with a segment of the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EndpointStep {
+    /// The leg is no longer this flow's: answer with RST.
+    Orphan,
+    /// A SYN-ACK to our SYN: call [`super::accepted`].
+    Accepted,
+    /// The SYN-ACK again: our answer to it was lost.
+    AcceptedAgain,
+    /// The endpoint refused: bind another.
+    Refused,
+    /// Answer the endpoint with RST; the leg goes on (an old connection of its own was in the way).
+    Reset,
+    /// Send it to the client as the plan says.
+    Forward,
+    /// The same, and forget the connection: it is over.
+    ForwardLast,
+    /// The leg has ended, the client stays: answer with RST as the plan says.
+    Ended,
+    /// The same, but there is nothing to answer.
+    EndedSilently,
+    /// Drop: it is outside the window or behind a gap that may hide the end of a response.
+    Gap,
+    /// Drop: nothing that anyone waits for.
+    Useless,
+}
+
+/// What the engine knows of the responses before it looks into the segment, and what it found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ResponseView {
+    /// See `Flow`.
+    pub remaining: u64,
+    /// See `Flow`.
+    pub leg_next: u32,
+    /// See `Flow`.
+    pub heads: u32,
+    /// See `Flow`.
+    pub outstanding: u32,
+    /// See `Flow`.
+    pub phase: u32,
+    /// See `Flow`.
+    pub digits: u32,
+    /// `Flow::leg_next` when the view was taken: the walk counts only if it still is that.
+    pub taken_at: u32,
+    /// Set if an endpoint or its response said that the connection will close.
+    pub closes: u32,
+    /// Status of the last final response head in the segment; 0: none.
+    pub status: u32,
+    /// How many responses ended in the segment.
+    pub ended: u32,
+    /// Set if the segment holds data that no request asked for.
+    pub is_surplus: u32,
+    /// Set if a head or boundary lies behind a gap.
+    pub is_behind_gap: u32,
+}
+
+/// A view of where the responses are.
+#[inline(always)]
+pub fn response_view(flow: &Flow, view: &mut ResponseView) {
+    *view = ResponseView {
+        remaining: flow.remaining,
+        leg_next: flow.leg_next,
+        heads: flow.heads,
+        outstanding: u32::from(flow.outstanding),
+        phase: u32::from(flow.phase),
+        digits: u32::from(flow.chunk_digits),
+        taken_at: flow.leg_next,
+        ..ResponseView::default()
+    };
+}
+
+/// A segment of the endpoint. `view` is what a walk over its bytes has found, starting from [`response_view`]; without data it
+/// is not looked at.
+#[inline(always)]
+pub fn on_endpoint(
+    flow: &mut Flow,
+    image: &Image,
+    view: &ResponseView,
+    now: u64,
+    plan: &mut Plan,
+) -> EndpointStep {
+    if flow.state == state::FREE || flow.leg != image.tuple {
+        return EndpointStep::Orphan;
+    }
+    if flow.state == state::OPENING {
+        return while_opening(flow, image);
+    }
+    if flow.state != state::SPLICED {
+        return EndpointStep::Orphan;
+    }
+    if image.has(TcpFlags::SYN) {
+        let is_again = image.has(TcpFlags::ACK) && image.seq == flow.leg_peer_isn;
+        return if is_again { EndpointStep::AcceptedAgain } else { EndpointStep::Useless };
+    }
+    if !is_near(image.seq, flow.leg_end, super::REACH) {
+        return EndpointStep::Useless;
+    }
+    flow.last_seen = now;
+    if image.has(TcpFlags::RST) {
+        return on_reset(flow, image, plan);
+    }
+    if !image.has(TcpFlags::ACK) || before(flow.client_end, points::to_client(flow, image.ack)) {
+        return EndpointStep::Useless;
+    }
+    // Nothing of before the bind: those numbers belong to another leg in the client's space.
+    if before(image.seq, flow.leg_peer_isn.wrapping_add(1)) && image.payload_len != 0 {
+        return EndpointStep::Useless;
+    }
+    plan.down(flow, image);
+    flow.leg_ack = latest(flow.leg_ack, image.ack);
+    points::fold(flow, image.ack);
+    if flow.flags & flag::CLIENT_FIN != 0 && before(flow.client_fin, plan.ack) {
+        flow.flags |= flag::CLIENT_FIN_ACKED;
+    }
+    if image.payload_len != 0 {
+        if view.is_behind_gap != 0 {
+            return EndpointStep::Gap;
+        }
+        if view.is_surplus != 0 {
+            return on_surplus(flow, image, plan);
+        }
+        advance(flow, image, view);
+    }
+    note_sent(flow, image, plan);
+    if image.has(TcpFlags::FIN) {
+        return on_fin(flow, image, plan);
+    }
+    if is_over(flow.flags) {
+        flow.state = state::FREE;
+        return EndpointStep::ForwardLast;
+    }
+    EndpointStep::Forward
+}
+
+#[inline(always)]
+fn while_opening(flow: &Flow, image: &Image) -> EndpointStep {
+    let answers_us = image.has(TcpFlags::ACK) && image.ack == flow.leg_isn.wrapping_add(1);
+    if image.has(TcpFlags::RST) {
+        return if answers_us { EndpointStep::Refused } else { EndpointStep::Useless };
+    }
+    if answers_us && image.has(TcpFlags::SYN) { EndpointStep::Accepted } else { EndpointStep::Reset }
+}
+
+/// Takes over what the walk found, unless another segment was faster.
+#[inline(always)]
+fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
+    if flow.leg_next == view.taken_at && before(view.taken_at, image.seq.wrapping_add(image.payload_len)) {
+        flow.leg_next = view.leg_next;
+        flow.remaining = view.remaining;
+        flow.phase = view.phase as u8;
+        flow.chunk_digits = view.digits as u8;
+        flow.heads = view.heads;
+        flow.outstanding = view.outstanding as u8;
+        if view.closes != 0 {
+            flow.flags |= flag::CLOSE;
+        }
+    }
+    flow.asked = 0;
+}
+
+#[inline(always)]
+fn note_sent(flow: &mut Flow, image: &Image, plan: &Plan) {
+    let end = image.seq.wrapping_add(image.payload_len);
+    flow.leg_end = latest(flow.leg_end, end);
+    flow.sent_end = latest(flow.sent_end, end.wrapping_sub(flow.ack_add));
+    flow.sent_tsval = latest(flow.sent_tsval, plan.tsval);
+    flow.leg_peer_tsval = latest(flow.leg_peer_tsval, image.tsval);
+}
+
+/// Whether the endpoint may leave without the client noticing: all is answered, and nobody said goodbye.
+#[inline(always)]
+fn can_leave(flow: &Flow) -> bool {
+    flow.outstanding == 0
+        && flow.flags & (flag::CLOSE | flag::CLIENT_FIN) == 0
+        && flow.client_end == flow.next_seq
+}
+
+/// Whether the endpoint closed while a request was on its way that it has seen nothing of: then it can be given to another.
+#[inline(always)]
+fn crossed(flow: &Flow) -> bool {
+    let seen = points::to_client(flow, flow.leg_ack);
+    flow.outstanding == 1
+        && flow.asked != 0
+        && flow.flags & flag::CLIENT_FIN == 0
+        && not_after(seen, flow.newest_seq)
+        && flow.leg_next == flow.leg_end
+}
+
+#[inline(always)]
+fn on_fin(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
+    let fin = image.seq.wrapping_add(image.payload_len);
+    // A FIN behind a gap: it comes again.
+    if before(flow.leg_end, fin) {
+        return EndpointStep::Gap;
+    }
+    if crossed(flow) && image.payload_len == 0 {
+        plan.reset_leg(flow, image);
+        roll_back(flow, plan);
+        return EndpointStep::Ended;
+    }
+    if can_leave(flow) {
+        if image.payload_len == 0 && not_after(flow.sent_end, flow.client_ack) {
+            plan.reset_leg(flow, image);
+            unbind(flow);
+            return EndpointStep::Ended;
+        }
+        flow.flags |= flag::LEG_ENDS;
+        plan.flags &= !u32::from(TcpFlags::FIN);
+        // Repeated FINs without data tell the client nothing.
+        return if image.payload_len == 0 { EndpointStep::Useless } else { EndpointStep::Forward };
+    }
+    flow.flags |= flag::LEG_FIN;
+    flow.leg_fin = fin.wrapping_sub(flow.ack_add);
+    flow.leg_end = latest(flow.leg_end, fin.wrapping_add(1));
+    flow.sent_end = latest(flow.sent_end, flow.leg_fin.wrapping_add(1));
+    if is_over(flow.flags) {
+        flow.state = state::FREE;
+        return EndpointStep::ForwardLast;
+    }
+    EndpointStep::Forward
+}
+
+/// RFC 5961 section 3.2: only a RST that names exactly the next byte is believed.
+#[inline(always)]
+fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
+    if image.seq != flow.leg_end {
+        return EndpointStep::Useless;
+    }
+    if image.has(TcpFlags::ACK) {
+        flow.leg_ack = latest(flow.leg_ack, image.ack);
+    }
+    if crossed(flow) {
+        roll_back(flow, plan);
+        return EndpointStep::EndedSilently;
+    }
+    // Without the lost tail that only the endpoint had, the client must learn of it.
+    if can_leave(flow) && not_after(flow.sent_end, flow.client_ack) {
+        unbind(flow);
+        return EndpointStep::EndedSilently;
+    }
+    plan.down(flow, image);
+    plan.keep = 0;
+    plan.seq = flow.sent_end;
+    plan.ack = flow.client_end;
+    plan.flags = u32::from(TcpFlags::RST | TcpFlags::ACK);
+    flow.state = state::FREE;
+    EndpointStep::ForwardLast
+}
+
+/// Data that no request asked for would answer the next one: the leg is not to be trusted further.
+#[inline(always)]
+fn on_surplus(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
+    if flow.client_end != flow.next_seq || flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0 {
+        return EndpointStep::Gap;
+    }
+    plan.reset_leg(flow, image);
+    if not_after(flow.sent_end, flow.client_ack) {
+        unbind(flow);
+        return EndpointStep::Ended;
+    }
+    // The client still waits for bytes that only this endpoint can repeat.
+    EndpointStep::Gap
+}
+
+const _: () = assert!(phase::HEAD == 0, "a new leg starts with a head");

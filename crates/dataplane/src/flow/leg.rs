@@ -1,0 +1,92 @@
+//! A leg begins, opens and ends.
+
+use wire::{Flow, Hop, Leg, TcpOptions, Tuple};
+
+use super::{Plan, flag, phase, state};
+use crate::image::Image;
+use crate::sequence::latest;
+
+/// Starts a leg in `flow` for the request in `image`: state, numbers, choice. The caller has chosen endpoint, port and hop.
+///
+/// `content` is the length of the request in client bytes, head and body.
+#[inline(always)]
+pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, now: u64) {
+    flow.state = state::OPENING;
+    flow.flags &= flag::CLOSE;
+    flow.leg = *leg;
+    flow.up = up;
+    flow.tries = 0;
+    flow.held = 0;
+    flow.legs = flow.legs.wrapping_add(1);
+    flow.last_seen = now;
+    // Both clocks only grow, so that an endpoint that remembers the port pair takes the SYN for a newer one (RFC 6191).
+    flow.leg_isn = (now >> 10) as u32;
+    flow.leg_tsval = (now / 1_000_000) as u32;
+    flow.leg_end = 0;
+    flow.leg_ack = flow.leg_isn.wrapping_add(1);
+    flow.points_used = 0;
+    flow.phase = phase::HEAD;
+    flow.chunk_digits = 0;
+    flow.remaining = 0;
+}
+
+/// The endpoint's SYN-ACK came: both spaces are known. `inserted_at`: where the stored request has its inserted text, in
+/// client bytes from its start, and `flow.insert_len` how much (0: none).
+///
+/// Returns whether the endpoint agreed to all that the client was promised.
+#[inline(always)]
+pub fn accepted(flow: &mut Flow, image: &Image, now: u64) -> bool {
+    let (leg, client) = (image.options, flow.client_options);
+    if leg.mss < flow.vip_mss || client.flags & !leg.flags != 0 {
+        return false;
+    }
+    if client.window_scale != TcpOptions::NO_SCALE && leg.window_scale == TcpOptions::NO_SCALE {
+        return false;
+    }
+    flow.leg_options = leg;
+    flow.last_seen = now;
+    flow.leg_peer_isn = image.seq;
+    flow.leg_peer_tsval = image.tsval;
+    flow.leg_end = image.seq.wrapping_add(1);
+    flow.leg_next = flow.leg_end;
+    flow.leg_ack = flow.leg_isn.wrapping_add(1);
+    flow.seq_add = flow.leg_isn.wrapping_add(1).wrapping_sub(flow.request_seq);
+    flow.ack_add = flow.leg_end.wrapping_sub(flow.request_ack);
+    flow.tsval_add = flow.leg_tsval.wrapping_sub(flow.request_tsval);
+    // The client must never see an older timestamp than it has seen, on whichever leg.
+    let shown = latest(flow.sent_tsval, flow.request_tsecr);
+    flow.tsecr_add = image.tsval.wrapping_sub(shown);
+    flow.state = state::SPLICED;
+    true
+}
+
+/// The leg is over, the client stays. Old numbers of the client's space remain.
+#[inline(always)]
+pub fn unbind(flow: &mut Flow) {
+    flow.state = state::UNBOUND;
+    flow.flags &= flag::CLOSE;
+    flow.outstanding = 0;
+    flow.heads = 0;
+    flow.points_used = 0;
+    flow.held = 0;
+    flow.phase = phase::HEAD;
+}
+
+/// What is remembered of a leg that is left while its endpoint is still connected: enough to reset it.
+#[inline(always)]
+pub fn doom(flow: &Flow, leg: &mut Leg, now: u64) {
+    leg.client = Tuple::default();
+    leg.opened = now;
+    leg.reset_seq = flow.leg_ack;
+    leg.up = flow.up;
+}
+
+/// Gives the request back that the endpoint has not seen, so that its repetition is bound anew.
+#[inline(always)]
+pub(super) fn roll_back(flow: &mut Flow, plan: &mut Plan) {
+    plan.insert_len = 0;
+    flow.next_seq = flow.newest_seq;
+    flow.client_end = flow.newest_seq;
+    super::points::forget_from(flow, flow.newest_seq);
+    unbind(flow);
+}

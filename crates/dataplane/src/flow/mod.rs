@@ -1,0 +1,76 @@
+//! The state of a spliced connection, and what each segment does to it.
+//!
+//! Pure functions on a [`wire::Flow`], to be called while its lock is held: they read the segment's numbers from an
+//! [`Image`](crate::image::Image), change the record, and say in a [`Plan`] how the segment is to be sent on. What needs
+//! maps or the packet's bytes (decoding a request, choosing an endpoint) is the engine's.
+//!
+//! Sequence numbers of the client's connection never change: what the endpoints say is moved into the client's space, what
+//! the client says into the space of the leg. See `Flow` for the names.
+
+mod client;
+mod endpoint;
+mod leg;
+mod plan;
+mod points;
+mod request;
+
+pub use client::{ClientStep, on_client};
+pub use endpoint::{EndpointStep, ResponseView, on_endpoint, response_view};
+pub use leg::{accepted, begin_leg, doom, unbind};
+pub use plan::Plan;
+pub use points::{fold, to_client, to_leg};
+pub use request::{RequestStep, Wish, on_request, open_with};
+
+/// Values of `Flow::state`.
+pub mod state {
+    /// Not in use: deleted, or being made.
+    pub const FREE: u8 = 0;
+    /// A SYN is out to the endpoint; the request is stored.
+    pub const OPENING: u8 = 1;
+    /// Both legs are joined.
+    pub const SPLICED: u8 = 2;
+    /// The client is connected, no endpoint is.
+    pub const UNBOUND: u8 = 3;
+    /// The client closed while unbound, and our FIN is out.
+    pub const CLOSING: u8 = 4;
+    /// Given to the host's stack; kept until a socket owns the tuple.
+    pub const HANDED: u8 = 5;
+}
+
+/// Bits of `Flow::flags`.
+pub mod flag {
+    /// The client's FIN was sent on.
+    pub const CLIENT_FIN: u8 = 1;
+    /// The endpoint's FIN was sent on.
+    pub const LEG_FIN: u8 = 2;
+    /// And acknowledged by the endpoint.
+    pub const CLIENT_FIN_ACKED: u8 = 4;
+    /// And acknowledged by the client.
+    pub const LEG_FIN_ACKED: u8 = 8;
+    /// One side said that it will close.
+    pub const CLOSE: u8 = 16;
+    /// The endpoint's FIN came and was kept from the client: the leg ends when the client has all its bytes.
+    pub const LEG_ENDS: u8 = 32;
+}
+
+/// Values of `Flow::phase`: what the endpoint's next byte belongs to.
+pub mod phase {
+    /// A response head.
+    pub const HEAD: u8 = 0;
+    /// A body of known length.
+    pub const BODY: u8 = 1;
+    /// A chunked body.
+    pub const CHUNKED: u8 = 2;
+    /// Nobody knows: the end of the response cannot be seen.
+    pub const UNKNOWN: u8 = 3;
+}
+
+/// How far from the newest byte a segment may be and still belong to the connection: more than the largest window that a
+/// client is given (2^16 shifted by 7).
+pub const REACH: u32 = 1 << 24;
+
+/// Requests that may be outstanding on a leg.
+pub const OUTSTANDING_MAX: u8 = 32;
+
+/// How often a request is sent to an endpoint that does not answer before another is tried.
+pub const TRIES_MAX: u8 = 3;

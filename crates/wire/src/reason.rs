@@ -1,0 +1,201 @@
+//! What became of a packet or a request, and why: one enum from kernel counter to metric label to `rauta drops`.
+
+/// A countable event in the kernel tier.
+///
+/// The discriminants are indices of map `REASONS`: append, never renumber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// A SYN was answered with a cookie.
+    SynCookie = 0,
+    /// The end of a handshake: nothing to do yet.
+    BareAck = 1,
+    /// A keep-alive probe was answered.
+    Probe = 2,
+    /// A request opened the first leg of its connection.
+    Bound = 3,
+    /// A request went on over the leg that was there.
+    Reused = 4,
+    /// A request left its leg for another endpoint.
+    Rebound = 5,
+    /// A SYN was sent again.
+    Reopened = 6,
+    /// Another endpoint was tried for a request that none had acknowledged.
+    Replaced = 7,
+    /// An endpoint closed an idle leg; its client stays.
+    LegEnded = 8,
+    /// A connection ended in both directions.
+    Closed = 9,
+    /// A connection was reset.
+    Reset = 10,
+    /// A connection on the same ports took the place of an old one.
+    Superseded = 11,
+
+    /// Handed off: the request is not decidable here.
+    HandUndecidable = 32,
+    /// Handed off: it does not fit one segment.
+    HandTooLong = 33,
+    /// Handed off: forwarding headers from a client that is not trusted.
+    HandForwarding = 34,
+    /// Handed off: the route is Tier 3's, or there is none.
+    HandRoute = 35,
+    /// Handed off: no endpoint that the kernel may use.
+    HandNoEndpoint = 36,
+    /// Handed off: no way to the endpoint is known yet.
+    HandNoWay = 37,
+    /// Handed off: no port of the SNAT pool, or no room for the flow.
+    HandNoRoom = 38,
+    /// Handed off: a FIN, or odd control bits, with the first segment.
+    HandFlags = 39,
+
+    /// Held: responses of the leg are under way; the client sends the request again.
+    HoldBusy = 64,
+
+    /// Dropped: checksum of a request does not fit its bytes.
+    DropChecksum = 96,
+    /// Dropped: options that contradict their lengths.
+    DropOptions = 97,
+    /// Dropped: data ahead of what is decided.
+    DropEarly = 98,
+    /// Dropped: outside the window, or repeated without need.
+    DropUseless = 99,
+    /// Dropped: behind a gap that may hide the end of a response.
+    DropGap = 100,
+    /// Dropped: data of an endpoint that no request asked for; the leg was reset.
+    DropSurplus = 101,
+    /// Dropped: the record changed under it.
+    DropRace = 102,
+    /// Dropped: the packet could not be changed.
+    DropMangle = 103,
+    /// Dropped: no socket took the connection (the agent restarts).
+    DropHandOff = 104,
+    /// Dropped: a leg that nobody owns; its endpoint was reset.
+    DropOrphan = 105,
+    /// Dropped: the endpoint's SYN-ACK lacked an option that the client was promised.
+    DropLacksOptions = 106,
+
+    /// Passed to the stack: it owns the connection.
+    PassOwned = 128,
+    /// Passed to the stack: no cookie of ours.
+    PassForeign = 129,
+    /// Passed to the stack: the kernel tier is passive.
+    PassPassive = 130,
+    /// Passed to the stack: IP options, VLAN tags or another shape that it does better.
+    PassShape = 131,
+}
+
+impl Reason {
+    /// Entries of map `REASONS`.
+    pub const SLOTS: usize = 256;
+
+    /// Every reason.
+    pub const ALL: [Self; 36] = [
+        Self::SynCookie,
+        Self::BareAck,
+        Self::Probe,
+        Self::Bound,
+        Self::Reused,
+        Self::Rebound,
+        Self::Reopened,
+        Self::Replaced,
+        Self::LegEnded,
+        Self::Closed,
+        Self::Reset,
+        Self::Superseded,
+        Self::HandUndecidable,
+        Self::HandTooLong,
+        Self::HandForwarding,
+        Self::HandRoute,
+        Self::HandNoEndpoint,
+        Self::HandNoWay,
+        Self::HandNoRoom,
+        Self::HandFlags,
+        Self::HoldBusy,
+        Self::DropChecksum,
+        Self::DropOptions,
+        Self::DropEarly,
+        Self::DropUseless,
+        Self::DropGap,
+        Self::DropSurplus,
+        Self::DropRace,
+        Self::DropMangle,
+        Self::DropHandOff,
+        Self::DropOrphan,
+        Self::DropLacksOptions,
+        Self::PassOwned,
+        Self::PassForeign,
+        Self::PassPassive,
+        Self::PassShape,
+    ];
+
+    /// The label in metrics, logs and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SynCookie => "syn_cookie",
+            Self::BareAck => "bare_ack",
+            Self::Probe => "keep_alive_probe",
+            Self::Bound => "bound",
+            Self::Reused => "reused",
+            Self::Rebound => "rebound",
+            Self::Reopened => "reopened",
+            Self::Replaced => "endpoint_replaced",
+            Self::LegEnded => "leg_ended",
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Superseded => "superseded",
+            Self::HandUndecidable => "hand_off_undecidable",
+            Self::HandTooLong => "hand_off_too_long",
+            Self::HandForwarding => "hand_off_forwarding_headers",
+            Self::HandRoute => "hand_off_route",
+            Self::HandNoEndpoint => "hand_off_no_endpoint",
+            Self::HandNoWay => "hand_off_no_way",
+            Self::HandNoRoom => "hand_off_no_room",
+            Self::HandFlags => "hand_off_flags",
+            Self::HoldBusy => "hold_busy",
+            Self::DropChecksum => "drop_checksum",
+            Self::DropOptions => "drop_options",
+            Self::DropEarly => "drop_early",
+            Self::DropUseless => "drop_useless",
+            Self::DropGap => "drop_gap",
+            Self::DropSurplus => "drop_surplus",
+            Self::DropRace => "drop_race",
+            Self::DropMangle => "drop_mangle",
+            Self::DropHandOff => "drop_hand_off",
+            Self::DropOrphan => "drop_orphan",
+            Self::DropLacksOptions => "drop_lacks_options",
+            Self::PassOwned => "pass_owned",
+            Self::PassForeign => "pass_foreign",
+            Self::PassPassive => "pass_passive",
+            Self::PassShape => "pass_shape",
+        }
+    }
+
+    /// Whether the connection went to userspace.
+    pub const fn is_hand_off(self) -> bool {
+        self as u8 >= 32 && (self as u8) < 64
+    }
+
+    /// Whether the packet was dropped, for the peer to send it again or not.
+    pub const fn is_drop(self) -> bool {
+        self as u8 >= 64 && (self as u8) < 128
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_distinct_and_in_order() {
+        assert!(Reason::ALL.windows(2).all(|pair| (pair[0] as u8) < pair[1] as u8));
+        let mut names: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            let name = reason.as_str();
+            assert_eq!(reason.is_hand_off(), name.starts_with("hand_off_"), "{name}");
+            assert_eq!(reason.is_drop(), name.starts_with("drop_") || name.starts_with("hold_"), "{name}");
+        }
+    }
+}

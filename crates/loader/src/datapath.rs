@@ -66,9 +66,7 @@ impl Datapath {
         let maps = Maps::take(&mut ebpf, &pins, &prepared.shapes)?;
         let routing = functions.routing().and_then(|()| maps.routing());
         let (program, routing) = load_program(&mut ebpf, &prepared, routing)?;
-        if routing.is_ok() {
-            find(&mut ebpf, SEND_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
-        }
+        find(&mut ebpf, SEND_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
         let settings = match routing {
             Ok(()) => maps.settings()?,
             Err(_) => wire::Settings::default(),
@@ -96,10 +94,13 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// [`SendError::Device`] when the device did not take it; [`SendError::Off`] where the kernel cannot route.
+    /// [`SendError::Device`] when the device did not take it.
     pub fn send(&self, device: u32, frame: &[u8]) -> Result<(), SendError> {
-        let program = self.ebpf.program(SEND_PROGRAM).filter(|_| self.routing.is_ok());
-        let program = program.and_then(|program| program.try_into().ok()).ok_or(SendError::Off)?;
+        let program = self
+            .ebpf
+            .program(SEND_PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or(SendError::NotLoaded)?;
         sender::send(program, device, frame)
     }
 

@@ -111,9 +111,9 @@ pub enum RoutingError {
 /// A frame could not be sent.
 #[derive(Debug, Error)]
 pub enum SendError {
-    /// The program is not loaded.
-    #[error("frames of ours are sent only where the kernel routes")]
-    Off,
+    /// The object lacks the program.
+    #[error("rauta_tc_send is not loaded: rebuild from a clean checkout")]
+    NotLoaded,
     /// The kernel's answer to the test run that sends.
     #[error("cannot send a frame of {length} bytes through rauta_tc_send")]
     Run {

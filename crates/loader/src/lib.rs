@@ -8,12 +8,15 @@
 mod attach;
 mod bpf;
 mod capabilities;
+mod collector;
 mod datapath;
 pub mod doctor;
 mod error;
 mod interfaces;
 mod listener;
+pub mod machine;
 mod maps;
+mod netlink;
 mod object;
 mod options;
 mod pins;
@@ -21,6 +24,7 @@ mod sender;
 mod tables;
 
 pub use capabilities::MissingCapabilities;
+pub use collector::{Collected, Limits};
 pub use datapath::{Datapath, detach_all};
 pub use error::{AttachError, DetachError, MapError, PinError, RoutingError, SendError, StartError};
 pub use listener::ListenerAddress;

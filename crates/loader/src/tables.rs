@@ -151,7 +151,7 @@ impl Datapath {
     }
 
     /// Removes a connection and its leg; returns the record as it was in the end. Tells neither side: see
-    /// [`crate::Collector`].
+    /// [`Datapath::collect`].
     ///
     /// # Errors
     ///

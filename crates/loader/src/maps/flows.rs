@@ -1,9 +1,9 @@
 //! Spliced connections and their legs.
 
-use wire::{EndpointHealth, Flow, Leg, Tuple};
+use wire::{EndpointHealth, EndpointRecord, Flow, Leg, Tuple};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{BACKEND_FAILURES, FLOWS, LEGS, Maps, raw::BPF_F_LOCK};
+use super::{BACKEND_FAILURES, ENDPOINTS, FLOWS, LEGS, Maps, raw::BPF_F_LOCK};
 use crate::MapError;
 
 impl Maps {
@@ -58,6 +58,16 @@ impl Maps {
             forgotten += usize::from(!is_used && legs.remove(&key)?);
         }
         Ok(forgotten)
+    }
+
+    /// Every endpoint's record, by its index.
+    pub(crate) fn endpoints(&self) -> Result<Vec<EndpointRecord>, MapError> {
+        let map = self.raw(ENDPOINTS)?;
+        map.check::<u32, EndpointRecord>()?;
+        let mut endpoints = Vec::with_capacity(wire::ENDPOINTS_MAX);
+        // An array's batches come in the order of its indices.
+        map.each(0, |_, value| endpoints.extend(EndpointRecord::read_from_bytes(value)))?;
+        Ok(endpoints)
     }
 
     /// How the endpoint of that index fares; `None` for an index that the map does not have.

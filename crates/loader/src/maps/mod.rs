@@ -29,6 +29,7 @@ const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 const REASONS: &str = "REASONS";
 const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
+const ENDPOINTS: &str = "ENDPOINTS";
 const SETTINGS: &str = "SETTINGS";
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
 const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
@@ -37,7 +38,7 @@ const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 const SIZED: [&str; 2] = [FLOWS, LEGS];
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 6] = [FLOWS, LEGS, SETTINGS, TRUSTED_PROXIES, BACKEND_FAILURES, REASONS];
+const ROUTING: [&str; 7] = [FLOWS, LEGS, ENDPOINTS, SETTINGS, TRUSTED_PROXIES, BACKEND_FAILURES, REASONS];
 
 /// Gives the maps of flows room for `max_flows`; a connection may leave legs behind that are still answered, so that legs
 /// have twice as much.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod doctor;
+mod machine;
 mod sandbox;
 
 use std::{fs, os::unix::fs::PermissionsExt};

@@ -1,0 +1,251 @@
+//! Hostile and merely odd segments (attacks ): the connection they claim to belong to lives on.
+
+use std::time::Duration;
+
+use testkit::{Options, RawConnection, RawHost, Segment, flag};
+
+use crate::options::{LIMIT, assert_answers, get, is_whole};
+use crate::world::{Network, World};
+
+on_every_network!(
+    segments_with_errors_are_ignored,
+    padding_is_not_payload,
+    blind_segments_do_not_end_a_connection,
+    a_fin_with_the_request_is_answered,
+    keep_alive_probes_are_answered,
+    a_stray_acknowledgment_is_reset,
+    urgent_and_ecn_bits_do_no_harm,
+    fragments_and_ip_options_are_userspaces,
+);
+
+/// A connection of `host` that `b0` has served, and in which the next request goes to `b1`.
+fn served(world: &World, host: &RawHost, port: u16) -> RawConnection {
+    let mut connection = host.connect(world.address(), port, Options::LINUX, 70_000).unwrap();
+    host.write(&mut connection, &get("/a")).unwrap();
+    assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b0", "/a");
+    connection
+}
+
+#[track_caller]
+fn assert_lives(host: &RawHost, connection: &mut RawConnection) {
+    host.write(connection, &get("/b")).unwrap();
+    assert_answers(&host.read(connection, LIMIT, is_whole).unwrap(), "b1", "/b");
+}
+
+fn segments_with_errors_are_ignored(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    world.decides(4, || {
+        for (port, path) in [(4000, "/user/evil"), (4001, "/a/evil")] {
+            let mut connection = host.connect(world.address(), port, Options::LINUX, 1).unwrap();
+            for round in 0..2 {
+                let request = connection.segment(flag::ACK | flag::PSH, &get(path));
+                for wrong in [
+                    Segment { checksum_error: 1, ..request.clone() },
+                    Segment { checksum_error: 0x8000, ..request.clone() },
+                    Segment { data_offset: Some(0), ..request.clone() },
+                    Segment { data_offset: Some(4), ..request.clone() },
+                    Segment { data_offset: Some(15), payload: b"x".to_vec(), ..request.clone() },
+                ] {
+                    host.send(&wrong).unwrap();
+                }
+                let answer = host.receive(connection.local, Duration::from_millis(100)).unwrap();
+                assert_eq!(answer.filter(|answer| !answer.payload.is_empty()), None, "round {round}");
+                assert_lives(&host, &mut connection);
+            }
+        }
+    });
+}
+
+/// Short Ethernet frames are padded to 60 bytes: what is behind the IP packet is no data.
+fn padding_is_not_payload(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    world.decides(2, || {
+        let mut connection = served(&world, &host, 4100);
+        for padding in [vec![0; 6], b"GET /user HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec()] {
+            host.send(&Segment { padding: padding.clone(), ..connection.segment(flag::ACK, b"") }).unwrap();
+            let next = connection.segment(flag::ACK | flag::PSH, &get("/b"));
+            connection.seq = next.end();
+            host.send(&Segment { padding, ..next }).unwrap();
+            assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
+        }
+    });
+}
+
+/// RFC 5961: who does not know the numbers can neither end the connection nor put bytes into it.
+fn blind_segments_do_not_end_a_connection(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    let mut connection = served(&world, &host, 4200);
+    for distance in [1_u32 << 31, 1 << 30, 200_000_000, 0_u32.wrapping_sub(100_000)] {
+        let at = |flags: u8, payload: &[u8]| Segment {
+            seq: connection.seq.wrapping_add(distance),
+            ack: connection.ack.wrapping_add(distance),
+            ..connection.segment(flags, payload)
+        };
+        host.send(&at(flag::RST, b"")).unwrap();
+        host.send(&at(flag::RST | flag::ACK, b"")).unwrap();
+        host.send(&at(flag::FIN | flag::ACK, b"")).unwrap();
+        host.send(&at(flag::ACK | flag::PSH, &get("/user/evil"))).unwrap();
+        host.send(&Segment { options: Vec::new(), ..at(flag::SYN, b"") }).unwrap();
+    }
+    // A reset inside the window but not at its edge is challenged, not obeyed (section 3.2).
+    host.send(&Segment { seq: connection.seq.wrapping_add(100), ..connection.segment(flag::RST, b"") })
+        .unwrap();
+    while let Some(answer) = host.receive(connection.local, Duration::from_millis(100)).unwrap() {
+        assert!(answer.flags & flag::RST == 0 && answer.payload.is_empty(), "{answer:?}");
+    }
+    assert_lives(&host, &mut connection);
+}
+
+fn a_fin_with_the_request_is_answered(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    for (port, first) in [(4300, None), (4301, Some("/a")), (4302, Some("/b"))] {
+        let mut connection = host.connect(world.address(), port, Options::LINUX, 3).unwrap();
+        if let Some(path) = first {
+            host.write(&mut connection, &get(path)).unwrap();
+            host.read(&mut connection, LIMIT, is_whole).unwrap();
+        }
+        let last = connection.segment(flag::ACK | flag::PSH | flag::FIN, &get("/b/last"));
+        connection.seq = last.end();
+        host.send(&last).unwrap();
+        assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b/last");
+        // And its end follows.
+        assert_eq!(host.read(&mut connection, LIMIT, |_| false).unwrap(), b"");
+    }
+}
+
+/// RFC 9293 section 3.8.4: one byte (or none) before the next sequence number is to be acknowledged.
+fn keep_alive_probes_are_answered(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    let unused = host.connect(world.address(), 4400, Options::LINUX, 3).unwrap();
+    let used = served(&world, &host, 4401);
+    for mut connection in [unused, used] {
+        while host.receive(connection.local, Duration::from_millis(50)).unwrap().is_some() {}
+        let probe = Segment { seq: connection.seq.wrapping_sub(1), ..connection.segment(flag::ACK, b"") };
+        host.send(&probe).unwrap();
+        let answer = host.receive(connection.local, Duration::from_secs(1)).unwrap().unwrap();
+        assert_eq!(
+            (answer.flags & (flag::ACK | flag::RST), answer.ack, answer.seq),
+            (flag::ACK, connection.seq, connection.ack)
+        );
+        assert_lives(&host, &mut connection);
+    }
+}
+
+fn a_stray_acknowledgment_is_reset(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    let local = host.address(world.address(), 4500);
+    let stray = Segment { payload: get("/a"), ..Segment::new(local, world.address(), flag::ACK, 77, 88) };
+    host.send(&stray).unwrap();
+    let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
+    assert_eq!((answer.flags & flag::RST, answer.seq), (flag::RST, 88), "{answer:?}");
+}
+
+fn urgent_and_ecn_bits_do_no_harm(network: Network) {
+    /// Echo, and reduced window (RFC 3168 section 6.1).
+    const ECE: u8 = 64;
+    const CWR: u8 = 128;
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    for (port, flags) in [(4600, CWR), (4601, ECE), (4602, flag::URG)] {
+        let mut connection = served(&world, &host, port);
+        let request = connection.segment(flag::ACK | flag::PSH | flags, &get("/b"));
+        connection.seq = request.end();
+        host.send(&request).unwrap();
+        assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
+    }
+    // A SYN that offers ECN is answered, with or without.
+    let local = host.address(world.address(), 4610);
+    host.send(&Segment::new(local, world.address(), flag::SYN | ECE | CWR, 9, 0)).unwrap();
+    let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
+    assert_eq!(answer.flags & (flag::SYN | flag::ACK | flag::RST), flag::SYN | flag::ACK);
+}
+
+/// The kernel tiers leave them alone; the host's stack puts them together (or, for options, takes them as they are).
+fn fragments_and_ip_options_are_userspaces(network: Network) {
+    if network.is_v6 {
+        return extension_headers_are_userspaces(network);
+    }
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    let local = host.address(world.address(), 4700);
+    let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 1, 1) };
+    // No connection has such numbers: what answers is the host's stack, with a reset, and so it has read them.
+    for reversed in [false, true] {
+        let mut parts = fragments(&host.frame(&request));
+        if reversed {
+            parts.reverse();
+        }
+        for part in &parts {
+            host.send_frame(part).unwrap();
+        }
+        let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
+        assert_eq!(answer.flags & flag::RST, flag::RST, "{answer:?}");
+    }
+    // A NOP and an end of list.
+    host.send_frame(&with_header_options(&host.frame(&request), &[1, 1, 1, 0])).unwrap();
+    let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
+    assert_eq!(answer.flags & flag::RST, flag::RST, "{answer:?}");
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+}
+
+/// A hop-by-hop header of nothing but padding (RFC 8200 section 4.3).
+fn extension_headers_are_userspaces(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    let local = host.address(world.address(), 4700);
+    let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 1, 1) };
+    let mut frame = host.frame(&request);
+    let length = u16::from_be_bytes([frame[18], frame[19]]) + 8;
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    frame[20] = 0;
+    frame.splice(54..54, [6, 0, 1, 4, 0, 0, 0, 0]);
+    host.send_frame(&frame).unwrap();
+    let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
+    assert_eq!(answer.flags & flag::RST, flag::RST, "{answer:?}");
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+}
+
+/// An IPv4 frame in two fragments, the first of 24 bytes.
+fn fragments(frame: &[u8]) -> Vec<Vec<u8>> {
+    let (head, payload) = frame.split_at(34);
+    let (first, second) = payload.split_at(24);
+    [(first, 0x2000_u16), (second, 3)]
+        .into_iter()
+        .map(|(part, field)| {
+            let mut fragment = [head, part].concat();
+            fragment[18..20].copy_from_slice(&0x77_u16.to_be_bytes());
+            fragment[20..22].copy_from_slice(&field.to_be_bytes());
+            finish_header(&mut fragment);
+            fragment
+        })
+        .collect()
+}
+
+fn with_header_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame.splice(34..34, options.iter().copied());
+    frame[14] = 0x40 | u8::try_from(5 + options.len() / 4).unwrap();
+    finish_header(&mut frame);
+    frame
+}
+
+/// Length and checksum of the IPv4 header.
+fn finish_header(frame: &mut [u8]) {
+    let length = u16::try_from(frame.len() - 14).unwrap();
+    frame[16..18].copy_from_slice(&length.to_be_bytes());
+    frame[24..26].copy_from_slice(&[0, 0]);
+    let header = 14..14 + usize::from(frame[14] & 15) * 4;
+    let mut sum: u32 =
+        frame[header].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let checksum = !u16::try_from(sum).unwrap();
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+}

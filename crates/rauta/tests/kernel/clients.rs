@@ -1,0 +1,190 @@
+//! Clients of every build and habit.
+
+use std::time::Duration;
+
+use testkit::{ClientError, ONE_MEGABYTE_SHA256, RawHost, Response, sha256_hex};
+
+use crate::world::{Network, World};
+
+on_every_network!(
+    clients_without_timestamps_sack_and_scaling,
+    clients_with_small_segments,
+    clients_with_a_small_window,
+    a_client_that_stops_reading,
+    a_port_may_be_used_again_at_once,
+    a_port_may_be_used_again_after_userspace_closed,
+    a_reset_in_any_state_ends_both_sides,
+);
+mod many {
+    on_two_networks!(thousands_of_connections_from_few_ports);
+    use super::*;
+}
+
+#[track_caller]
+fn assert_megabyte(answer: &Response, endpoint: &str) {
+    assert_eq!((answer.status, answer.endpoint()), (200, Some(endpoint)));
+    assert_eq!(sha256_hex(&answer.body), ONE_MEGABYTE_SHA256);
+}
+
+fn clients_without_timestamps_sack_and_scaling(network: Network) {
+    let world = World::new(network);
+    let knobs = ["net/ipv4/tcp_timestamps", "net/ipv4/tcp_sack", "net/ipv4/tcp_window_scaling"];
+    // Each alone, then all.
+    for off in [&knobs[..1], &knobs[1..2], &knobs[2..], &knobs] {
+        for knob in knobs {
+            world.lab.client().sysctl(knob, if off.contains(&knob) { "0" } else { "1" }).unwrap();
+        }
+        world.decides(4, || {
+            let mut connection = world.connect();
+            assert_megabyte(&connection.get("a.test", "/1m").unwrap(), "b0");
+            assert_megabyte(&connection.get("b.test", "/1m").unwrap(), "b1");
+            assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+            assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+        });
+        let mut connection = world.connect();
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        assert_eq!(connection.get("a.test", "/user").unwrap().endpoint(), Some("b0"), "{off:?}");
+        assert_megabyte(&connection.get("b.test", "/1m").unwrap(), "b1");
+    }
+}
+
+fn clients_with_small_segments(network: Network) {
+    let world = World::new(network);
+    for mss in [536, 1220] {
+        world.decides(2, || {
+            let mut connection = world.dial().mss(mss).open(world.lab.client()).unwrap();
+            assert_megabyte(&connection.get("a.test", "/1m").unwrap(), "b0");
+            assert_megabyte(&connection.get("b.test", "/1m").unwrap(), "b1");
+        });
+        let mut connection = world.dial().mss(mss).open(world.lab.client()).unwrap();
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        // Larger than one of its segments, so handed off.
+        let filler = "y".repeat(1000 + usize::try_from(mss).unwrap());
+        let request = format!("GET /b HTTP/1.1\r\nHost: a.test\r\nX-Big: {filler}\r\n\r\n");
+        assert_eq!(connection.request(&request).unwrap().endpoint(), Some("b1"));
+        assert_megabyte(&connection.get("a.test", "/1m").unwrap(), "b0");
+    }
+}
+
+fn clients_with_a_small_window(network: Network) {
+    let world = World::new(network);
+    world.decides(2, || {
+        let mut connection = world.dial().receive_buffer(4096).open(world.lab.client()).unwrap();
+        assert_megabyte(&connection.get("a.test", "/1m").unwrap(), "b0");
+        assert_megabyte(&connection.get("b.test", "/1m").unwrap(), "b1");
+    });
+}
+
+/// Its window closes; probes and the update that opens it must pass (attack X-6).
+fn a_client_that_stops_reading(network: Network) {
+    let world = World::new(network);
+    world.decides(2, || {
+        let mut connection = world.dial().receive_buffer(16 * 1024).open(world.lab.client()).unwrap();
+        connection.send("GET /1m HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_megabyte(&connection.response("GET").unwrap(), "b0");
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    });
+}
+
+fn a_port_may_be_used_again_at_once(network: Network) {
+    let world = World::new(network);
+    world.decides(40, || {
+        for turn in 0..20 {
+            let mut connection = world.dial().from_port(7000).open(world.lab.client()).unwrap();
+            let (path, endpoint) = if turn % 2 == 0 { ("/a", "b0") } else { ("/b", "b1") };
+            assert_eq!(connection.get("a.test", path).unwrap().endpoint(), Some(endpoint));
+            match turn % 3 {
+                0 => connection.reset().unwrap(),
+                _ => {
+                    connection.finish().unwrap();
+                    assert_eq!(connection.rest().unwrap(), b"");
+                }
+            }
+        }
+    });
+}
+
+/// The gateway's own TIME_WAIT stands in the way of a hand-off: such a connection begins in userspace.
+fn a_port_may_be_used_again_after_userspace_closed(network: Network) {
+    let world = World::new(network);
+    for _ in 0..5 {
+        let mut connection = world.dial().from_port(7001).open(world.lab.client()).unwrap();
+        let answer =
+            connection.request("GET /user HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").unwrap();
+        assert_eq!(answer.endpoint(), Some("b0"));
+        assert_eq!(connection.rest().unwrap(), b"");
+        drop(connection);
+        // Again at once, for userspace, then for either.
+        for path in ["/user", "/b"] {
+            let mut connection = world.dial().from_port(7001).open(world.lab.client()).unwrap();
+            let answer = connection
+                .request(&format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
+                .unwrap();
+            assert_eq!(answer.status, 200);
+            assert_eq!(connection.rest().unwrap(), b"");
+        }
+    }
+}
+
+fn a_reset_in_any_state_ends_both_sides(network: Network) {
+    let world = World::new(network);
+    for path in ["/a", "/b"] {
+        // Before a request, with one under way, in the middle of its answer, and after it.
+        world.connect().reset().unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        let mut connection = world.connect();
+        connection.send(&request).unwrap();
+        connection.reset().unwrap();
+        let mut connection = world.connect();
+        connection.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        connection.head().unwrap();
+        connection.reset().unwrap();
+        let mut connection = world.connect();
+        connection.request(&request).unwrap();
+        connection.reset().unwrap();
+    }
+    testkit::until(Duration::from_secs(5), "endpoints to lose their connections", || {
+        (crate::requests::established(&world, 0) + crate::requests::established(&world, 1) <= 2).then_some(())
+    })
+    .unwrap();
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+}
+
+fn thousands_of_connections_from_few_ports(network: Network) {
+    let world = World::new(network);
+    std::thread::scope(|scope| {
+        for client in 0..4_u16 {
+            let world = &world;
+            scope.spawn(move || {
+                for turn in 0..600_u16 {
+                    let port = 8000 + client * 10 + turn % 10;
+                    let mut connection = match world.dial().from_port(port).open(world.lab.client()) {
+                        Ok(connection) => connection,
+                        Err(error) => panic!("port {port}, turn {turn}: {error}"),
+                    };
+                    let (path, endpoint) = if turn % 2 == 0 { ("/a", "b0") } else { ("/b", "b1") };
+                    let answer = connection.get("a.test", path);
+                    assert_eq!(answer.unwrap().endpoint(), Some(endpoint), "port {port}, turn {turn}");
+                    connection.reset().unwrap();
+                }
+            });
+        }
+    });
+    // A stray segment of a connection that is no more is answered, never ignored (attack X-7).
+    let host = RawHost::new(&world.lab).unwrap();
+    let stray = testkit::Segment::new(
+        host.address(world.address(), 9000),
+        world.address(),
+        testkit::flag::ACK | testkit::flag::PSH,
+        1,
+        1,
+    );
+    host.send(&testkit::Segment { payload: b"stray".to_vec(), ..stray.clone() }).unwrap();
+    let answer = host.receive(stray.source, Duration::from_secs(1)).unwrap();
+    assert!(answer.is_some_and(|answer| answer.flags & testkit::flag::RST != 0));
+    assert!(matches!(
+        world.dial().from_port(9001).open(world.lab.client()).and_then(|mut c| c.get("a.test", "/a")),
+        Ok(Response { status: 200, .. }) | Err(ClientError::Io(_))
+    ));
+}

@@ -1,0 +1,191 @@
+//! Endpoints of every habit: those that close, hint, pause, refuse and break off.
+
+use std::time::Duration;
+
+use testkit::{ClientError, Endpoints, Nginx, NginxOptions, Recorder};
+
+use crate::world::{Network, World};
+
+on_every_network!(
+    endpoints_that_close_idle_connections_are_never_seen_by_clients,
+    an_end_that_crosses_a_request_is_never_seen_by_the_client,
+    an_early_hint_is_not_the_answer,
+    a_408_on_an_idle_connection_answers_no_request,
+    chunks_with_pauses_come_whole,
+    an_early_413_is_delivered,
+    an_answer_broken_off_is_an_error,
+    a_surplus_answer_answers_no_request,
+    five_gigabytes_may_be_declared,
+    answers_without_a_length_end_with_the_connection,
+);
+
+fn endpoints_that_close_idle_connections_are_never_seen_by_clients(network: Network) {
+    let lab = network.lab();
+    let options = NginxOptions { keepalive: Duration::from_secs(1) };
+    let nginx = (0..2).map(|index| Nginx::with(&lab, index, options).unwrap()).collect();
+    let world = World::around(network, lab, nginx, None, &[]);
+    world.decides(24, || {
+        std::thread::scope(|scope| {
+            // Around the moment at which nginx closes.
+            for idle_ms in [900, 990, 995, 1000, 1003, 1006, 1010, 1500] {
+                let world = &world;
+                scope.spawn(move || {
+                    let mut connection = world.connect();
+                    for (path, endpoint) in [("/a", "b0"), ("/a", "b0"), ("/b", "b1")] {
+                        let answer = connection.get("a.test", path);
+                        assert_eq!(
+                            answer.unwrap_or_else(|e| panic!("{idle_ms} ms: {e}")).endpoint(),
+                            Some(endpoint)
+                        );
+                        std::thread::sleep(Duration::from_millis(idle_ms));
+                    }
+                });
+            }
+        });
+    });
+}
+
+/// The endpoint closes as soon as it has answered, while the next request is on its way.
+fn an_end_that_crosses_a_request_is_never_seen_by_the_client(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Endpoints::closing_idle(netns, address, "brief", Duration::from_millis(1))
+    });
+    let mut connection = world.connect();
+    for turn in 0..200_u64 {
+        let answer = connection.get("a.test", "/x").unwrap_or_else(|error| panic!("request {turn}: {error}"));
+        assert_eq!(answer.endpoint(), Some("brief"));
+        std::thread::sleep(Duration::from_micros(turn * 20));
+    }
+}
+
+fn an_early_hint_is_not_the_answer(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Endpoints::hinting(netns, address, "hint", Duration::from_millis(50))
+    });
+    world.decides(4, || {
+        let mut connection = world.connect();
+        for turn in 0..3 {
+            let answer = connection.get("a.test", &format!("/{turn}")).unwrap();
+            assert_eq!(answer.informational.iter().map(|hint| hint.status).collect::<Vec<_>>(), [103]);
+            assert_eq!(answer.text(), format!("/{turn}"));
+            assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        }
+    });
+}
+
+fn a_408_on_an_idle_connection_answers_no_request(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Endpoints::timing_out(netns, address, "impatient", Duration::from_millis(100))
+    });
+    world.decides(6, || {
+        let mut connection = world.connect();
+        for turn in 0..6 {
+            let answer = connection.get("a.test", &format!("/{turn}")).unwrap();
+            assert_eq!((answer.status, answer.text()), (200, format!("/{turn}")));
+            // Sooner than its patience, or well after: a 408 that crosses a request is that request's.
+            std::thread::sleep(Duration::from_millis(if turn % 2 == 0 { 20 } else { 250 }));
+        }
+    });
+}
+
+fn chunks_with_pauses_come_whole(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Endpoints::chunking(netns, address, "chunks", 5, Duration::from_millis(20))
+    });
+    world.decides(6, || {
+        let mut connection = world.connect();
+        for turn in 0..3 {
+            let answer = connection.get("a.test", &format!("/{turn}")).unwrap();
+            assert_eq!(answer.text(), format!("/{turn}").repeat(5));
+            assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        }
+    });
+}
+
+fn an_early_413_is_delivered(network: Network) {
+    let world =
+        World::with_endpoint(network, |netns, address| Endpoints::refusing_bodies(netns, address, "strict"));
+    for first in [None, Some("/x")] {
+        let mut connection = world.connect();
+        if let Some(path) = first {
+            assert_eq!(connection.get("a.test", path).unwrap().text(), path);
+        }
+        connection.send("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9000000\r\n\r\n").unwrap();
+        connection.send(vec![b'x'; 100_000]).unwrap();
+        let answer = connection.response("POST").unwrap();
+        assert_eq!((answer.status, answer.endpoint()), (413, Some("strict")));
+    }
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+}
+
+fn an_answer_broken_off_is_an_error(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Recorder::start(netns, address, |peer| {
+            peer.request()?;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nonly this")?;
+            peer.pause(Duration::from_millis(100));
+            if peer.index % 2 == 0 { peer.reset() } else { Ok(()) }
+        })
+    });
+    for _ in 0..2 {
+        let mut connection = world.connect();
+        let error = connection.get("a.test", "/x").unwrap_err();
+        assert!(matches!(error, ClientError::Truncated(9) | ClientError::Reset), "{error:?}");
+    }
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+}
+
+/// An endpoint that answers twice must not answer the next request with the second one.
+fn a_surplus_answer_answers_no_request(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Recorder::start(netns, address, |peer| {
+            loop {
+                peer.request()?;
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")?;
+                peer.pause(Duration::from_millis(20));
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")?;
+            }
+        })
+    });
+    let mut connection = world.connect();
+    for _ in 0..5 {
+        assert_eq!(connection.get("a.test", "/x").unwrap().text(), "fine");
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+}
+
+fn five_gigabytes_may_be_declared(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Recorder::start(netns, address, |peer| {
+            peer.request()?;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\n\r\n")?;
+            // As much as wraps nothing, so that the test stays short; then the end comes too early.
+            peer.send(vec![b'x'; 1_000_000])
+        })
+    });
+    let mut connection = world.connect();
+    connection.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    let head = connection.head().unwrap();
+    assert_eq!(head.header("content-length"), Some("5000000000"));
+    match connection.rest() {
+        Ok(body) => assert_eq!(body, vec![b'x'; 1_000_000]),
+        Err(error) => assert!(matches!(error, ClientError::Reset), "{error:?}"),
+    }
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+}
+
+fn answers_without_a_length_end_with_the_connection(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Recorder::start(netns, address, |peer| {
+            peer.request()?;
+            peer.send("HTTP/1.1 200 OK\r\n\r\nto the ")?;
+            peer.pause(Duration::from_millis(50));
+            peer.send("end")
+        })
+    });
+    for _ in 0..3 {
+        let mut connection = world.connect();
+        assert_eq!(connection.get("a.test", "/x").unwrap().text(), "to the end");
+    }
+}

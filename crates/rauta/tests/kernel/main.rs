@@ -1,0 +1,36 @@
+//! The kernel tier as clients and endpoints meet it: the agent with its programs attached, real sockets, real endpoints,
+//! in network namespaces (needs root).
+//!
+//! Each case asserts the right answer from the right endpoint, and that the kernel gave it where it had to. With
+//! `TEST_HOOK=off` the same cases run on userspace alone, without the second part: what differs then is the kernel's.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
+
+/// Runs cases on IPv4 and IPv6, with the offloads of pods on one machine and without any.
+macro_rules! on_every_network {
+    ($($case:ident),+ $(,)?) => {
+        mod v4_offloads { $(#[test] fn $case() { super::$case(crate::world::Network::V4_OFFLOADS); })+ }
+        mod v4_wire { $(#[test] fn $case() { super::$case(crate::world::Network::V4_WIRE); })+ }
+        mod v6_offloads { $(#[test] fn $case() { super::$case(crate::world::Network::V6_OFFLOADS); })+ }
+        mod v6_wire { $(#[test] fn $case() { super::$case(crate::world::Network::V6_WIRE); })+ }
+    };
+}
+
+/// Runs cases on two networks that differ in everything: for what takes long.
+macro_rules! on_two_networks {
+    ($($case:ident),+ $(,)?) => {
+        mod v4_wire { $(#[test] fn $case() { super::$case(crate::world::Network::V4_WIRE); })+ }
+        mod v6_offloads { $(#[test] fn $case() { super::$case(crate::world::Network::V6_OFFLOADS); })+ }
+    };
+}
+
+mod attacks;
+mod balancing;
+mod clients;
+mod endpoints;
+mod flood;
+mod manifests;
+mod options;
+mod requests;
+mod segments;
+mod transfers;
+mod world;

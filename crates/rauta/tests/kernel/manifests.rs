@@ -1,0 +1,108 @@
+//! The routes of every case.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use crate::world::Network;
+
+/// A port that nobody listens on.
+const CLOSED_PORT: u16 = 9;
+
+/// | request | goes to |
+/// |---|---|
+/// | host `b.test` | `b1` |
+/// | `/b` and below | `b1` |
+/// | `/both` | both, evenly |
+/// | `/mixed` | `b0` 80, `b1` 20 by weights of backends |
+/// | `/user…` | `b0`, by a regular expression: userspace's |
+/// | `/refuse` | a port of `b0` that nobody listens on |
+/// | `/dead` | an address that nobody has |
+/// | anything else | `b0` |
+pub(crate) fn routes(network: Network) -> String {
+    let (b0, b1) = (network.endpoint(0), network.endpoint(1));
+    let refusing = SocketAddr::new(b0.ip(), CLOSED_PORT);
+    let dead = network.endpoint(88);
+    let mut yaml = String::from(GATEWAY);
+    for (name, endpoints) in [
+        ("a", vec![b0]),
+        ("b", vec![b1]),
+        ("both", vec![b0, b1]),
+        ("refusing", vec![refusing]),
+        ("dead", vec![dead]),
+    ] {
+        yaml.push_str(&service(name, &endpoints));
+    }
+    yaml.push_str(&route("by-host", Some("b.test"), &[("PathPrefix", "/", "[{name: b, port: 80}]")]));
+    yaml.push_str(&route(
+        "by-path",
+        None,
+        &[
+            ("PathPrefix", "/", "[{name: a, port: 80}]"),
+            ("PathPrefix", "/b", "[{name: b, port: 80}]"),
+            ("PathPrefix", "/both", "[{name: both, port: 80}]"),
+            ("PathPrefix", "/mixed", "[{name: a, port: 80, weight: 80}, {name: b, port: 80, weight: 20}]"),
+            ("RegularExpression", "/user.*", "[{name: a, port: 80}]"),
+            ("Exact", "/refuse", "[{name: refusing, port: 80}]"),
+            ("Exact", "/dead", "[{name: dead, port: 80}]"),
+        ],
+    ));
+    yaml
+}
+
+const GATEWAY: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: rauta}
+spec: {controllerName: rauta.io/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: default}
+spec:
+  gatewayClassName: rauta
+  listeners: [{name: http, protocol: HTTP, port: 8080}]
+";
+
+/// A Service and its endpoints, all on one port.
+fn service(name: &str, endpoints: &[SocketAddr]) -> String {
+    let port = endpoints[0].port();
+    let family = if endpoints[0].is_ipv4() { "IPv4" } else { "IPv6" };
+    let addresses: Vec<String> = endpoints
+        .iter()
+        .map(|endpoint| format!("{{addresses: [\"{}\"], conditions: {{ready: true}}}}", endpoint.ip()))
+        .collect();
+    format!(
+        "\
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: default}}
+spec: {{ports: [{{name: http, port: 80, targetPort: {port}}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-1, namespace: default, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: {family}
+ports: [{{name: http, port: {port}, protocol: TCP}}]
+endpoints: [{}]
+",
+        addresses.join(", ")
+    )
+}
+
+/// An HTTPRoute with rules as (type of match, path, backendRefs).
+fn route(name: &str, host: Option<&str>, rules: &[(&str, &str, &str)]) -> String {
+    let mut yaml = format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+         metadata: {{name: {name}, namespace: default}}\nspec:\n  parentRefs: [{{name: gw}}]\n"
+    );
+    if let Some(host) = host {
+        writeln!(yaml, "  hostnames: [\"{host}\"]").unwrap();
+    }
+    yaml.push_str("  rules:\n");
+    for (kind, path, backends) in rules {
+        writeln!(yaml, "  - backendRefs: {backends}").unwrap();
+        writeln!(yaml, "    matches: [{{path: {{type: {kind}, value: \"{path}\"}}}}]").unwrap();
+    }
+    yaml
+}

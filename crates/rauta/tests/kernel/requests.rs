@@ -1,0 +1,281 @@
+//! Requests of every shape on one connection: who answers, and in which tier.
+
+use std::time::Duration;
+
+use testkit::{Connection, Response, until};
+
+use crate::world::{Network, World};
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+on_every_network!(
+    each_request_of_a_connection_reaches_its_own_route,
+    a_split_request_is_answered,
+    a_split_request_after_another_is_answered,
+    a_long_head_is_answered,
+    heads_of_700_to_1400_bytes_are_answered,
+    pipelined_requests_in_one_segment_reach_their_routes,
+    pipelined_requests_in_segments_of_their_own_reach_their_routes,
+    a_body_comes_whole_first_and_later,
+    the_tail_of_a_body_and_the_next_request_share_a_segment,
+    a_client_that_half_closes_is_answered,
+    a_request_may_follow_the_handshake_late,
+    a_connection_without_a_request_harms_nobody,
+    queries_and_methods_are_decided,
+    forwarded_headers_say_who_asked,
+    endpoints_that_refuse_are_reported,
+    a_hundred_changes_of_endpoint,
+);
+mod dead {
+    on_two_networks!(an_endpoint_that_is_not_there_is_reported);
+    use super::an_endpoint_that_is_not_there_is_reported;
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n")
+}
+
+#[track_caller]
+fn assert_from(answer: &Response, endpoint: &str, uri: &str) {
+    assert_eq!((answer.status, answer.endpoint()), (200, Some(endpoint)), "{answer:?}");
+    assert!(answer.text().contains(&format!("uri={uri}\n")), "{uri} is not in {}", answer.text());
+}
+
+#[track_caller]
+fn assert_asks(connection: &mut Connection, path: &str, endpoint: &str) {
+    assert_from(&connection.get("a.test", path).unwrap(), endpoint, path);
+}
+
+fn each_request_of_a_connection_reaches_its_own_route(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.decides(4, || {
+        let mut connection = world.connect();
+        for (path, endpoint) in [("/a", "b0"), ("/b", "b1"), ("/b/2", "b1"), ("/a/2", "b0")] {
+            assert_asks(&mut connection, path, endpoint);
+        }
+        let by_host = connection.get("b.test", "/a").unwrap();
+        assert_from(&by_host, "b1", "/a");
+        connection
+    });
+    world.hands_off(|| assert_asks(&mut connection, "/user/1", "b0"));
+    for (path, endpoint) in [("/b", "b1"), ("/a", "b0")] {
+        assert_asks(&mut connection, path, endpoint);
+    }
+}
+
+fn a_split_request_is_answered(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    let request = get("/b");
+    let (first, second) = request.as_bytes().split_at(10);
+    connection.send_pieces(&[first, second], PAUSE).unwrap();
+    assert_from(&connection.response("GET").unwrap(), "b1", "/b");
+    assert_asks(&mut connection, "/a", "b0");
+}
+
+fn a_split_request_after_another_is_answered(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    assert_asks(&mut connection, "/a", "b0");
+    let request = get("/b");
+    let (first, second) = request.as_bytes().split_at(10);
+    connection.send_pieces(&[first, second], PAUSE).unwrap();
+    assert_from(&connection.response("GET").unwrap(), "b1", "/b");
+}
+
+fn a_long_head_is_answered(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    let filler = "y".repeat(3000);
+    let answer =
+        connection.request(&format!("GET /b HTTP/1.1\r\nHost: a.test\r\nX-Big: {filler}\r\n\r\n")).unwrap();
+    assert_from(&answer, "b1", "/b");
+    assert_asks(&mut connection, "/a", "b0");
+}
+
+fn heads_of_700_to_1400_bytes_are_answered(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    for size in (700..=1400).step_by(50) {
+        let head = "GET /b HTTP/1.1\r\nHost: a.test\r\nX-Big: ";
+        let filler = "y".repeat(size - head.len() - 4);
+        let answer = connection.request(&format!("{head}{filler}\r\n\r\n")).unwrap();
+        assert_from(&answer, "b1", "/b");
+    }
+}
+
+fn pipelined_requests_in_one_segment_reach_their_routes(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    connection.send([get("/a/1"), get("/a/2"), get("/b/3")].concat()).unwrap();
+    for (path, endpoint) in [("/a/1", "b0"), ("/a/2", "b0"), ("/b/3", "b1")] {
+        assert_from(&connection.response("GET").unwrap(), endpoint, path);
+    }
+    assert_asks(&mut connection, "/a", "b0");
+}
+
+fn pipelined_requests_in_segments_of_their_own_reach_their_routes(network: Network) {
+    let world = World::new(network);
+    for rest in [Duration::ZERO, Duration::from_millis(2)] {
+        let mut connection = world.connect();
+        let requests = [get("/a/1"), get("/a/2"), get("/b/3"), get("/a/4")];
+        let pieces: Vec<&[u8]> = requests.iter().map(String::as_bytes).collect();
+        connection.send_pieces(&pieces, rest).unwrap();
+        for (path, endpoint) in [("/a/1", "b0"), ("/a/2", "b0"), ("/b/3", "b1"), ("/a/4", "b0")] {
+            assert_from(&connection.response("GET").unwrap(), endpoint, path);
+        }
+    }
+}
+
+fn post(path: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn a_body_comes_whole_first_and_later(network: Network) {
+    let world = World::new(network);
+    world.decides(3, || {
+        let mut connection = world.connect();
+        for (path, endpoint) in [("/a", "b0"), ("/b", "b1"), ("/a", "b0")] {
+            let answer = connection.request(&post(path, "hello")).unwrap();
+            assert_from(&answer, endpoint, path);
+            assert!(answer.text().contains("method=POST\n") && answer.text().contains("content-length=5\n"));
+        }
+    });
+    let mut connection = world.connect();
+    assert_asks(&mut connection, "/a", "b0");
+    assert_from(&connection.request(&post("/user", "hello")).unwrap(), "b0", "/user");
+}
+
+fn the_tail_of_a_body_and_the_next_request_share_a_segment(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    assert_asks(&mut connection, "/a", "b0");
+    let put = "PUT /upload/x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 12\r\n\r\nhello, world";
+    let request = put.to_owned() + &get("/b/2");
+    // Up to the middle of the body, then the rest of it with the next request.
+    let (first, second) = request.as_bytes().split_at(put.len() - 5);
+    connection.send_pieces(&[first, second], PAUSE).unwrap();
+    assert_eq!(connection.response("PUT").unwrap().status, 201);
+    assert_eq!(world.nginx[0].uploaded("x").unwrap(), b"hello, world");
+    assert_from(&connection.response("GET").unwrap(), "b1", "/b/2");
+    assert_asks(&mut connection, "/a", "b0");
+}
+
+fn a_client_that_half_closes_is_answered(network: Network) {
+    let world = World::new(network);
+    for path in ["/b", "/user"] {
+        let mut connection = world.connect();
+        connection.send(get(path)).unwrap();
+        connection.finish().unwrap();
+        let answer = connection.response("GET").unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(connection.rest().unwrap(), b"", "{path}");
+    }
+    let mut connection = world.connect();
+    assert_eq!(connection.get("a.test", "/128").unwrap().body.len(), 128);
+    connection.send(get("/1m")).unwrap();
+    connection.finish().unwrap();
+    assert_eq!(connection.response("GET").unwrap().body, testkit::one_megabyte());
+}
+
+fn a_request_may_follow_the_handshake_late(network: Network) {
+    let world = World::new(network);
+    world.decides(1, || {
+        let mut connection = world.connect();
+        std::thread::sleep(Duration::from_secs(3));
+        assert_asks(&mut connection, "/b", "b1");
+    });
+}
+
+fn a_connection_without_a_request_harms_nobody(network: Network) {
+    let world = World::new(network);
+    world.decides(1, || {
+        drop(world.connect());
+        world.connect().reset().unwrap();
+        assert_from(&world.get("/b"), "b1", "/b");
+    });
+}
+
+fn queries_and_methods_are_decided(network: Network) {
+    let world = World::new(network);
+    world.decides(5, || {
+        let mut connection = world.connect();
+        assert_asks(&mut connection, "/b?x=1", "b1");
+        for method in ["HEAD", "DELETE", "OPTIONS", "GET"] {
+            let answer =
+                connection.request(&format!("{method} /a HTTP/1.1\r\nHost: a.test\r\n\r\n")).unwrap();
+            assert_eq!((answer.status, answer.endpoint()), (200, Some("b0")), "{method}");
+        }
+    });
+}
+
+fn forwarded_headers_say_who_asked(network: Network) {
+    let world = World::new(network);
+    let client = network.client();
+    let expected = [format!("x-forwarded-for={client}\n"), "x-forwarded-proto=http\n".to_owned()];
+    world.decides(2, || {
+        let mut connection = world.connect();
+        for path in ["/a", "/b", "/b", "/a"] {
+            let text = connection.get("a.test", path).unwrap().text();
+            assert!(expected.iter().all(|line| text.contains(line)), "{expected:?} not in {text}");
+        }
+    });
+    // What a client says of itself is not believed, in any tier.
+    let forged = "GET /a HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n";
+    let text = world.connect().request(forged).unwrap().text();
+    assert!(text.contains(&expected[0]), "{text}");
+}
+
+fn endpoints_that_refuse_are_reported(network: Network) {
+    let world = World::new(network);
+    let answer = world.get("/refuse");
+    assert!(matches!(answer.status, 502..=504), "{answer:?}");
+    // And on a connection that another endpoint has served.
+    let mut connection = world.connect();
+    assert_asks(&mut connection, "/a", "b0");
+    let answer = connection.get("a.test", "/refuse").unwrap();
+    assert!(matches!(answer.status, 502..=504), "{answer:?}");
+}
+
+fn an_endpoint_that_is_not_there_is_reported(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    connection.set_read_limit(Duration::from_secs(15)).unwrap();
+    let answer = connection.get("a.test", "/dead").unwrap();
+    assert!(matches!(answer.status, 502..=504), "{answer:?}");
+    assert_from(&world.get("/b"), "b1", "/b");
+}
+
+fn a_hundred_changes_of_endpoint(network: Network) {
+    let world = World::new(network);
+    world.decides(200, || {
+        let mut connection = world.connect();
+        for turn in 0..100 {
+            assert_asks(&mut connection, &format!("/a/{turn}"), "b0");
+            assert_asks(&mut connection, &format!("/b/{turn}"), "b1");
+        }
+    });
+    // The legs that were left are gone at their endpoints.
+    until(Duration::from_secs(5), "old legs to close", || {
+        let open: usize = (0..2).map(|index| established(&world, index)).sum();
+        (open <= 2).then_some(())
+    })
+    .unwrap();
+}
+
+/// Connections at endpoint `index`.
+pub(crate) fn established(world: &World, index: usize) -> usize {
+    let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+    let text = world
+        .lab
+        .backend(index)
+        .run(|| tables.map(|table| std::fs::read_to_string(table).unwrap_or_default()).concat())
+        .unwrap();
+    // Local port 8080, state ESTABLISHED.
+    text.lines()
+        .filter(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            fields.get(1).is_some_and(|local| local.ends_with(":1F90")) && fields.get(3) == Some(&"01")
+        })
+        .count()
+}

@@ -1,0 +1,163 @@
+//! Large bodies, both ways, over wires that lose, double and reorder.
+
+use std::time::Duration;
+
+use testkit::{
+    Connection, Endpoints, FaultCounts, Faults, ONE_MEGABYTE_SHA256, Response, one_megabyte, sha256_hex,
+};
+
+use crate::world::{Network, World};
+
+/// One packet in a hundred is lost, one doubled, one late, on each of the four wires of an exchange.
+const ONE_PERCENT: Faults = Faults { loss: 0.01, duplicate: 0.01, reorder: 0.01 };
+const FIVE_PERCENT: Faults = Faults { loss: 0.05, duplicate: 0.01, reorder: 0.01 };
+
+on_every_network!(
+    bodies_come_whole,
+    bodies_go_whole,
+    ten_megabytes_over_a_bad_wire,
+    changes_of_endpoint_and_tier_over_a_bad_wire,
+);
+mod bad {
+    on_two_networks!(
+        uploads_over_a_bad_wire,
+        bodies_over_a_very_bad_wire,
+        many_small_requests_over_a_very_bad_wire,
+    );
+    use super::*;
+}
+
+fn download(connection: &mut Connection, host: &str, path: &str) -> Response {
+    connection.get(host, path).unwrap_or_else(|error| panic!("{host}{path}: {error}"))
+}
+
+#[track_caller]
+fn assert_megabytes(answer: &Response, endpoint: &str, count: usize) {
+    assert_eq!((answer.status, answer.endpoint()), (200, Some(endpoint)));
+    assert_eq!(answer.body.len(), count * 1_000_000);
+    for megabyte in answer.body.chunks(1_000_000) {
+        assert_eq!(sha256_hex(megabyte), ONE_MEGABYTE_SHA256);
+    }
+}
+
+/// A faulty network that did nothing would prove nothing.
+#[track_caller]
+fn assert_struck(counts: FaultCounts) {
+    assert!(counts.lost > 0 && counts.duplicated > 0 && counts.reordered > 0, "{counts:?}");
+}
+
+fn bodies_come_whole(network: Network) {
+    let world = World::new(network);
+    world.decides(6, || {
+        let mut connection = world.connect();
+        for _ in 0..2 {
+            assert_megabytes(&download(&mut connection, "a.test", "/1m"), "b0", 1);
+            assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+        }
+        assert_megabytes(&download(&mut connection, "a.test", "/10m"), "b0", 10);
+        let chunked = download(&mut connection, "b.test", "/chunked");
+        assert_eq!(chunked.text(), "0123456789abcdef".repeat(1024));
+    });
+}
+
+fn upload(connection: &mut Connection, megabytes: usize) -> Response {
+    let length = megabytes * 1_000_000;
+    let head = format!("PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n");
+    connection.send([head.into_bytes(), one_megabyte().repeat(megabytes)].concat()).unwrap();
+    connection.response("PUT").unwrap()
+}
+
+fn bodies_go_whole(network: Network) {
+    let world =
+        World::with_endpoint(network, |netns, address| Endpoints::digesting(netns, address, "digest"));
+    let mut connection = world.connect();
+    for megabytes in [1, 1, 10] {
+        let expected = sha256_hex(&one_megabyte().repeat(megabytes));
+        assert_eq!(upload(&mut connection, megabytes).text(), expected);
+        // The next request on the connection finds its way.
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    }
+}
+
+fn uploads_over_a_bad_wire(network: Network) {
+    let world =
+        World::with_endpoint(network, |netns, address| Endpoints::digesting(netns, address, "digest"));
+    let faulty = world.lab.faults(ONE_PERCENT).unwrap();
+    for _ in 0..3 {
+        let mut connection = world.connect();
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        assert_eq!(upload(&mut connection, 1).text(), ONE_MEGABYTE_SHA256);
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    }
+    assert!(faulty.counts().unwrap().lost > 0);
+}
+
+fn ten_megabytes_over_a_bad_wire(network: Network) {
+    let world = World::new(network);
+    let faulty = world.lab.faults(ONE_PERCENT).unwrap();
+    world.decides(2, || {
+        let mut connection = world.connect();
+        assert_megabytes(&download(&mut connection, "a.test", "/10m"), "b0", 10);
+        assert_megabytes(&download(&mut connection, "b.test", "/10m"), "b1", 10);
+    });
+    assert_struck(faulty.counts().unwrap());
+}
+
+/// Connections that change endpoint by request, and tier in the middle, at once.
+fn changes_of_endpoint_and_tier_over_a_bad_wire(network: Network) {
+    let world = World::new(network);
+    let faulty = world.lab.faults(ONE_PERCENT).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    let mut connection = world.connect();
+                    assert_megabytes(&download(&mut connection, "a.test", "/1m"), "b0", 1);
+                    assert_eq!(download(&mut connection, "a.test", "/b").endpoint(), Some("b1"));
+                    assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+                    assert_eq!(download(&mut connection, "a.test", "/128").body.len(), 128);
+                    assert_eq!(download(&mut connection, "a.test", "/user").endpoint(), Some("b0"));
+                    assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+                }
+            });
+        }
+    });
+    assert_struck(faulty.counts().unwrap());
+}
+
+fn bodies_over_a_very_bad_wire(network: Network) {
+    let world = World::new(network);
+    let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
+    world.decides(2, || {
+        let mut connection = world.connect();
+        connection.set_read_limit(Duration::from_secs(15)).unwrap();
+        assert_megabytes(&download(&mut connection, "a.test", "/1m"), "b0", 1);
+        assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+    });
+    assert!(faulty.counts().unwrap().lost > 0);
+}
+
+fn many_small_requests_over_a_very_bad_wire(network: Network) {
+    let world = World::new(network);
+    let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
+    world.decides(160, || {
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let world = &world;
+                scope.spawn(move || {
+                    let mut connection = world.connect();
+                    connection.set_read_limit(Duration::from_secs(15)).unwrap();
+                    for turn in 0..10 {
+                        for (path, endpoint) in [("/a", "b0"), ("/b", "b1")] {
+                            let path = format!("{path}/{client}/{turn}");
+                            let answer = download(&mut connection, "a.test", &path);
+                            assert_eq!(answer.endpoint(), Some(endpoint));
+                            assert!(answer.text().contains(&format!("uri={path}\n")), "{answer:?}");
+                        }
+                    }
+                });
+            }
+        });
+    });
+    assert_struck(faulty.counts().unwrap());
+}

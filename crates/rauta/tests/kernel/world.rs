@@ -1,0 +1,186 @@
+//! A lab with the gateway under test in it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use testkit::{Addresses, Connection, Dial, Gateway, Lab, Netns, Nginx, Offloads, Recorder, Response, until};
+
+use crate::manifests;
+
+/// The program under test.
+const RAUTA: &str = env!("CARGO_BIN_EXE_rauta");
+
+/// What the packets of a case look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Network {
+    pub(crate) is_v6: bool,
+    offloads: Offloads,
+}
+
+impl Network {
+    pub(crate) const V4_OFFLOADS: Self = Self { is_v6: false, offloads: Offloads::ON };
+    pub(crate) const V4_WIRE: Self = Self { is_v6: false, offloads: Offloads::OFF };
+    pub(crate) const V6_OFFLOADS: Self = Self { is_v6: true, offloads: Offloads::ON };
+    pub(crate) const V6_WIRE: Self = Self { is_v6: true, offloads: Offloads::OFF };
+
+    /// Where endpoint `index` listens.
+    pub(crate) fn endpoint(self, index: u8) -> SocketAddr {
+        if self.is_v6 { Addresses::backend_socket_v6(index) } else { Addresses::backend_socket(index) }
+    }
+
+    /// Where clients reach the gateway.
+    pub(crate) fn gateway(self) -> SocketAddr {
+        if self.is_v6 { Addresses::gateway_socket_v6() } else { Addresses::gateway_socket() }
+    }
+
+    /// The first client, as endpoints should hear of it.
+    pub(crate) fn client(self) -> String {
+        if self.is_v6 { Addresses::client_v6(0).to_string() } else { Addresses::client(0).to_string() }
+    }
+
+    pub(crate) fn lab(self) -> Lab {
+        Lab::builder().backends(2).offloads(self.offloads).build().unwrap()
+    }
+}
+
+/// Packets to the gateway, by who decided them.
+#[derive(Clone, Copy, Debug)]
+struct Decided {
+    kernel: f64,
+    userspace: f64,
+}
+
+/// The gateway in front of two endpoints, `b0` and `b1`, with the routes of [`manifests::routes`].
+pub(crate) struct World {
+    pub(crate) gateway: Gateway,
+    /// Real endpoints, unless a case brings its own for `b0`.
+    pub(crate) nginx: Vec<Nginx>,
+    _recorder: Option<Recorder>,
+    pub(crate) network: Network,
+    pub(crate) lab: Lab,
+}
+
+impl World {
+    /// nginx as both endpoints.
+    pub(crate) fn new(network: Network) -> Self {
+        Self::tuned(network, &[])
+    }
+
+    /// The same with settings given as environment variables.
+    pub(crate) fn tuned(network: Network, settings: &[(&str, &str)]) -> Self {
+        let lab = network.lab();
+        let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+        Self::around(network, lab, nginx, None, settings)
+    }
+
+    /// `b0` is what `start` makes of its namespace and address, `b1` is nginx.
+    pub(crate) fn with_endpoint(
+        network: Network,
+        start: impl FnOnce(&Netns, SocketAddr) -> anyhow::Result<Recorder>,
+    ) -> Self {
+        let lab = network.lab();
+        let recorder = start(lab.backend(0), network.endpoint(0)).unwrap();
+        let nginx = vec![Nginx::start(&lab, 1).unwrap()];
+        Self::around(network, lab, nginx, Some(recorder), &[])
+    }
+
+    /// The gateway in a lab whose endpoints run; waits until the kernel routes.
+    pub(crate) fn around(
+        network: Network,
+        lab: Lab,
+        nginx: Vec<Nginx>,
+        recorder: Option<Recorder>,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let pins = lab.bpffs().unwrap().join("pins").display().to_string();
+        let manifest = manifests::routes(network);
+        let mut builder = Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)])
+            .unwrap()
+            .hook(&hook())
+            .env("RAUTA_DATAPLANE_PIN_ROOT", &pins);
+        for (name, value) in settings {
+            builder = builder.env(name, value);
+        }
+        let gateway = builder.start(&lab).unwrap();
+        let world = Self { gateway, nginx, _recorder: recorder, network, lab };
+        world.wait_for_the_kernel();
+        world
+    }
+
+    /// Where clients reach the gateway.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.network.gateway()
+    }
+
+    /// A new connection of the first client.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.lab.client(), self.address()).unwrap()
+    }
+
+    /// A new connection of the first client, to be adjusted.
+    pub(crate) fn dial(&self) -> Dial {
+        Dial::to(self.address())
+    }
+
+    /// A GET on a new connection.
+    pub(crate) fn get(&self, path: &str) -> Response {
+        self.connect().get("a.test", path).unwrap()
+    }
+
+    /// Runs `work`, whose `requests` requests the kernel must decide alone: no packet of theirs goes to userspace.
+    #[track_caller]
+    pub(crate) fn decides<T>(&self, requests: u32, work: impl FnOnce() -> T) -> T {
+        let before = self.decided();
+        let result = work();
+        if let (Some(before), Some(after)) = (before, self.decided()) {
+            let (kernel, userspace) = (after.kernel - before.kernel, after.userspace - before.userspace);
+            assert!(
+                kernel >= f64::from(requests) && userspace < 0.5,
+                "{requests} requests: {kernel} packets decided in the kernel, {userspace} went to userspace\n{}",
+                self.gateway.metrics().unwrap()
+            );
+        }
+        result
+    }
+
+    /// Runs `work`, of which userspace must have got something.
+    #[track_caller]
+    pub(crate) fn hands_off<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.decided();
+        let result = work();
+        if let (Some(before), Some(after)) = (before, self.decided()) {
+            assert!(after.userspace > before.userspace, "nothing went to userspace");
+        }
+        result
+    }
+
+    /// None where no kernel programs are wanted.
+    fn decided(&self) -> Option<Decided> {
+        if hook() == "off" {
+            return None;
+        }
+        let metrics = |name: &str| self.gateway.metric(name, "").unwrap();
+        Some(Decided {
+            kernel: metrics("rauta_datapath_packets_tier2_total"),
+            userspace: metrics("rauta_datapath_packets_tier3_total"),
+        })
+    }
+
+    /// Endpoints enter the kernel's tables a moment after the agent is ready.
+    fn wait_for_the_kernel(&self) {
+        let Some(mut before) = self.decided() else { return };
+        until(Duration::from_secs(5), "a request to be decided in the kernel alone", || {
+            assert_eq!(self.get("/b").status, 200);
+            let after = self.decided()?;
+            let found = after.kernel > before.kernel && after.userspace - before.userspace < 0.5;
+            before = after;
+            found.then_some(())
+        })
+        .unwrap();
+    }
+}
+
+/// `off`, or the hook whose programs are attached.
+pub(crate) fn hook() -> String {
+    std::env::var("TEST_HOOK").unwrap_or_else(|_| "tc".to_owned())
+}

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["dataplane"],
     &["model", "ebpf"],
     &["route", "balance", "telemetry", "resources"],
-    &["translate", "http1"],
+    &["translate", "http1", "kernel"],
     &["proxy", "files", "loader", "api", "admin"],
     &["rauta"],
 ];
@@ -41,7 +41,8 @@ const OWNERS: &[(&str, &[&str])] = &[
 
 /// Libraries that bring time, sockets or threads; the crates on the right decide without them.
 const RUNTIME: &[&str] = &["tokio", "socket2", "nix", "libc", "mio", "async-std", "smol"];
-const PURE: &[&str] = &["wire", "dataplane", "model", "route", "balance", "resources", "translate", "http1"];
+const PURE: &[&str] =
+    &["wire", "dataplane", "model", "route", "balance", "resources", "translate", "http1", "kernel"];
 
 /// Says each forbidden edge.
 pub(crate) fn check(metadata: &Metadata) -> Vec<String> {

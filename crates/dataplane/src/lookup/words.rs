@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn words_begin_anywhere() {
-        let mut payload = Payload { bytes: [0; PAYLOAD_MAX + 64] };
+        let mut payload = Payload { bytes: [0; size_of::<Payload>()] };
         for (at, byte) in payload.bytes.iter_mut().enumerate() {
             *byte = (at * 7 % 251) as u8;
         }

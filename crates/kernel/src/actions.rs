@@ -1,0 +1,87 @@
+use model::{
+    Action, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Route, Snapshot,
+    Tier,
+};
+use wire::{MAGLEV_SLOTS_MAX, ROUTE_BACKENDS_MAX};
+
+use crate::{Facts, Reach, Why};
+
+/// A backend as the kernel sees it: the Maglev table has the size that the route asks for.
+pub(crate) type BackendKey = (BackendId, u32);
+
+/// What the kernel does with the requests of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Weight above 0, and the backend; none: userspace's.
+    pub(crate) shares: Vec<(u32, Option<BackendKey>)>,
+    /// Why a part is userspace's.
+    pub(crate) partly: Option<Why>,
+    /// Whether the kernel reaches some backend now. (The tables follow the endpoints without a new route.)
+    pub(crate) serves: bool,
+}
+
+/// Says what the kernel does with a route, whatever its matches are.
+pub(crate) fn plan(route: &Route, snapshot: &Snapshot, facts: &Facts) -> Result<Plan, Why> {
+    if !facts.forwarding {
+        return Err(Why::ForwardingOff);
+    }
+    if route.tier == Some(Tier::Userspace) {
+        return Err(Why::Asked);
+    }
+    let Action::Forward(backends) = &route.action else { return Err(Why::Respond) };
+    if route.timeouts.request.is_some() || route.timeouts.backend_request.is_some() {
+        return Err(Why::Timeouts);
+    }
+    let Balancing::Maglev { table_size } = route.balancing else { return Err(Why::Balancing) };
+    if usize::try_from(table_size).is_ok_and(|size| size > MAGLEV_SLOTS_MAX) {
+        return Err(Why::TableSize);
+    }
+    let weighted: Vec<_> = backends.iter().filter(|one| one.weight > 0).collect();
+    let total = weighted.iter().try_fold(0u32, |sum, one| sum.checked_add(one.weight));
+    if weighted.len() > ROUTE_BACKENDS_MAX || total.is_none() {
+        return Err(Why::ManyBackends);
+    }
+    let (mut shares, mut partly, mut serves) = (Vec::new(), None, false);
+    for one in weighted {
+        let target = match &one.target {
+            BackendTarget::Invalid(_) => Err(Why::InvalidBackend),
+            BackendTarget::Backend(id) => match snapshot.backends.get(id) {
+                None => Err(Why::InvalidBackend),
+                Some(backend) if backend.protocol != AppProtocol::Http1 => Err(Why::Protocol),
+                Some(backend) => {
+                    // Endpoints come and go: that is for the backend's record to say, not for the route's.
+                    let now = unreachable(backend, facts);
+                    serves |= now.is_none();
+                    partly = partly.or(now);
+                    Ok((id.clone(), table_size))
+                }
+            },
+        };
+        partly = partly.or(target.as_ref().err().copied());
+        shares.push((one.weight, target.ok()));
+    }
+    if shares.iter().all(|(_, backend)| backend.is_none()) {
+        return Err(partly.unwrap_or(Why::NoBackend));
+    }
+    Ok(Plan { shares, partly, serves })
+}
+
+/// Why userspace serves a backend. All of its endpoints must be within the kernel's reach, or those that are would carry
+/// the load of the others.
+pub(crate) fn unreachable(backend: &Backend, facts: &Facts) -> Option<Why> {
+    let mut takes = false;
+    for endpoint in &backend.endpoints {
+        if endpoint.condition == EndpointCondition::Draining || endpoint.weight == 0 {
+            continue;
+        }
+        takes = true;
+        match facts.endpoints.get(&endpoint.address.ip().to_canonical()) {
+            Some(Reach::From(_)) => {}
+            Some(Reach::HostLocal) => return Some(Why::HostLocal),
+            Some(Reach::NoHook) => return Some(Why::NoHook),
+            Some(Reach::Policy) => return Some(Why::Policy),
+            Some(Reach::NoRoute) | None => return Some(Why::NoRoute),
+        }
+    }
+    (!takes).then_some(Why::NoEndpoint)
+}

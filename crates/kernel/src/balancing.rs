@@ -1,0 +1,189 @@
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use balance::{EndpointKey, Maglev};
+use model::{EndpointCondition, Snapshot};
+use wire::{
+    BACKENDS_MAX, BackendRecord, ENDPOINTS_MAX, EndpointRecord, IpAddress, MAGLEV_SLOTS_MAX,
+    MAGLEV_TABLES_MAX, MaglevTable,
+};
+
+use crate::actions::{BackendKey, unreachable};
+use crate::ids::Ids;
+use crate::{Facts, Reach, Tables};
+
+/// An endpoint, and our address on legs to it.
+pub(crate) type EndpointId = (SocketAddr, IpAddr);
+/// Endpoints with their weights, and the number of slots.
+type TableId = (Vec<(u32, u16)>, u32);
+
+/// Backends, Maglev tables and endpoints.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) backends: Ids<BackendKey>,
+    pub(crate) maglev: Ids<TableId>,
+    pub(crate) endpoints: Ids<EndpointId>,
+    built: HashMap<u32, Arc<MaglevTable>>,
+    generations: HashMap<u32, u32>,
+    pub(crate) serial: u32,
+}
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        Self {
+            backends: Ids::new(1, end(BACKENDS_MAX)),
+            maglev: Ids::new(0, end(MAGLEV_TABLES_MAX)),
+            endpoints: Ids::new(1, end(ENDPOINTS_MAX)),
+            built: HashMap::new(),
+            generations: HashMap::new(),
+            serial: 0,
+        }
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.backends.begin();
+        self.maglev.begin();
+        self.endpoints.begin();
+    }
+
+    /// The index of a backend; none if there are too many.
+    pub(crate) fn backend(&mut self, key: &BackendKey) -> Option<u32> {
+        self.backends.get(key).map(|(index, _)| index)
+    }
+
+    /// Writes down all backends that were asked for, with their tables and endpoints.
+    pub(crate) fn compile(&mut self, snapshot: &Snapshot, facts: &Facts, tables: &mut Tables) {
+        let mut wanted: Vec<(u32, BackendKey, bool)> =
+            self.backends.iter().map(|(key, index, used)| (index, key.clone(), used)).collect();
+        wanted.sort_by_key(|(index, ..)| *index);
+        // Draining only if it is so wherever it is named.
+        let mut takes: BTreeMap<EndpointId, bool> = BTreeMap::new();
+        // What rests stays as it is in the map: a reader may still be on its way there.
+        for (index, (id, size), _) in wanted.into_iter().filter(|(.., used)| *used) {
+            let mut record = BackendRecord::default();
+            if let Some(backend) = snapshot.backends.get(&id) {
+                let mut known = Vec::new();
+                for endpoint in &backend.endpoints {
+                    let address = canonical(endpoint.address);
+                    let Some(Reach::From(source)) = facts.endpoints.get(&address.ip()) else { continue };
+                    let id = (address, source.to_canonical());
+                    let is_ready = endpoint.condition == EndpointCondition::Ready;
+                    *takes.entry(id).or_insert(false) |= is_ready;
+                    known.push((id, if is_ready { endpoint.weight } else { 0 }));
+                }
+                if unreachable(backend, facts).is_none() {
+                    record = self.table(&known, size, tables).unwrap_or_default();
+                }
+            }
+            tables.backends.insert(index, record);
+        }
+        for (id, takes) in &takes {
+            if let Some(index) = self.endpoint(id) {
+                let flags = if *takes { 0 } else { EndpointRecord::DRAINING };
+                tables.endpoints.insert(index, self.record(id, index, EndpointRecord::USABLE | flags));
+            }
+        }
+    }
+
+    /// Ends a compilation: what was not asked for rests, without its flags.
+    pub(crate) fn finish(&mut self, now: Duration, tables: &mut Tables) -> Option<Duration> {
+        let (_, backends) = self.backends.finish(now);
+        let (left, maglev) = self.maglev.finish(now);
+        for (_, index) in &left {
+            self.built.remove(index);
+        }
+        let (left, endpoints) = self.endpoints.finish(now);
+        for (_, index) in &left {
+            self.generations.remove(index);
+        }
+        for (id, index, used) in self.endpoints.iter().filter(|(.., used)| !used) {
+            debug_assert!(!used);
+            tables.endpoints.insert(index, self.record(id, index, 0));
+        }
+        [backends, maglev, endpoints].into_iter().flatten().min()
+    }
+
+    /// Leaves an endpoint the index and generation that it had.
+    pub(crate) fn adopt(&mut self, index: u32, record: &EndpointRecord) {
+        let address = SocketAddr::new(ip(record.address), u16::from_be_bytes(record.port));
+        self.endpoints.adopt((address, ip(record.source)), index);
+        self.generations.insert(index, record.generation);
+        self.serial = self.serial.max(record.generation);
+    }
+
+    /// The record of a backend with these endpoints; none if something is full.
+    fn table(
+        &mut self,
+        endpoints: &[(EndpointId, u16)],
+        size: u32,
+        tables: &mut Tables,
+    ) -> Option<BackendRecord> {
+        let mut members = Vec::new();
+        for (id, weight) in endpoints.iter().filter(|(_, weight)| *weight > 0) {
+            members.push((self.endpoint(id)?, *weight, id.0));
+        }
+        let id = (members.iter().map(|(index, weight, _)| (*index, *weight)).collect(), size);
+        let (index, _) = self.maglev.get(&id)?;
+        if !self.built.contains_key(&index) {
+            let keys: Vec<_> =
+                members.iter().map(|&(_, weight, address)| EndpointKey::new(address, weight)).collect();
+            let maglev = Maglev::build(&keys, size).ok()?;
+            let mut table = MaglevTable { serial: self.next(), pad: 0, endpoints: [0; MAGLEV_SLOTS_MAX + 1] };
+            for (slot, place) in table.endpoints.iter_mut().zip(maglev.slots()) {
+                *slot =
+                    members.get(usize::from(*place)).and_then(|(index, ..)| u16::try_from(*index).ok())?;
+            }
+            self.built.insert(index, Arc::new(table));
+        }
+        let table = self.built.get(&index)?;
+        tables.maglev.insert(index, table.clone());
+        Some(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0 })
+    }
+
+    fn endpoint(&mut self, id: &EndpointId) -> Option<u32> {
+        let (index, is_new) = self.endpoints.get(id)?;
+        if is_new {
+            let generation = self.next();
+            self.generations.insert(index, generation);
+        }
+        Some(index)
+    }
+
+    fn record(&self, (address, source): &EndpointId, index: u32, flags: u16) -> EndpointRecord {
+        EndpointRecord {
+            address: mapped(address.ip()),
+            source: mapped(*source),
+            port: address.port().to_be_bytes(),
+            flags,
+            generation: self.generations.get(&index).copied().unwrap_or(0),
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1).max(1);
+        self.serial
+    }
+}
+
+/// As it stands in records.
+pub(crate) fn mapped(address: IpAddr) -> IpAddress {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn ip(address: IpAddress) -> IpAddr {
+    IpAddr::from(address).to_canonical()
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Sizes of maps are small.
+fn end(max: usize) -> u32 {
+    u32::try_from(max).unwrap_or(u32::MAX)
+}

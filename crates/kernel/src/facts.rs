@@ -1,0 +1,28 @@
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// What the compiler needs to know of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether the kernel may forward at all; otherwise userspace serves everything.
+    pub forwarding: bool,
+    /// Addresses of this host that stand for listeners without addresses. Loopback ones are left out.
+    pub addresses: Vec<IpAddr>,
+    /// How packets get to the addresses of endpoints; one that is missing cannot be reached.
+    pub endpoints: HashMap<IpAddr, Reach>,
+}
+
+/// How packets get to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Through the kernel tier, from this address of ours: every device that replies can take has its hook.
+    From(IpAddr),
+    /// It lives on this host itself: replies never enter by a device.
+    HostLocal,
+    /// A device that replies can take has no hook yet.
+    NoHook,
+    /// Network policy is enforced on its device, which redirected packets would pass by.
+    Policy,
+    /// There is no way.
+    NoRoute,
+}

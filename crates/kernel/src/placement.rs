@@ -1,0 +1,126 @@
+use std::fmt;
+
+use model::{RouteId, Tier};
+use serde::Serialize;
+
+/// The tier that a route gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutePlacement {
+    /// Which route.
+    pub route: RouteId,
+    /// The lowest tier that decides requests of it.
+    pub tier: Tier,
+    /// The tier that was asked for.
+    pub asked: Option<Tier>,
+    /// Why it is not the tier asked for, or not the kernel; of a route in the kernel, why some of its requests are
+    /// userspace's.
+    pub reason: Option<Why>,
+}
+
+/// Why userspace serves a route, or a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Why {
+    /// The user asked for Tier 3.
+    Asked,
+    /// The kernel may not forward on this host.
+    ForwardingOff,
+    /// No listener has it.
+    NoListener,
+    /// Its listener ends TLS.
+    Tls,
+    /// Its listener shares a port with one that ends TLS.
+    SharedPort,
+    /// The gateway answers itself.
+    Respond,
+    /// Time limits.
+    Timeouts,
+    /// Round robin or random balancing.
+    Balancing,
+    /// A Maglev table larger than the kernel's.
+    TableSize,
+    /// More backends than a record holds.
+    ManyBackends,
+    /// A path by regular expression.
+    PathRegex,
+    /// A path longer than the kernel compares.
+    PathLength,
+    /// A condition on the query.
+    Query,
+    /// A header by regular expression.
+    HeaderRegex,
+    /// More header conditions, or longer ones, than the kernel checks.
+    HeaderSize,
+    /// A header that the kernel does not look at.
+    HeaderName,
+    /// More header names than the kernel can tell apart.
+    ManyHeaderNames,
+    /// A header name that the kernel has only just begun to look for.
+    NewHeaderName,
+    /// A method that the kernel does not read.
+    Method,
+    /// A backend reference that cannot be followed.
+    InvalidBackend,
+    /// No backend has weight.
+    NoBackend,
+    /// The backend does not speak cleartext HTTP/1.1.
+    Protocol,
+    /// The backend has no endpoint that takes requests.
+    NoEndpoint,
+    /// An endpoint on this host.
+    HostLocal,
+    /// An endpoint whose devices have no hook yet.
+    NoHook,
+    /// An endpoint behind network policy.
+    Policy,
+    /// An endpoint that cannot be reached.
+    NoRoute,
+    /// A kernel table is full.
+    Full,
+    /// XDP was asked for; TC is the next tier that is right.
+    TcInstead,
+}
+
+impl Why {
+    /// A clause for people: "TC routes it in part: a condition on the query".
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "Tier 3 was asked for",
+            Self::ForwardingOff => "the kernel may not forward on this host",
+            Self::NoListener => "no listener has it",
+            Self::Tls => "its listener ends TLS",
+            Self::SharedPort => "its listener shares a port with one that ends TLS",
+            Self::Respond => "the gateway answers such requests itself",
+            Self::Timeouts => "it has time limits",
+            Self::Balancing => "round robin and random balancing choose for each request",
+            Self::TableSize => "its Maglev table is larger than 4099 slots",
+            Self::ManyBackends => "it has more than 16 backends",
+            Self::PathRegex => "a path is a regular expression",
+            Self::PathLength => "a path is longer than 247 bytes",
+            Self::Query => "a match has a condition on the query",
+            Self::HeaderRegex => "a header condition is a regular expression",
+            Self::HeaderSize => "a match has more than 4 header conditions, or a value over 48 bytes",
+            Self::HeaderName => "a match is on a header that the kernel does not look at",
+            Self::ManyHeaderNames => "the routes together match on more than 16 header names",
+            Self::NewHeaderName => "a header name is new; the kernel looks for it in a moment",
+            Self::Method => "a match is on a method that the kernel does not read",
+            Self::InvalidBackend => "a backend reference cannot be followed",
+            Self::NoBackend => "no backend has weight",
+            Self::Protocol => "a backend does not speak HTTP/1.1 in cleartext",
+            Self::NoEndpoint => "a backend has no endpoint that takes requests",
+            Self::HostLocal => "an endpoint is on this host itself",
+            Self::NoHook => "an endpoint answers through a device that has no hook yet",
+            Self::Policy => "network policy is enforced for an endpoint",
+            Self::NoRoute => "there is no route to an endpoint",
+            Self::Full => "a kernel table is full",
+            Self::TcInstead => "XDP does not route yet; TC decides the same requests",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

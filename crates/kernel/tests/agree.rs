@@ -1,0 +1,103 @@
+//! The kernel's tables decide as the matcher does, or leave the request to userspace.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "requests of tests are short")]
+#![allow(dead_code, reason = "the support is shared with other tests")]
+
+mod support;
+
+use std::sync::Arc;
+
+use dataplane::lookup::{Decision, Punt};
+use model::{PathMatch, Snapshot};
+use route::Table;
+use support::generate::{Dice, request, snapshot};
+use support::{compile, decide, matched, scanned, socket, with_backends};
+
+#[derive(Default, Debug)]
+struct Counts {
+    decided: u64,
+    unmatched: u64,
+    left: u64,
+    unread: u64,
+}
+
+/// Asks both about the requests of one table.
+fn compare(dice: &mut Dice, snapshot: &Snapshot, requests: u64, counts: &mut Counts, must_decide: bool) {
+    let compiled = compile(snapshot);
+    let table = Table::build(snapshot);
+    for _ in 0..requests {
+        let mut request = request(dice, snapshot);
+        if dice.one_in(3) {
+            request.host = request.host.to_uppercase();
+        }
+        // The kernel reads no others.
+        if !["GET", "POST"].contains(&&*request.method) && !dice.one_in(10) {
+            request.method = dice.of(&["HEAD", "DELETE", "OPTIONS", "PATCH", "PUT"]).into();
+        }
+        let query = (!request.parameters.is_empty()).then_some("x=1");
+        let Some(read) = scanned(&request, query, &compiled.tables) else {
+            counts.unread += 1;
+            continue;
+        };
+        request.host = request.host.to_lowercase();
+        let wanted = matched(&table, &request, query);
+        let number = socket(&compiled.tables, request.address, request.port);
+        let decision = decide(&compiled.tables, number, &read);
+        match (decision, wanted) {
+            (Decision::Route { action }, wanted) => {
+                assert_eq!(
+                    compiled.routes.get(&action),
+                    wanted.as_ref(),
+                    "{request:?} {query:?}\n{snapshot:#?}"
+                );
+                counts.decided += 1;
+            }
+            (Decision::Tier3(Punt::NoRoute), wanted) => {
+                assert_eq!(wanted, None, "{request:?}");
+                counts.unmatched += 1;
+            }
+            (Decision::Tier3(punt), wanted) => {
+                let odd = request.host.starts_with('.') || number == 0;
+                assert!(!must_decide || odd, "{punt:?} for {request:?}, wanted {wanted:?}\n{snapshot:#?}");
+                counts.left += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_is_decided_is_decided_alike() {
+    let mut counts = Counts::default();
+    for seed in 0..700 {
+        let mut dice = Dice(seed << 32);
+        let snapshot = with_backends(&snapshot(&mut dice));
+        compare(&mut dice, &snapshot, 200, &mut counts, false);
+    }
+    println!("any table: {counts:?}");
+    let all = counts.decided + counts.unmatched + counts.left;
+    assert!(all > 110_000 && counts.decided * 4 > all, "{counts:?}");
+}
+
+/// Hosts, exact paths, prefixes, methods and headers by value: nothing of that is left to userspace.
+#[test]
+fn ordinary_tables_are_decided_throughout() {
+    let mut counts = Counts::default();
+    for seed in 0..500 {
+        let mut dice = Dice(seed << 32 | 1);
+        let mut snapshot = snapshot(&mut dice);
+        for route in &mut snapshot.routes {
+            let route = Arc::make_mut(route);
+            for one in &mut route.matches {
+                one.queries.clear();
+                one.headers.retain(|header| matches!(header.value, model::ValueMatch::Exact(_)));
+                if matches!(one.path, PathMatch::Regex(_)) {
+                    one.path = PathMatch::Prefix("/ab".into());
+                }
+            }
+        }
+        compare(&mut dice, &with_backends(&snapshot), 200, &mut counts, true);
+    }
+    println!("ordinary tables: {counts:?}");
+    assert!(counts.decided > 50_000 && counts.decided > 5 * counts.left, "{counts:?}");
+}

@@ -1,0 +1,188 @@
+//! What the tests of the compiler share.
+
+#[path = "../../../route/tests/support/generate.rs"]
+pub(crate) mod generate;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataplane::lookup::{Decision, LookupScratch, Punt, lookup};
+use kernel::{Compiled, Compiler, Facts, REST, Reach, Tables};
+use model::{
+    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
+    EndpointCondition, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, Protocol, RegexAnchor,
+    RegexPattern, Route, RouteId, RouteMatch, Snapshot, Timeouts,
+};
+use route::{Lookup, Pairs, Request, Table};
+use wire::{ListenerKey, Method, Payload, PayloadSpan, RequestFacts, fnv1a};
+
+use generate::Generated;
+
+const METHODS: [(&str, Method); 7] = [
+    ("GET", Method::Get),
+    ("HEAD", Method::Head),
+    ("POST", Method::Post),
+    ("PUT", Method::Put),
+    ("DELETE", Method::Delete),
+    ("PATCH", Method::Patch),
+    ("OPTIONS", Method::Options),
+];
+
+pub(crate) fn pattern(text: &str, anchor: RegexAnchor, case_insensitive: bool) -> RegexPattern {
+    RegexPattern { pattern: text.into(), anchor, case_insensitive }
+}
+
+/// A listener `name` on port 80 of all addresses.
+pub(crate) fn listener(name: &str, hostname: Option<HostPattern>) -> Listener {
+    Listener {
+        id: ListenerId::new("test", "gateway", name),
+        addresses: vec![],
+        port: 80,
+        protocol: Protocol::Http,
+        hostname,
+        tls: None,
+        forwarded_headers: true,
+    }
+}
+
+/// The first rule of HTTPRoute `test/name` on `listeners`, to a backend of its name.
+pub(crate) fn route(
+    name: &str,
+    listeners: &[&Listener],
+    hosts: Vec<HostPattern>,
+    matches: Vec<RouteMatch>,
+) -> Route {
+    let target = BackendTarget::Backend(BackendId::service("test", name, 80));
+    Route {
+        id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 },
+        listeners: listeners.iter().map(|l| l.id.clone()).collect(),
+        hosts,
+        matches,
+        action: Action::Forward(vec![BackendRef { weight: 1, target }]),
+        balancing: Balancing::default(),
+        timeouts: Timeouts::default(),
+        created_unix_s: None,
+        tier: None,
+        forwarded_headers: true,
+    }
+}
+
+/// A backend of this name with endpoints 10.1.0.`n`:8080.
+pub(crate) fn backend(name: &str, endpoints: &[u8]) -> Backend {
+    let endpoint = |&n: &u8| Endpoint {
+        address: ([10, 1, 0, n], 8080).into(),
+        weight: 1,
+        condition: EndpointCondition::Ready,
+    };
+    Backend {
+        id: BackendId::service("test", name, 80),
+        protocol: AppProtocol::Http1,
+        endpoints: endpoints.iter().map(endpoint).collect(),
+    }
+}
+
+/// The same snapshot with a backend of one endpoint for each that a route names.
+pub(crate) fn with_backends(snapshot: &Snapshot) -> Snapshot {
+    let names = snapshot.routes.iter().map(|route| route.id.object.name.clone());
+    let backends = (1..=250).cycle().zip(names).map(|(n, name)| Arc::new(backend(&name, &[n])));
+    Snapshot::new(1, snapshot.listeners.values().cloned(), snapshot.routes.iter().cloned(), backends, [])
+}
+
+/// A host at 10.0.0.1 and 10.0.0.2 that reaches 10.1.0.0/24.
+pub(crate) fn facts() -> Facts {
+    let ours: IpAddr = [10, 0, 0, 1].into();
+    Facts {
+        forwarding: true,
+        addresses: vec![ours, [10, 0, 0, 2].into()],
+        endpoints: (0..=255)
+            .map(|n| (IpAddr::from([10, 1, 0, n]), Reach::From(ours)))
+            .collect::<HashMap<_, _>>(),
+    }
+}
+
+/// Compiles when all that was new has rested.
+pub(crate) fn compile(snapshot: &Snapshot) -> Compiled {
+    let mut compiler = Compiler::new();
+    compiler.compile(snapshot, &facts(), Duration::ZERO);
+    compiler.compile(snapshot, &facts(), REST)
+}
+
+/// A request as the kernel has it.
+pub(crate) struct Scanned {
+    pub(crate) payload: Box<Payload>,
+    pub(crate) facts: RequestFacts,
+}
+
+/// Writes a request down, and what a scan finds in it; none if a scan would leave it to userspace.
+pub(crate) fn scanned(request: &Generated, query: Option<&str>, tables: &Tables) -> Option<Scanned> {
+    let method = METHODS.iter().find(|(name, _)| *name == request.method)?.1;
+    request.path.starts_with('/').then_some(())?;
+    let mut text = Vec::new();
+    let mut facts = RequestFacts {
+        method: method as u8,
+        path_hash: fnv1a(request.path.as_bytes()),
+        ..Default::default()
+    };
+    text.extend(format!("{} ", request.method).bytes());
+    facts.path = append(&mut text, &request.path);
+    text.extend(query.map(|query| format!("?{query}")).unwrap_or_default().bytes());
+    text.extend(b" HTTP/1.1\r\nHost: ");
+    facts.host = append(&mut text, &request.host);
+    for (name, value) in &request.headers {
+        text.extend(format!("\r\n{name}: ").bytes());
+        let span = append(&mut text, value);
+        let mut padded = [0; 32];
+        padded[..name.len()].copy_from_slice(name.as_bytes());
+        if let Some(&number) = tables.names.get(&padded) {
+            if facts.captured >> number & 1 == 1 {
+                return None;
+            }
+            facts.captured |= 1 << number;
+            facts.captures[number as usize] = span;
+        }
+    }
+    text.extend(b"\r\n\r\n");
+    let mut payload = Box::new(Payload { bytes: [b'?'; size_of::<Payload>()] });
+    payload.bytes[..text.len()].copy_from_slice(&text);
+    Some(Scanned { payload, facts })
+}
+
+fn append(text: &mut Vec<u8>, part: &str) -> PayloadSpan {
+    let start = text.len();
+    text.extend(part.bytes());
+    PayloadSpan { start: start as u16, len: part.len() as u16 }
+}
+
+/// The number of the routing tables behind an address; 0 if userspace serves it.
+pub(crate) fn socket(tables: &Tables, address: IpAddr, port: u16) -> u32 {
+    let IpAddr::V4(v4) = address else { panic!("the tests are over IPv4") };
+    let key = ListenerKey::tcp(v4.to_ipv6_mapped().octets(), port.to_be_bytes());
+    tables.vips.get(&key).map_or(0, |vip| vip.socket)
+}
+
+/// What the kernel says.
+pub(crate) fn decide(tables: &Tables, socket: u32, request: &Scanned) -> Decision {
+    // Whatever was there before.
+    let mut scratch = LookupScratch::EMPTY;
+    match socket {
+        0 => Decision::Tier3(Punt::RouteOfUserspace),
+        _ => lookup(tables, socket, &request.payload, &request.facts, &mut scratch),
+    }
+}
+
+/// The route that the matcher finds.
+pub(crate) fn matched(table: &Table, request: &Generated, query: Option<&str>) -> Option<RouteId> {
+    let asked = Request {
+        host: &request.host,
+        path: &request.path,
+        query,
+        method: &request.method,
+        headers: &Pairs(&request.headers),
+    };
+    match table.socket(request.address, request.port)?.lookup(&asked) {
+        Lookup::Match { route, .. } => Some(route.id.clone()),
+        _ => None,
+    }
+}

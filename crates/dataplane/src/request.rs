@@ -1,1 +1,0 @@
-//! What of a request the kernel may decide.

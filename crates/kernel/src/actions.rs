@@ -76,7 +76,7 @@ pub(crate) fn unreachable(backend: &Backend, facts: &Facts) -> Option<Why> {
         }
         takes = true;
         match facts.endpoints.get(&endpoint.address.ip().to_canonical()) {
-            Some(Reach::From(_)) => {}
+            Some(Reach::From { .. }) => {}
             Some(Reach::HostLocal) => return Some(Why::HostLocal),
             Some(Reach::NoHook) => return Some(Why::NoHook),
             Some(Reach::Policy) => return Some(Why::Policy),

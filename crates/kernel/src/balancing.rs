@@ -27,6 +27,8 @@ pub(crate) struct Pool {
     pub(crate) endpoints: Ids<EndpointId>,
     built: HashMap<u32, Arc<MaglevTable>>,
     generations: HashMap<u32, u32>,
+    /// Of endpoints.
+    devices: HashMap<u32, u32>,
     pub(crate) serial: u32,
 }
 
@@ -38,6 +40,7 @@ impl Pool {
             endpoints: Ids::new(1, end(ENDPOINTS_MAX)),
             built: HashMap::new(),
             generations: HashMap::new(),
+            devices: HashMap::new(),
             serial: 0,
         }
     }
@@ -60,6 +63,7 @@ impl Pool {
         wanted.sort_by_key(|(index, ..)| *index);
         // Draining only if it is so wherever it is named.
         let mut takes: BTreeMap<EndpointId, bool> = BTreeMap::new();
+        let mut devices: HashMap<EndpointId, u32> = HashMap::new();
         // What rests stays as it is in the map: a reader may still be on its way there.
         for (index, (id, size), _) in wanted.into_iter().filter(|(.., used)| *used) {
             let mut record = BackendRecord::default();
@@ -67,10 +71,13 @@ impl Pool {
                 let mut known = Vec::new();
                 for endpoint in &backend.endpoints {
                     let address = canonical(endpoint.address);
-                    let Some(Reach::From(source)) = facts.endpoints.get(&address.ip()) else { continue };
+                    let Some(Reach::From { source, device }) = facts.endpoints.get(&address.ip()) else {
+                        continue;
+                    };
                     let id = (address, source.to_canonical());
                     let is_ready = endpoint.condition == EndpointCondition::Ready;
                     *takes.entry(id).or_insert(false) |= is_ready;
+                    devices.insert(id, *device);
                     known.push((id, if is_ready { endpoint.weight } else { 0 }));
                 }
                 if unreachable(backend, facts).is_none() {
@@ -81,6 +88,7 @@ impl Pool {
         }
         for (id, takes) in &takes {
             if let Some(index) = self.endpoint(id) {
+                self.devices.insert(index, devices.get(id).copied().unwrap_or(0));
                 let flags = if *takes { 0 } else { EndpointRecord::DRAINING };
                 tables.endpoints.insert(index, self.record(id, index, EndpointRecord::USABLE | flags));
             }
@@ -97,6 +105,7 @@ impl Pool {
         let (left, endpoints) = self.endpoints.finish(now);
         for (_, index) in &left {
             self.generations.remove(index);
+            self.devices.remove(index);
         }
         for (id, index, used) in self.endpoints.iter().filter(|(.., used)| !used) {
             debug_assert!(!used);
@@ -110,6 +119,7 @@ impl Pool {
         let address = SocketAddr::new(ip(record.address), u16::from_be_bytes(record.port));
         self.endpoints.adopt((address, ip(record.source)), index);
         self.generations.insert(index, record.generation);
+        self.devices.insert(index, record.device);
         self.serial = self.serial.max(record.generation);
     }
 
@@ -158,6 +168,7 @@ impl Pool {
             port: address.port().to_be_bytes(),
             flags,
             generation: self.generations.get(&index).copied().unwrap_or(0),
+            device: self.devices.get(&index).copied().unwrap_or(0),
         }
     }
 

@@ -15,8 +15,13 @@ pub struct Facts {
 /// How packets get to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Through the kernel tier, from this address of ours: every device that replies can take has its hook.
-    From(IpAddr),
+    /// Through the kernel tier: every device that replies can take has its hook.
+    From {
+        /// Our address.
+        source: IpAddr,
+        /// Index of the device that its route leaves by.
+        device: u32,
+    },
     /// It lives on this host itself: replies never enter by a device.
     HostLocal,
     /// A device that replies can take has no hook yet.

@@ -97,7 +97,7 @@ pub(crate) fn facts() -> Facts {
         forwarding: true,
         addresses: vec![ours, [10, 0, 0, 2].into()],
         endpoints: (0..=255)
-            .map(|n| (IpAddr::from([10, 1, 0, n]), Reach::From(ours)))
+            .map(|n| (IpAddr::from([10, 1, 0, n]), Reach::From { source: ours, device: 2 }))
             .collect::<HashMap<_, _>>(),
     }
 }

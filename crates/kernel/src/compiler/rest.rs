@@ -1,0 +1,117 @@
+//! What stays from one compilation to the next.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use wire::{ROUTE_BACKENDS_MAX, RouteAction, WeightedBackend};
+
+use super::socket::add;
+use super::{ActionKey, Before, Compiler};
+use crate::Tables;
+use crate::ids::{Numbers, REST};
+
+impl Compiler {
+    /// For maps that hold the work of an agent before this one: endpoints keep their indices, so that flows live on, and
+    /// all else stays until what is compiled now has taken over.
+    pub fn resume(found: Tables) -> Self {
+        let mut compiler = Self::new();
+        for (index, record) in found.endpoints.iter().filter(|(_, record)| record.generation != 0) {
+            compiler.pool.adopt(*index, record);
+        }
+        for (name, number) in &found.names {
+            compiler.names.adopt(*name, *number);
+        }
+        compiler.taken(&found, Numbers::reserve);
+        let serials = found.maglev.values().map(|table| table.serial);
+        let generations = found.actions.values().map(|action| action.generation);
+        compiler.pool.serial = serials.chain(generations).fold(compiler.pool.serial, u32::max);
+        compiler.before = Some(Before { tables: found, until: None });
+        compiler
+    }
+
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.sockets.begin();
+        self.listeners.begin();
+        self.scopes.begin();
+        self.actions.begin();
+        self.names.begin();
+        self.pool.begin();
+        if let Some(before) = &mut self.before {
+            before.until.get_or_insert(now + REST);
+        }
+        if let Some(before) = self.before.take_if(|before| before.until.is_some_and(|until| until <= now)) {
+            self.taken(&before.tables, Numbers::give_back);
+        }
+        let before =
+            self.before.as_ref().map_or((0, 0), |b| (b.tables.routes.len(), b.tables.prefixes.len()));
+        self.room = self.entries.values().fold(before, |(routes, prefixes), entries| {
+            (routes + entries.routes.len(), prefixes + entries.prefixes.len())
+        });
+    }
+
+    /// Writes down what only rests, and lets go of what has rested.
+    pub(super) fn finish(&mut self, now: Duration, tables: &mut Tables) -> Option<Duration> {
+        let mut again =
+            vec![self.sockets.finish(now).1, self.listeners.finish(now).1, self.names.finish(now)];
+        again.push(self.pool.finish(now, tables));
+        tables.names.extend(self.names.iter());
+        for (key, index, _) in self.actions.iter() {
+            let generation = self.generations.get(&index).copied().unwrap_or(0);
+            tables.actions.insert(index, record(key, generation));
+        }
+        let (left, next) = self.actions.finish(now);
+        for (_, index) in &left {
+            self.generations.remove(index);
+        }
+        again.push(next);
+        let (left, next) = self.scopes.finish(now);
+        again.push(next);
+        for (_, id) in left {
+            if let Some(entries) = self.entries.remove(&id) {
+                self.pools.give_back(&entries);
+            }
+        }
+        self.entries.values().for_each(|entries| add(tables, entries));
+        if let Some(before) = &self.before {
+            tables.add_missing(&before.tables);
+            again.push(before.until);
+        }
+        again.into_iter().flatten().min()
+    }
+
+    /// Does something with every index that these tables take.
+    fn taken(&mut self, tables: &Tables, each: impl Fn(&mut Numbers, u32)) {
+        let scopes = tables.candidates.values().map(|candidate| candidate.scope);
+        let scopes: BTreeSet<u32> =
+            scopes.chain(tables.prefixes.keys().map(|key| key.scope)).filter(|&s| s != 0).collect();
+        scopes.into_iter().for_each(|scope| each(self.scopes.numbers(), scope));
+        let used = tables.candidates.iter().filter(|(_, candidate)| candidate.scope != 0);
+        used.for_each(|(&at, _)| each(&mut self.pools.candidates, at));
+        let used = tables.conditions.iter().filter(|(_, conditions)| conditions.scope != 0);
+        used.for_each(|(&at, _)| each(&mut self.pools.conditions, at));
+        let used = tables.actions.iter().filter(|(_, action)| action.generation != 0);
+        used.for_each(|(&at, _)| each(self.actions.numbers(), at));
+        let used = tables.backends.iter().filter(|(_, backend)| backend.serial != 0);
+        used.for_each(|(&at, _)| each(self.pool.backends.numbers(), at));
+        let used = tables.maglev.iter().filter(|(_, table)| table.serial != 0);
+        used.for_each(|(&at, _)| each(self.pool.maglev.numbers(), at));
+        let sockets: BTreeSet<u32> = tables.hosts.keys().map(|key| key.socket).collect();
+        sockets.into_iter().for_each(|socket| each(self.sockets.numbers(), socket));
+    }
+}
+
+fn record(key: &ActionKey, generation: u32) -> RouteAction {
+    let unused = WeightedBackend { up_to: u32::MAX, backend: WeightedBackend::TIER3 };
+    let mut record = RouteAction {
+        flags: key.flags,
+        generation,
+        backends: [unused; ROUTE_BACKENDS_MAX],
+        ..RouteAction::default()
+    };
+    for (place, (weight, backend)) in record.backends.iter_mut().zip(&key.shares) {
+        record.total += weight;
+        record.backends_used += 1;
+        *place = WeightedBackend { up_to: record.total, backend: *backend };
+    }
+    record
+}

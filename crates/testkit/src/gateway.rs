@@ -35,7 +35,7 @@ impl GatewayBuilder {
             command: Command::new(program.as_ref()),
             manifests: manifests.into(),
             arguments: Vec::new(),
-            hook: "off".to_owned(),
+            hook: std::env::var("TEST_HOOK").unwrap_or_else(|_| "off".to_owned()),
         }
     }
 
@@ -57,7 +57,8 @@ impl GatewayBuilder {
         Ok(self)
     }
 
-    /// The kernel hook: `off` (the default here), `tc`, `auto`.
+    /// The kernel hook: `off`, `tc`, `auto`. `TEST_HOOK` of the environment unless given, and `off` without it. The
+    /// programs' pins are in the lab's own BPF file system unless `RAUTA_DATAPLANE_PIN_ROOT` says otherwise.
     #[must_use]
     pub fn hook(mut self, hook: &str) -> Self {
         self.hook = hook.to_owned();
@@ -91,6 +92,10 @@ impl GatewayBuilder {
         let folder = lab.folder().to_owned();
         let socket = folder.join("rauta.sock");
         let program = PathBuf::from(self.command.get_program());
+        let pins = "RAUTA_DATAPLANE_PIN_ROOT";
+        if self.hook != "off" && !self.command.get_envs().any(|(name, _)| name == pins) {
+            self.command.env(pins, lab.bpffs()?.join("pins"));
+        }
         self.command
             .arg("run")
             .arg("-f")

@@ -16,12 +16,15 @@ const CLOSED_PORT: u16 = 9;
 /// | `/mixed` | `b0` 80, `b1` 20 by weights of backends |
 /// | `/user…` | `b0`, by a regular expression: userspace's |
 /// | `/refuse` | a port of `b0` that nobody listens on |
+/// | `/far` and below | an address of `b0` behind another router |
 /// | `/dead` | an address that nobody has |
 /// | anything else | `b0` |
 pub(crate) fn routes(network: Network) -> String {
     let (b0, b1) = (network.endpoint(0), network.endpoint(1));
     let refusing = SocketAddr::new(b0.ip(), CLOSED_PORT);
     let dead = network.endpoint(88);
+    let far: std::net::IpAddr =
+        if network.is_v6 { "fd78::2".parse().unwrap() } else { "10.78.0.2".parse().unwrap() };
     let mut yaml = String::from(GATEWAY);
     for (name, endpoints) in [
         ("a", vec![b0]),
@@ -29,6 +32,7 @@ pub(crate) fn routes(network: Network) -> String {
         ("both", vec![b0, b1]),
         ("refusing", vec![refusing]),
         ("dead", vec![dead]),
+        ("far", vec![SocketAddr::new(far, b0.port())]),
     ] {
         yaml.push_str(&service(name, &endpoints));
     }
@@ -39,6 +43,7 @@ pub(crate) fn routes(network: Network) -> String {
         &[
             ("PathPrefix", "/", "[{name: a, port: 80}]"),
             ("PathPrefix", "/b", "[{name: b, port: 80}]"),
+            ("PathPrefix", "/far", "[{name: far, port: 80}]"),
             ("PathPrefix", "/both", "[{name: both, port: 80}]"),
             ("PathPrefix", "/mixed", "[{name: a, port: 80, weight: 80}, {name: b, port: 80, weight: 20}]"),
             ("RegularExpression", "/user.*", "[{name: a, port: 80}]"),

@@ -56,6 +56,8 @@ pub(crate) struct World {
     /// Real endpoints, unless a case brings its own for `b0`.
     pub(crate) nginx: Vec<Nginx>,
     _recorder: Option<Recorder>,
+    hook: String,
+    settings: Vec<(String, String)>,
     pub(crate) network: Network,
     pub(crate) lab: Lab,
 }
@@ -71,6 +73,13 @@ impl World {
         let lab = network.lab();
         let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
         Self::around(network, lab, nginx, None, settings)
+    }
+
+    /// nginx as both endpoints, and no kernel programs.
+    pub(crate) fn userspace(network: Network) -> Self {
+        let lab = network.lab();
+        let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+        Self::start(network, lab, nginx, None, &[], "off".to_owned())
     }
 
     /// `b0` is what `start` makes of its namespace and address, `b1` is nginx.
@@ -92,19 +101,28 @@ impl World {
         recorder: Option<Recorder>,
         settings: &[(&str, &str)],
     ) -> Self {
-        let pins = lab.bpffs().unwrap().join("pins").display().to_string();
-        let manifest = manifests::routes(network);
-        let mut builder = Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)])
-            .unwrap()
-            .hook(&hook())
-            .env("RAUTA_DATAPLANE_PIN_ROOT", &pins);
-        for (name, value) in settings {
-            builder = builder.env(name, value);
-        }
-        let gateway = builder.start(&lab).unwrap();
-        let world = Self { gateway, nginx, _recorder: recorder, network, lab };
+        Self::start(network, lab, nginx, recorder, settings, hook())
+    }
+
+    fn start(
+        network: Network,
+        lab: Lab,
+        nginx: Vec<Nginx>,
+        recorder: Option<Recorder>,
+        settings: &[(&str, &str)],
+        hook: String,
+    ) -> Self {
+        let settings: Vec<(String, String)> =
+            settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let gateway = start_gateway(&lab, network, &hook, &settings);
+        let world = Self { gateway, nginx, _recorder: recorder, hook, settings, network, lab };
         world.wait_for_the_kernel();
         world
+    }
+
+    /// Starts the agent again after its end, on what it left behind.
+    pub(crate) fn restart(&mut self) {
+        self.gateway = start_gateway(&self.lab, self.network, &self.hook, &self.settings);
     }
 
     /// Where clients reach the gateway.
@@ -156,7 +174,7 @@ impl World {
 
     /// None where no kernel programs are wanted.
     fn decided(&self) -> Option<Decided> {
-        if hook() == "off" {
+        if self.hook == "off" {
             return None;
         }
         let metrics = |name: &str| self.gateway.metric(name, "").unwrap();
@@ -183,4 +201,13 @@ impl World {
 /// `off`, or the hook whose programs are attached.
 pub(crate) fn hook() -> String {
     std::env::var("TEST_HOOK").unwrap_or_else(|_| "tc".to_owned())
+}
+
+fn start_gateway(lab: &Lab, network: Network, hook: &str, settings: &[(String, String)]) -> Gateway {
+    let manifest = manifests::routes(network);
+    let mut builder = Gateway::builder(lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().hook(hook);
+    for (name, value) in settings {
+        builder = builder.env(name, value);
+    }
+    builder.start(lab).unwrap()
 }

@@ -1,0 +1,77 @@
+//! The agent dies and comes back; the kernel goes on.
+
+use std::time::Duration;
+
+use testkit::{Load, ONE_MEGABYTE_SHA256, sha256_hex};
+
+use crate::world::{Network, World, hook};
+
+on_two_networks!(
+    requests_go_on_while_the_agent_is_dead,
+    a_transfer_survives_the_death_of_the_agent,
+    drains_and_leaves_nothing,
+);
+
+/// How often the agent dies.
+const DEATHS: usize = 5;
+
+fn requests_go_on_while_the_agent_is_dead(network: Network) {
+    if hook() == "off" {
+        return;
+    }
+    let mut world = World::new(network);
+    let request = "GET /both HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let load = Load::start(world.lab.client(), world.address(), 6, request, |answer| answer.status == 200);
+    let closing = "GET /b HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let new = Load::start(world.lab.client_two(), world.address(), 2, closing, |answer| answer.status == 200);
+    for _ in 0..DEATHS {
+        world.gateway.process().kill().unwrap();
+        for load in [&load, &new] {
+            load.wait_for_more(200, Duration::from_secs(10)).unwrap();
+        }
+        world.restart();
+        for load in [&load, &new] {
+            load.wait_for_more(200, Duration::from_secs(10)).unwrap();
+        }
+    }
+    for report in [load.stop(), new.stop()] {
+        assert_eq!(report.failed(), 0, "{report:?}");
+    }
+}
+
+fn a_transfer_survives_the_death_of_the_agent(network: Network) {
+    if hook() == "off" {
+        return;
+    }
+    let mut world = World::new(network);
+    let mut connection = world.dial().receive_buffer(32 * 1024).open(world.lab.client()).unwrap();
+    connection.send("GET /1m HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+    assert_eq!(connection.head().unwrap().status, 200);
+    world.gateway.process().kill().unwrap();
+    let mut body = connection.some_bytes().unwrap();
+    world.restart();
+    while body.len() < 1_000_000 {
+        body.extend(connection.some_bytes().unwrap());
+    }
+    assert_eq!(sha256_hex(&body), ONE_MEGABYTE_SHA256);
+    assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+}
+
+/// Told to end, the agent leaves the network as it found it.
+fn drains_and_leaves_nothing(network: Network) {
+    let mut world = World::new(network);
+    assert_eq!(world.get("/b").status, 200);
+    world.gateway.process().signal(testkit::Signal::SIGTERM).unwrap();
+    let status = world.gateway.process().wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", world.gateway.log());
+    let mut show = std::process::Command::new("bpftool");
+    show.args(["net", "show"]);
+    let output = testkit::exec(Some(world.lab.gateway()), show, Duration::from_secs(10)).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("rauta"), "{text}");
+    // A port that nobody listens on refuses: no half of a gateway stays.
+    assert!(matches!(
+        testkit::Connection::open(world.lab.client(), world.address()),
+        Err(testkit::ClientError::Refused)
+    ));
+}

@@ -1,0 +1,136 @@
+//! Routers that forward no more than 1,300 bytes, which the ends learn of by ICMP alone (RFC 1191, RFC 8201).
+
+use std::process::Command;
+use std::time::Duration;
+
+use testkit::{Connection, Lab, Netns, Nginx, ONE_MEGABYTE_SHA256, Response, exec, one_megabyte, sha256_hex};
+
+use crate::world::{Network, World};
+
+on_every_network!(packets_too_big_for_the_way_to_an_endpoint, packets_too_big_for_the_way_to_a_client,);
+
+/// A host behind a router whose route to it is narrow: neither end can know but by ICMP.
+struct Behind<'l> {
+    host: &'l Netns,
+    router: &'l Netns,
+    /// The router as the gateway reaches it.
+    router_address: &'static str,
+    /// The gateway's interface to it.
+    gateway_interface: &'static str,
+    /// Prefix of the wire between them; the router is `1` in it, the host `2`.
+    wire: &'static str,
+}
+
+fn ip(netns: &Netns, arguments: &str) {
+    let mut command = Command::new("ip");
+    command.args(arguments.split(' '));
+    let output = exec(Some(netns), command, Duration::from_secs(5)).unwrap();
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn narrow(lab: &Lab, network: Network, behind: &Behind<'_>) {
+    let Behind { host, router, router_address, gateway_interface, wire } = *behind;
+    let length = if network.is_v6 { 64 } else { 24 };
+    ip(host, "link set eth0 down");
+    ip(router, &format!("link add narrow type veth peer name wide netns {}", host.name()));
+    for (netns, interface, number) in [(router, "narrow", 1), (host, "wide", 2)] {
+        let nodad = if network.is_v6 { " nodad" } else { "" };
+        ip(netns, &format!("addr add {wire}{number}/{length} dev {interface}{nodad}"));
+        ip(netns, &format!("link set {interface} up"));
+    }
+    // Over IPv6 the connected route stays beside it, at 256; over IPv4 it is replaced.
+    let (family, metric) = if network.is_v6 { ("-6 ", 1) } else { ("", 0) };
+    ip(router, &format!("{family}route replace {wire}0/{length} dev narrow metric {metric} mtu lock 1300"));
+    ip(host, &format!("{family}route replace default via {wire}1"));
+    ip(
+        lab.gateway(),
+        &format!("{family}route add {wire}0/{length} via {router_address} dev {gateway_interface}"),
+    );
+    let forwarding = if network.is_v6 { "net/ipv6/conf/all/forwarding" } else { "net/ipv4/ip_forward" };
+    router.sysctl(forwarding, "1").unwrap();
+}
+
+/// How often the router said so: a case without it would prove nothing.
+fn too_big(network: Network, router: &Netns) -> u64 {
+    let table = if network.is_v6 { "/proc/thread-self/net/snmp6" } else { "/proc/thread-self/net/snmp" };
+    let text = router.run(|| std::fs::read_to_string(table)).unwrap().unwrap();
+    if network.is_v6 {
+        let line = text.lines().find_map(|line| line.strip_prefix("Icmp6OutPktTooBigs")).unwrap();
+        return line.trim().parse().unwrap();
+    }
+    // A line of names, then one of values.
+    let mut lines = text.lines().filter(|line| line.starts_with("Ip: "));
+    let names = lines.next().unwrap().split(' ');
+    names
+        .zip(lines.next().unwrap().split(' '))
+        .find(|(name, _)| *name == "FragFails")
+        .unwrap()
+        .1
+        .parse()
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_megabyte(answer: &Response) {
+    assert_eq!((answer.endpoint(), sha256_hex(&answer.body).as_str()), (Some("b0"), ONE_MEGABYTE_SHA256));
+}
+
+fn exchange(connection: &mut Connection, prefix: &str) {
+    // A request that fits every link, but not the narrow route.
+    let filler = "y".repeat(1330);
+    let request = format!("GET {prefix}/a HTTP/1.1\r\nHost: a.test\r\nX-Big: {filler}\r\n\r\n");
+    assert_eq!(connection.request(&request).unwrap().endpoint(), Some("b0"));
+    let answer = connection.get("a.test", &format!("{prefix}/1m")).unwrap();
+    if prefix.is_empty() {
+        assert_megabyte(&answer);
+    }
+    assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+}
+
+fn packets_too_big_for_the_way_to_an_endpoint(network: Network) {
+    let lab = network.lab();
+    let (wire, router_address) =
+        if network.is_v6 { ("fd78::", "fd77:0:0:1::12") } else { ("10.78.0.", "10.77.1.12") };
+    let behind = Behind {
+        host: lab.backend(0),
+        router: lab.backend(1),
+        router_address,
+        gateway_interface: "back0",
+        wire,
+    };
+    narrow(&lab, network, &behind);
+    let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+    let world = World::around(network, lab, nginx, None, &[]);
+    for _ in 0..2 {
+        let mut connection = world.connect();
+        exchange(&mut connection, "/far");
+        let head = "PUT /far/upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n";
+        connection.send([head.as_bytes(), &one_megabyte()].concat()).unwrap();
+        // nginx has no such folder to put it in, but it has to read it all to say so.
+        assert_eq!(connection.response("PUT").unwrap().endpoint(), Some("b0"));
+    }
+    assert!(too_big(network, world.lab.backend(1)) > 0);
+}
+
+fn packets_too_big_for_the_way_to_a_client(network: Network) {
+    let lab = network.lab();
+    let (wire, router_address) =
+        if network.is_v6 { ("fd79::", "fd77::3") } else { ("10.79.0.", "10.77.0.3") };
+    let behind = Behind {
+        host: lab.client(),
+        router: lab.client_two(),
+        router_address,
+        gateway_interface: "front0",
+        wire,
+    };
+    narrow(&lab, network, &behind);
+    let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+    let world = World::around(network, lab, nginx, None, &[]);
+    world.decides(6, || {
+        for _ in 0..2 {
+            let mut connection = world.connect();
+            exchange(&mut connection, "");
+        }
+    });
+    assert!(too_big(network, world.lab.client_two()) > 0);
+}

@@ -1,0 +1,118 @@
+//! The same bytes through the kernel and through userspace alone: the same answer from the same endpoint (attack X-10).
+
+use std::time::Duration;
+
+use testkit::{ClientError, Connection, Response};
+
+use crate::world::{Network, World};
+
+on_two_networks!(both_tiers_give_the_same_answers);
+
+/// Requests that are decided, refused or handed off. Each is sent on a connection of its own, and again behind a request that
+/// the kernel decides.
+const REQUESTS: &[&str] = &[
+    // Decidable.
+    "GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: A.TEST\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: b.test\r\n\r\n",
+    "GET /a HTTP/1.1\r\nHost: b.test:8080\r\n\r\n",
+    "GET /a HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n",
+    "GET /a HTTP/1.1\r\nHOST:   b.test  \r\nConnection: keep-alive\r\n\r\n",
+    "HEAD /b HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "DELETE /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n",
+    "POST /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc",
+    "GET /b?x=/a HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /bad HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /b/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /B HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /status/404 HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /status/503 HTTP/1.1\r\nHost: b.test\r\n\r\n",
+    "PATCH /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n",
+    "OPTIONS /b HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /128 HTTP/1.1\r\nHost: a.test\r\nIf-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n\r\n",
+    // Userspace's.
+    "GET /b HTTP/1.0\r\nHost: a.test\r\n\r\n",
+    "GET /%62 HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /b/../a HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /./b HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET //b HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET http://b.test/a HTTP/1.1\r\nHost: b.test\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "POST /b HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    "POST /b HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nForwarded: for=1.2.3.4\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nConnection: X-Test\r\nX-Test: yes\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
+    "\r\nGET /b HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    // Refused.
+    "GET /b HTTP/1.1\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test, b.test\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: user@a.test\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost : a.test\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\n folded\r\n\r\n",
+    "GET /b HTTP/1.1\nHost: a.test\n\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nX: a\0b\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nX: a\rb\r\n\r\n",
+    "GET /b HTTP/2.0\r\nHost: a.test\r\n\r\n",
+    "GET  /b HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "GET /b#x HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "G@T /b HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "CONNECT a.test:80 HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    "POST /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "POST /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: +3\r\n\r\nabc",
+    "POST /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /b HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "GET /b HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nGET /user HTTP/1.1\r\nHost: a.test\r\n\r\n",
+];
+
+fn both_tiers_give_the_same_answers(network: Network) {
+    let (kernel, userspace) = (World::new(network), World::userspace(network));
+    for request in REQUESTS {
+        for first in [false, true] {
+            let [one, other] = [&kernel, &userspace].map(|world| outcome(world, request, first));
+            assert_eq!(one, other, "{request:?}, {}", if first { "the second request" } else { "alone" });
+        }
+    }
+}
+
+/// What came back: endpoint, status and content of each answer, and whether the connection was closed.
+fn outcome(world: &World, request: &str, first: bool) -> String {
+    let mut connection = world.connect();
+    if first {
+        assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+    }
+    connection.send(request).unwrap();
+    // Whatever more came of it comes before the answer to this one.
+    let method = request.trim_start().split(' ').next().unwrap_or_default();
+    let mut outcome = describe(connection.response(method));
+    outcome += &after(&mut connection);
+    outcome
+}
+
+fn after(connection: &mut Connection) -> String {
+    connection.set_read_limit(Duration::from_millis(100)).unwrap();
+    match connection.response("GET") {
+        Err(ClientError::Timeout) => "; stays open".to_owned(),
+        // A close with bytes unread becomes a reset: the same to a client that has its answer.
+        Err(ClientError::Closed | ClientError::Reset) => "; closed".to_owned(),
+        more => format!("; more: {}", describe(more)),
+    }
+}
+
+fn describe(answer: Result<Response, ClientError>) -> String {
+    match answer {
+        Ok(answer) => {
+            // Whether an endpoint hears `Connection: close` is a hop's own business.
+            let text: Vec<String> = answer
+                .text()
+                .lines()
+                .filter(|line| !line.starts_with("connection=") && !line.starts_with("client="))
+                .map(str::to_owned)
+                .collect();
+            format!("{} from {:?}: {}", answer.status, answer.endpoint(), text.join("|"))
+        }
+        Err(error) => format!("{error:?}"),
+    }
+}

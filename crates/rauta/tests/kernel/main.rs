@@ -25,9 +25,11 @@ macro_rules! on_two_networks {
 
 mod attacks;
 mod balancing;
+mod changes;
 mod clients;
 mod endpoints;
 mod flood;
+mod forwarded;
 mod lifecycle;
 mod manifests;
 mod options;

@@ -20,6 +20,11 @@ const CLOSED_PORT: u16 = 9;
 /// | `/dead` | an address that nobody has |
 /// | anything else | `b0` |
 pub(crate) fn routes(network: Network) -> String {
+    routes_with(network, &[0, 1])
+}
+
+/// The same with `/both` on these endpoints.
+pub(crate) fn routes_with(network: Network, both: &[u8]) -> String {
     let (b0, b1) = (network.endpoint(0), network.endpoint(1));
     let refusing = SocketAddr::new(b0.ip(), CLOSED_PORT);
     let dead = network.endpoint(88);
@@ -29,7 +34,7 @@ pub(crate) fn routes(network: Network) -> String {
     for (name, endpoints) in [
         ("a", vec![b0]),
         ("b", vec![b1]),
-        ("both", vec![b0, b1]),
+        ("both", both.iter().map(|&index| network.endpoint(index)).collect()),
         ("refusing", vec![refusing]),
         ("dead", vec![dead]),
         ("far", vec![SocketAddr::new(far, b0.port())]),

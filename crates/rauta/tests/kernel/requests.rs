@@ -22,7 +22,6 @@ on_every_network!(
     a_request_may_follow_the_handshake_late,
     a_connection_without_a_request_harms_nobody,
     queries_and_methods_are_decided,
-    forwarded_headers_say_who_asked,
     endpoints_that_refuse_are_reported,
     a_hundred_changes_of_endpoint,
 );
@@ -207,23 +206,6 @@ fn queries_and_methods_are_decided(network: Network) {
             assert_eq!((answer.status, answer.endpoint()), (200, Some("b0")), "{method}");
         }
     });
-}
-
-fn forwarded_headers_say_who_asked(network: Network) {
-    let world = World::new(network);
-    let client = network.client();
-    let expected = [format!("x-forwarded-for={client}\n"), "x-forwarded-proto=http\n".to_owned()];
-    world.decides(2, || {
-        let mut connection = world.connect();
-        for path in ["/a", "/b", "/b", "/a"] {
-            let text = connection.get("a.test", path).unwrap().text();
-            assert!(expected.iter().all(|line| text.contains(line)), "{expected:?} not in {text}");
-        }
-    });
-    // What a client says of itself is not believed, in any tier.
-    let forged = "GET /a HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n";
-    let text = world.connect().request(forged).unwrap().text();
-    assert!(text.contains(&expected[0]), "{text}");
 }
 
 fn endpoints_that_refuse_are_reported(network: Network) {

@@ -194,7 +194,9 @@ impl World {
             before = after;
             found.then_some(())
         })
-        .unwrap();
+        .unwrap_or_else(|error| {
+            panic!("{error:#}\n{}\n{}", self.gateway.log(), self.gateway.metrics().unwrap())
+        });
     }
 }
 

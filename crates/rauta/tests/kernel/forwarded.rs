@@ -1,0 +1,74 @@
+//! What endpoints learn about clients, in the kernel as in userspace.
+
+use testkit::{Connection, Recorder};
+
+use crate::world::{Network, World};
+
+on_two_networks!(
+    forwarded_headers_say_who_asked,
+    a_trusted_proxy_is_believed,
+    they_can_be_turned_off,
+    an_endpoint_sees_the_same_head_from_each_tier,
+);
+
+const FORGED: &str =
+    "GET /a HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\r\n";
+
+fn forwarded_headers_say_who_asked(network: Network) {
+    let world = World::new(network);
+    let client = network.client();
+    let expected = [format!("x-forwarded-for={client}\n"), "x-forwarded-proto=http\n".to_owned()];
+    world.decides(4, || {
+        let mut connection = world.connect();
+        for path in ["/a", "/b", "/b", "/a"] {
+            let text = connection.get("a.test", path).unwrap().text();
+            assert!(expected.iter().all(|line| text.contains(line)), "{expected:?} not in {text}");
+        }
+    });
+    // What a client says of itself is not believed, in any tier.
+    let text = world.connect().request(FORGED).unwrap().text();
+    assert!(expected.iter().all(|line| text.contains(line)), "{text}");
+}
+
+fn a_trusted_proxy_is_believed(network: Network) {
+    let world = World::tuned(network, &[("RAUTA_TRUSTED_PROXIES", &network.client())]);
+    let text = world.decides(2, || {
+        let mut connection = world.connect();
+        assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+        connection.request(FORGED).unwrap().text()
+    });
+    assert!(text.contains("x-forwarded-for=1.2.3.4\nx-forwarded-proto=https\n"), "{text}");
+    // The other client is not.
+    let mut other = Connection::open(world.lab.client_two(), world.address()).unwrap();
+    let text = other.request(FORGED).unwrap().text();
+    assert!(!text.contains("1.2.3.4") && text.contains("x-forwarded-proto=http\n"), "{text}");
+}
+
+fn they_can_be_turned_off(network: Network) {
+    let world = World::tuned(network, &[("RAUTA_FORWARDED_HEADERS", "false")]);
+    let text = world.decides(1, || world.get("/b").text());
+    assert!(text.contains("x-forwarded-for=\nx-forwarded-proto=\n"), "{text}");
+}
+
+/// Byte for byte, in the order of the fields (apart from the documented `Connection`).
+fn an_endpoint_sees_the_same_head_from_each_tier(network: Network) {
+    let world = World::with_endpoint(network, |netns, address| {
+        Recorder::start(netns, address, |peer| {
+            loop {
+                let head = peer.head()?;
+                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", head.len()))?;
+                peer.send(head)?;
+            }
+        })
+    });
+    let request = |path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: a.test\r\nX-One: 1\r\nx-two:  2 \r\nCookie: a=b\r\nX-One: 3\r\n\r\n"
+        )
+    };
+    // The routes differ in their length alone, which the first of them does not.
+    let kernel = world.decides(1, || world.connect().request(&request("/kern")).unwrap().text());
+    let userspace = world.hands_off(|| world.connect().request(&request("/user")).unwrap().text());
+    assert!(kernel.starts_with("GET /kern HTTP/1.1\r\nX-Forwarded-For: "), "{kernel}");
+    assert_eq!(kernel.replace("/kern", "/user"), userspace);
+}

@@ -69,21 +69,21 @@ fn compare(dice: &mut Dice, snapshot: &Snapshot, requests: u64, counts: &mut Cou
 #[test]
 fn whatever_is_decided_is_decided_alike() {
     let mut counts = Counts::default();
-    for seed in 0..700 {
+    for seed in 0..400 {
         let mut dice = Dice(seed << 32);
         let snapshot = with_backends(&snapshot(&mut dice));
         compare(&mut dice, &snapshot, 200, &mut counts, false);
     }
     println!("any table: {counts:?}");
     let all = counts.decided + counts.unmatched + counts.left;
-    assert!(all > 110_000 && counts.decided * 4 > all, "{counts:?}");
+    assert!(all > 60_000 && counts.decided * 4 > all, "{counts:?}");
 }
 
 /// Hosts, exact paths, prefixes, methods and headers by value: nothing of that is left to userspace.
 #[test]
 fn ordinary_tables_are_decided_throughout() {
     let mut counts = Counts::default();
-    for seed in 0..500 {
+    for seed in 0..300 {
         let mut dice = Dice(seed << 32 | 1);
         let mut snapshot = snapshot(&mut dice);
         for route in &mut snapshot.routes {
@@ -99,5 +99,5 @@ fn ordinary_tables_are_decided_throughout() {
         compare(&mut dice, &with_backends(&snapshot), 200, &mut counts, true);
     }
     println!("ordinary tables: {counts:?}");
-    assert!(counts.decided > 50_000 && counts.decided > 5 * counts.left, "{counts:?}");
+    assert!(counts.decided > 30_000 && counts.decided > 5 * counts.left, "{counts:?}");
 }

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::lookup::{Decision, LookupScratch, Punt, lookup};
+use dataplane::request::{Names, scan};
 use kernel::{Compiled, Compiler, Facts, REST, Reach, Tables};
 use model::{
     Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
-    EndpointCondition, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, Protocol, RegexAnchor,
-    RegexPattern, Route, RouteId, RouteMatch, Snapshot, Timeouts,
+    EndpointCondition, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol,
+    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Snapshot, Timeouts,
 };
 use route::{Lookup, Pairs, Request, Table};
-use wire::{ListenerKey, Method, Payload, PayloadSpan, RequestFacts, fnv1a};
+use wire::{HEADER_NAME_MAX, ListenerKey, Method, Payload, PayloadSpan, RequestFacts, fnv1a};
 
 use generate::Generated;
 
@@ -143,10 +144,27 @@ pub(crate) fn scanned(request: &Generated, query: Option<&str>, tables: &Tables)
             facts.captures[number as usize] = span;
         }
     }
-    text.extend(b"\r\n\r\n");
+    text.extend(b"\r\nContent-Length: 0\r\n\r\n");
     let mut payload = Box::new(Payload { bytes: [b'?'; size_of::<Payload>()] });
     payload.bytes[..text.len()].copy_from_slice(&text);
+    // The scan refuses more than this test does; what it accepts it must read alike.
+    let mut read = RequestFacts::default();
+    let captures = tables.captures_headers();
+    if scan(&payload, text.len() as u32, captures, &Numbered(tables), &mut read).is_ok() {
+        let key =
+            |facts: &RequestFacts| (facts.path_hash, facts.path, facts.host, facts.method, facts.captured);
+        assert_eq!(key(&read), key(&facts), "{}", String::from_utf8_lossy(&text));
+        facts = read;
+    }
     Some(Scanned { payload, facts })
+}
+
+struct Numbered<'t>(&'t Tables);
+
+impl Names for Numbered<'_> {
+    fn number(&self, name: &[u8; HEADER_NAME_MAX]) -> Option<u8> {
+        self.0.names.get(name).map(|&number| number as u8)
+    }
 }
 
 fn append(text: &mut Vec<u8>, part: &str) -> PayloadSpan {
@@ -163,12 +181,40 @@ pub(crate) fn socket(tables: &Tables, address: IpAddr, port: u16) -> u32 {
 }
 
 /// What the kernel says.
-pub(crate) fn decide(tables: &Tables, socket: u32, request: &Scanned) -> Decision {
+pub(crate) fn decide<T: dataplane::lookup::Tables>(tables: &T, socket: u32, request: &Scanned) -> Decision {
     // Whatever was there before.
     let mut scratch = LookupScratch::EMPTY;
     match socket {
         0 => Decision::Tier3(Punt::RouteOfUserspace),
         _ => lookup(tables, socket, &request.payload, &request.facts, &mut scratch),
+    }
+}
+
+/// A GET without headers to 10.0.0.1:80.
+pub(crate) fn get(host: &str, path: &str) -> Generated {
+    Generated {
+        address: [10, 0, 0, 1].into(),
+        port: 80,
+        host: host.into(),
+        path: path.into(),
+        method: "GET".into(),
+        headers: vec![],
+        parameters: vec![],
+    }
+}
+
+/// A match on a path alone.
+pub(crate) fn on(path: PathMatch) -> RouteMatch {
+    RouteMatch { path, method: None, headers: vec![], queries: vec![] }
+}
+
+/// The name of the route that the kernel takes for a request; none: userspace's.
+pub(crate) fn taken(compiled: &Compiled, request: &Generated) -> Option<String> {
+    let read = scanned(request, None, &compiled.tables)?;
+    let number = socket(&compiled.tables, request.address, request.port);
+    match decide(&compiled.tables, number, &read) {
+        Decision::Route { action } => Some(compiled.routes[&action].object.name.to_string()),
+        Decision::Tier3(_) => None,
     }
 }
 

@@ -26,6 +26,16 @@ pub struct Limits {
     pub waiting: Duration,
 }
 
+impl Limits {
+    /// Ends everything.
+    pub const NONE: Self = Self {
+        idle: Duration::ZERO,
+        half_closed: Duration::ZERO,
+        opening: Duration::ZERO,
+        waiting: Duration::ZERO,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

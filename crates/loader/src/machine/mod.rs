@@ -18,7 +18,7 @@ use nix::{
 
 use crate::netlink::Socket;
 
-pub use route::{Routes, Way};
+pub use route::{Route, Routes, Way};
 
 /// `RTMGRP_*`, include/uapi/linux/rtnetlink.h: links; addresses and routes of both families.
 const LINK: u32 = 0x1;

@@ -21,8 +21,20 @@ const RTA_METRICS: u16 = 8;
 const RTAX_MTU: u16 = 2;
 const IFLA_MTU: u16 = 4;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
 /// Where `struct rtmsg` has the type of the route.
 const TYPE_AT: usize = 7;
+
+/// Where packets to an address go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// To another machine.
+    Out(Way),
+    /// The address is this machine's own.
+    Local,
+    /// Nowhere.
+    None,
+}
 
 /// How packets to an address leave this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +60,12 @@ impl Routes {
         Socket::open(SockProtocol::NetlinkRoute).map(Self)
     }
 
-    /// The way to `address`; `None` for an address of this machine itself and for one that cannot be reached.
+    /// Where packets to `address` go.
     ///
     /// # Errors
     ///
     /// The kernel's answer, other than that there is no way.
-    pub fn way(&self, address: IpAddr) -> io::Result<Option<Way>> {
+    pub fn to(&self, address: IpAddr) -> io::Result<Route> {
         let (family, octets) = match address {
             IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
             IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
@@ -66,15 +78,18 @@ impl Routes {
         push_attribute(&mut request, RTA_DST, &octets);
         let reply = match self.0.ask(RTM_GETROUTE, &request) {
             Ok(reply) => reply,
-            Err(error) if is_no_way(&error) => return Ok(None),
+            Err(error) if is_no_way(&error) => return Ok(Route::None),
             Err(error) => return Err(error),
         };
-        let Some(found) = parse(&reply) else { return Ok(None) };
+        if reply.get(TYPE_AT) == Some(&RTN_LOCAL) {
+            return Ok(Route::Local);
+        }
+        let Some(found) = parse(&reply) else { return Ok(Route::None) };
         let mtu = match found.mtu {
             Some(mtu) => mtu,
             None => self.device_mtu(found.device)?,
         };
-        Ok(Some(Way { device: found.device, source: found.source, mtu }))
+        Ok(Route::Out(Way { device: found.device, source: found.source, mtu }))
     }
 
     fn device_mtu(&self, device: u32) -> io::Result<u32> {
@@ -150,13 +165,13 @@ mod tests {
         let source = "10.0.0.1".parse().unwrap();
         assert_eq!(parse(&reply(RTN_UNICAST, &with)), Some(Found { device: 7, source, mtu: Some(1400) }));
         assert_eq!(parse(&reply(RTN_UNICAST, &with[..2])).unwrap().mtu, None);
-        assert_eq!(parse(&reply(2, &with)), None, "an address of this machine");
+        assert_eq!(parse(&reply(RTN_LOCAL, &with)), None, "an address of this machine");
         assert_eq!(parse(&reply(RTN_UNICAST, &with[..1])), None, "no source");
         assert_eq!(parse(&[]), None);
     }
 
     #[test]
     fn an_address_of_this_machine_is_no_way_out() {
-        assert_eq!(Routes::open().unwrap().way("127.0.0.1".parse().unwrap()).unwrap(), None);
+        assert_eq!(Routes::open().unwrap().to("127.0.0.1".parse().unwrap()).unwrap(), Route::Local);
     }
 }

@@ -13,9 +13,10 @@ use std::{collections::BTreeMap, path::Path};
 use aya::{
     Ebpf,
     maps::{self, Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap},
+    util::nr_cpus,
 };
 use tracing::warn;
-use wire::{ListenerCounters, ListenerKey, Metrics};
+use wire::{ListenerCounters, ListenerKey, Metrics, REQUESTS_PER_CPU};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{MapError, PinError, RoutingError, StartError, object::Shape, pins::PinFolder};
@@ -29,24 +30,27 @@ const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 const REASONS: &str = "REASONS";
 const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
+const REQUESTS: &str = "REQUESTS";
 const ENDPOINTS: &str = "ENDPOINTS";
 const SETTINGS: &str = "SETTINGS";
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
 const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 
-/// The maps whose capacity is a setting.
-const SIZED: [&str; 2] = [FLOWS, LEGS];
+/// The maps whose capacity is a setting, or the machine's.
+const SIZED: [&str; 3] = [FLOWS, LEGS, REQUESTS];
 
 /// The maps that the agent itself reads and writes when the kernel routes.
 const ROUTING: [&str; 7] = [FLOWS, LEGS, ENDPOINTS, SETTINGS, TRUSTED_PROXIES, BACKEND_FAILURES, REASONS];
 
-/// Gives the maps of flows room for `max_flows`; a connection may leave legs behind that are still answered, so that legs
-/// have twice as much.
+/// Gives the map of stored requests room for every CPU, and the maps of flows room for `max_flows`; a connection may leave
+/// legs behind that are still answered, so that legs have twice as much.
 pub(crate) fn size(shapes: &mut [Shape], max_flows: u32) {
+    let cpus = nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
     for shape in shapes.iter_mut() {
         match shape.name.as_str() {
             FLOWS => shape.entries = max_flows,
             LEGS => shape.entries = max_flows.saturating_mul(2),
+            REQUESTS => shape.entries = REQUESTS_PER_CPU.saturating_mul(cpus),
             _ => {}
         }
     }
@@ -86,7 +90,7 @@ pub(crate) fn check_pins(pins: &PinFolder, shapes: &[Shape]) -> Result<(), PinEr
         warn!(
             map = shape.name,
             entries = found.max_entries(),
-            "dataplane.maxFlows takes effect after `rauta detach`; the kernel keeps the flows of the last run"
+            "the new capacity (dataplane.maxFlows) takes effect after `rauta detach`; the kernel keeps the flows of the last run"
         );
         Ok(())
     })

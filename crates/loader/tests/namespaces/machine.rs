@@ -8,7 +8,7 @@ use std::{
 
 use loader::{
     Datapath, SendError,
-    machine::{Changes, Routes, local_addresses},
+    machine::{Changes, Route, Routes, Way, local_addresses},
 };
 use nix::{
     net::if_::if_nametoindex,
@@ -96,25 +96,32 @@ fn addresses_and_ways_are_those_of_the_namespace() {
 
         let routes = Routes::open().unwrap();
         let device = if_nametoindex(UPLINK).unwrap();
-        let way = routes.way(address("10.77.0.2")).unwrap().unwrap();
+        let way = way_out(&routes, address("10.77.0.2"));
         assert_eq!((way.device, way.source, way.mtu), (device, address(GATEWAY_V4), 1500));
-        let way = routes.way(address("fd00:77::2")).unwrap().unwrap();
+        let way = way_out(&routes, address("fd00:77::2"));
         assert_eq!((way.device, way.source, way.mtu), (device, address(GATEWAY_V6), 1500));
-        assert_eq!(routes.way(address(GATEWAY_V4)).unwrap(), None, "it is we");
-        assert_eq!(routes.way(address("203.0.113.1")).unwrap(), None, "no route");
-        assert_eq!(routes.way(address("2001:db8::1")).unwrap(), None, "no route");
+        assert_eq!(routes.to(address(GATEWAY_V4)).unwrap(), Route::Local, "it is we");
+        assert_eq!(routes.to(address("203.0.113.1")).unwrap(), Route::None, "no route");
+        assert_eq!(routes.to(address("2001:db8::1")).unwrap(), Route::None, "no route");
 
         run("ip route add 203.0.113.0/24 via 10.77.0.2 src 10.77.0.3 mtu 1400");
         assert!(changes.take().unwrap());
-        let way = routes.way(address("203.0.113.1")).unwrap().unwrap();
+        let way = way_out(&routes, address("203.0.113.1"));
         assert_eq!((way.device, way.source, way.mtu), (device, address("10.77.0.3"), 1400));
         run("ip route add blackhole 198.51.100.0/24");
-        assert_eq!(routes.way(address("198.51.100.1")).unwrap(), None);
+        assert_eq!(routes.to(address("198.51.100.1")).unwrap(), Route::None);
     });
 }
 
+fn way_out(routes: &Routes, address: IpAddr) -> Way {
+    match routes.to(address).unwrap() {
+        Route::Out(way) => way,
+        other => panic!("{address}: {other:?}"),
+    }
+}
+
 /// All frames that arrive at the interface.
-fn tap(interface: &str) -> OwnedFd {
+pub(crate) fn tap(interface: &str) -> OwnedFd {
     let all = u16::try_from(libc::ETH_P_ALL).unwrap().to_be();
     let flags = SockFlag::SOCK_CLOEXEC;
     let tap = socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).unwrap();

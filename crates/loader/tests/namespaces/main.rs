@@ -3,6 +3,7 @@
 
 mod doctor;
 mod machine;
+mod routing;
 mod sandbox;
 
 use std::{fs, os::unix::fs::PermissionsExt};

@@ -1,0 +1,236 @@
+//! The tables, connections and settings of the kernel tier, as the agent reaches them.
+
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    time::Duration,
+};
+
+use dataplane::flow::state;
+use loader::{Datapath, Limits, MapError, Prefix, Write, now};
+use nix::{
+    net::if_::if_nametoindex,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{MsgFlags, recv},
+};
+use wire::{Cursor, EndpointRecord, Flow, Hop, Leg, Segment, Settings, TcpFlags, Tuple};
+use zerocopy::IntoBytes;
+
+use crate::{
+    machine::tap,
+    sandbox::{in_sandbox, run},
+};
+
+/// As the router would be told, but nothing of it is ever sent by the tests.
+fn started(options: &loader::Options) -> Datapath {
+    let datapath = Datapath::start(options).unwrap();
+    datapath.kernel_routing().expect("this kernel routes");
+    datapath
+}
+
+fn put(datapath: &mut Datapath, map: &str, key: &[u8], value: &[u8]) {
+    datapath.apply([Write { map, key, value: Some(value) }]).unwrap();
+}
+
+#[test]
+fn tables_are_written_by_bytes_and_read_back() {
+    in_sandbox(|sandbox| {
+        let mut datapath = started(&sandbox.options());
+        let record = EndpointRecord { generation: 7, port: [1, 2], ..EndpointRecord::default() };
+        put(&mut datapath, "ENDPOINTS", 5u32.as_bytes(), record.as_bytes());
+        let dump = datapath.dump("ENDPOINTS").unwrap();
+        assert_eq!(dump.len(), wire::ENDPOINTS_MAX, "batch after batch");
+        let used: Vec<_> = dump.iter().filter(|(_, value)| value.iter().any(|byte| *byte != 0)).collect();
+        assert_eq!(used, [&(5u32.as_bytes().to_vec(), record.as_bytes().to_vec())]);
+        datapath.apply([Write { map: "ENDPOINTS", key: 5u32.as_bytes(), value: None }]).unwrap();
+        assert!(
+            datapath.dump("ENDPOINTS").unwrap().iter().all(|(_, value)| value.iter().all(|byte| *byte == 0))
+        );
+
+        let error = datapath.apply([Write { map: "NONE", key: &[], value: None }]).unwrap_err();
+        assert!(matches!(error, MapError::Unknown { .. }), "{error}");
+        let short = Write { map: "ENDPOINTS", key: 5u32.as_bytes(), value: Some(&[1, 2, 3]) };
+        let error = datapath.apply([short]).unwrap_err();
+        assert!(matches!(error, MapError::Shape { .. }), "{error}");
+        datapath.detach().unwrap();
+    });
+}
+
+#[test]
+fn trusted_networks_are_exactly_those_given() {
+    in_sandbox(|sandbox| {
+        let mut datapath = started(&sandbox.options());
+        let network = |address: &str, length| Prefix { address: address.parse().unwrap(), length };
+        datapath.trusted_proxies(&[network("10.0.0.0", 8), network("fd00::", 8)]).unwrap();
+        assert_eq!(datapath.dump("TRUSTED_PROXIES").unwrap().len(), 2);
+        datapath
+            .trusted_proxies(&[network("10.9.9.9", 8), network("192.0.2.0", 24), network("::", 0)])
+            .unwrap();
+        let lengths: Vec<u8> =
+            datapath.dump("TRUSTED_PROXIES").unwrap().iter().map(|(key, _)| key[0]).collect();
+        assert_eq!(lengths, [0, 104, 120]);
+        datapath.trusted_proxies(&[]).unwrap();
+        assert_eq!(datapath.dump("TRUSTED_PROXIES").unwrap(), []);
+        datapath.detach().unwrap();
+    });
+}
+
+#[test]
+fn settings_keep_their_key_over_a_restart_and_beat() {
+    in_sandbox(|sandbox| {
+        let mut first = started(&sandbox.options());
+        first.set_settings(&Settings { redraw_after: 3, ..Settings::default() }).unwrap();
+        let key = first.settings().cookie_key;
+        assert_ne!(key, [0, 0], "drawn");
+        let beat = first.settings().heartbeat;
+        assert!(beat <= now() && now() - beat < 1_000_000_000, "on the programs' clock");
+        first.keep();
+
+        let mut second = started(&sandbox.options());
+        assert_eq!((second.settings().redraw_after, second.settings().cookie_key), (3, key));
+        second.set_settings(&Settings { redraw_after: 4, ..Settings::default() }).unwrap();
+        assert_eq!(second.settings().cookie_key, key, "handshakes under way stay valid");
+        second.heartbeat().unwrap();
+        assert!(second.settings().heartbeat > beat);
+        let stored = second.dump("SETTINGS").unwrap().remove(0).1;
+        assert_eq!(stored, second.settings().as_bytes(), "as programs see it");
+        second.detach().unwrap();
+    });
+}
+
+#[test]
+fn flows_have_as_much_room_as_asked_for_and_keep_it_over_a_restart() {
+    in_sandbox(|sandbox| {
+        let mut datapath = started(&loader::Options { max_flows: 2048, ..sandbox.options() });
+        let mut error = None;
+        for port in 0..4096u16 {
+            let client = Tuple { source_port: port.to_be_bytes(), ..Tuple::default() };
+            let flow = Flow { client, state: state::UNBOUND, ..Flow::default() };
+            let write = Write { map: "FLOWS", key: client.as_bytes(), value: Some(flow.as_bytes()) };
+            if let Err(full) = datapath.apply([write]) {
+                error = Some((port, full));
+                break;
+            }
+        }
+        let (fitted, error) = error.expect("it is full at some point");
+        // A hash of fixed size keeps a few for each CPU.
+        assert!((2048..2304).contains(&fitted), "{fitted}");
+        assert!(matches!(error, MapError::NoRoom { entries: 2048, .. }), "{error}");
+        assert_eq!(datapath.flows().unwrap().len(), usize::from(fitted), "every one is seen once");
+        datapath.keep();
+
+        let datapath = started(&loader::Options { max_flows: 4096, ..sandbox.options() });
+        assert_eq!(datapath.flows().unwrap().len(), usize::from(fitted), "connections are not lost");
+        datapath.detach().unwrap();
+    });
+}
+
+/// A connection from port `port`, its leg likewise, over the device.
+fn connection(port: u16, device: u32) -> Flow {
+    let v4 = |last| [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, last];
+    let tuple = |from: u8, source: u16, to: u8, destination: u16| Tuple {
+        source: v4(from),
+        destination: v4(to),
+        source_port: source.to_be_bytes(),
+        destination_port: destination.to_be_bytes(),
+    };
+    let hop = Hop { device, destination: [2; 6], source: [4; 6] };
+    Flow {
+        state: state::SPLICED,
+        client: tuple(9, port, 1, 80),
+        leg: tuple(2, 8080, 1, port),
+        down: hop,
+        up: hop,
+        last_seen: now(),
+        endpoint: 3,
+        endpoint_generation: 1,
+        sent_end: 1000,
+        client_ack: 1000,
+        ..Flow::default()
+    }
+}
+
+fn insert(datapath: &mut Datapath, flow: &Flow) {
+    let leg = Leg { client: flow.client, opened: flow.last_seen, ..Leg::default() };
+    put(datapath, "LEGS", flow.leg.as_bytes(), leg.as_bytes());
+    put(datapath, "FLOWS", flow.client.as_bytes(), flow.as_bytes());
+}
+
+/// Receiver's port and flags of the TCP segments that arrive within a moment.
+fn segments(tap: &OwnedFd) -> Vec<([u8; 2], u8)> {
+    let (mut buffer, mut found) = ([0; 256], Vec::new());
+    loop {
+        let mut fds = [PollFd::new(tap.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::from(100u16)).unwrap() == 0 {
+            return found;
+        }
+        let length = recv(tap.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap();
+        if let Ok(segment) = Segment::parse(Cursor::new(&buffer[..length])) {
+            found.push((segment.destination_port, segment.flags.0));
+        }
+    }
+}
+
+#[test]
+fn connections_end_when_idle_or_with_their_endpoint_and_both_sides_hear_of_it() {
+    const FIN: u8 = TcpFlags::FIN | TcpFlags::ACK;
+    const RST: u8 = TcpFlags::RST | TcpFlags::ACK;
+    in_sandbox(|sandbox| {
+        run("ip link add left type veth peer name right");
+        run("ip link set left up");
+        run("ip link set right up");
+        let device = if_nametoindex("left").unwrap();
+        let interfaces = vec![crate::sandbox::UPLINK.to_owned()];
+        let mut datapath = started(&loader::Options { interfaces, ..sandbox.options() });
+        let usable =
+            EndpointRecord { generation: 1, flags: EndpointRecord::USABLE, ..EndpointRecord::default() };
+        put(&mut datapath, "ENDPOINTS", 3u32.as_bytes(), usable.as_bytes());
+        let tap = tap("right");
+
+        let fresh = connection(1001, device);
+        let idle = Flow { last_seen: now() - 2_000_000_000, ..connection(1002, device) };
+        let busy = Flow { outstanding: 1, ..connection(1003, device) };
+        [&fresh, &idle, &busy].into_iter().for_each(|flow| insert(&mut datapath, flow));
+        let limits = Limits { idle: Duration::from_secs(1), ..Limits::default() };
+        let collected = datapath.collect(&limits).unwrap();
+        assert_eq!((collected.idle, collected.orphans, collected.unsent), (1, 0, 0));
+        let client = |flow: &Flow, flags| (flow.client.source_port, flags);
+        let leg = |flow: &Flow| (flow.leg.source_port, TcpFlags::RST);
+        assert_eq!(segments(&tap), [client(&idle, FIN), leg(&idle)]);
+        assert_eq!(datapath.flow(&idle.client).unwrap(), None);
+        assert_eq!(datapath.flow(&fresh.client).unwrap(), Some(fresh));
+        assert_eq!(datapath.dump("LEGS").unwrap().len(), 2);
+
+        // The endpoint's record is given to another one.
+        let other = EndpointRecord { generation: 2, ..usable };
+        put(&mut datapath, "ENDPOINTS", 3u32.as_bytes(), other.as_bytes());
+        let collected = datapath.collect(&Limits::default()).unwrap();
+        assert_eq!((collected.idle, collected.orphans, collected.unsent), (0, 2, 0));
+        let mut heard = segments(&tap);
+        heard.sort_unstable();
+        let mut expected = [client(&fresh, FIN), leg(&fresh), client(&busy, RST), leg(&busy)];
+        expected.sort_unstable();
+        assert_eq!(heard, expected, "an answer that is cut short is no end");
+        assert_eq!(datapath.flows().unwrap(), []);
+        assert_eq!(datapath.dump("LEGS").unwrap(), []);
+        datapath.detach().unwrap();
+    });
+}
+
+#[test]
+fn legs_that_nobody_has_are_forgotten_in_time() {
+    in_sandbox(|sandbox| {
+        let mut datapath = started(&sandbox.options());
+        let old = now();
+        let flow = connection(1001, 1);
+        insert(&mut datapath, &flow);
+        let given_up = Leg { opened: old, ..Leg::default() };
+        put(&mut datapath, "LEGS", connection(1002, 1).leg.as_bytes(), given_up.as_bytes());
+        let replaced = Leg { client: flow.client, opened: old, ..Leg::default() };
+        put(&mut datapath, "LEGS", connection(1003, 1).leg.as_bytes(), replaced.as_bytes());
+        assert_eq!(datapath.forget_legs(old).unwrap(), 0, "not yet");
+        assert_eq!(datapath.forget_legs(now()).unwrap(), 2);
+        let left: Vec<_> = datapath.dump("LEGS").unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(left, [flow.leg.as_bytes()], "in use, however old");
+        datapath.detach().unwrap();
+    });
+}

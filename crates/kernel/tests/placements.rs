@@ -1,0 +1,199 @@
+//! Which tier a route gets, and why.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "requests of tests are short")]
+#![allow(dead_code, reason = "the support is shared with other tests")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::{Compiler, Facts, REST, Reach, Why};
+use model::{
+    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, HeaderMatch,
+    InvalidBackend, Listener, ListenerId, PathMatch, Protocol, QueryMatch, RegexAnchor, Route, RouteMatch,
+    Snapshot, Tier, Timeouts, ValueMatch,
+};
+use support::{backend, facts, listener, on, pattern, route, socket};
+
+/// What may be varied.
+struct Case {
+    listener: Listener,
+    route: Route,
+    backend: Backend,
+    facts: Facts,
+}
+
+fn placed(change: impl FnOnce(&mut Case)) -> (Tier, Option<Why>) {
+    let listener = listener("l", None);
+    let route = route("r", &[&listener], vec![], vec![on(PathMatch::Prefix("/a".into()))]);
+    let mut case = Case { listener, route, backend: backend("r", &[1, 2]), facts: facts() };
+    change(&mut case);
+    let snapshot =
+        Snapshot::new(1, [Arc::new(case.listener)], [Arc::new(case.route)], [Arc::new(case.backend)], []);
+    let mut compiler = Compiler::new();
+    compiler.compile(&snapshot, &case.facts, Duration::ZERO);
+    let compiled = compiler.compile(&snapshot, &case.facts, REST);
+    let [placement] = &compiled.placements[..] else { panic!("one route, one placement") };
+    assert_eq!((&placement.route, placement.asked), (&snapshot.routes[0].id, snapshot.routes[0].tier));
+    let number = socket(&compiled.tables, [10, 0, 0, 1].into(), 80);
+    assert_eq!(number != 0, placement.tier == Tier::Tc || placement.reason.is_some_and(is_of_endpoints));
+    (placement.tier, placement.reason)
+}
+
+/// They come and go without a new route.
+fn is_of_endpoints(why: Why) -> bool {
+    matches!(why, Why::NoEndpoint | Why::HostLocal | Why::NoHook | Why::Policy | Why::NoRoute)
+}
+
+fn with(matches: Vec<RouteMatch>) -> impl FnOnce(&mut Case) {
+    move |case| case.route.matches = matches
+}
+
+fn header(name: &str, value: ValueMatch) -> HeaderMatch {
+    HeaderMatch { name: name.into(), value }
+}
+
+fn with_headers(headers: Vec<HeaderMatch>) -> impl FnOnce(&mut Case) {
+    with(vec![RouteMatch { headers, ..on(PathMatch::Prefix("".into())) }])
+}
+
+fn regex() -> ValueMatch {
+    ValueMatch::Regex(pattern("a", RegexAnchor::Full, false))
+}
+
+fn value(text: &str) -> ValueMatch {
+    ValueMatch::Exact(text.into())
+}
+
+#[test]
+fn an_ordinary_route_is_the_kernels() {
+    assert_eq!(placed(|_| {}), (Tier::Tc, None));
+    assert_eq!(placed(|case| case.route.tier = Some(Tier::Tc)), (Tier::Tc, None));
+    assert_eq!(placed(|case| case.route.tier = Some(Tier::Xdp)), (Tier::Tc, Some(Why::TcInstead)));
+    assert_eq!(placed(with_headers(vec![header("x-v", value("2"))])), (Tier::Tc, None));
+}
+
+#[test]
+fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
+    let reach = |reach: Option<Reach>| {
+        move |case: &mut Case| {
+            case.facts.endpoints.clear();
+            case.facts.endpoints.extend(reach.map(|reach| ([10, 1, 0, 1].into(), reach)));
+        }
+    };
+    type Change = Box<dyn FnOnce(&mut Case)>;
+    let cases: Vec<(Why, Change)> = vec![
+        (Why::Asked, Box::new(|c| c.route.tier = Some(Tier::Userspace))),
+        (Why::ForwardingOff, Box::new(|c| c.facts.forwarding = false)),
+        (Why::NoListener, Box::new(|c| c.route.listeners = vec![ListenerId::new("a", "b", "c")])),
+        (Why::Tls, Box::new(|c| c.listener.protocol = Protocol::Https)),
+        (Why::Respond, Box::new(|c| c.route.action = Action::Respond { status: 404, reason: "".into() })),
+        (
+            Why::Timeouts,
+            Box::new(|c| {
+                c.route.timeouts = Timeouts { request: Some(Duration::from_secs(1)), backend_request: None }
+            }),
+        ),
+        (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::RoundRobin)),
+        (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::Random)),
+        (Why::TableSize, Box::new(|c| c.route.balancing = Balancing::Maglev { table_size: 65_537 })),
+        (Why::ManyBackends, Box::new(|c| c.route.action = Action::Forward(vec![share("r"); 17]))),
+        (Why::NoBackend, Box::new(|c| c.route.action = Action::Forward(vec![]))),
+        (
+            Why::InvalidBackend,
+            Box::new(|c| {
+                let target = BackendTarget::Invalid(InvalidBackend::NotFound);
+                c.route.action = Action::Forward(vec![BackendRef { weight: 1, target }]);
+            }),
+        ),
+        (Why::Protocol, Box::new(|c| c.backend.protocol = AppProtocol::H2c)),
+        (Why::NoEndpoint, Box::new(|c| c.backend.endpoints.clear())),
+        (Why::HostLocal, Box::new(reach(Some(Reach::HostLocal)))),
+        (Why::NoHook, Box::new(reach(Some(Reach::NoHook)))),
+        (Why::Policy, Box::new(reach(Some(Reach::Policy)))),
+        (Why::NoRoute, Box::new(reach(None))),
+        (Why::PathRegex, Box::new(with(vec![on(PathMatch::Regex(pattern("/a", RegexAnchor::Full, false)))]))),
+        (Why::PathLength, Box::new(with(vec![on(PathMatch::Exact(format!("/{}", "a".repeat(247)).into()))]))),
+        (
+            Why::Query,
+            Box::new(with(vec![RouteMatch {
+                queries: vec![QueryMatch { name: "q".into(), value: value("1") }],
+                ..on(PathMatch::Prefix("".into()))
+            }])),
+        ),
+        (
+            Why::Method,
+            Box::new(with(vec![RouteMatch {
+                method: Some("BREW".into()),
+                ..on(PathMatch::Prefix("".into()))
+            }])),
+        ),
+        (Why::HeaderRegex, Box::new(with_headers(vec![header("x", regex())]))),
+        (Why::HeaderName, Box::new(with_headers(vec![header("host", value("a"))]))),
+        (Why::HeaderSize, Box::new(with_headers(vec![header("x", value(&"v".repeat(49)))]))),
+        (
+            Why::HeaderSize,
+            Box::new(with_headers((0..5).map(|n| header(&format!("x-{n}"), value("1"))).collect())),
+        ),
+    ];
+    for (why, change) in cases {
+        assert_eq!(placed(change), (Tier::Userspace, Some(why)));
+    }
+}
+
+fn share(name: &str) -> BackendRef {
+    BackendRef { weight: 1, target: BackendTarget::Backend(BackendId::service("test", name, 80)) }
+}
+
+#[test]
+fn a_part_of_a_route_may_be_the_kernels() {
+    let regex = on(PathMatch::Regex(pattern("/a", RegexAnchor::Full, false)));
+    let both = with(vec![regex, on(PathMatch::Exact("/b".into()))]);
+    assert_eq!(placed(both), (Tier::Tc, Some(Why::PathRegex)));
+    let invalid = BackendTarget::Invalid(InvalidBackend::NotFound);
+    let shares = vec![share("r"), BackendRef { weight: 1, target: invalid }];
+    let partly = placed(|case| case.route.action = Action::Forward(shares));
+    assert_eq!(partly, (Tier::Tc, Some(Why::InvalidBackend)));
+}
+
+#[test]
+fn the_seventeenth_header_name_is_userspaces() {
+    let listener = listener("l", None);
+    let one = |n: u32| {
+        let headers = vec![header(&format!("x-{n}"), value("1"))];
+        let matches = vec![RouteMatch { headers, ..on(PathMatch::Prefix("".into())) }];
+        Arc::new(route(&format!("r{n:02}"), &[&listener], vec![], matches))
+    };
+    let backends = (0..17).map(|n| Arc::new(backend(&format!("r{n:02}"), &[1])));
+    let snapshot = Snapshot::new(1, [Arc::new(listener.clone())], (0..17).map(one), backends, []);
+    let mut compiler = Compiler::new();
+    let reason = |compiler: &mut Compiler, now| {
+        let compiled = compiler.compile(&snapshot, &facts(), now);
+        [0, 16].map(|at: usize| compiled.placements[at].reason)
+    };
+    let first = reason(&mut compiler, Duration::ZERO);
+    assert_eq!(first, [Some(Why::NewHeaderName), Some(Why::ManyHeaderNames)]);
+    assert_eq!(reason(&mut compiler, REST), [None, Some(Why::ManyHeaderNames)]);
+}
+
+/// A listener that ends TLS keeps its whole port, and others of the same snapshot are left alone.
+#[test]
+fn a_port_is_userspaces_with_all_its_listeners() {
+    let plain = listener("plain", None);
+    let mut tls = listener("tls", model::HostPattern::parse("a.com", model::WildcardLabels::One).ok());
+    tls.protocol = Protocol::Https;
+    let mut other = listener("other", None);
+    other.port = 81;
+    let on_both = route("both", &[&plain, &other], vec![], vec![]);
+    let on_one = route("one", &[&plain], vec![], vec![]);
+    let backends = ["both", "one"].map(|name| Arc::new(backend(name, &[1])));
+    let listeners = [plain, tls, other].map(Arc::new);
+    let snapshot = Snapshot::new(1, listeners, [on_both, on_one].map(Arc::new), backends, []);
+    let compiled = Compiler::new().compile(&snapshot, &facts(), Duration::ZERO);
+    let found: Vec<_> = compiled.placements.iter().map(|p| (p.tier, p.reason)).collect();
+    assert_eq!(found, [(Tier::Tc, Some(Why::SharedPort)), (Tier::Userspace, Some(Why::SharedPort))]);
+    let numbers = [80, 81].map(|port| socket(&compiled.tables, [10, 0, 0, 1].into(), port));
+    assert!(numbers[0] == 0 && numbers[1] != 0, "{numbers:?}");
+}

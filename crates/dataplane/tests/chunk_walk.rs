@@ -1,5 +1,6 @@
 //! The walk over chunked framing, against the bodies it is made of.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "messages of tests are short")]
 
 use dataplane::response::chunks::{Chunks, Next, PIECE_MAX};
 

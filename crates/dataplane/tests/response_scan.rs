@@ -1,5 +1,6 @@
 //! What the scan of responses accepts and refuses, and that it means what the scanner of Tier 3 means.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "messages of tests are short")]
 
 mod scans;
 

@@ -1,7 +1,7 @@
 use wire::{Payload, PayloadSpan};
 
 use super::line::{CRLF, control_byte};
-use super::word::{TOPS, alphanumeric, before, byte, equal, first, front, small, text, word};
+use super::word::{TOPS, alphanumeric, before, byte, equal, first, forget, front, small, text, word};
 use crate::repeat::{Step, repeat};
 
 /// Words of a name that are kept.
@@ -34,7 +34,7 @@ pub(crate) enum FieldError {
 }
 
 /// Reads the field line at `at`, whose name may have letters, digits, hyphens and, if `UNDERSCORE`, underscores, and
-/// whose value may have no control byte, HTAB neither.
+/// whose value may have no control byte, HTAB neither. `scratch` is in a map's value.
 ///
 /// `field-line = field-name ":" OWS field-value OWS` (RFC 9112 section 5).
 #[inline(always)]
@@ -42,14 +42,16 @@ pub(crate) fn field<const UNDERSCORE: bool>(
     payload: &Payload,
     at: u32,
     len: u32,
+    scratch: &mut u16,
 ) -> Result<Field, FieldError> {
     let (name, name_len) = name::<UNDERSCORE>(payload, at);
     if name_len == 0 {
         let incomplete = control_byte(payload, at, len) + 2 > len;
         return Err(if incomplete { FieldError::Incomplete } else { FieldError::Odd });
     }
+    let name_len = forget(name_len, scratch);
     let colon = at + name_len;
-    let end = control_byte(payload, colon + 1, len);
+    let end = forget(control_byte(payload, colon + 1, len), scratch);
     if end + 2 > len {
         return Err(FieldError::Incomplete);
     }

@@ -55,6 +55,18 @@ pub(crate) fn byte(payload: &Payload, at: u32) -> u8 {
     unsafe { *payload.bytes.as_ptr().add((at & (PAYLOAD_MAX as u32 - 1)) as usize) }
 }
 
+/// Writes an offset into a map's value and reads it back, after which the verifier knows nothing of it.
+///
+/// Else it follows where an offset came from and takes every way to it for another, and what comes behind with it.
+#[inline(always)]
+pub(crate) fn forget(offset: u32, scratch: &mut u16) -> u32 {
+    // SAFETY: a reference may be written and read; volatile, or the compiler would leave both out.
+    unsafe {
+        core::ptr::from_mut(scratch).write_volatile(offset as u16);
+        u32::from(core::ptr::from_mut(scratch).read_volatile())
+    }
+}
+
 /// `byte` in every place.
 const fn each(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64

@@ -75,10 +75,11 @@ fn line<N: Names>(fields: &mut Fields<'_, N>) -> Result<Step, Undecidable> {
         fields.facts.head_len = (at + 2) as u16;
         return Ok(Step::Stop);
     }
-    let field = field::<false>(payload, at, fields.len).map_err(|error| match error {
-        FieldError::Incomplete => Undecidable::Incomplete,
-        FieldError::Odd => Undecidable::Head,
-    })?;
+    let field =
+        field::<false>(payload, at, fields.len, &mut fields.facts.head_len).map_err(|error| match error {
+            FieldError::Incomplete => Undecidable::Incomplete,
+            FieldError::Odd => Undecidable::Head,
+        })?;
     fields.facts.head_len = (field.end + 2) as u16;
     take(fields, &field)?;
     if fields.captures && field.name_len <= HEADER_NAME_MAX as u32 {

@@ -14,7 +14,7 @@ pub use undecidable::Undecidable;
 use wire::{HEADER_NAME_MAX, Method, PAYLOAD_MAX, Payload, RequestFacts};
 
 use crate::payload::line::{CRLF, control_byte};
-use crate::payload::word::word;
+use crate::payload::word::{forget, word};
 use fields::fields;
 use host::host;
 use method::method;
@@ -55,17 +55,19 @@ pub fn scan<N: Names>(
 ) -> Result<(), Undecidable> {
     let len = len.min(PAYLOAD_MAX as u32);
     let Some((method, method_len)) = method(payload) else { return Err(no_method(payload, len)) };
-    let line_end = request_line_end(payload, method_len, len)?;
+    facts.method = method as u8;
+    let method_len = forget(method_len, &mut facts.line_len);
+    let line_end = forget(request_line_end(payload, method_len, len)?, &mut facts.line_len);
     target(payload, method_len, line_end - VERSION_LEN, facts)?;
     #[expect(clippy::cast_possible_truncation, reason = "an offset in a payload")]
     let line_len = (line_end + 2) as u16;
-    facts.method = method as u8;
     facts.line_len = line_len;
     facts.head_len = line_len;
     facts.pad = 0;
     let has_length = fields(payload, len, captures, names, facts)?;
     facts.host = host(payload, facts.host)?;
-    let has_body = matches!(method, Method::Post | Method::Put | Method::Patch);
+    const HAVE_BODIES: u32 = 1 << Method::Post as u32 | 1 << Method::Put as u32 | 1 << Method::Patch as u32;
+    let has_body = HAVE_BODIES >> (facts.method & 7) & 1 == 1;
     if has_body && !has_length || !has_body && facts.content_length > 0 {
         return Err(Undecidable::Body);
     }

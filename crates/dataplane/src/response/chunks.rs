@@ -77,20 +77,22 @@ impl Chunks {
     /// Source: RFC 9112 section 7.1, without chunk-ext and trailer-section.
     #[inline(always)]
     pub fn feed(&mut self, bytes: &[u8; PIECE_MAX], len: u32) -> Fed {
-        let mut walk = Walk { chunks: *self, bytes, at: 0, len, next: Next::Framing };
-        repeat(PIECE_MAX as u32, &mut walk, |_, walk| {
-            if walk.at >= walk.len {
+        let mut walk = Walk { chunks: *self, bytes, consumed: 0, len, next: Next::Framing };
+        // The round is the offset, so that all rounds are alike to the verifier.
+        repeat(PIECE_MAX as u32, &mut walk, |round, walk| {
+            let Some(&byte) = walk.bytes.get(round as usize) else { return Step::Stop };
+            if round >= walk.len {
                 return Step::Stop;
             }
-            let Some(&byte) = walk.bytes.get(walk.at as usize) else { return Step::Stop };
             walk.next = walk.chunks.step(byte);
-            if walk.next != Next::Unknown {
-                walk.at += 1;
+            if walk.next == Next::Unknown {
+                return Step::Stop;
             }
+            walk.consumed = round + 1;
             if walk.next == Next::Framing { Step::Next } else { Step::Stop }
         });
         *self = walk.chunks;
-        Fed { consumed: walk.at, next: walk.next }
+        Fed { consumed: walk.consumed, next: walk.next }
     }
 
     #[inline(always)]
@@ -138,7 +140,7 @@ impl Chunks {
 struct Walk<'b> {
     chunks: Chunks,
     bytes: &'b [u8; PIECE_MAX],
-    at: u32,
+    consumed: u32,
     len: u32,
     next: Next,
 }

@@ -48,10 +48,11 @@ fn line(fields: &mut Fields<'_>) -> Result<Step, Unknown> {
         fields.facts.head_len = (at + 2) as u16;
         return Ok(Step::Stop);
     }
-    let field = field::<true>(payload, at, fields.len).map_err(|error| match error {
-        FieldError::Incomplete => Unknown::Incomplete,
-        FieldError::Odd => Unknown::Head,
-    })?;
+    let field =
+        field::<true>(payload, at, fields.len, &mut fields.facts.head_len).map_err(|error| match error {
+            FieldError::Incomplete => Unknown::Incomplete,
+            FieldError::Odd => Unknown::Head,
+        })?;
     fields.facts.head_len = (field.end + 2) as u16;
     take(fields, &field)?;
     Ok(Step::Next)

@@ -82,7 +82,7 @@ fn decode(bits: u32) -> TcpOptions {
 ///
 /// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; 1-3 as the kernel's siphash for hash tables is
 /// for sequence numbers 2-4: here 24 bits are visible, of a key that the agent changes with each start.
-#[inline(always)]
+#[inline(never)]
 fn mac(key: &[u64; 2], tuple: &Tuple, client_isn: u32, epoch: u32, low: u32) -> u32 {
     let [a, b, c, d] = words(tuple);
     let ports = u64::from(u32::from_ne_bytes([

@@ -190,7 +190,7 @@ struct Walk<'i> {
 #[inline(never)]
 fn walk(image: &mut Image) -> Result<(), BadOptions> {
     let mut walk = Walk { image, at: 20, is_bad: true };
-    repeat(40, &mut walk, |_, walk| walk.option());
+    repeat(41, &mut walk, |_, walk| walk.option());
     if walk.is_bad { Err(BadOptions) } else { Ok(()) }
 }
 

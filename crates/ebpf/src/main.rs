@@ -6,8 +6,11 @@
 #![no_main]
 
 mod maps;
+mod rauta_tc_count;
 mod rauta_tc_ingress;
 mod rauta_tc_send;
+mod tc;
+mod verdict;
 
 /// The kernel offers the helpers we need to GPL-compatible objects only.
 #[unsafe(link_section = "license")]

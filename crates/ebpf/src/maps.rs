@@ -1,16 +1,108 @@
-//! Every map of the programs. The agent pins each under its own name.
+//! Every map of the programs. The agent pins each under its own name, and fills all but the flows.
 
 use aya_ebpf::{
-    btf_maps::{PerCpuArray, PerCpuHashMap},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray},
     macros::btf_map,
 };
-use wire::{LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
+use dataplane::engine::{Part, Scratch};
+use wire::{
+    BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, ENDPOINTS_MAX, EndpointHealth, EndpointRecord,
+    FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
+    HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable, Metrics,
+    PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason,
+    RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+};
 
 /// The six counters of the whole data plane.
 #[btf_map]
 pub static METRICS: PerCpuArray<Metrics, 1> = PerCpuArray::new();
 
-/// Our listeners, written by the agent; what arrived at each, counted here.
+/// Our listeners; what arrived at each, counted here.
 #[btf_map]
 pub static LISTENER_COUNTERS: PerCpuHashMap<ListenerKey, ListenerCounters, LISTENERS_MAX> =
     PerCpuHashMap::new();
+
+/// How often each [`Reason`] was met.
+#[btf_map]
+pub static REASONS: PerCpuArray<u64, { Reason::SLOTS }> = PerCpuArray::new();
+
+/// What the agent may change while we run.
+#[btf_map]
+pub static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// The sockets that clients dial and the kernel routes for.
+#[btf_map]
+pub static VIPS: HashMap<ListenerKey, Vip, LISTENERS_MAX> = HashMap::new();
+
+/// Client connections.
+#[btf_map]
+pub static FLOWS: HashMap<Tuple, Flow, FLOWS_MAX> = HashMap::new();
+
+/// Legs to endpoints; they outlive their flows until they are reset.
+#[btf_map]
+pub static LEGS: HashMap<Tuple, Leg, { 2 * FLOWS_MAX }> = HashMap::new();
+
+/// Requests that wait for a SYN-ACK: [`REQUESTS_PER_CPU`] for each CPU. The agent sizes it for the machine.
+#[btf_map]
+pub static REQUESTS: Array<StoredRequest, { 2 * REQUESTS_PER_CPU as usize }> = Array::new();
+
+/// The number of this CPU's next request.
+#[btf_map]
+pub static NEXT_REQUEST: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// Room for one packet's decisions.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Host names.
+#[btf_map]
+pub static HOSTS: LpmTrie<[u8; size_of::<HostKey>() - 4], HostRecord, HOSTS_MAX> = LpmTrie::new();
+
+/// Exact paths.
+#[btf_map]
+pub static ROUTES: HashMap<RouteKey, RouteRecord, ROUTES_MAX> = HashMap::new();
+
+/// Path prefixes.
+#[btf_map]
+pub static PREFIX_ROUTES: LpmTrie<[u8; size_of::<PrefixKey>() - 4], PrefixRecord, PREFIX_ROUTES_MAX> =
+    LpmTrie::new();
+
+/// Matches of a path, in order.
+#[btf_map]
+pub static CANDIDATES: Array<Candidate, CANDIDATES_MAX> = Array::new();
+
+/// Header conditions of candidates.
+#[btf_map]
+pub static HEADER_CONDITIONS: Array<HeaderConditions, HEADER_CONDITIONS_MAX> = Array::new();
+
+/// Field names that routes match on, and their numbers.
+#[btf_map]
+pub static HEADER_NAMES: HashMap<[u8; HEADER_NAME_MAX], u32, 16> = HashMap::new();
+
+/// What to do with a route's requests.
+#[btf_map]
+pub static ROUTE_ACTIONS: Array<RouteAction, ROUTE_ACTIONS_MAX> = Array::new();
+
+/// Backends.
+#[btf_map]
+pub static BACKENDS: Array<BackendRecord, BACKENDS_MAX> = Array::new();
+
+/// Maglev tables.
+#[btf_map]
+pub static MAGLEV_TABLES: Array<MaglevTable, MAGLEV_TABLES_MAX> = Array::new();
+
+/// Endpoints.
+#[btf_map]
+pub static ENDPOINTS: Array<EndpointRecord, ENDPOINTS_MAX> = Array::new();
+
+/// Legs that did not open, by endpoint.
+#[btf_map]
+pub static BACKEND_FAILURES: Array<EndpointHealth, ENDPOINTS_MAX> = Array::new();
+
+/// Senders whose forwarding headers are believed.
+#[btf_map]
+pub static TRUSTED_PROXIES: LpmTrie<[u8; 16], u32, 1024> = LpmTrie::new();
+
+/// The programs of the engine's parts, by number.
+#[btf_map]
+pub static PARTS: ProgramArray<{ Part::ALL.len() }> = ProgramArray::new();

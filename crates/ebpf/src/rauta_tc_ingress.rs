@@ -1,12 +1,14 @@
-//! TC ingress: counts what arrives at our listeners and passes everything on.
+//! TC ingress: routes HTTP/1.1 for our sockets, passes everything else on.
+//!
+//! The engine's parts are programs of their own, entered by tail calls: the verifier looks at each by itself.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use wire::{Cursor, DropReason, Segment, listener_of};
+use dataplane::engine::{Part, ingress, resume};
+use wire::{Cursor, DropReason, Segment};
 
-use crate::maps::{LISTENER_COUNTERS, METRICS};
-
-/// The next program of the hook decides (TCX_NEXT; the same value lets clsact go on to the next filter).
-const NEXT: i32 = -1;
+use crate::maps::SCRATCH;
+use crate::tc::Tc;
+use crate::verdict::{NEXT, finish};
 
 /// Ethernet, two VLAN tags, the longest IPv4 header, the fixed TCP header.
 const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
@@ -19,10 +21,12 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
         Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => segment(&ctx),
         parsed => parsed,
     };
-    if let Ok(segment) = segment {
-        count(&segment);
-    }
-    NEXT
+    let Ok(segment) = segment else { return NEXT };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
+    // SAFETY: this CPU's own value; a program of this hook is not preempted by itself on one CPU.
+    let scratch = unsafe { &mut *scratch };
+    let verdict = ingress(&mut Tc::new(&ctx), &segment, scratch);
+    finish(scratch, verdict)
 }
 
 #[inline(always)]
@@ -31,18 +35,26 @@ fn segment(ctx: &TcContext) -> Result<Segment, DropReason> {
     Segment::parse(unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) })
 }
 
-#[inline(always)]
-fn count(segment: &Segment) {
-    let Some(listener) = listener_of(segment, |key| LISTENER_COUNTERS.get_ptr_mut(key)) else { return };
-    // SAFETY: a live value of this CPU; a program of this hook is not preempted by itself on one CPU.
-    unsafe {
-        (*listener).packets += 1;
-        (*listener).connections += u64::from(segment.flags.opens_connection());
-    }
-    let Some(metrics) = METRICS.get_ptr_mut(0) else { return };
-    // SAFETY: as above.
-    unsafe {
-        (*metrics).packets_total += 1;
-        (*metrics).packets_tier3 += 1;
-    }
+/// The program of a part.
+macro_rules! part {
+    ($name:ident, $part:ident, $what:literal) => {
+        #[doc = $what]
+        #[classifier]
+        pub fn $name(ctx: TcContext) -> i32 {
+            let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
+            // SAFETY: as above; the program before this one left its findings there.
+            let scratch = unsafe { &mut *scratch };
+            let verdict = resume(Part::$part, &mut Tc::new(&ctx), scratch);
+            finish(scratch, verdict)
+        }
+    };
 }
+
+part!(rauta_tc_client, Client, "A segment of a client.");
+part!(rauta_tc_first, First, "A segment of a client without a flow.");
+part!(rauta_tc_request, Request, "A request on a connection that has a flow.");
+part!(rauta_tc_bind, BindFirst, "Binding the first request of a connection.");
+part!(rauta_tc_rebind, BindAgain, "Binding a later one.");
+part!(rauta_tc_reopen, Reopen, "Sending the SYN of a leg again.");
+part!(rauta_tc_endpoint, Endpoint, "A segment of an endpoint.");
+part!(rauta_tc_open, Open, "The SYN-ACK of an endpoint.");

@@ -114,8 +114,10 @@ pub struct EndpointRecord {
     pub flags: u16,
     /// Changes whenever the record is given to another endpoint.
     pub generation: u32,
+    /// Index of the device that its route leaves by.
+    pub device: u32,
 }
-const _: () = assert!(size_of::<EndpointRecord>() == 40 && align_of::<EndpointRecord>() == 4);
+const _: () = assert!(size_of::<EndpointRecord>() == 44 && align_of::<EndpointRecord>() == 4);
 
 impl EndpointRecord {
     /// Legs to it may be opened. Without it the endpoint is gone, and its flows end.

@@ -35,7 +35,8 @@ pub use flow::{
 pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};
 pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
 pub use payload::{
-    CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, Payload, PayloadSpan, RequestFacts, ResponseFacts,
+    CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, PAYLOAD_ROOM, Payload, PayloadSpan, RequestFacts,
+    ResponseFacts,
 };
 pub use reason::Reason;
 pub use routing::{

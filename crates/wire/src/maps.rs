@@ -48,7 +48,9 @@ impl Metrics {
 }
 
 /// Key of map `LISTENER_COUNTERS`: where clients dial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ListenerKey {
     /// Address, IPv4 mapped; all zero for any address of either family.

@@ -5,6 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Bytes that a scan may look at.
 pub const PAYLOAD_MAX: usize = 2048;
 
+/// Size of the buffer: bytes may be put back from any offset below 1,024.
+pub const PAYLOAD_ROOM: usize = PAYLOAD_MAX + 1088;
+
 /// Request header fields that routes of one agent may match on.
 pub const CAPTURES_MAX: usize = 16;
 
@@ -16,7 +19,7 @@ pub const HEADER_NAME_MAX: usize = 32;
 #[repr(C, align(8))]
 pub struct Payload {
     /// The bytes, and room for a word behind the last.
-    pub bytes: [u8; PAYLOAD_MAX + 64],
+    pub bytes: [u8; PAYLOAD_ROOM],
 }
 
 /// A part of a [`Payload`].

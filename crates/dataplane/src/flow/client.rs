@@ -17,10 +17,8 @@ pub enum ClientStep {
     ForwardLast,
     /// It starts a request: decode it, then call [`super::on_request`].
     Request,
-    /// The request that opened the leg, again: send the SYN again.
+    /// The request that opened the leg, again: send the SYN again, or, after [`super::TRIES_MAX`] tries, bind another endpoint.
     Reopen,
-    /// The same, after too many tries: bind another endpoint.
-    Rebind,
     /// Answer the client as the plan says.
     Answer,
     /// Nothing to send, and the connection is over.
@@ -36,7 +34,7 @@ pub enum ClientStep {
 }
 
 /// A segment of the client that is no SYN.
-#[inline(always)]
+#[inline(never)]
 pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> ClientStep {
     if flow.state == state::FREE || flow.client != image.tuple {
         return ClientStep::Stale;
@@ -89,7 +87,7 @@ fn while_opening(flow: &mut Flow, image: &Image) -> ClientStep {
         return ClientStep::Early;
     }
     flow.tries = flow.tries.saturating_add(1);
-    if flow.tries < super::TRIES_MAX { ClientStep::Reopen } else { ClientStep::Rebind }
+    ClientStep::Reopen
 }
 
 #[inline(always)]

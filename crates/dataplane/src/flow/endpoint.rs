@@ -81,7 +81,7 @@ pub fn response_view(flow: &Flow, view: &mut ResponseView) {
 
 /// A segment of the endpoint. `view` is what a walk over its bytes has found, starting from [`response_view`]; without data it
 /// is not looked at.
-#[inline(always)]
+#[inline(never)]
 pub fn on_endpoint(
     flow: &mut Flow,
     image: &Image,

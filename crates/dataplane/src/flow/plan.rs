@@ -33,6 +33,8 @@ pub struct Plan {
     pub insert_at: u32,
     /// Length of that text; 0: none.
     pub insert_len: u32,
+    /// What a SYN announces.
+    pub options: TcpOptions,
 }
 
 impl Plan {

@@ -1,0 +1,189 @@
+use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
+
+use super::first::{Decoded, Request, decode, is_whole};
+use super::{Env, Part, Scratch, Verdict, bind, drop, emit, hand_off, syn};
+use crate::cookie;
+use crate::flow::{ClientStep, RequestStep, Wish, on_client, on_request, state};
+use crate::lookup::Balancing;
+
+/// A segment for one of our sockets.
+#[inline(always)]
+pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    if scratch.image.has(TcpFlags::SYN) && !scratch.image.has(TcpFlags::ACK) {
+        return syn::segment(env, scratch);
+    }
+    let Some(flow) = env.flow(&scratch.image.tuple) else {
+        return env.go_on(Part::First, scratch);
+    };
+    if scratch.image.read_options().is_err() {
+        return drop(env, Reason::DropOptions);
+    }
+    let now = env.now();
+    let (image, plan) = (&scratch.image, &mut scratch.plan);
+    let step = env.locked(flow, |flow| {
+        let step = on_client(flow, image, now, plan);
+        learn_way_back(flow, image, step);
+        step
+    });
+    match step {
+        ClientStep::Stale => drop(env, Reason::DropRace),
+        ClientStep::Forward => send(env, scratch),
+        ClientStep::ForwardLast => {
+            let reason = if scratch.plan.flags & u32::from(TcpFlags::RST) != 0 {
+                Reason::Reset
+            } else {
+                Reason::Closed
+            };
+            env.count(reason);
+            forget(env, scratch, flow);
+            emit::forward(env, scratch)
+        }
+        ClientStep::Request => env.go_on(Part::Request, scratch),
+        ClientStep::Reopen => env.go_on(Part::Reopen, scratch),
+        ClientStep::Answer => {
+            let with_timestamps = scratch.image.timestamps_at != 0;
+            emit::bare(env, scratch, with_timestamps, Reason::Probe)
+        }
+        ClientStep::Forget => {
+            forget(env, scratch, flow);
+            drop(env, Reason::Closed)
+        }
+        ClientStep::Stray => stray(env, scratch, flow, now),
+        ClientStep::Early => drop(env, Reason::DropEarly),
+        ClientStep::Useless => drop(env, Reason::DropUseless),
+        ClientStep::Handed => hand_off::midstream(env, scratch, flow, Reason::HandUndecidable),
+    }
+}
+
+/// Answers go where the newest segment came from: routers change.
+#[inline(always)]
+fn learn_way_back(flow: &mut Flow, image: &crate::image::Image, step: ClientStep) {
+    if step == ClientStep::Forward
+        && flow.down.destination
+            != [image.link[6], image.link[7], image.link[8], image.link[9], image.link[10], image.link[11]]
+    {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = image.link;
+        flow.down.destination = [g, h, i, j, k, l];
+        flow.down.source = [a, b, c, d, e, f];
+    }
+}
+
+/// Sends the segment on; a repeated request gets its text again.
+#[inline(always)]
+fn send<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    scratch.request.inserts = scratch.plan.insert_len;
+    bind::text(scratch);
+    emit::forward(env, scratch)
+}
+
+#[inline(always)]
+fn forget<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) {
+    let key = &mut scratch.old_key;
+    env.locked(flow, |flow| *key = flow.leg);
+    env.remove_leg(key);
+    env.remove_flow(&scratch.image.tuple);
+}
+
+/// Far from where the flow is. If its acknowledgement is a cookie, a new connection has the same ports.
+#[inline(always)]
+fn stray<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64) -> Verdict {
+    let image = &scratch.image;
+    let (isn, cookie) = (image.seq.wrapping_sub(1), image.ack.wrapping_sub(1));
+    let key = &scratch.settings.cookie_key;
+    if !image.has(TcpFlags::ACK) || cookie::check(key, &image.tuple, isn, cookie, now).is_none() {
+        return drop(env, Reason::DropUseless);
+    }
+    if image.payload_len == 0 {
+        return drop(env, Reason::BareAck);
+    }
+    env.locked(flow, |flow| flow.state = state::FREE);
+    forget(env, scratch, flow);
+    env.count(Reason::Superseded);
+    env.go_on(Part::First, scratch)
+}
+
+/// A segment at the place where the next request starts.
+#[inline(always)]
+pub(super) fn request<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    let Some(flow) = env.flow(&scratch.image.tuple) else { return drop(env, Reason::DropRace) };
+    let decoded = decode(env, scratch);
+    if decoded == Decoded::Corrupt {
+        return drop(env, Reason::DropChecksum);
+    }
+    let wish = if decoded == Decoded::Routed { wish(env, scratch, flow) } else { Wish::Host };
+    if decoded != Decoded::Routed {
+        scratch.request = Request::default();
+    }
+    let inserts = scratch.request.inserts != 0;
+    let now = env.now();
+    let text_len = bind::text(scratch);
+    let Scratch { image, facts, plan, request, .. } = scratch;
+    let step = env.locked(flow, |flow| {
+        if wish == Wish::SameLeg {
+            if inserts && flow.points_used == 0 {
+                flow.insert_len = text_len as u16;
+            }
+            flow.route = request.action;
+        }
+        on_request(flow, image, facts, wish, inserts, now, plan)
+    });
+    match step {
+        RequestStep::Stale => drop(env, Reason::DropRace),
+        RequestStep::Forward => {
+            env.count(Reason::Reused);
+            emit::forward(env, scratch)
+        }
+        RequestStep::Bind if wish == Wish::SameLeg => drop(env, Reason::HoldBusy),
+        RequestStep::Bind => env.go_on(Part::BindAgain, scratch),
+        RequestStep::HandOff => bind::leave_and_hand_off(env, scratch, flow, decoded.reason()),
+        RequestStep::Hold => drop(env, Reason::HoldBusy),
+    }
+}
+
+/// What a decoded request wants of the leg that is there.
+#[inline(always)]
+fn wish<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> Wish {
+    let is_whole = is_whole(scratch);
+    // A body may follow where nothing is inserted, on the leg that is there.
+    if fits_leg(env, scratch, flow) && (is_whole || scratch.request.inserts == 0) {
+        return Wish::SameLeg;
+    }
+    if is_whole { Wish::OtherLeg } else { Wish::Host }
+}
+
+/// Whether the leg's endpoint may serve the request: its backend has weight in the route, it is there and takes requests,
+/// and it is not time to draw again.
+#[inline(always)]
+fn fits_leg<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> bool {
+    let (joined, backend, endpoint, generation, drawn) = env.locked(flow, |flow| {
+        (flow.state == state::SPLICED, flow.backend, flow.endpoint, flow.endpoint_generation, flow.drawn)
+    });
+    if !joined {
+        return false;
+    }
+    let Some(record) = Balancing::endpoint(env, endpoint) else { return false };
+    let serves = EndpointRecord::USABLE | EndpointRecord::DRAINING;
+    if record.generation != generation || record.flags & serves != EndpointRecord::USABLE {
+        return false;
+    }
+    let Some(action) = env.action(scratch.request.action) else { return false };
+    if action.flags & RouteAction::TIER3 != 0 {
+        return false;
+    }
+    // One backend needs no drawing.
+    if drawn >= scratch.settings.redraw_after && action.backends_used > 1 {
+        return false;
+    }
+    has_backend(action, backend)
+}
+
+#[inline(always)]
+fn has_backend(action: &RouteAction, backend: u32) -> bool {
+    let mut found = 0u32;
+    let mut i = 0;
+    while i < wire::ROUTE_BACKENDS_MAX {
+        found |= u32::from((i as u32) < action.backends_used && action.backends[i].backend == backend);
+        i += 1;
+    }
+    found != 0
+}

@@ -1,0 +1,164 @@
+use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
+
+use super::{Env, Part, Scratch, Verdict, bind, drop, emit, responses, way_back};
+use crate::flow::{EndpointStep, TRIES_MAX, accepted, on_endpoint, response_view, state, unbind};
+
+/// A segment for one of our legs.
+#[inline(always)]
+pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
+    let image = &mut scratch.image;
+    image.options = TcpOptions { mss: 536, window_scale: TcpOptions::NO_SCALE, flags: 0 };
+    if image.read_options().is_err() {
+        return drop(env, Reason::DropOptions);
+    }
+    if image.payload_len != 0 && !image.has(TcpFlags::SYN | TcpFlags::RST) {
+        let view = &mut scratch.view;
+        env.locked(flow, |flow| response_view(flow, view));
+        responses::walk(env, scratch);
+    }
+    let now = env.now();
+    let (image, view, plan) = (&scratch.image, &scratch.view, &mut scratch.plan);
+    let step = env.locked(flow, |flow| on_endpoint(flow, image, view, now, plan));
+    match step {
+        EndpointStep::Orphan => orphan(env, scratch),
+        EndpointStep::Accepted | EndpointStep::AcceptedAgain => env.go_on(Part::Open, scratch),
+        EndpointStep::Refused => {
+            let endpoint = env.locked(flow, |flow| {
+                // The client's repetition goes to another one at once.
+                flow.tries = TRIES_MAX;
+                flow.endpoint
+            });
+            bind::note_failure(env, scratch, endpoint);
+            drop(env, Reason::DropUseless)
+        }
+        EndpointStep::Reset => reset(env, scratch, Reason::DropOrphan),
+        EndpointStep::Forward => {
+            let verdict = emit::forward(env, scratch);
+            if verdict != Verdict::DROP && scratch.plan.flags & u32::from(TcpFlags::FIN) != 0 {
+                env.count(Reason::LegEnded);
+            }
+            verdict
+        }
+        EndpointStep::ForwardLast => {
+            let is_reset = scratch.plan.flags & u32::from(TcpFlags::RST) != 0;
+            env.count(if is_reset { Reason::Reset } else { Reason::Closed });
+            env.remove_leg(&scratch.image.tuple);
+            env.remove_flow(&scratch.old_key);
+            emit::forward(env, scratch)
+        }
+        EndpointStep::Ended => {
+            env.remove_leg(&scratch.image.tuple);
+            emit::bare(env, scratch, false, Reason::LegEnded)
+        }
+        EndpointStep::EndedSilently => {
+            env.remove_leg(&scratch.image.tuple);
+            drop(env, Reason::LegEnded)
+        }
+        EndpointStep::Gap if scratch.view.is_surplus != 0 => drop(env, Reason::DropSurplus),
+        EndpointStep::Gap => drop(env, Reason::DropGap),
+        EndpointStep::Useless => drop(env, Reason::DropUseless),
+    }
+}
+
+/// A leg that no flow has any more: the endpoint learns of it.
+#[inline(never)]
+fn orphan<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    env.remove_leg(&scratch.image.tuple);
+    if scratch.image.has(TcpFlags::RST) {
+        return drop(env, Reason::DropOrphan);
+    }
+    reset(env, scratch, Reason::DropOrphan)
+}
+
+/// RST in answer to the segment at hand (RFC 9293 section 3.5.2): its acknowledgement is our sequence number.
+#[inline(never)]
+fn reset<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
+    let hop = way_back(env, &scratch.image);
+    let (image, plan) = (&scratch.image, &mut scratch.plan);
+    plan.tuple = image.tuple.reversed();
+    plan.hop = hop;
+    plan.window = 0;
+    let answers = image.has(TcpFlags::ACK);
+    plan.seq = if answers { image.ack } else { 0 };
+    plan.ack = image.end();
+    plan.flags = u32::from(if answers { TcpFlags::RST } else { TcpFlags::RST | TcpFlags::ACK });
+    emit::bare(env, scratch, false, reason)
+}
+
+/// The SYN-ACK becomes our acknowledgement with the stored request.
+#[inline(always)]
+pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
+    let now = env.now();
+    let hop = way_back(env, &scratch.image);
+    let (image, plan) = (&scratch.image, &mut scratch.plan);
+    let opened = env.locked(flow, |flow| {
+        let is_again = flow.state == state::SPLICED && flow.leg_peer_isn == image.seq;
+        if !is_again {
+            if flow.state != state::OPENING || !accepted(flow, image, now) {
+                let is_ours = flow.state == state::OPENING;
+                if is_ours {
+                    let next_seq = flow.request_seq;
+                    unbind(flow);
+                    flow.next_seq = next_seq;
+                    flow.client_end = next_seq;
+                }
+                return (0, 0, flow.endpoint, is_ours);
+            }
+            flow.up = hop;
+        }
+        plan.tuple = flow.leg.reversed();
+        plan.hop = flow.up;
+        plan.seq = flow.leg_isn.wrapping_add(1);
+        plan.ack = flow.leg_peer_isn.wrapping_add(1);
+        plan.tsval = flow.leg_tsval;
+        plan.tsecr = flow.leg_peer_tsval;
+        plan.window = u32::from(flow.request_window);
+        plan.flags = u32::from(TcpFlags::ACK | PSH);
+        (flow.leg_isn, flow.slot, flow.endpoint, true)
+    });
+    let (isn, slot, endpoint, is_ours) = opened;
+    if isn == 0 {
+        if is_ours {
+            note_lack(env, endpoint);
+        }
+        env.remove_leg(&scratch.image.tuple);
+        return reset(env, scratch, Reason::DropLacksOptions);
+    }
+    if let Some(health) = env.health(endpoint) {
+        // SAFETY: a live map value; one word.
+        unsafe { (*health).failures = 0 };
+    }
+    let with_timestamps = scratch.image.timestamps_at != 0;
+    let Some(stored) = env.slot(slot) else { return drop(env, Reason::DropMangle) };
+    // SAFETY: a live map value; whose it is, is checked before and after its bytes are copied.
+    let stored: &StoredRequest = unsafe { &*stored };
+    let len = stored.len;
+    let is_there = |stored: &StoredRequest, scratch: &Scratch| {
+        stored.leg_isn == isn && stored.leg == scratch.image.tuple && len > 0 && len < 2048
+    };
+    if !is_there(stored, scratch) {
+        // Its slot went to another: the client sends the request again, over the leg that is open now.
+        scratch.plan.flags = u32::from(TcpFlags::ACK);
+        return emit::bare(env, scratch, with_timestamps, Reason::DropRace);
+    }
+    let verdict = emit::request(env, scratch, with_timestamps, stored, len);
+    // SAFETY: a live field; volatile, for another CPU may have taken the slot meanwhile.
+    if unsafe { (&raw const stored.leg_isn).read_volatile() } != isn {
+        return drop(env, Reason::DropRace);
+    }
+    verdict
+}
+
+/// Push: the request is complete.
+const PSH: u8 = 0x08;
+
+/// Remembers that the endpoint does not take what clients are promised.
+#[inline(always)]
+fn note_lack<E: Env>(env: &E, endpoint: u32) {
+    if let Some(health) = env.health(endpoint) {
+        // SAFETY: a live map value; one word.
+        unsafe { (*health).flags |= EndpointHealth::LACKS_OPTIONS };
+    }
+}

@@ -1,0 +1,181 @@
+use wire::{
+    PAYLOAD_MAX, PAYLOAD_ROOM, Reason, RequestFacts, RouteAction, Settings, TcpFlags, TcpOptions, Vip,
+};
+
+use super::emit::end_with_zeros;
+use super::{Env, Owner, Part, Scratch, Verdict, drop, emit, hand_off, pass, syn, way_back};
+use crate::cookie;
+use crate::lookup::{Decision, lookup};
+use crate::request::scan;
+
+/// A segment of a connection that there is no flow for: the first request behind a cookie, or not ours at all.
+#[inline(always)]
+pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    let (image, settings) = (&mut scratch.image, &scratch.settings);
+    if !image.has(TcpFlags::ACK) || image.has(TcpFlags::RST | TcpFlags::SYN) {
+        return pass(env, Reason::PassForeign);
+    }
+    let (now, cookie) = (env.now(), image.ack.wrapping_sub(1));
+    let isn = image.seq.wrapping_sub(1);
+    let Some(mut options) = cookie::check(&settings.cookie_key, &image.tuple, isn, cookie, now) else {
+        // A keep-alive probe (RFC 9293 section 3.8.4) says one byte less than what the handshake left.
+        let is_probe = image.payload_len <= 1
+            && cookie::check(&settings.cookie_key, &image.tuple, image.seq, cookie, now).is_some();
+        return if is_probe { answer_probe(env, scratch, now) } else { pass(env, Reason::PassForeign) };
+    };
+    if env.owner(&image.tuple, image.is_v6 != 0) == Owner::Connection {
+        return pass(env, Reason::PassOwned);
+    }
+    if image.read_options().is_err() {
+        return drop(env, Reason::DropOptions);
+    }
+    if image.timestamps_at != 0 {
+        options.flags |= TcpOptions::TIMESTAMPS;
+    }
+    image.options = options;
+    if image.has(TcpFlags::FIN) {
+        return hand_off::first(env, scratch, Reason::HandFlags);
+    }
+    if image.payload_len == 0 {
+        return drop(env, Reason::BareAck);
+    }
+    match decode(env, scratch) {
+        Decoded::Routed if is_whole(scratch) => env.go_on(Part::BindFirst, scratch),
+        Decoded::Routed => hand_off::first(env, scratch, Reason::HandTooLong),
+        Decoded::Corrupt => drop(env, Reason::DropChecksum),
+        refused => hand_off::first(env, scratch, refused.reason()),
+    }
+}
+
+#[inline(always)]
+fn answer_probe<E: Env>(env: &mut E, scratch: &mut Scratch, now: u64) -> Verdict {
+    let (image, plan) = (&mut scratch.image, &mut scratch.plan);
+    if image.read_options().is_err() {
+        return drop(env, Reason::DropOptions);
+    }
+    plan.tuple = image.tuple.reversed();
+    plan.hop = way_back(env, image);
+    plan.seq = image.ack;
+    plan.ack = image.seq.wrapping_add(1);
+    plan.tsval = syn::clock(now);
+    plan.tsecr = image.tsval;
+    plan.window = 65_535 >> syn::WINDOW_SCALE;
+    plan.flags = u32::from(TcpFlags::ACK);
+    let with_timestamps = image.timestamps_at != 0;
+    emit::bare(env, scratch, with_timestamps, Reason::Probe)
+}
+
+/// A request that the kernel tier can decide.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Request {
+    /// Index of `ROUTE_ACTIONS`.
+    pub action: u32,
+    /// Not 0 if forwarded headers are inserted.
+    pub inserts: u32,
+}
+
+/// What came of decoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Decoded {
+    /// `scratch.request` has the route, `scratch.facts` the rest.
+    Routed,
+    /// The checksum is wrong.
+    Corrupt,
+    /// Userspace's: see [`Reason`].
+    TooLong,
+    /// Userspace's.
+    Undecidable,
+    /// Userspace's.
+    Forwarding,
+    /// Userspace's.
+    Route,
+}
+
+impl Decoded {
+    /// Why it is userspace's.
+    #[inline(always)]
+    pub(super) const fn reason(self) -> Reason {
+        match self {
+            Self::Undecidable => Reason::HandUndecidable,
+            Self::Forwarding => Reason::HandForwarding,
+            Self::Route => Reason::HandRoute,
+            Self::Routed | Self::Corrupt | Self::TooLong => Reason::HandTooLong,
+        }
+    }
+}
+
+/// Whether the segment is the request, no more and no less.
+#[inline(always)]
+pub(super) fn is_whole(scratch: &Scratch) -> bool {
+    let facts = &scratch.facts;
+    u64::from(facts.head_len) + u64::from(facts.content_length) == u64::from(scratch.image.payload_len)
+}
+
+/// Reads the request that the segment starts with, and finds its route.
+#[inline(never)]
+pub(super) fn decode<E: Env>(env: &mut E, scratch: &mut Scratch) -> Decoded {
+    let len = scratch.image.payload_len.min(PAYLOAD_MAX as u32 - 1);
+    let is_large = env.is_large();
+    let loaded = load(env, scratch, len, is_large);
+    if loaded != Decoded::Routed {
+        return loaded;
+    }
+    let captures = scratch.settings.flags & Settings::CAPTURES_HEADERS != 0;
+    if scan(&scratch.payload, len, captures, env, &mut scratch.facts).is_err() {
+        return Decoded::Undecidable;
+    }
+    let brings = scratch.facts.flags & RequestFacts::FORWARDING != 0;
+    if brings && !env.is_trusted(&scratch.image.tuple.source) {
+        return Decoded::Forwarding;
+    }
+    if !route(env, scratch) {
+        return Decoded::Route;
+    }
+    let Some(record) = env.action(scratch.request.action) else { return Decoded::Route };
+    let inserts = !brings
+        && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0
+        && record.flags & RouteAction::FORWARDED_HEADERS != 0;
+    // Text goes into one plain segment only, and the stored form has limits.
+    if inserts && (is_large || scratch.facts.line_len > LINE_MAX) {
+        return Decoded::TooLong;
+    }
+    scratch.request.inserts = u32::from(inserts);
+    Decoded::Routed
+}
+
+/// Finds the route of the request that was scanned.
+#[inline(never)]
+fn route<E: Env>(env: &mut E, scratch: &mut Scratch) -> bool {
+    let decision = lookup(env, scratch.vip.socket, &scratch.payload, &scratch.facts, &mut scratch.lookup);
+    let Decision::Route { action } = decision else { return false };
+    scratch.request.action = action;
+    true
+}
+
+/// Copies the first `len` bytes, and checks that they are what was sent.
+#[inline(never)]
+fn load<E: Env>(env: &mut E, scratch: &mut Scratch, len: u32, is_large: bool) -> Decoded {
+    let image = &scratch.image;
+    let bytes = &mut scratch.payload.bytes;
+    if len == 0 || !env.load_at::<PAYLOAD_ROOM, PAYLOAD_MAX>(image.payload_at(), bytes, 0, len) {
+        return Decoded::TooLong;
+    }
+    end_with_zeros(bytes, len);
+    // What was joined from several segments was verified before it was joined.
+    if is_large {
+        return Decoded::Routed;
+    }
+    if len != image.payload_len {
+        return Decoded::TooLong;
+    }
+    let payload = env.sum(bytes, len);
+    let pseudo = image.pseudo_sum(image.tcp_len + len);
+    let whole = pseudo.plus(image.header_sum()).plus(payload).half(image.checksum());
+    let is_left_to_device = u16::from_ne_bytes(image.checksum()) == pseudo.folded();
+    if whole.folded() == 0xffff || is_left_to_device { Decoded::Routed } else { Decoded::Corrupt }
+}
+
+/// The longest request line that text is inserted behind, in bytes: line and text end before 1,024.
+const LINE_MAX: u16 = 895;

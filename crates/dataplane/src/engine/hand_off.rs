@@ -1,0 +1,63 @@
+//! Giving a connection to the host's stack, where userspace listens.
+
+use wire::{Flow, Reason, TcpOptions};
+
+use super::{Env, HandOff, Owner, Scratch, Verdict, drop, pass, syn};
+use crate::flow::state;
+use crate::image::Image;
+
+/// A connection that has no flow: what the cookie said is in `image.options`.
+#[inline(never)]
+pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
+    let image = &scratch.image;
+    let attributes = attributes(image, image.options, image.tsecr);
+    if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
+        return pass(env, reason);
+    }
+    drop(env, Reason::DropHandOff)
+}
+
+/// A connection in the middle of its stream: `flow` is already in [`state::HANDED`].
+#[inline(never)]
+pub(super) fn midstream<E: Env>(
+    env: &mut E,
+    scratch: &mut Scratch,
+    flow: *mut Flow,
+    reason: Reason,
+) -> Verdict {
+    let (options, next_seq, is_handed) =
+        env.locked(flow, |flow| (flow.client_options, flow.next_seq, flow.state == state::HANDED));
+    let image = &scratch.image;
+    match env.owner(&image.tuple, image.is_v6 != 0) {
+        Owner::Connection => return pass(env, Reason::PassOwned),
+        Owner::TimeWait => return pass(env, Reason::PassOwned),
+        Owner::Listener | Owner::Nobody => {}
+    }
+    // The stack counts from this segment: it must be the first that is not answered for.
+    if !is_handed || image.seq != next_seq || image.payload_len == 0 {
+        return drop(env, Reason::DropEarly);
+    }
+    let attributes = attributes(image, options, image.tsecr);
+    if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
+        return pass(env, reason);
+    }
+    drop(env, Reason::DropHandOff)
+}
+
+#[inline(always)]
+fn attributes(image: &Image, options: TcpOptions, tsecr: u32) -> HandOff {
+    let has_scale = options.window_scale != TcpOptions::NO_SCALE;
+    // Less than these the kernel refuses (RFC 879 and RFC 8200 section 5 less headers).
+    let mss_least = if image.is_v6 != 0 { 1220 } else { 536 };
+    HandOff {
+        rcv_tsval: image.tsval,
+        rcv_tsecr: tsecr,
+        mss: options.mss.max(mss_least),
+        rcv_wscale: if has_scale { syn::WINDOW_SCALE } else { 0 },
+        snd_wscale: if has_scale { options.window_scale } else { 0 },
+        wscale_ok: u8::from(has_scale),
+        sack_ok: u8::from(options.sack()),
+        tstamp_ok: u8::from(image.timestamps_at != 0),
+        ..HandOff::default()
+    }
+}

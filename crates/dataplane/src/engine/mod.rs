@@ -1,0 +1,218 @@
+//! The kernel tier: what becomes of each packet.
+//!
+//! Generic over [`Env`]: the program implements it with maps and helpers, tests with tables and byte vectors, so that what
+//! is tested is what runs. One file per part of a packet's life: a SYN, the first request, later segments of the client,
+//! segments of the endpoint; `emit` writes packets.
+
+mod bind;
+mod client;
+mod emit;
+mod endpoint;
+mod env;
+mod first;
+mod forwarded;
+mod hand_off;
+mod responses;
+mod syn;
+
+pub use env::{Env, HandOff, Owner, Packet, Part};
+
+use wire::{
+    Flow, Hop, Leg, ListenerKey, Payload, Reason, RequestFacts, ResponseFacts, Segment, Settings, TcpFlags,
+    Tuple, Vip,
+};
+
+use crate::flow::{Plan, ResponseView};
+use crate::image::Image;
+use crate::lookup::LookupScratch;
+use bind::Chosen;
+use first::Request;
+
+/// Length of the longest text of forwarded headers, rounded up to whole words.
+pub const TEXT_MAX: usize = 128;
+
+/// What a packet's decisions need beside the stack: one per CPU. Its content means nothing before.
+#[repr(C)]
+pub struct Scratch {
+    /// Bytes of a head.
+    pub payload: Payload,
+    /// A request's facts.
+    pub facts: RequestFacts,
+    /// A response's facts.
+    pub response: ResponseFacts,
+    /// Keys of the lookup.
+    pub lookup: LookupScratch,
+    /// The headers.
+    pub image: Image,
+    /// How they leave.
+    pub plan: Plan,
+    /// Where the responses are.
+    pub view: ResponseView,
+    /// A leg to insert.
+    pub leg: Leg,
+    /// The key of a leg.
+    pub leg_key: Tuple,
+    /// The key of a listener.
+    pub listener: ListenerKey,
+    /// Control bits as they arrived.
+    pub arrived: TcpFlags,
+    /// Zero.
+    pub pad3: [u8; 3],
+    /// A copy of the settings.
+    pub settings: Settings,
+    /// A copy of the socket's record.
+    pub vip: Vip,
+    /// What was decided on a request.
+    pub request: Request,
+    /// The endpoint for a new leg.
+    pub chosen: Chosen,
+    /// The key of a leg that is left.
+    pub old_key: Tuple,
+    /// Zero.
+    pub pad2: u32,
+    /// A leg that is left.
+    pub old_leg: Leg,
+    /// Forwarded headers.
+    pub text: [u8; TEXT_MAX],
+    /// A piece of chunked framing.
+    pub piece: [u8; 20],
+    /// Length of the text.
+    pub text_len: u32,
+    /// A flow to insert. Bytes, for the kernel allows its lock only inside `FLOWS`.
+    flow: [u64; FLOW_WORDS],
+}
+
+/// Words of a flow.
+const FLOW_WORDS: usize = size_of::<Flow>() / 8;
+
+/// Where the packet goes: one word, for a function of a program returns no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Verdict(u64);
+
+impl Verdict {
+    /// To the next program, and on to the stack.
+    pub const PASS: Self = Self(0);
+    /// Nowhere.
+    pub const DROP: Self = Self(1 << 32);
+
+    const SEND: u64 = 2 << 32;
+    const RESOLVE: u64 = 3 << 32;
+
+    /// Out of the hop's device. Without link addresses the host writes them, for it may have to ask first.
+    #[inline(always)]
+    pub(crate) const fn send(device: u32, is_resolved: bool) -> Self {
+        Self((if is_resolved { Self::SEND } else { Self::RESOLVE }) | device as u64)
+    }
+
+    /// The device to send the packet out of as it is, if that is the verdict.
+    #[inline(always)]
+    pub const fn sends_by(self) -> Option<u32> {
+        if self.0 >> 32 == Self::SEND >> 32 { Some(self.0 as u32) } else { None }
+    }
+
+    /// The device to send the packet out of once its link header is written, if that is the verdict.
+    #[inline(always)]
+    pub const fn resolves_by(self) -> Option<u32> {
+        if self.0 >> 32 == Self::RESOLVE >> 32 { Some(self.0 as u32) } else { None }
+    }
+}
+
+/// One packet that carries TCP, as [`Segment`] read it.
+#[inline(always)]
+pub fn ingress<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+    scratch.image.tuple = Tuple {
+        source: segment.source,
+        destination: segment.destination,
+        source_port: segment.source_port,
+        destination_port: segment.destination_port,
+    };
+    scratch.listener = ListenerKey::tcp(segment.destination, segment.destination_port);
+    scratch.arrived = segment.flags;
+    if let Some(vip) = env.vip(&scratch.listener) {
+        scratch.vip = *vip;
+        if scratch.vip.socket == 0 || !read(env, segment, scratch) {
+            return pass(env, Reason::PassShape);
+        }
+        return env.go_on(Part::Client, scratch);
+    }
+    if let Some(leg) = env.leg(&scratch.image.tuple) {
+        // SAFETY: a live map value; a torn key finds no flow.
+        scratch.old_key = unsafe { (*leg).client };
+        if !read(env, segment, scratch) {
+            return pass(env, Reason::PassShape);
+        }
+        return env.go_on(Part::Endpoint, scratch);
+    }
+    Verdict::PASS
+}
+
+/// Goes on at a part of the engine.
+#[inline(always)]
+pub fn resume<E: Env>(part: Part, env: &mut E, scratch: &mut Scratch) -> Verdict {
+    match part {
+        Part::Client => client::segment(env, scratch),
+        Part::First => first::segment(env, scratch),
+        Part::Request => client::request(env, scratch),
+        Part::BindFirst => bind::first(env, scratch),
+        Part::BindAgain => bind::again(env, scratch),
+        Part::Reopen => bind::reopen(env, scratch),
+        Part::Endpoint => endpoint::segment(env, scratch),
+        Part::Open => endpoint::open(env, scratch),
+    }
+}
+
+/// Copies the headers; whether they have a shape that the kernel tier can work with.
+#[inline(always)]
+fn read<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) -> bool {
+    let Some(settings) = env.settings() else { return false };
+    scratch.settings = *settings;
+    let image = &mut scratch.image;
+    let ip_len: u32 = if segment.is_v6 { 40 } else { 20 };
+    // VLAN tags inside the frame and IP options stay with the stack.
+    if segment.network_at != 14 || u32::from(segment.network_len) != ip_len {
+        return false;
+    }
+    image.ip_at = 14;
+    image.tcp_at = 14 + ip_len;
+    image.is_v6 = u32::from(segment.is_v6);
+    if !env.load(0, &mut image.link, 12) || !env.load(14, &mut image.ip, ip_len) {
+        return false;
+    }
+    if !env.load(image.tcp_at, &mut image.tcp, 20) {
+        return false;
+    }
+    let total = if segment.is_v6 {
+        u32::from(u16::from_be_bytes([image.ip[4], image.ip[5]]))
+    } else {
+        u32::from(u16::from_be_bytes([image.ip[2], image.ip[3]])).wrapping_sub(20)
+    };
+    let tcp_len = u32::from(image.tcp[12] >> 4) << 2;
+    // Jumbograms and contradictions: the length is 0, or too short.
+    if !(20..=60).contains(&tcp_len) || total < tcp_len || total > 65_535 {
+        return false;
+    }
+    image.tcp_len = tcp_len;
+    image.payload_len = total - tcp_len;
+    image.read_numbers();
+    tcp_len == 20 || env.load_at::<64, 40>(image.tcp_at + 20, &mut image.tcp, 20, tcp_len - 20)
+}
+
+#[inline(always)]
+fn pass<E: Env>(env: &E, reason: Reason) -> Verdict {
+    env.count(reason);
+    Verdict::PASS
+}
+
+#[inline(always)]
+fn drop<E: Env>(env: &E, reason: Reason) -> Verdict {
+    env.count(reason);
+    Verdict::DROP
+}
+
+/// Back where the packet came from.
+#[inline(always)]
+fn way_back<E: Env>(env: &E, image: &Image) -> Hop {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = image.link;
+    Hop { device: env.device(), destination: [g, h, i, j, k, l], source: [a, b, c, d, e, f] }
+}

@@ -1,0 +1,61 @@
+use wire::{Reason, TcpFlags, TcpOptions};
+
+use super::{Env, Owner, Scratch, Verdict, drop, emit, pass, way_back};
+use crate::cookie;
+
+/// The shift of the windows that the gateway itself announces.
+pub(super) const WINDOW_SCALE: u8 = 7;
+
+/// A SYN for one of our sockets: answered with a cookie, and forgotten.
+#[inline(never)]
+pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    let (settings, is_v6) = (scratch.settings, scratch.image.is_v6 != 0);
+    let now = env.now();
+    if is_passive(&settings, now) {
+        return pass(env, Reason::PassPassive);
+    }
+    // A socket that knows the tuple answers for itself; the hand-off could not insert another beside a TIME_WAIT.
+    if matches!(env.owner(&scratch.image.tuple, is_v6), Owner::Connection | Owner::TimeWait) {
+        return pass(env, Reason::PassOwned);
+    }
+    // RFC 9293 section 3.7.1: without the option 536; RFC 8200 section 8.3 gives 1220.
+    let mss_default = if is_v6 { 1220 } else { 536 };
+    scratch.image.options = TcpOptions { mss: mss_default, window_scale: TcpOptions::NO_SCALE, flags: 0 };
+    if scratch.image.read_options().is_err() {
+        return drop(env, Reason::DropOptions);
+    }
+    let (image, plan) = (&scratch.image, &mut scratch.plan);
+    let isn = cookie::make(&settings.cookie_key, &image.tuple, image.seq, image.options, now);
+    plan.tuple = image.tuple.reversed();
+    plan.hop = way_back(env, image);
+    plan.seq = isn;
+    plan.ack = image.seq.wrapping_add(1);
+    plan.tsval = clock(now);
+    plan.tsecr = image.tsval;
+    // A small window would make clients halve their segments.
+    plan.window = 65_535;
+    plan.flags = u32::from(TcpFlags::SYN | TcpFlags::ACK);
+    let offered = TcpOptions {
+        mss: if is_v6 { settings.mss_v6 } else { settings.mss_v4 },
+        window_scale: if image.options.window_scale == TcpOptions::NO_SCALE {
+            TcpOptions::NO_SCALE
+        } else {
+            WINDOW_SCALE
+        },
+        flags: image.options.flags,
+    };
+    emit::handshake(env, scratch, offered, Reason::SynCookie)
+}
+
+/// The clock of our timestamps: milliseconds.
+#[inline(always)]
+pub(super) const fn clock(now: u64) -> u32 {
+    (now / 1_000_000) as u32
+}
+
+/// Whether new connections are the stack's: the agent said so, or has been silent for too long.
+#[inline(always)]
+pub(super) const fn is_passive(settings: &wire::Settings, now: u64) -> bool {
+    let silent = now.saturating_sub(settings.heartbeat);
+    settings.flags & wire::Settings::PASSIVE != 0 || silent > settings.heartbeat_timeout
+}

@@ -84,7 +84,7 @@ pub fn endpoint<B: Balancing>(tables: &B, backend: u32, hash: u64) -> Option<Cho
 }
 
 /// Hashes a flow and the number of its leg, as `balance::hash_flow` does for client and VIP.
-#[inline(always)]
+#[inline(never)]
 pub fn flow_hash(client: &Tuple, leg: u32) -> u64 {
     let ports = u64::from(u16::from_be_bytes(client.source_port)) << 16
         | u64::from(u16::from_be_bytes(client.destination_port));

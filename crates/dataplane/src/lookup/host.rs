@@ -39,7 +39,8 @@ pub(super) fn write_key(
     scratch.host.bits = 32 + 8 * (len + 1);
     scratch.dots = 0;
     let mut copying = Copying { payload, scratch, end: start + len, len };
-    repeat((HOST_MAX as u32 + 1) / 8, &mut copying, |round, copying| {
+    // With the zero byte; what lies behind it is not looked at.
+    repeat((len + 1).div_ceil(8), &mut copying, |round, copying| {
         let index = round & 7;
         let left = copying.len.saturating_sub(8 * index);
         // In front of a short host this reads what the mask drops.

@@ -7,12 +7,12 @@ use model::{Listener, Protocol, Route};
 use wire::{HOSTS_MAX, HostRecord, PREFIX_ROUTES_MAX, ROUTES_MAX, RouteAction, SCOPES_MAX, WeightedBackend};
 
 use super::{ActionKey, Compiler, Found, Job, Socket};
+use crate::Why;
 use crate::actions::Plan;
 use crate::candidates::{self, Compiled as CompiledMatch};
 use crate::hosts::{ByHost, Class, Key, records};
-use crate::lower::{Entries, lower};
+use crate::lower::lower;
 use crate::scope::{ScopeBuilder, ScopeSpec};
-use crate::{Tables, Why};
 
 impl Compiler {
     /// Writes the hosts of a socket down; gives its number, 0 if the kernel has nothing to decide there.
@@ -121,7 +121,7 @@ impl Compiler {
     fn scope(&mut self, building: Building, job: &mut Job<'_>, decides: &mut bool) -> Scope {
         let spec = Arc::new(building.scope.finish());
         let is_last = spec.is_last();
-        let placed = if spec.is_empty() { Some(0) } else { self.lowered(&spec, &mut job.tables) };
+        let placed = if spec.is_empty() { Some(0) } else { self.lowered(&spec) };
         for (route, why) in building.matches {
             let why = if placed.is_none() { Some(Why::Full) } else { why };
             *decides |= why.is_none();
@@ -133,7 +133,7 @@ impl Compiler {
         }
     }
 
-    fn lowered(&mut self, spec: &Arc<ScopeSpec>, tables: &mut Tables) -> Option<u32> {
+    fn lowered(&mut self, spec: &Arc<ScopeSpec>) -> Option<u32> {
         let (id, _) = self.scopes.get(spec)?;
         if !self.entries.contains_key(&id) {
             let (routes, prefixes) = (self.room.0 + spec.exact.len(), self.room.1 + spec.prefixes.len());
@@ -142,8 +142,7 @@ impl Compiler {
                 self.room = (routes, prefixes);
             }
         }
-        add(tables, self.entries.get(&id)?);
-        Some(id)
+        self.entries.contains_key(&id).then_some(id)
     }
 }
 
@@ -179,14 +178,6 @@ fn chain<'s>(scopes: impl Iterator<Item = &'s Scope>) -> [u32; SCOPES_MAX] {
         }
     }
     all
-}
-
-/// Adds a scope's entries.
-pub(super) fn add(tables: &mut Tables, entries: &Entries) {
-    tables.routes.extend(entries.routes.iter().map(|(key, record)| (*key, *record)));
-    tables.prefixes.extend(entries.prefixes.iter().copied());
-    tables.candidates.extend(entries.candidates.iter().copied());
-    tables.conditions.extend(entries.conditions.iter().copied());
 }
 
 fn note(found: &mut [Found], route: usize, why: Option<Why>) {

@@ -65,7 +65,7 @@ pub fn scan<N: Names>(
     facts.head_len = line_len;
     facts.pad = 0;
     let has_length = fields(payload, len, captures, names, facts)?;
-    facts.host = host(payload, facts.host)?;
+    host(payload, facts)?;
     const HAVE_BODIES: u32 = 1 << Method::Post as u32 | 1 << Method::Put as u32 | 1 << Method::Patch as u32;
     let has_body = HAVE_BODIES >> (facts.method & 7) & 1 == 1;
     if has_body && !has_length || !has_body && facts.content_length > 0 {

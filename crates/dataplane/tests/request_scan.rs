@@ -266,6 +266,10 @@ fn bodies_have_one_plain_length() {
         (MoreThanOne, put("Content-Length: 1\r\n\r\nxy")),
         (MoreThanOne, put("Content-Length: 0\r\n\r\n\r\n")),
     ]);
+    // What does not fit the payload counts all the same.
+    let long = put("Content-Length: 3000\r\n");
+    assert!(scan_request(&[&long[..], &[b'x'; 3000]].concat(), false).is_ok());
+    refused(&[(MoreThanOne, [&long[..], &[b'x'; 3001]].concat())]);
     for (length, tail) in [(1 << 30, ""), (2, ""), (2, "x"), (2, "xy")] {
         let request = [put(&format!("Content-Length: {length}\r\n")), tail.into()].concat();
         let facts = scan_request(&request, false).unwrap();

@@ -92,7 +92,7 @@ const CHUNKS: Parts = &[
 fn together(places: &[Parts], choices: &[u8]) -> Vec<u8> {
     let choice = |index: usize| usize::from(choices.get(index).copied().unwrap_or(0));
     let pick = |choice: usize, parts: Parts| {
-        parts[if choice % 4 > 0 { choice / 4 % 2 } else { choice / 4 % parts.len() }]
+        parts[if !choice.is_multiple_of(4) { choice / 4 % 2 } else { choice / 4 % parts.len() }]
     };
     places.iter().enumerate().flat_map(|(index, parts)| pick(choice(index), parts).iter().copied()).collect()
 }

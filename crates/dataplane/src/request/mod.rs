@@ -35,8 +35,8 @@ pub trait Names {
     fn number(&self, name: &[u8; HEADER_NAME_MAX]) -> Option<u8>;
 }
 
-/// Reads the one request that the first `len` bytes of `payload` hold; with `captures`, the values of fields that
-/// `names` has a number for.
+/// Reads the one request that a segment of `len` bytes holds; with `captures`, the values of fields that `names` has a
+/// number for. `payload` has the segment's first bytes, at least the smaller of `len` and [`PAYLOAD_MAX`].
 ///
 /// A body may be missing its tail, or all of it: compare [`RequestFacts::content_length`] with the bytes behind the head.
 /// Forwarding headers are no reason to refuse, only told ([`RequestFacts::FORWARDING`]).
@@ -53,7 +53,8 @@ pub fn scan<N: Names>(
     names: &N,
     facts: &mut RequestFacts,
 ) -> Result<(), Undecidable> {
-    let len = len.min(PAYLOAD_MAX as u32);
+    let segment = len;
+    let len = segment.min(PAYLOAD_MAX as u32);
     let Some((method, method_len)) = method(payload) else { return Err(no_method(payload, len)) };
     facts.method = method as u8;
     let method_len = forget(method_len, &mut facts.line_len);
@@ -71,7 +72,7 @@ pub fn scan<N: Names>(
     if has_body && !has_length || !has_body && facts.content_length > 0 {
         return Err(Undecidable::Body);
     }
-    if len - u32::from(facts.head_len) > facts.content_length {
+    if segment - u32::from(facts.head_len) > facts.content_length {
         return Err(Undecidable::MoreThanOne);
     }
     Ok(())

@@ -41,7 +41,7 @@ fn payload(bytes: &[u8], shift: usize) -> Box<Payload> {
 
 /// What the scan says of a segment. It must not depend on what lies behind the segment.
 pub(crate) fn scan_request(bytes: &[u8], captures: bool) -> Result<RequestFacts, Undecidable> {
-    let len = bytes.len().min(PAYLOAD_MAX) as u32;
+    let len = bytes.len() as u32;
     let scan = |shift: usize| {
         let mut facts = RequestFacts { captured: shift as u32, flags: shift as u8, ..Default::default() };
         request::scan(&payload(bytes, shift), len, captures, &Captured, &mut facts).map(|()| facts)

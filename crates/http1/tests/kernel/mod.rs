@@ -20,7 +20,7 @@ fn payload(data: &[u8]) -> (Box<Payload>, u32) {
     let mut payload = Box::new(Payload { bytes: [b'\n'; size_of::<Payload>()] });
     let len = data.len().min(PAYLOAD_MAX);
     payload.bytes[..len].copy_from_slice(&data[..len]);
-    (payload, len as u32)
+    (payload, data.len() as u32)
 }
 
 fn part(data: &[u8], span: PayloadSpan) -> &[u8] {

@@ -17,7 +17,7 @@ const SETTINGS: [Setting; 5] = [
         name: "net.ipv4.tcp_syncookies",
         good: |value| value != "0",
         value: "1",
-        effect: "no hand-off from the kernel tiers, once there",
+        effect: "no hand-off to userspace: connections that the kernel cannot route stall",
     },
     Setting {
         name: "net.ipv4.tcp_timestamps",
@@ -51,8 +51,7 @@ pub(super) fn check(report: &mut Report) {
     }
     report.push(match read("net.ipv4.ip_local_port_range") {
         Some(range) => {
-            let detail =
-                format!("{}; ports of the kernel tiers will lie outside", range.replace('\t', " to "));
+            let detail = format!("{}; dataplane.snat.ports must lie outside", range.replace('\t', " to "));
             Row::new("sysctl", "net.ipv4.ip_local_port_range", State::Info, detail)
         }
         None => hidden("net.ipv4.ip_local_port_range"),

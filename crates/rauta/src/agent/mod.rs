@@ -10,6 +10,7 @@ mod control;
 mod datapath;
 mod differences;
 mod limits;
+mod network;
 pub(crate) mod page;
 mod state;
 mod view;
@@ -29,6 +30,7 @@ use tracing::{error, info, warn};
 
 use crate::settings::Settings;
 use differences::Differences;
+use network::Network;
 use state::{Agent, Phase};
 
 pub(crate) use datapath::Kernel;
@@ -60,8 +62,9 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     let sources = paths.iter().map(|path| path.display().to_string()).collect();
     let (mut loaded, _watch) =
         files::watch(paths, settings.translate_options()).context("cannot watch the files")?;
-    let kernel = Kernel::start(&settings.loader_options(), settings.dataplane.on_exit);
+    let kernel = Kernel::start(settings);
     kernel.feed(&metrics);
+    let network = Network::listen(&kernel).context("cannot listen for changes of the network")?;
     let agent = Arc::new(Agent::new(settings, gateway, Arc::clone(&metrics), kernel, sources));
     let control = control::Control::start(bound, &agent)?;
     info!(
@@ -95,9 +98,11 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
                 let latest = loaded.borrow_and_update().clone();
                 apply(&agent, &mut differences, latest);
             }
+            () = network.changed() => agent.kernel.follow(),
             _ = hang_up.recv() => info!("SIGHUP: nothing to do, files are watched"),
             _ = tick.tick() => {
                 limiter.report();
+                agent.kernel.tick();
                 if agent.has_problems() && tried.elapsed() >= RETRY {
                     tried = Instant::now();
                     agent.retry(&mut differences);
@@ -136,6 +141,7 @@ fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
 /// Lets requests finish. A second signal ends the process at once.
 async fn drain(agent: &Arc<Agent>, signals: &mut Signals, settings: &Settings) {
     agent.set_phase(Phase::Draining);
+    agent.kernel.drain();
     let draining = Arc::clone(agent);
     let drained = tokio::task::spawn_blocking(move || draining.gateway.drain());
     tokio::select! {

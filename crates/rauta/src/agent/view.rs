@@ -50,7 +50,17 @@ impl ControlView for Agent {
     }
 
     fn routes(&self) -> Vec<Route> {
-        view::routes(&self.gateway.state().snapshot)
+        let snapshot = Arc::clone(&self.gateway.state().snapshot);
+        let placements = self.kernel.placements();
+        let mut routes = view::routes(&snapshot);
+        for (route, shown) in snapshot.routes.iter().zip(&mut routes) {
+            // The kernel may be a snapshot behind, or not route at all.
+            let placed = placements.get(&route.id);
+            shown.served_tier = Some(placed.map_or(3, |placed| text::tier(placed.tier)));
+            shown.tier_reason =
+                placed.and_then(|placed| placed.reason).map(|why| why.to_string()).unwrap_or_default();
+        }
+        routes
     }
 
     fn backends(&self) -> Vec<Backend> {
@@ -128,11 +138,7 @@ impl Agent {
             packets_dropped: counters.packets_dropped,
             http_parse_errors: counters.http_parse_errors,
         });
-        Dataplane {
-            summary: self.kernel.summary.to_string(),
-            attachments: self.kernel.attachments.to_vec(),
-            counters,
-        }
+        Dataplane { summary: self.kernel.summary(), attachments: self.kernel.attachments(), counters }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::parse::{
-    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, count, duration, listen, network, show_bytes,
-    show_duration,
+    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, count, duration, listen, network, ports,
+    show_bytes, show_duration,
 };
-use super::{OnExit, Settings};
+use super::{Forward, OnExit, Policy, Settings};
 
 /// One setting.
 #[derive(Debug)]
@@ -148,6 +148,55 @@ pub(crate) static KEYS: &[Key] = &[
     list!("dataplane.interfaces", "interfaces for them; none named: all", dataplane.interfaces, interface),
     one!("dataplane.pinRoot", "where they are pinned", dataplane.pin_root, path, show_path),
     one!("dataplane.onExit", "detach or keep them", dataplane.on_exit, on_exit, show_on_exit),
+    one!(
+        "dataplane.forward",
+        "how the kernel sends on: redirect, or off",
+        dataplane.forward,
+        forward,
+        show_forward
+    ),
+    one!(
+        "dataplane.policy",
+        "network policy, which redirecting passes by: ignore or respect",
+        dataplane.policy,
+        policy,
+        show_policy
+    ),
+    one!(
+        "dataplane.snat.ports",
+        "ports of the kernel's connections to endpoints",
+        dataplane.snat_ports,
+        ports,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.heartbeatTimeout",
+        "how long they route without an agent",
+        dataplane.heartbeat_timeout,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.idleTimeout",
+        "a connection in the kernel without a request",
+        dataplane.idle_timeout,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.redrawAfter",
+        "requests after which a connection's backend is drawn anew",
+        dataplane.redraw_after,
+        redraw_after,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.maxFlows",
+        "connections in the kernel at once",
+        dataplane.max_flows,
+        max_flows,
+        ToString::to_string
+    ),
 ];
 
 fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
@@ -201,6 +250,32 @@ fn on_exit(text: &str) -> Result<OnExit, Expected> {
     }
 }
 
+fn forward(text: &str) -> Result<Forward, Expected> {
+    match text {
+        "redirect" => Ok(Forward::Redirect),
+        "off" => Ok(Forward::Off),
+        _ => Err(Expected("redirect or off")),
+    }
+}
+
+fn policy(text: &str) -> Result<Policy, Expected> {
+    match text {
+        "ignore" => Ok(Policy::Ignore),
+        "respect" => Ok(Policy::Respect),
+        _ => Err(Expected("ignore or respect")),
+    }
+}
+
+fn redraw_after(text: &str) -> Result<u32, Expected> {
+    text.parse().ok().filter(|requests| *requests > 0).ok_or(Expected("a whole number above zero"))
+}
+
+fn max_flows(text: &str) -> Result<u32, Expected> {
+    // The upper end is some 450 bytes each: half a gigabyte.
+    let fits = |flows: &u32| (1024..=1 << 20).contains(flows);
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1024 to 1048576"))
+}
+
 fn show_listen(listen: &translate::DefaultListener) -> String {
     match listen.addresses.first() {
         Some(address) => std::net::SocketAddr::new(*address, listen.port).to_string(),
@@ -228,6 +303,20 @@ fn show_on_exit(on_exit: &OnExit) -> String {
     match on_exit {
         OnExit::Detach => "detach".to_owned(),
         OnExit::Keep => "keep".to_owned(),
+    }
+}
+
+fn show_forward(forward: &Forward) -> String {
+    match forward {
+        Forward::Redirect => "redirect".to_owned(),
+        Forward::Off => "off".to_owned(),
+    }
+}
+
+fn show_policy(policy: &Policy) -> String {
+    match policy {
+        Policy::Ignore => "ignore".to_owned(),
+        Policy::Respect => "respect".to_owned(),
     }
 }
 
@@ -278,6 +367,12 @@ mod tests {
             ("dataplane.hook", "iptables"),
             ("dataplane.interfaces", "a name much too long"),
             ("dataplane.onExit", "explode"),
+            ("dataplane.forward", "stack"),
+            ("dataplane.policy", "perhaps"),
+            ("dataplane.snat.ports", "32767-10240"),
+            ("dataplane.snat.ports", "80-10000"),
+            ("dataplane.redrawAfter", "0"),
+            ("dataplane.maxFlows", "100"),
         ] {
             let key = find(name).unwrap();
             assert!(key.set(&mut Settings::default(), &[value]).is_err(), "{name}: {value}");

@@ -43,6 +43,71 @@ pub(crate) struct DataplaneSettings {
     pub(crate) interfaces: Vec<String>,
     pub(crate) pin_root: PathBuf,
     pub(crate) on_exit: OnExit,
+    pub(crate) forward: Forward,
+    pub(crate) policy: Policy,
+    pub(crate) snat_ports: PortRange,
+    pub(crate) heartbeat_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) redraw_after: u32,
+    pub(crate) max_flows: u32,
+}
+
+/// How the kernel sends packets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forward {
+    /// From device to device, past the host's stack.
+    Redirect,
+    /// Not at all: userspace serves everything.
+    Off,
+}
+
+/// What becomes of endpoints behind network policy, which redirected packets pass by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// There is none, or it need not hold for the gateway.
+    Ignore,
+    /// Userspace serves them: its packets go through the stack.
+    Respect,
+}
+
+/// Ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PortRange {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+}
+
+impl PortRange {
+    /// Whether the two have a port in common.
+    pub(crate) const fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl Default for DataplaneSettings {
+    fn default() -> Self {
+        let loader::Options { pin_root, interfaces, hook, max_flows, .. } = loader::Options::default();
+        Self {
+            hook,
+            interfaces,
+            pin_root,
+            on_exit: OnExit::Detach,
+            forward: Forward::Redirect,
+            policy: Policy::Ignore,
+            // Below Linux's ephemeral ports (32768 on), above those that services usually have.
+            snat_ports: PortRange { first: 10_240, last: 32_767 },
+            heartbeat_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(300),
+            redraw_after: 32,
+            max_flows,
+        }
+    }
 }
 
 /// What becomes of the kernel programs when the agent ends.
@@ -56,7 +121,6 @@ pub(crate) enum OnExit {
 
 impl Default for Settings {
     fn default() -> Self {
-        let loader::Options { pin_root, interfaces, hook, .. } = loader::Options::default();
         Self {
             listen: DefaultListener::default(),
             admin: Some(SocketAddr::new(parse::LOOPBACK, 9901)),
@@ -68,7 +132,7 @@ impl Default for Settings {
             forwarded_headers: true,
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
             allow_local_endpoints: true,
-            dataplane: DataplaneSettings { hook, interfaces, pin_root, on_exit: OnExit::Detach },
+            dataplane: DataplaneSettings::default(),
         }
     }
 }
@@ -91,6 +155,7 @@ impl Settings {
             pin_root: self.dataplane.pin_root.clone(),
             interfaces: self.dataplane.interfaces.clone(),
             hook: self.dataplane.hook,
+            max_flows: self.dataplane.max_flows,
             ..loader::Options::default()
         }
     }

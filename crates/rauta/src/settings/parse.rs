@@ -6,6 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use translate::DefaultListener;
 
+use super::PortRange;
+
 /// What a value should have looked like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("should be {0}")]
@@ -74,6 +76,16 @@ pub(crate) fn show_duration(duration: Duration) -> String {
         _ if !ms.is_multiple_of(3_600_000) => format!("{}m", ms / 60_000),
         _ => format!("{}h", ms / 3_600_000),
     }
+}
+
+/// Ports as `10240-32767`: at least 1024 of them, so that one is not used again too soon; the well-known ones are others'.
+pub(crate) fn ports(text: &str) -> Result<PortRange, Expected> {
+    let expected = Expected("a range of at least 1024 ports from 1024 up, such as 10240-32767");
+    let (first, last) = text.split_once('-').ok_or(expected)?;
+    let port = |text: &str| text.trim().parse::<u16>().map_err(|_| expected);
+    let range = PortRange { first: port(first)?, last: port(last)? };
+    let is_wide = range.last.checked_sub(range.first).is_some_and(|ports| ports >= 1023);
+    if is_wide && range.first >= 1024 { Ok(range) } else { Err(expected) }
 }
 
 /// Bytes: `65536`, `64KiB`, `1MiB`.

@@ -38,12 +38,25 @@ pub(crate) fn routes(routes: &[Route], wide: bool) -> Table {
             targets(route),
         ];
         if wide {
-            let tier = route.tier.map_or_else(|| Cell::new("-", Mood::Faint), |tier| tier.to_string().into());
-            row.extend([Cell::from(&route.balancing), tier, route.listeners.join("\n").into()]);
+            row.extend([Cell::from(&route.balancing), tier(route), route.listeners.join("\n").into()]);
         }
         table.row(row);
     }
     table
+}
+
+/// The tier that decides, the one asked for if it is another, and why.
+fn tier(route: &Route) -> Cell {
+    let mut text = match (route.served_tier, route.tier) {
+        (None, None) => return Cell::new("-", Mood::Faint),
+        (Some(served), Some(asked)) if served != asked => format!("{served} (asked {asked})"),
+        (Some(tier), _) => tier.to_string(),
+        (None, Some(asked)) => format!("asked {asked}"),
+    };
+    if !route.tier_reason.is_empty() {
+        text = format!("{text}\n{}", route.tier_reason);
+    }
+    text.into()
 }
 
 /// The backends, a row for each endpoint.

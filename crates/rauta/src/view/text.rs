@@ -46,11 +46,18 @@ pub(crate) fn route(route: &model::Route) -> Route {
             Balancing::RoundRobin => "round robin".to_owned(),
             Balancing::Random => "random".to_owned(),
         },
-        tier: route.tier.map(|tier| match tier {
-            Tier::Xdp => 1,
-            Tier::Tc => 2,
-            Tier::Userspace => 3,
-        }),
+        tier: route.tier.map(tier),
+        served_tier: None,
+        tier_reason: String::new(),
+    }
+}
+
+/// The tier's number.
+pub(crate) const fn tier(tier: Tier) -> u32 {
+    match tier {
+        Tier::Xdp => 1,
+        Tier::Tc => 2,
+        Tier::Userspace => 3,
     }
 }
 

@@ -1,0 +1,350 @@
+//! The kernel programs, if this machine and this user may have them.
+
+mod facts;
+mod routing;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kernel::RoutePlacement;
+use loader::machine::Changes;
+use loader::{Datapath, Hook, ListenerAddress, Options};
+use model::{ListenerId, RouteId, Snapshot};
+use telemetry::{DatapathCounters, ListenerCounters, Metrics};
+use tracing::{info, warn};
+
+use crate::settings::{OnExit, Settings};
+use routing::Routing;
+
+/// The kernel's part of the data plane.
+#[derive(Clone)]
+pub(crate) struct Kernel {
+    inner: Arc<Mutex<Inner>>,
+    on_exit: OnExit,
+}
+
+struct Inner {
+    datapath: Option<Datapath>,
+    /// None where the programs only count.
+    routing: Option<Routing>,
+    /// What the programs do not do and why; empty when they route.
+    lack: String,
+    snapshot: Option<Arc<Snapshot>>,
+    listeners: BTreeMap<ListenerAddress, Vec<ListenerId>>,
+    /// What failed last: said once.
+    failing: Option<&'static str>,
+}
+
+impl Kernel {
+    /// Loads and attaches the programs. Where that cannot be, says so once: userspace serves alone.
+    pub(crate) fn start(settings: &Settings) -> Self {
+        let options = settings.loader_options();
+        let on_exit = settings.dataplane.on_exit;
+        if options.hook == Hook::Off {
+            return Self::without("off by settings; userspace serves everything", on_exit);
+        }
+        match Datapath::start(&options) {
+            Ok(datapath) => Self::with(datapath, settings),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                // To do without is the usual thing for a user on a laptop, but not for who asked for a hook.
+                said(&options, &format!("kernel programs are off, userspace serves everything: {error:#}"));
+                Self::without(&format!("off: {error:#}"), on_exit)
+            }
+        }
+    }
+
+    fn with(mut datapath: Datapath, settings: &Settings) -> Self {
+        let lack = match datapath.kernel_routing() {
+            Ok(()) => None,
+            Err(error) => Some(chain(error)),
+        };
+        let routing = match lack {
+            Some(lack) => Err(lack),
+            None => Routing::resume(&mut datapath, settings).map_err(|error| format!("{error:#}")),
+        };
+        let (routing, lack) = match routing {
+            Ok(routing) => (Some(routing), String::new()),
+            Err(lack) => {
+                said(&settings.loader_options(), &format!("kernel programs only count packets: {lack}"));
+                (None, lack)
+            }
+        };
+        let kernel = Self::without(&lack, settings.dataplane.on_exit);
+        let mut inner = kernel.lock();
+        (inner.datapath, inner.routing) = (Some(datapath), routing);
+        info!(interfaces = inner.attachments().join(", "), "kernel programs: {}", inner.summary());
+        drop(inner);
+        kernel
+    }
+
+    fn without(lack: &str, on_exit: OnExit) -> Self {
+        let inner = Inner {
+            datapath: None,
+            routing: None,
+            lack: lack.to_owned(),
+            snapshot: None,
+            listeners: BTreeMap::new(),
+            failing: None,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), on_exit }
+    }
+
+    /// One line for people: what the kernel does.
+    pub(crate) fn summary(&self) -> String {
+        self.lock().summary()
+    }
+
+    /// Interfaces, as `eth0 (tcx)`.
+    pub(crate) fn attachments(&self) -> Vec<String> {
+        self.lock().attachments()
+    }
+
+    /// The tier of each route of the latest snapshot; none where the kernel does not route.
+    pub(crate) fn placements(&self) -> HashMap<RouteId, RoutePlacement> {
+        let inner = self.lock();
+        let placements = inner.routing.iter().flat_map(Routing::placements);
+        placements.map(|placed| (placed.route.clone(), placed.clone())).collect()
+    }
+
+    /// News of the machine's network, to be followed by [`Kernel::follow`]; none without programs.
+    ///
+    /// # Errors
+    /// What the kernel answers to listening for them.
+    pub(crate) fn changes(&self) -> io::Result<Option<Changes>> {
+        if self.lock().datapath.is_none() {
+            return Ok(None);
+        }
+        let changes = Changes::listen()?;
+        // What changed since the start was not heard.
+        self.follow();
+        Ok(Some(changes))
+    }
+
+    /// Makes the kernel know the snapshot.
+    pub(crate) fn apply(&self, snapshot: &Arc<Snapshot>) {
+        let mut inner = self.lock();
+        inner.snapshot = Some(Arc::clone(snapshot));
+        inner.count(snapshot);
+        inner.route();
+    }
+
+    /// Follows the machine: attaches to new interfaces, takes new addresses and ways into the tables.
+    pub(crate) fn follow(&self) {
+        let mut inner = self.lock();
+        let Some(datapath) = &mut inner.datapath else { return };
+        let followed = datapath.follow_interfaces().map_err(anyhow::Error::from);
+        inner.said("interfaces are not followed", followed);
+        if let Some(routing) = &mut inner.routing {
+            routing.machine_changed();
+        }
+        inner.route();
+    }
+
+    /// Every second: the sign of life, connections that are over, tables that have rested.
+    pub(crate) fn tick(&self) {
+        let mut inner = self.lock();
+        let Inner { datapath: Some(datapath), routing: Some(routing), .. } = &mut *inner else { return };
+        let is_due = routing.is_due();
+        let ticked = routing.tick(datapath);
+        inner.said("connections in the kernel are not looked after", ticked);
+        if is_due {
+            inner.route();
+        }
+    }
+
+    /// Lets new connections pass to the host; those in the kernel go on.
+    pub(crate) fn drain(&self) {
+        let mut inner = self.lock();
+        let Inner { datapath: Some(datapath), routing: Some(routing), .. } = &mut *inner else { return };
+        // An agent that leaves its programs behind leaves them at work.
+        if self.on_exit == OnExit::Detach {
+            let drained = routing.drain(datapath);
+            inner.said("the kernel still takes new connections", drained);
+        }
+    }
+
+    /// Lets the metrics read the kernel's counters.
+    pub(crate) fn feed(&self, metrics: &Metrics) {
+        if self.lock().datapath.is_some() {
+            let kernel = self.clone();
+            metrics.set_datapath_source(Box::new(move || kernel.counters()));
+        }
+    }
+
+    /// What the kernel has counted; none without programs.
+    pub(crate) fn counters(&self) -> Option<DatapathCounters> {
+        let inner = self.lock();
+        let datapath = inner.datapath.as_ref()?;
+        let total = datapath.metrics().ok()?;
+        let counted = datapath.listener_counters().ok()?;
+        let listener = |(at, counters): (ListenerAddress, wire::ListenerCounters)| {
+            let ids = inner.listeners.get(&at).map(Vec::as_slice).unwrap_or_default();
+            ListenerCounters {
+                listener: ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+                address: match at.address {
+                    Some(address) => std::net::SocketAddr::new(address, at.port).to_string(),
+                    None => format!("*:{}", at.port),
+                },
+                packets: counters.packets,
+                connections: counters.connections,
+            }
+        };
+        Some(DatapathCounters {
+            packets_total: total.packets_total,
+            packets_tier1: total.packets_tier1,
+            packets_tier2: total.packets_tier2,
+            packets_tier3: total.packets_tier3,
+            packets_dropped: total.packets_dropped,
+            http_parse_errors: total.http_parse_errors,
+            listeners: counted.into_iter().map(listener).collect(),
+        })
+    }
+
+    /// Removes the programs, or leaves them, as settings say. Does nothing the second time.
+    pub(crate) fn stop(&self) {
+        let mut inner = self.lock();
+        let (Some(mut datapath), routing) = (inner.datapath.take(), inner.routing.take()) else { return };
+        match self.on_exit {
+            OnExit::Keep => datapath.keep(),
+            OnExit::Detach => {
+                // Ends of connections hear of it while there is somebody to tell them.
+                if let (Some(_), Err(error)) = (routing, datapath.collect(&loader::Limits::NONE)) {
+                    warn!("connections in the kernel end without a word: {:#}", anyhow::Error::from(error));
+                }
+                if let Err(error) = datapath.detach() {
+                    warn!("kernel programs are not all gone: {:#}", anyhow::Error::from(error));
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Lets the programs count at the snapshot's listeners.
+    fn count(&mut self, snapshot: &Snapshot) {
+        let Some(datapath) = &mut self.datapath else { return };
+        let listeners = addresses(snapshot);
+        let keys: Vec<ListenerAddress> = listeners.keys().copied().collect();
+        let counted = datapath.set_listeners(&keys).map_err(anyhow::Error::from);
+        self.listeners = listeners;
+        self.said("the kernel's table of listeners is not up to date, its counters may miss some", counted);
+    }
+
+    /// Lets the programs route the latest snapshot.
+    fn route(&mut self) {
+        let Self { datapath: Some(datapath), routing: Some(routing), snapshot: Some(snapshot), .. } = self
+        else {
+            return;
+        };
+        let before = routing.summary();
+        let applied = routing.apply(datapath, snapshot);
+        let after = routing.summary();
+        if before != after {
+            info!("kernel programs: {after}");
+        }
+        self.said("the kernel's routing tables are not up to date", applied);
+    }
+
+    /// Warns of what fails, once until something succeeds or something else fails.
+    fn said<T>(&mut self, what: &'static str, result: anyhow::Result<T>) {
+        match result {
+            Ok(_) if self.failing == Some(what) => self.failing = None,
+            Ok(_) => {}
+            Err(_) if self.failing == Some(what) => {}
+            Err(error) => {
+                self.failing = Some(what);
+                warn!("{what}: {error:#}");
+            }
+        }
+    }
+
+    fn summary(&self) -> String {
+        match (&self.datapath, &self.routing) {
+            (None, _) => self.lack.clone(),
+            (Some(datapath), _) if datapath.attachments().is_empty() => {
+                "loaded, but no interface is up".to_owned()
+            }
+            (Some(_), Some(routing)) => routing.summary(),
+            (Some(_), None) => {
+                format!("TC programs count packets; userspace serves every request: {}", self.lack)
+            }
+        }
+    }
+
+    fn attachments(&self) -> Vec<String> {
+        let attached = self.datapath.iter().flat_map(Datapath::attachments);
+        attached.map(|at| format!("{} ({})", at.interface, at.mechanism)).collect()
+    }
+}
+
+/// A warning for who asked for a hook by name.
+fn said(options: &Options, text: &str) {
+    match options.hook {
+        Hook::Auto | Hook::Off => info!("{text}"),
+        Hook::Tc | Hook::Xdp => warn!("{text}"),
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The addresses of a snapshot's listeners, each with the listeners that share it.
+fn addresses(snapshot: &Snapshot) -> BTreeMap<ListenerAddress, Vec<ListenerId>> {
+    let mut found: BTreeMap<ListenerAddress, Vec<ListenerId>> = BTreeMap::new();
+    for listener in snapshot.listeners.values() {
+        let all = if listener.addresses.is_empty() {
+            vec![None]
+        } else {
+            listener.addresses.iter().copied().map(Some).collect()
+        };
+        for address in all {
+            let at = ListenerAddress { address, port: listener.port };
+            found.entry(at).or_default().push(listener.id.clone());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use tracing::{Event, Level, Subscriber, subscriber::with_default};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    use super::*;
+
+    struct Warned(Arc<AtomicBool>);
+
+    impl<S: Subscriber> Layer<S> for Warned {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_or(*event.metadata().level() == Level::WARN, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_hook_that_was_asked_for_and_cannot_be_had_is_worth_a_warning() {
+        let warned = Arc::new(AtomicBool::new(false));
+        let subscriber = tracing_subscriber::registry().with(Warned(Arc::clone(&warned)));
+        let mut settings = Settings::default();
+        settings.dataplane.hook = Hook::Xdp;
+        let kernel = with_default(subscriber, || Kernel::start(&settings));
+        assert!(warned.load(Relaxed));
+        assert!(kernel.summary().starts_with("off: "), "{}", kernel.summary());
+        assert_eq!(kernel.counters(), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! The kernel's routing tables: compiled from the snapshot and the machine, and written where they differ.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use kernel::{Compiled, Compiler, Facts, Map, RoutePlacement, Tables, diff};
+use loader::{Datapath, Limits, Prefix, Write};
+use model::{Snapshot, Tier};
+use tracing::{debug, info};
+
+use super::facts::{Machine, ephemeral_ports, obstacle, segment_sizes};
+use crate::settings::{DataplaneSettings, Settings};
+
+/// Ticks (seconds) between two looks at all connections, and at legs that nobody has.
+const COLLECT: u64 = 5;
+const FORGET: u64 = 60;
+
+/// How long a leg without a connection is answered for: longer than an endpoint repeats itself.
+const LEG_MEMORY: Duration = Duration::from_secs(120);
+
+/// Legs in a row that do not open before an endpoint is left out, and for how long.
+const EJECT_AFTER: u32 = 3;
+const EJECT_FOR: Duration = Duration::from_secs(10);
+
+/// Every map that the compiler fills.
+const MAPS: [Map; 11] = [
+    Map::Vips,
+    Map::Hosts,
+    Map::Routes,
+    Map::PrefixRoutes,
+    Map::Candidates,
+    Map::HeaderConditions,
+    Map::HeaderNames,
+    Map::RouteActions,
+    Map::Backends,
+    Map::MaglevTables,
+    Map::Endpoints,
+];
+
+/// What the kernel routes by.
+pub(super) struct Routing {
+    settings: DataplaneSettings,
+    compiler: Compiler,
+    machine: Machine,
+    /// What the maps hold.
+    tables: Tables,
+    /// What it was compiled from.
+    compiled_from: Option<(u64, Facts)>,
+    placements: Vec<RoutePlacement>,
+    /// When to compile again, on the clock of the programs.
+    again: Option<Duration>,
+    /// Why nothing is routed.
+    obstacle: Option<String>,
+    ticks: u64,
+}
+
+impl Routing {
+    /// Takes up what an earlier agent left in the maps, and tells the programs the settings.
+    pub(super) fn resume(datapath: &mut Datapath, settings: &Settings) -> anyhow::Result<Self> {
+        let machine = Machine::new()?;
+        let tables = read(datapath)?;
+        let proxies = settings.proxy.trusted_proxies.iter();
+        let proxies: Vec<Prefix> = proxies
+            .map(|network| Prefix { address: network.network(), length: network.prefix_len() })
+            .collect();
+        datapath.trusted_proxies(&proxies)?;
+        let routing = Self {
+            settings: settings.dataplane.clone(),
+            compiler: Compiler::resume(tables.clone()),
+            machine,
+            tables,
+            compiled_from: None,
+            placements: Vec::new(),
+            again: None,
+            obstacle: None,
+            ticks: 0,
+        };
+        let captures = routing.tables.captures_headers();
+        routing.set(datapath, (0, 0), captures)?;
+        Ok(routing)
+    }
+
+    /// What was learned of the machine may be wrong now.
+    pub(super) fn machine_changed(&mut self) {
+        self.machine.changed();
+    }
+
+    /// Whether something has rested by now, so that compiling again gives it back.
+    pub(super) fn is_due(&self) -> bool {
+        self.again.is_some_and(|again| again <= now())
+    }
+
+    /// Compiles `snapshot` for the machine as it is, and writes what is new.
+    pub(super) fn apply(&mut self, datapath: &mut Datapath, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let hooked: BTreeSet<u32> = datapath.attachments().iter().map(|at| at.index).collect();
+        let (facts, ways) = self.machine.facts(snapshot, &self.settings, &hooked)?;
+        self.obstacle = obstacle(&self.settings, ephemeral_ports(), snapshot);
+        let from = (snapshot.version, facts);
+        if self.compiled_from.as_ref() == Some(&from) && !self.is_due() {
+            return Ok(());
+        }
+        let Compiled { tables, placements, again, .. } = self.compiler.compile(snapshot, &from.1, now());
+        (self.placements, self.again) = (placements, again);
+
+        // Names are looked for before the first route needs it, and until no route does.
+        let sizes = segment_sizes(&ways);
+        self.set(datapath, sizes, self.tables.captures_headers() || tables.captures_headers())?;
+        let writes = diff(&self.tables, &tables);
+        for write in &writes {
+            let change = Write { map: write.map.name(), key: &write.key, value: write.value.as_deref() };
+            // What fails is tried again the next time: what was written until then is known.
+            datapath.apply([change])?;
+            self.tables.apply(write);
+        }
+        self.set(datapath, sizes, tables.captures_headers())?;
+        debug!(writes = writes.len(), "kernel tables are up to date");
+        if writes.iter().any(|write| write.map == Map::Endpoints) {
+            self.collect(datapath)?;
+        }
+        self.compiled_from = Some(from);
+        Ok(())
+    }
+
+    /// The sign of life, and what is done now and then.
+    pub(super) fn tick(&mut self, datapath: &mut Datapath) -> anyhow::Result<()> {
+        datapath.heartbeat()?;
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(COLLECT) {
+            self.collect(datapath)?;
+        }
+        if self.ticks.is_multiple_of(FORGET) {
+            let before = now().saturating_sub(LEG_MEMORY).as_nanos();
+            datapath.forget_legs(u64::try_from(before).unwrap_or(u64::MAX))?;
+        }
+        Ok(())
+    }
+
+    /// Lets new connections pass to the host.
+    pub(super) fn drain(&mut self, datapath: &mut Datapath) -> anyhow::Result<()> {
+        let settings = *datapath.settings();
+        let flags = settings.flags | wire::Settings::PASSIVE;
+        Ok(datapath.set_settings(&wire::Settings { flags, ..settings })?)
+    }
+
+    /// The tier of each route.
+    pub(super) fn placements(&self) -> &[RoutePlacement] {
+        &self.placements
+    }
+
+    /// One line: how much the kernel routes, and what keeps it from the rest.
+    pub(super) fn summary(&self) -> String {
+        if let Some(obstacle) = &self.obstacle {
+            return format!("TC programs count packets; userspace serves every request: {obstacle}");
+        }
+        let in_kernel = self.placements.iter().filter(|placed| placed.tier != Tier::Userspace).count();
+        let mut summary = format!("TC routes {in_kernel} of {} routes", self.placements.len());
+        let first = self.placements.iter().find(|placed| placed.tier == Tier::Userspace);
+        if let Some((route, why)) = first.and_then(|placed| Some((&placed.route, placed.reason?))) {
+            summary.push_str(&format!("; userspace serves {route} since {why}"));
+            let rest = self.placements.len() - in_kernel - 1;
+            if rest > 0 {
+                summary.push_str(&format!(", and {rest} more"));
+            }
+        }
+        summary
+    }
+
+    fn collect(&self, datapath: &mut Datapath) -> anyhow::Result<()> {
+        let limits = Limits { idle: self.settings.idle_timeout, ..Limits::default() };
+        let collected = datapath.collect(&limits)?;
+        if collected.orphans > 0 {
+            info!(connections = collected.orphans, "ended with their endpoints");
+        }
+        Ok(())
+    }
+
+    fn set(&self, datapath: &mut Datapath, sizes: (u16, u16), captures_headers: bool) -> anyhow::Result<()> {
+        let ports = self.settings.snat_ports;
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let settings = wire::Settings {
+            heartbeat_timeout: nanoseconds(self.settings.heartbeat_timeout),
+            flags: if captures_headers { wire::Settings::CAPTURES_HEADERS } else { 0 }
+                | (datapath.settings().flags & wire::Settings::TRACE),
+            mss_v4: sizes.0,
+            mss_v6: sizes.1,
+            port_first: ports.first,
+            port_count: ports.last - ports.first + 1,
+            redraw_after: self.settings.redraw_after,
+            eject_after: EJECT_AFTER,
+            eject_for: nanoseconds(EJECT_FOR),
+            trace_every: datapath.settings().trace_every,
+            ..wire::Settings::default()
+        };
+        // The key and the sign of life are the data plane's.
+        let (cookie_key, heartbeat) = (datapath.settings().cookie_key, datapath.settings().heartbeat);
+        let settings = wire::Settings { cookie_key, heartbeat, ..settings };
+        if settings == *datapath.settings() && settings.cookie_key != [0; 2] {
+            return Ok(());
+        }
+        Ok(datapath.set_settings(&settings)?)
+    }
+}
+
+/// The time of the programs.
+fn now() -> Duration {
+    Duration::from_nanos(loader::now())
+}
+
+/// What the maps hold.
+fn read(datapath: &Datapath) -> anyhow::Result<Tables> {
+    let mut tables = Tables::default();
+    for map in MAPS {
+        let is_array =
+            !matches!(map, Map::Vips | Map::Hosts | Map::Routes | Map::PrefixRoutes | Map::HeaderNames);
+        for (key, value) in datapath.dump(map.name()).context("cannot read what an earlier run left")? {
+            // An array has every index; those that nobody wrote are zero.
+            if is_array && value.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            tables.apply(&kernel::Write { map, key, value: Some(value) });
+        }
+    }
+    Ok(tables)
+}

@@ -2,12 +2,17 @@
 
 use std::{error::Error, io, path::Path};
 
-use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, ProgramArray},
+    programs::SchedClassifier,
+};
+use dataplane::engine::Part;
 use tracing::{info, warn};
 
 use crate::{
-    AttachError, Attachment, DetachError, Hook, Mechanism, Options, PinError, RoutingError, SendError,
-    StartError,
+    AttachError, Attachment, DetachError, Hook, MapError, Mechanism, Options, PinError, RoutingError,
+    SendError, StartError,
     attach::{self, Attached, DetachOne},
     capabilities::Effective,
     interfaces::{self, Interface},
@@ -16,6 +21,9 @@ use crate::{
     pins::{self, PinFolder},
     sender,
 };
+
+/// The programs of the engine's parts, by number.
+const PARTS: &str = "PARTS";
 
 /// The running kernel programs.
 ///
@@ -208,7 +216,13 @@ fn load_program(
 ) -> Result<(&'static str, Result<(), RoutingError>), StartError> {
     let routing = match routing {
         Ok(()) => match find(ebpf, TC_PROGRAM)?.load() {
-            Ok(()) => return Ok((TC_PROGRAM, Ok(()))),
+            Ok(()) => match load_parts(ebpf) {
+                Ok(()) => return Ok((TC_PROGRAM, Ok(()))),
+                Err(StartError::Load(source)) if prepared.has_program(COUNT_PROGRAM) => {
+                    RoutingError::Load(source)
+                }
+                Err(other) => return Err(other),
+            },
             Err(error) => match load_error(error.into()) {
                 // Its helpers may be missing; counting needs few.
                 StartError::Load(source) if prepared.has_program(COUNT_PROGRAM) => RoutingError::Load(source),
@@ -220,6 +234,22 @@ fn load_program(
     let counting = if prepared.has_program(COUNT_PROGRAM) { COUNT_PROGRAM } else { TC_PROGRAM };
     find(ebpf, counting)?.load().map_err(|error| load_error(error.into()))?;
     Ok((counting, Err(routing)))
+}
+
+/// Loads the parts of the routing program and puts them where its tail calls look.
+fn load_parts(ebpf: &mut Ebpf) -> Result<(), StartError> {
+    for part in Part::ALL {
+        find(ebpf, part.program())?.load().map_err(|error| load_error(error.into()))?;
+    }
+    let map = ebpf.take_map(PARTS).ok_or(StartError::Incomplete { name: PARTS })?;
+    let access = |source| MapError::Access { map: PARTS, source };
+    let mut parts: ProgramArray<MapData> = map.try_into().map_err(access)?;
+    for part in Part::ALL {
+        let program = find(ebpf, part.program())?;
+        let fd = program.fd().map_err(|error| load_error(error.into()))?;
+        parts.set(part as u32, fd, 0).map_err(access)?;
+    }
+    Ok(())
 }
 
 fn find<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut SchedClassifier, StartError> {

@@ -284,7 +284,7 @@ fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) 
     leg_key.source_port = record.port;
     leg_key.destination_port = [0, 0];
     // The record may have been given to another endpoint while it was copied.
-    if !Balancing::endpoint(env, chosen.endpoint).is_some_and(|r| r.generation == chosen.generation) {
+    if Balancing::endpoint(env, chosen.endpoint).is_none_or(|r| r.generation != chosen.generation) {
         return Reserved::NoEndpoint;
     }
     repeat(PORTS, &mut Choice { env, scratch, now, legs, avoided }, |_, choice| choice.take_port());

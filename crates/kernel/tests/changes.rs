@@ -88,6 +88,37 @@ fn between_any_two_writes_a_decision_is_the_old_or_the_new_one() {
     assert!(differ > 500 && steps > 5000, "{differ} decisions changed in {steps} steps");
 }
 
+/// While hosts go, none falls back on one that goes as well.
+#[test]
+fn hosts_that_go_together_never_fall_back_on_each_other() {
+    let listener = listener("l", None);
+    let pattern = |text| model::HostPattern::parse(text, model::WildcardLabels::OneOrMore).unwrap();
+    let named = |name: &str, hosts| Arc::new(route(name, &[&listener], hosts, vec![]));
+    let every = named("every", vec![]);
+    let hosts = [("exact", "www.a.com"), ("below", "*.a.com"), ("com", "*.com")];
+    let others = hosts.map(|(name, host)| named(name, vec![pattern(host)]));
+    let with =
+        |routes: Vec<_>| with_backends(&Snapshot::new(1, [Arc::new(listener.clone())], routes, [], []));
+    let many = with(others.into_iter().chain([every.clone()]).collect());
+    let few = with(vec![every]);
+    let mut compiler = Compiler::new();
+    let old = compiler.compile(&many, &facts(), Duration::ZERO);
+    let new = compiler.compile(&few, &facts(), Duration::ZERO);
+    for (from, to) in [(&old, &new), (&new, &old)] {
+        let mut live = from.clone();
+        for write in diff(&from.tables, &to.tables) {
+            live.tables.apply(&write);
+            live.routes.extend(to.routes.clone());
+            for (host, name) in
+                [("www.a.com", "exact"), ("x.a.com", "below"), ("x.com", "com"), ("org", "every")]
+            {
+                let now = taken(&live, &get(host, "/"));
+                assert!([Some(name), Some("every")].contains(&now.as_deref()), "{host}: {now:?}");
+            }
+        }
+    }
+}
+
 /// A reader that found its host's record before the writes, and the rest after them.
 struct Late<'t> {
     root: &'t Tables,

@@ -197,3 +197,9 @@ fn a_port_is_userspaces_with_all_its_listeners() {
     let numbers = [80, 81].map(|port| socket(&compiled.tables, [10, 0, 0, 1].into(), port));
     assert!(numbers[0] == 0 && numbers[1] != 0, "{numbers:?}");
 }
+
+#[test]
+fn what_finds_no_room_is_userspaces() {
+    let exact = |n: usize| on(PathMatch::Exact(format!("/{n}").into()));
+    assert_eq!(placed(with((0..=wire::ROUTES_MAX).map(exact).collect())), (Tier::Userspace, Some(Why::Full)));
+}

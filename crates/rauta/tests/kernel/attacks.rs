@@ -35,26 +35,24 @@ fn assert_lives(host: &RawHost, connection: &mut RawConnection) {
 fn segments_with_errors_are_ignored(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    world.decides(4, || {
-        for (port, path) in [(4000, "/user/evil"), (4001, "/a/evil")] {
-            let mut connection = host.connect(world.address(), port, Options::LINUX, 1).unwrap();
-            for round in 0..2 {
-                let request = connection.segment(flag::ACK | flag::PSH, &get(path));
-                for wrong in [
-                    Segment { checksum_error: 1, ..request.clone() },
-                    Segment { checksum_error: 0x8000, ..request.clone() },
-                    Segment { data_offset: Some(0), ..request.clone() },
-                    Segment { data_offset: Some(4), ..request.clone() },
-                    Segment { data_offset: Some(15), payload: b"x".to_vec(), ..request.clone() },
-                ] {
-                    host.send(&wrong).unwrap();
-                }
-                let answer = host.receive(connection.local, Duration::from_millis(100)).unwrap();
-                assert_eq!(answer.filter(|answer| !answer.payload.is_empty()), None, "round {round}");
-                assert_lives(&host, &mut connection);
+    for (port, path) in [(4000, "/user/evil"), (4001, "/a/evil")] {
+        let mut connection = host.connect(world.address(), port, Options::LINUX, 1).unwrap();
+        for round in 0..2 {
+            let request = connection.segment(flag::ACK | flag::PSH, &get(path));
+            for wrong in [
+                Segment { checksum_error: 1, ..request.clone() },
+                Segment { checksum_error: 0x8000, ..request.clone() },
+                Segment { data_offset: Some(0), ..request.clone() },
+                Segment { data_offset: Some(4), ..request.clone() },
+                Segment { data_offset: Some(15), payload: b"x".to_vec(), ..request.clone() },
+            ] {
+                host.send(&wrong).unwrap();
             }
+            let answer = host.receive(connection.local, Duration::from_millis(100)).unwrap();
+            assert_eq!(answer.filter(|answer| !answer.payload.is_empty()), None, "round {round}");
+            assert_lives(&host, &mut connection);
         }
-    });
+    }
 }
 
 /// Short Ethernet frames are padded to 60 bytes: what is behind the IP packet is no data.

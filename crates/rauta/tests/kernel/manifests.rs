@@ -14,7 +14,7 @@ const CLOSED_PORT: u16 = 9;
 /// | `/b` and below | `b1` |
 /// | `/both` | both, evenly |
 /// | `/mixed` | `b0` 80, `b1` 20 by weights of backends |
-/// | `/user…` | `b0`, by a regular expression: userspace's |
+/// | `/user` and below | `b1`, by a regular expression for a field: userspace's |
 /// | `/refuse` | a port of `b0` that nobody listens on |
 /// | `/far` and below | an address of `b0` behind another router |
 /// | `/dead` | an address that nobody has |
@@ -51,11 +51,14 @@ pub(crate) fn routes_with(network: Network, both: &[u8]) -> String {
             ("PathPrefix", "/far", "[{name: far, port: 80}]"),
             ("PathPrefix", "/both", "[{name: both, port: 80}]"),
             ("PathPrefix", "/mixed", "[{name: a, port: 80, weight: 80}, {name: b, port: 80, weight: 20}]"),
-            ("RegularExpression", "/user.*", "[{name: a, port: 80}]"),
             ("Exact", "/refuse", "[{name: refusing, port: 80}]"),
             ("Exact", "/dead", "[{name: dead, port: 80}]"),
         ],
     ));
+    yaml.push_str(
+        "  - backendRefs: [{name: b, port: 80}]\n    matches:\n    - path: {type: PathPrefix, value: /user}\n      \
+         headers: [{type: RegularExpression, name: Host, value: \".+\"}]\n",
+    );
     yaml
 }
 

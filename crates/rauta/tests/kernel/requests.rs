@@ -56,7 +56,7 @@ fn each_request_of_a_connection_reaches_its_own_route(network: Network) {
         assert_from(&by_host, "b1", "/a");
         connection
     });
-    world.hands_off(|| assert_asks(&mut connection, "/user/1", "b0"));
+    world.hands_off(|| assert_asks(&mut connection, "/user/1", "b1"));
     for (path, endpoint) in [("/b", "b1"), ("/a", "b0")] {
         assert_asks(&mut connection, path, endpoint);
     }
@@ -142,7 +142,7 @@ fn a_body_comes_whole_first_and_later(network: Network) {
     });
     let mut connection = world.connect();
     assert_asks(&mut connection, "/a", "b0");
-    assert_from(&connection.request(&post("/user", "hello")).unwrap(), "b0", "/user");
+    assert_from(&connection.request(&post("/user", "hello")).unwrap(), "b1", "/user");
 }
 
 fn the_tail_of_a_body_and_the_next_request_share_a_segment(network: Network) {

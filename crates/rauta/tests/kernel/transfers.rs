@@ -116,7 +116,7 @@ fn changes_of_endpoint_and_tier_over_a_bad_wire(network: Network) {
                     assert_eq!(download(&mut connection, "a.test", "/b").endpoint(), Some("b1"));
                     assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
                     assert_eq!(download(&mut connection, "a.test", "/128").body.len(), 128);
-                    assert_eq!(download(&mut connection, "a.test", "/user").endpoint(), Some("b0"));
+                    assert_eq!(download(&mut connection, "a.test", "/user").endpoint(), Some("b1"));
                     assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
                 }
             });

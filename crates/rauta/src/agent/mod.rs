@@ -141,9 +141,11 @@ fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
 /// Lets requests finish. A second signal ends the process at once.
 async fn drain(agent: &Arc<Agent>, signals: &mut Signals, settings: &Settings) {
     agent.set_phase(Phase::Draining);
-    agent.kernel.drain();
     let draining = Arc::clone(agent);
-    let drained = tokio::task::spawn_blocking(move || draining.gateway.drain());
+    let drained = tokio::task::spawn_blocking(move || {
+        draining.kernel.drain();
+        draining.gateway.drain()
+    });
     tokio::select! {
         left = tokio::time::timeout(settings.stop_grace(), drained) => match left {
             Ok(Ok(0)) => info!("drained"),

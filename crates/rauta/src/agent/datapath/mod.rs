@@ -6,6 +6,7 @@ mod routing;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use kernel::RoutePlacement;
 use loader::machine::Changes;
@@ -16,6 +17,10 @@ use tracing::{info, warn};
 
 use crate::settings::{OnExit, Settings};
 use routing::Routing;
+
+/// How long connections in the kernel may take to fall silent when the agent stops, and how often they are looked at.
+const DRAIN: Duration = Duration::from_secs(4);
+const DRAIN_STEP: Duration = Duration::from_millis(50);
 
 /// The kernel's part of the data plane.
 #[derive(Clone)]
@@ -154,14 +159,22 @@ impl Kernel {
         }
     }
 
-    /// Lets new connections pass to the host; those in the kernel go on.
+    /// Lets new connections pass to the host, and those in the kernel end as they fall silent; waits a few seconds for it.
+    /// An agent that leaves its programs behind leaves them at work.
     pub(crate) fn drain(&self) {
-        let mut inner = self.lock();
-        let Inner { datapath: Some(datapath), routing: Some(routing), .. } = &mut *inner else { return };
-        // An agent that leaves its programs behind leaves them at work.
-        if self.on_exit == OnExit::Detach {
-            let drained = routing.drain(datapath);
-            inner.said("the kernel still takes new connections", drained);
+        if self.on_exit == OnExit::Keep {
+            return;
+        }
+        let start = Instant::now();
+        while start.elapsed() < DRAIN {
+            let mut inner = self.lock();
+            let Inner { datapath: Some(datapath), routing: Some(routing), .. } = &mut *inner else { return };
+            match routing.drain(datapath) {
+                Ok(0) => return,
+                drained => inner.said("connections in the kernel are not drained", drained),
+            }
+            drop(inner);
+            std::thread::sleep(DRAIN_STEP);
         }
     }
 

@@ -23,6 +23,9 @@ const LEG_MEMORY: Duration = Duration::from_secs(120);
 const EJECT_AFTER: u32 = 3;
 const EJECT_FOR: Duration = Duration::from_secs(10);
 
+/// A connection without a request outstanding that says nothing for as long may end when the agent stops.
+const SILENT: Duration = Duration::from_millis(50);
+
 /// Every map that the compiler fills.
 const MAPS: [Map; 11] = [
     Map::Vips,
@@ -136,11 +139,17 @@ impl Routing {
         Ok(())
     }
 
-    /// Lets new connections pass to the host.
-    pub(super) fn drain(&mut self, datapath: &mut Datapath) -> anyhow::Result<()> {
+    /// Lets new connections pass to the host and ends those that are silent; how many are left.
+    pub(super) fn drain(&mut self, datapath: &mut Datapath) -> anyhow::Result<usize> {
         let settings = *datapath.settings();
-        let flags = settings.flags | wire::Settings::PASSIVE;
-        Ok(datapath.set_settings(&wire::Settings { flags, ..settings })?)
+        if settings.flags & wire::Settings::PASSIVE == 0 {
+            let flags = settings.flags | wire::Settings::PASSIVE;
+            datapath.set_settings(&wire::Settings { flags, ..settings })?;
+        }
+        datapath.collect(&Limits { idle: SILENT, ..Limits::default() })?;
+        let mut left = 0;
+        datapath.each_flow(|_| left += 1)?;
+        Ok(left)
     }
 
     /// The tier of each route.
@@ -152,6 +161,9 @@ impl Routing {
     pub(super) fn summary(&self) -> String {
         if let Some(obstacle) = &self.obstacle {
             return format!("TC programs count packets; userspace serves every request: {obstacle}");
+        }
+        if self.compiled_from.is_none() {
+            return "TC programs are ready to route".to_owned();
         }
         let in_kernel = self.placements.iter().filter(|placed| placed.tier != Tier::Userspace).count();
         let mut summary = format!("TC routes {in_kernel} of {} routes", self.placements.len());

@@ -116,14 +116,14 @@ pub(super) fn is_whole(scratch: &Scratch) -> bool {
 /// Reads the request that the segment starts with, and finds its route.
 #[inline(never)]
 pub(super) fn decode<E: Env>(env: &mut E, scratch: &mut Scratch) -> Decoded {
-    let len = scratch.image.payload_len.min(PAYLOAD_MAX as u32 - 1);
+    let len = scratch.image.payload_len.min(PAYLOAD_MAX as u32);
     let is_large = env.is_large();
     let loaded = load(env, scratch, len, is_large);
     if loaded != Decoded::Routed {
         return loaded;
     }
     let captures = scratch.settings.flags & Settings::CAPTURES_HEADERS != 0;
-    if scan(&scratch.payload, len, captures, env, &mut scratch.facts).is_err() {
+    if scan(&scratch.payload, scratch.image.payload_len, captures, env, &mut scratch.facts).is_err() {
         return Decoded::Undecidable;
     }
     let brings = scratch.facts.flags & RequestFacts::FORWARDING != 0;

@@ -110,7 +110,9 @@ fn a_fin_with_the_request_is_answered(network: Network) {
         connection.seq = last.end();
         host.send(&last).unwrap();
         assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b/last");
-        // And its end follows.
+        // And its end follows, at the latest when the client sends its own again.
+        let fin = connection.segment(flag::ACK | flag::FIN, b"");
+        host.send(&Segment { seq: connection.seq.wrapping_sub(1), ..fin }).unwrap();
         assert_eq!(host.read(&mut connection, LIMIT, |_| false).unwrap(), b"");
     }
 }

@@ -52,7 +52,7 @@ fn they_can_be_turned_off(network: Network) {
     assert!(text.contains("x-forwarded-for=\nx-forwarded-proto=\n"), "{text}");
 }
 
-/// Byte for byte, in the order of the fields (apart from the documented `Connection`).
+/// Byte for byte, in the order of the fields, but for a second space that makes the kernel's insertion even in length.
 fn an_endpoint_sees_the_same_head_from_each_tier(network: Network) {
     let world = World::with_endpoint(network, |netns, address| {
         Recorder::start(netns, address, |peer| {
@@ -73,5 +73,5 @@ fn an_endpoint_sees_the_same_head_from_each_tier(network: Network) {
         connection.response("GET").unwrap().text()
     });
     assert!(kernel.starts_with("GET /x HTTP/1.1\r\nX-Forwarded-For: "), "{kernel}");
-    assert_eq!(kernel, userspace);
+    assert_eq!(kernel.replace("X-Forwarded-Proto:  http", "X-Forwarded-Proto: http"), userspace);
 }

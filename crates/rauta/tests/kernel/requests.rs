@@ -170,11 +170,13 @@ fn a_client_that_half_closes_is_answered(network: Network) {
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(connection.rest().unwrap(), b"", "{path}");
     }
+    // A short answer: nginx itself gives up on a longer one when it sees the end of its client's direction.
     let mut connection = world.connect();
-    assert_eq!(connection.get("a.test", "/128").unwrap().body.len(), 128);
-    connection.send(get("/1m")).unwrap();
+    assert_asks(&mut connection, "/a", "b0");
+    connection.send(get("/128")).unwrap();
     connection.finish().unwrap();
-    assert_eq!(connection.response("GET").unwrap().body, testkit::one_megabyte());
+    assert_eq!(connection.response("GET").unwrap().body.len(), 128);
+    assert_eq!(connection.rest().unwrap(), b"");
 }
 
 fn a_request_may_follow_the_handshake_late(network: Network) {

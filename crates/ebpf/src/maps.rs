@@ -1,16 +1,17 @@
 //! Every map of the programs. The agent pins each under its own name, and fills all but the flows.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use dataplane::engine::{Part, Scratch};
 use wire::{
     BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, ENDPOINTS_MAX, EndpointHealth, EndpointRecord,
     FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
-    HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable, Metrics,
-    PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason,
-    RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, ListenerResponses, MAGLEV_TABLES_MAX,
+    MaglevTable, Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX,
+    ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest,
+    Tuple, Vip,
 };
 
 /// The six counters of the whole data plane.
@@ -106,3 +107,11 @@ pub static TRUSTED_PROXIES: LpmTrie<[u8; 16], u32, 1024> = LpmTrie::new();
 /// The programs of the engine's parts, by number.
 #[btf_map]
 pub static PARTS: ProgramArray<{ Part::ALL.len() }> = ProgramArray::new();
+
+/// Responses by status class and time to their first byte, by listener.
+#[btf_map]
+pub static LISTENER_RESPONSES: PerCpuArray<ListenerResponses, RESPONSES_MAX> = PerCpuArray::new();
+
+/// Sampled events for `rauta trace`: values are [`wire::Event`]s. Named as type of the values libbpf would refuse it.
+#[btf_map]
+pub static EVENTS: RingBuf<(), { 256 * 1024 }> = RingBuf::new();

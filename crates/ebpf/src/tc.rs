@@ -21,15 +21,15 @@ use dataplane::{
     sum::Sum,
 };
 use wire::{
-    BackendRecord, Candidate, EndpointHealth, EndpointRecord, Flow, HEADER_NAME_MAX, HeaderConditions, Hop,
-    HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, Reason,
-    RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    BackendRecord, Candidate, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX, HeaderConditions,
+    Hop, HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey, PrefixRecord,
+    REQUESTS_PER_CPU, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::maps::{
-    BACKEND_FAILURES, BACKENDS, CANDIDATES, ENDPOINTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS, LEGS,
-    MAGLEV_TABLES, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS, ROUTE_ACTIONS, ROUTES, SETTINGS,
-    TRUSTED_PROXIES, VIPS,
+    BACKEND_FAILURES, BACKENDS, CANDIDATES, ENDPOINTS, EVENTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
+    LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS,
+    ROUTE_ACTIONS, ROUTES, SETTINGS, TRUSTED_PROXIES, VIPS,
 };
 
 /// States of a socket (`include/net/tcp_states.h`).
@@ -265,6 +265,17 @@ impl Env for Tc<'_> {
             // SAFETY: a live value of this CPU.
             unsafe { *counter += 1 };
         }
+    }
+
+    #[inline(always)]
+    fn responses(&self, listener: u32) -> Option<*mut ListenerResponses> {
+        LISTENER_RESPONSES.get_ptr_mut(listener)
+    }
+
+    #[inline(always)]
+    fn tell(&self, event: &Event) {
+        // A full buffer loses events: nobody reads them.
+        let _ = EVENTS.output_untyped::<Event>(event, 0);
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ mod ethernet;
 mod flow;
 mod ip;
 mod maps;
+mod observe;
 mod payload;
 mod reason;
 mod routing;
@@ -34,6 +35,7 @@ pub use flow::{
 };
 pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};
 pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
+pub use observe::{BUCKETS, Event, ListenerResponses, RESPONSES_MAX};
 pub use payload::{
     CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, PAYLOAD_ROOM, Payload, PayloadSpan, RequestFacts,
     ResponseFacts,

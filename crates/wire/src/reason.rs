@@ -30,6 +30,8 @@ pub enum Reason {
     Reset = 10,
     /// A connection on the same ports took the place of an old one.
     Superseded = 11,
+    /// A response began; only in events.
+    Answered = 12,
 
     /// Handed off: the request is not decidable here.
     HandUndecidable = 32,
@@ -89,7 +91,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -102,6 +104,7 @@ impl Reason {
         Self::Closed,
         Self::Reset,
         Self::Superseded,
+        Self::Answered,
         Self::HandUndecidable,
         Self::HandTooLong,
         Self::HandForwarding,
@@ -143,6 +146,7 @@ impl Reason {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::Superseded => "superseded",
+            Self::Answered => "answered",
             Self::HandUndecidable => "hand_off_undecidable",
             Self::HandTooLong => "hand_off_too_long",
             Self::HandForwarding => "hand_off_forwarding_headers",

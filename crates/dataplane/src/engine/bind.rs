@@ -5,7 +5,7 @@ use wire::{
 };
 
 use super::first::Request;
-use super::{Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, syn, way_back};
+use super::{Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, observe, syn, way_back};
 use crate::flow::{TRIES_MAX, begin_leg, doom, open_with, state, unbind};
 use crate::lookup::{Balancing, choose, endpoint, flow_hash};
 use crate::opaque::opaque;
@@ -90,6 +90,7 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         env.remove_leg(&scratch.leg_key);
         return hand_off::first(env, scratch, Reason::HandNoRoom);
     }
+    observe::request(env, scratch, Reason::Bound, scratch.chosen.endpoint);
     send_syn(env, scratch, Reason::Bound)
 }
 
@@ -123,6 +124,7 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
     }
+    observe::request(env, scratch, Reason::Rebound, scratch.chosen.endpoint);
     send_syn(env, scratch, Reason::Rebound)
 }
 
@@ -164,6 +166,7 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
     }
+    observe::request(env, scratch, Reason::Replaced, scratch.chosen.endpoint);
     send_syn(env, scratch, Reason::Replaced)
 }
 

@@ -1,7 +1,7 @@
 use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 
 use super::first::{Decoded, Request, decode, is_whole};
-use super::{Env, Part, Scratch, Verdict, bind, drop, emit, hand_off, syn};
+use super::{Env, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, syn};
 use crate::cookie;
 use crate::flow::{ClientStep, RequestStep, Wish, on_client, on_request, state};
 use crate::lookup::Balancing;
@@ -131,6 +131,8 @@ pub(super) fn request<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         RequestStep::Stale => drop(env, Reason::DropRace),
         RequestStep::Forward => {
             env.count(Reason::Reused);
+            let endpoint = env.locked(flow, |flow| flow.endpoint);
+            observe::request(env, scratch, Reason::Reused, endpoint);
             emit::forward(env, scratch)
         }
         RequestStep::Bind if wish == Wish::SameLeg => drop(env, Reason::HoldBusy),

@@ -1,5 +1,6 @@
 use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
 
+use super::observe::{self, Seen};
 use super::{Env, Part, Scratch, Verdict, bind, drop, emit, responses, way_back};
 use crate::flow::{EndpointStep, TRIES_MAX, accepted, on_endpoint, response_view, state, unbind};
 
@@ -12,6 +13,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     if image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }
+    scratch.view.status = 0;
     if image.payload_len != 0 && !image.has(TcpFlags::SYN | TcpFlags::RST) {
         let view = &mut scratch.view;
         env.locked(flow, |flow| response_view(flow, view));
@@ -19,7 +21,11 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let now = env.now();
     let (image, view, plan) = (&scratch.image, &scratch.view, &mut scratch.plan);
-    let step = env.locked(flow, |flow| on_endpoint(flow, image, view, now, plan));
+    let (step, seen) = env.locked(flow, |flow| {
+        let seen =
+            Seen { asked: flow.asked, route: flow.route, endpoint: flow.endpoint, listener: flow.listener };
+        (on_endpoint(flow, image, view, now, plan), seen)
+    });
     match step {
         EndpointStep::Orphan => orphan(env, scratch),
         EndpointStep::Accepted | EndpointStep::AcceptedAgain => env.go_on(Part::Open, scratch),
@@ -34,6 +40,10 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         }
         EndpointStep::Reset => reset(env, scratch, Reason::DropOrphan),
         EndpointStep::Forward => {
+            if scratch.image.payload_len != 0 {
+                let took = observe::response(env, seen.listener, scratch.view.status, seen.asked, now);
+                observe::answered(env, scratch, &seen, took);
+            }
             let verdict = emit::forward(env, scratch);
             if verdict != Verdict::DROP && scratch.plan.flags & u32::from(TcpFlags::FIN) != 0 {
                 env.count(Reason::LegEnded);

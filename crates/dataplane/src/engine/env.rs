@@ -1,5 +1,6 @@
 use wire::{
-    EndpointHealth, EndpointRecord, Flow, Hop, Leg, ListenerKey, Reason, Settings, StoredRequest, Tuple, Vip,
+    EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, ListenerResponses, Reason, Settings,
+    StoredRequest, Tuple, Vip,
 };
 
 use super::{Scratch, Verdict};
@@ -156,6 +157,11 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn random(&self) -> u32;
     /// Counts.
     fn count(&self, reason: Reason);
+
+    /// `LISTENER_RESPONSES`, of this CPU.
+    fn responses(&self, listener: u32) -> Option<*mut ListenerResponses>;
+    /// Puts an event into `EVENTS`.
+    fn tell(&self, event: &Event);
 
     /// `SETTINGS`.
     fn settings(&self) -> Option<&Settings>;

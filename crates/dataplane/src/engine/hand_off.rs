@@ -2,7 +2,7 @@
 
 use wire::{Flow, Reason, TcpOptions};
 
-use super::{Env, HandOff, Owner, Scratch, Verdict, drop, pass, syn};
+use super::{Env, HandOff, Owner, Scratch, Verdict, drop, observe, pass, syn};
 use crate::flow::state;
 use crate::image::Image;
 
@@ -12,6 +12,7 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) 
     let image = &scratch.image;
     let attributes = attributes(image, image.options, image.tsecr);
     if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
+        observe::hand_off(env, scratch, reason);
         return pass(env, reason);
     }
     drop(env, Reason::DropHandOff)
@@ -39,6 +40,7 @@ pub(super) fn midstream<E: Env>(
     }
     let attributes = attributes(image, options, image.tsecr);
     if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
+        observe::hand_off(env, scratch, reason);
         return pass(env, reason);
     }
     drop(env, Reason::DropHandOff)

@@ -12,14 +12,15 @@ mod env;
 mod first;
 mod forwarded;
 mod hand_off;
+mod observe;
 mod responses;
 mod syn;
 
 pub use env::{Env, HandOff, Owner, Packet, Part};
 
 use wire::{
-    Flow, Hop, Leg, ListenerKey, Payload, Reason, RequestFacts, ResponseFacts, Segment, Settings, TcpFlags,
-    Tuple, Vip,
+    Event, Flow, Hop, Leg, ListenerKey, Payload, Reason, RequestFacts, ResponseFacts, Segment, Settings,
+    TcpFlags, Tuple, Vip,
 };
 
 use crate::flow::{Plan, ResponseView};
@@ -72,6 +73,8 @@ pub struct Scratch {
     pub pad2: u32,
     /// A leg that is left.
     pub old_leg: Leg,
+    /// An event to tell.
+    pub event: Event,
     /// Forwarded headers.
     pub text: [u8; TEXT_MAX],
     /// A piece of chunked framing.

@@ -58,3 +58,4 @@ part!(rauta_tc_rebind, BindAgain, "Binding a later one.");
 part!(rauta_tc_reopen, Reopen, "Sending the SYN of a leg again.");
 part!(rauta_tc_endpoint, Endpoint, "A segment of an endpoint.");
 part!(rauta_tc_open, Open, "The SYN-ACK of an endpoint.");
+part!(rauta_tc_other, Elsewhere, "The refusal of an endpoint.");

@@ -51,6 +51,7 @@ impl Reserved {
 /// The first request of a connection.
 #[inline(always)]
 pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    scratch.client = scratch.image.tuple;
     let reserved = reserve(env, scratch, 0, u32::MAX);
     if reserved != Reserved::Yes {
         return hand_off::first(env, scratch, reserved.reason());
@@ -99,6 +100,7 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.image.tuple) else { return drop(env, Reason::DropRace) };
     let (legs, avoided) = env.locked(flow, |flow| (flow.legs, flow.endpoint));
+    scratch.client = scratch.image.tuple;
     let reserved = reserve(env, scratch, legs, avoided);
     if reserved != Reserved::Yes {
         return leave_and_hand_off(env, scratch, flow, reserved.reason());
@@ -138,6 +140,7 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     });
     note_failure(env, scratch, avoided);
     env.remove_leg(&scratch.old_key);
+    scratch.client = scratch.image.tuple;
     scratch.request = Request { action, inserts: u32::from(point.is_some()) };
     let reserved = reserve(env, scratch, legs, avoided);
     if reserved != Reserved::Yes {
@@ -195,6 +198,68 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return drop(env, Reason::DropMangle);
     }
     send_syn(env, scratch, Reason::Reopened)
+}
+
+/// An endpoint refused its SYN, and the segment at hand says so: another one gets the stored request.
+#[inline(always)]
+pub(super) fn elsewhere<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    let Some(flow) = env.flow(&scratch.old_key) else { return drop(env, Reason::DropRace) };
+    let old_key = &scratch.image.tuple;
+    let (legs, action, avoided, slot, isn, tries) = env.locked(flow, |flow| {
+        if flow.state != state::OPENING || flow.leg != *old_key {
+            return (0, 0, 0, 0, 0, 0);
+        }
+        let tries = flow.tries;
+        // Should there be no other, the client's repetition looks once more, and then goes to userspace.
+        flow.tries = TRIES_MAX;
+        (flow.legs, flow.route, flow.endpoint, flow.slot, flow.leg_isn, tries)
+    });
+    if isn == 0 {
+        return drop(env, Reason::DropUseless);
+    }
+    note_failure(env, scratch, avoided);
+    // Endpoints that all refuse must not send this round in circles.
+    if tries >= TRIES_MAX {
+        return drop(env, Reason::DropUseless);
+    }
+    scratch.client = scratch.old_key;
+    scratch.request = Request { action, inserts: 0 };
+    if reserve(env, scratch, legs, avoided) != Reserved::Yes || scratch.chosen.endpoint == avoided {
+        env.remove_leg(&scratch.leg_key);
+        return drop(env, Reason::DropUseless);
+    }
+    let now = env.now();
+    let Scratch { image, leg, leg_key, plan, chosen, .. } = scratch;
+    let new_isn = env.locked(flow, |flow| {
+        if flow.state != state::OPENING || flow.leg != image.tuple {
+            return 0;
+        }
+        begin(flow, leg_key, leg, chosen, action, now);
+        flow.tries = tries + 1;
+        plan_syn(plan, flow);
+        flow.leg_isn
+    });
+    if new_isn == 0 || !rekey(env, scratch, slot, isn, new_isn) {
+        env.remove_leg(&scratch.leg_key);
+        return drop(env, Reason::DropRace);
+    }
+    env.remove_leg(&scratch.image.tuple);
+    observe::request(env, scratch, Reason::Replaced, scratch.chosen.endpoint);
+    send_syn(env, scratch, Reason::Replaced)
+}
+
+/// Gives a stored request to the new leg of its flow. If it is gone, the client will send it again.
+#[inline(always)]
+fn rekey<E: Env>(env: &E, scratch: &Scratch, slot: u32, isn: u32, new_isn: u32) -> bool {
+    let Some(stored) = env.slot(slot) else { return false };
+    // SAFETY: a live map value; its owner is checked, and only this leg's end gives it away.
+    let stored: &mut StoredRequest = unsafe { &mut *stored };
+    if stored.leg_isn == isn && stored.leg == scratch.image.tuple {
+        stored.leg_isn = 0;
+        stored.leg = scratch.leg_key;
+        stored.leg_isn = new_isn;
+    }
+    true
 }
 
 /// Where the text of the request that opens a leg goes.
@@ -277,9 +342,13 @@ fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) 
     let chosen = scratch.chosen;
     let Some(record) = Balancing::endpoint(env, chosen.endpoint) else { return Reserved::NoEndpoint };
     let Some(up) = env.way(record) else { return Reserved::NoWay };
-    let Scratch { leg, leg_key, image, .. } = &mut *scratch;
+    let Scratch { leg, leg_key, image, client, .. } = &mut *scratch;
+    // Headers are rewritten in place: both sides have the same family.
+    if is_mapped(&record.address) != (image.is_v6 == 0) {
+        return Reserved::NoWay;
+    }
     leg.opened = now;
-    leg.client = image.tuple;
+    leg.client = *client;
     leg.reset_seq = 0;
     leg.up = up;
     leg_key.source = record.address;
@@ -294,6 +363,13 @@ fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) 
     if scratch.leg_key.destination_port == [0, 0] { Reserved::NoRoom } else { Reserved::Yes }
 }
 
+/// Whether an address is IPv4 (RFC 4291 section 2.5.5.2).
+#[inline(always)]
+const fn is_mapped(address: &[u8; 16]) -> bool {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *address;
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h]) == 0 && u32::from_be_bytes([i, j, k, l]) == 0xffff
+}
+
 /// A search for an endpoint, then for a port.
 struct Choice<'c, E> {
     env: &'c mut E,
@@ -306,7 +382,7 @@ struct Choice<'c, E> {
 impl<E: Env> Choice<'_, E> {
     #[inline(always)]
     fn look(&mut self, round: u32) -> Step {
-        let hash = flow_hash(&self.scratch.image.tuple, self.legs.wrapping_add(round));
+        let hash = flow_hash(&self.scratch.client, self.legs.wrapping_add(round));
         let Some(found) = endpoint(self.env, self.scratch.chosen.backend, hash) else { return Step::Next };
         // An endpoint that was just left is taken again only if there seems to be no other.
         let is_welcome = found.endpoint != self.avoided || round + 1 == CHOICES;
@@ -354,7 +430,7 @@ fn may_use<E: Env>(env: &E, settings: &wire::Settings, endpoint: u32, now: u64) 
 
 /// A leg to the endpoint did not open.
 #[inline(always)]
-pub(super) fn note_failure<E: Env>(env: &E, scratch: &Scratch, endpoint: u32) {
+fn note_failure<E: Env>(env: &E, scratch: &Scratch, endpoint: u32) {
     let Some(health) = env.health(endpoint) else { return };
     // SAFETY: as in `may_use`.
     let health = unsafe { &mut *health };

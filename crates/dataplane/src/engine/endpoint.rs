@@ -1,8 +1,8 @@
 use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
-use super::{Env, Part, Scratch, Verdict, bind, drop, emit, responses, way_back};
-use crate::flow::{EndpointStep, TRIES_MAX, accepted, on_endpoint, response_view, state, unbind};
+use super::{Env, Part, Scratch, Verdict, drop, emit, responses, way_back};
+use crate::flow::{EndpointStep, accepted, on_endpoint, response_view, state, unbind};
 
 /// A segment for one of our legs.
 #[inline(always)]
@@ -29,15 +29,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     match step {
         EndpointStep::Orphan => orphan(env, scratch),
         EndpointStep::Accepted | EndpointStep::AcceptedAgain => env.go_on(Part::Open, scratch),
-        EndpointStep::Refused => {
-            let endpoint = env.locked(flow, |flow| {
-                // The client's repetition goes to another one at once.
-                flow.tries = TRIES_MAX;
-                flow.endpoint
-            });
-            bind::note_failure(env, scratch, endpoint);
-            drop(env, Reason::DropUseless)
-        }
+        EndpointStep::Refused => env.go_on(Part::Elsewhere, scratch),
         EndpointStep::Reset => reset(env, scratch, Reason::DropOrphan),
         EndpointStep::Forward => {
             if scratch.image.payload_len != 0 {

@@ -28,11 +28,13 @@ pub enum Part {
     Endpoint = 6,
     /// The SYN-ACK of an endpoint.
     Open = 7,
+    /// The refusal of an endpoint: another one gets the request.
+    Elsewhere = 8,
 }
 
 impl Part {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Client,
         Self::First,
         Self::Request,
@@ -41,6 +43,7 @@ impl Part {
         Self::Reopen,
         Self::Endpoint,
         Self::Open,
+        Self::Elsewhere,
     ];
 
     /// The name of the part's program.
@@ -54,6 +57,7 @@ impl Part {
             Self::Reopen => "rauta_tc_reopen",
             Self::Endpoint => "rauta_tc_endpoint",
             Self::Open => "rauta_tc_open",
+            Self::Elsewhere => "rauta_tc_other",
         }
     }
 }

@@ -69,8 +69,8 @@ pub struct Scratch {
     pub chosen: Chosen,
     /// The key of a leg that is left.
     pub old_key: Tuple,
-    /// Zero.
-    pub pad2: u32,
+    /// The client whose request is bound.
+    pub client: Tuple,
     /// A leg that is left.
     pub old_leg: Leg,
     /// An event to tell.
@@ -162,6 +162,7 @@ pub fn resume<E: Env>(part: Part, env: &mut E, scratch: &mut Scratch) -> Verdict
         Part::Reopen => bind::reopen(env, scratch),
         Part::Endpoint => endpoint::segment(env, scratch),
         Part::Open => endpoint::open(env, scratch),
+        Part::Elsewhere => bind::elsewhere(env, scratch),
     }
 }
 

@@ -1,0 +1,107 @@
+//! The snapshot of the model: routes /a and /b with forwarded headers, /n and /m to the same backends without, /w to both, /t
+//! for userspace.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use kernel::{Compiler, Facts, REST, Reach, Tables};
+use model::{
+    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint, EndpointCondition, PathMatch,
+    RegexAnchor, Snapshot,
+};
+
+use crate::support::{listener, on, pattern, route};
+
+/// Endpoint `n`, over IPv4 or IPv6.
+pub(crate) fn endpoint(n: u8, v6: bool) -> IpAddr {
+    if v6 { format!("fd00::a01:{n:x}").parse().unwrap() } else { [10, 1, 0, n].into() }
+}
+
+fn facts(v6: bool) -> Facts {
+    let ours: IpAddr = if v6 { crate::sim::vip6().ip() } else { crate::sim::vip().ip() };
+    let reach = Reach::From { source: ours, device: 2 };
+    Facts {
+        forwarding: true,
+        addresses: vec![ours],
+        endpoints: (1..4).map(|n| (endpoint(n, v6), reach)).collect::<HashMap<_, _>>(),
+    }
+}
+
+/// `state` of each endpoint: ready, draining (d) or gone (-).
+fn snapshot(v6: bool, states: &str) -> Snapshot {
+    let listener = listener("l", None);
+    let of = |name: &str, numbers: &[u8]| {
+        let endpoint = |&n: &u8| {
+            let condition = match states.as_bytes()[usize::from(n) - 1] {
+                b'-' => return None,
+                b'd' => EndpointCondition::Draining,
+                _ => EndpointCondition::Ready,
+            };
+            Some(Endpoint { address: (endpoint(n, v6), 8080).into(), weight: 1, condition })
+        };
+        Backend {
+            id: BackendId::service("test", name, 80),
+            protocol: AppProtocol::Http1,
+            endpoints: numbers.iter().filter_map(endpoint).collect(),
+        }
+    };
+    let rule = |letter: char, backends: &[&str], forwarded: bool| {
+        let path = if letter == 't' {
+            PathMatch::Regex(pattern("^/t", RegexAnchor::Full, false))
+        } else {
+            PathMatch::Prefix(format!("/{letter}").into())
+        };
+        let mut route = route(&letter.to_string(), &[&listener], vec![], vec![on(path)]);
+        let target = |name: &str| BackendTarget::Backend(BackendId::service("test", name, 80));
+        let refs = backends.iter().map(|name| BackendRef { weight: 1, target: target(name) });
+        route.action = Action::Forward(refs.collect());
+        route.forwarded_headers = forwarded;
+        Arc::new(route)
+    };
+    let routes = [
+        rule('a', &["x"], true),
+        rule('b', &["y"], true),
+        rule('n', &["x"], false),
+        rule('m', &["y"], false),
+        rule('w', &["x", "y"], true),
+        rule('t', &["x"], true),
+    ];
+    let backends = [Arc::new(of("x", &[1, 2])), Arc::new(of("y", &[3]))];
+    Snapshot::new(1, [Arc::new(listener.clone())], routes, backends, [])
+}
+
+fn compiled(v6: bool) -> [Tables; 3] {
+    let mut compiler = Compiler::new();
+    compiler.compile(&snapshot(v6, "rrr"), &facts(v6), Duration::ZERO);
+    let all = compiler.compile(&snapshot(v6, "rrr"), &facts(v6), REST);
+    let mut at = REST;
+    let mut next = |states| {
+        at += REST;
+        compiler.compile(&snapshot(v6, states), &facts(v6), at);
+        at += REST;
+        compiler.compile(&snapshot(v6, states), &facts(v6), at).tables
+    };
+    [all.tables, next("drr"), next("-rr")]
+}
+
+/// The tables with all endpoints.
+pub(crate) fn tables(v6: bool) -> &'static Tables {
+    &all(v6)[0]
+}
+
+/// The tables in which endpoint 1 finishes what it has.
+pub(crate) fn tables_draining() -> &'static Tables {
+    &all(false)[1]
+}
+
+/// The tables without endpoint 1.
+pub(crate) fn tables_removed() -> &'static Tables {
+    &all(false)[2]
+}
+
+fn all(v6: bool) -> &'static [Tables; 3] {
+    static TABLES: [OnceLock<[Tables; 3]>; 2] = [OnceLock::new(), OnceLock::new()];
+    TABLES[usize::from(v6)].get_or_init(|| compiled(v6))
+}

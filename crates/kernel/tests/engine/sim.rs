@@ -1,0 +1,485 @@
+//! Clients, the gateway, endpoints, and the wires between them, in virtual time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use dataplane::engine::Owner;
+use dataplane::flow::state;
+use kernel::Tables;
+use wire::Tuple;
+
+use crate::apps::{Client, Manners, Server, Step};
+use crate::http::Log;
+use crate::packet::{ACK, Packet, RST, SYN, Seg};
+use crate::random::Random;
+use crate::tcp::{End, MS, Profile};
+use crate::world::{Fate, World, tuple};
+
+/// What the wires do, in percent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) drop: u64,
+    pub(crate) duplicate: u64,
+    pub(crate) reorder: u64,
+    pub(crate) corrupt: u64,
+}
+
+/// What a host says to a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Open,
+    /// Nothing.
+    Dead,
+    /// RST.
+    Shut,
+}
+
+/// A host of endpoints.
+pub(crate) struct Node {
+    pub(crate) name: &'static str,
+    pub(crate) door: Door,
+    pub(crate) profile: Profile,
+    pub(crate) manners: Manners,
+    /// SYNs that it got.
+    pub(crate) syns: u32,
+}
+
+pub(crate) enum App {
+    Client(Client),
+    Server(Server),
+}
+
+pub(crate) struct Conn {
+    pub(crate) end: End,
+    pub(crate) app: App,
+}
+
+enum Event {
+    ToGateway(Packet),
+    ToHost(Packet),
+}
+
+/// A look at a packet on the wire, by place: true if it is lost.
+pub(crate) type Filter = Box<dyn FnMut(&Seg, Place, u64) -> bool>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    FromClient,
+    ToClient,
+    FromEndpoint,
+    ToEndpoint,
+}
+
+pub(crate) struct Sim {
+    pub(crate) world: World,
+    pub(crate) log: Log,
+    pub(crate) random: Random,
+    pub(crate) faults: Faults,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) nodes: BTreeMap<IpAddr, Node>,
+    pub(crate) host: Profile,
+    pub(crate) conns: Vec<Conn>,
+    index: HashMap<(SocketAddr, SocketAddr), usize>,
+    queue: BTreeMap<(u64, u64), Event>,
+    count: u64,
+    pub(crate) now: u64,
+    /// Packets and their checksums may be left to the device, and options stand oddly.
+    pub(crate) varies: bool,
+    traces: bool,
+}
+
+const START: u64 = 1_000_000 * MS;
+const DELAY: u64 = MS;
+
+impl Sim {
+    pub(crate) fn new(tables: &'static Tables, seed: u64) -> Self {
+        let world = World::new(tables, seed);
+        world.now.set(START);
+        Self {
+            world,
+            log: Log::default(),
+            random: Random::new(seed),
+            faults: Faults::default(),
+            filter: None,
+            nodes: BTreeMap::new(),
+            host: profile(77),
+            conns: vec![],
+            index: HashMap::new(),
+            queue: BTreeMap::new(),
+            count: 0,
+            now: START,
+            varies: false,
+            traces: std::env::var("MODEL_TRACE").is_ok(),
+        }
+    }
+
+    /// Dials; returns the number of the connection.
+    pub(crate) fn dial(&mut self, from: SocketAddr, to: SocketAddr, profile: Profile, steps: Vec<Step>) -> usize {
+        let end = End::connect(from, to, profile, self.now);
+        let mut client = Client::default();
+        client.steps = steps.into();
+        self.add(end, App::Client(client))
+    }
+
+    fn add(&mut self, end: End, app: App) -> usize {
+        self.index.insert((end.local, end.remote), self.conns.len());
+        self.conns.push(Conn { end, app });
+        self.conns.len() - 1
+    }
+
+    pub(crate) fn client(&mut self, number: usize) -> &mut Client {
+        match &mut self.conns[number].app {
+            App::Client(client) => client,
+            App::Server(_) => panic!("no client"),
+        }
+    }
+
+    /// Runs until all clients are through, and then until nothing moves.
+    ///
+    /// `limit` is in ms of virtual time.
+    pub(crate) fn run(&mut self, limit: u64) {
+        let until = self.now + limit * MS;
+        while !self.is_done() {
+            assert!(self.advance(until), "not through after {limit} ms:\n{}", self.describe());
+        }
+        let rest = self.now + 30_000 * MS;
+        while self.advance(rest) {}
+    }
+
+    /// Runs for some ms.
+    pub(crate) fn run_for(&mut self, ms: u64) {
+        let until = self.now + ms * MS;
+        while self.advance(until) {}
+        self.now = until;
+        self.world.now.set(until);
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.conns.iter().all(|conn| match &conn.app {
+            App::Client(client) => client.is_done,
+            App::Server(_) => true,
+        })
+    }
+
+    /// To the next event; false if there is none until then.
+    fn advance(&mut self, until: u64) -> bool {
+        self.poll();
+        let timers = self.conns.iter().filter_map(|conn| {
+            let wake = match &conn.app {
+                App::Client(client) => client.wake,
+                App::Server(server) => server.wake,
+            };
+            conn.end.deadline().into_iter().chain(wake.filter(|_| conn.end.death.is_none())).min()
+        });
+        let next = timers.chain(self.queue.first_key_value().map(|((at, _), _)| *at)).min();
+        let Some(next) = next.filter(|next| *next <= until) else { return false };
+        self.now = self.now.max(next);
+        self.world.now.set(self.now);
+        for conn in &mut self.conns {
+            conn.end.now = self.now;
+            conn.end.timers(&self.random);
+        }
+        if let Some(first) = self.queue.first_entry()
+            && first.key().0 <= self.now
+        {
+            match first.remove() {
+                Event::ToGateway(packet) => self.gateway(packet),
+                Event::ToHost(packet) => self.host(&packet),
+            }
+        }
+        true
+    }
+
+    fn poll(&mut self) {
+        for n in 0..self.conns.len() {
+            let Conn { end, app } = &mut self.conns[n];
+            end.now = self.now;
+            match app {
+                App::Client(client) => client.poll(end, &mut self.log),
+                App::Server(server) => server.poll(end, &mut self.log, &self.random),
+            }
+            for (seg, large) in std::mem::take(&mut end.out) {
+                self.emit(&seg, large);
+            }
+            self.note_owner(n);
+        }
+    }
+
+    fn note_owner(&self, n: usize) {
+        let end = &self.conns[n].end;
+        if end.name != "host" {
+            return;
+        }
+        let key = tuple(end.remote, end.local);
+        let mut owners = self.world.owners.borrow_mut();
+        if self.index.get(&(end.local, end.remote)) != Some(&n) || !owners.contains_key(&key) {
+            return;
+        }
+        if end.death.is_some() || end.is_over() && !end.first_closed {
+            owners.remove(&key);
+        } else if end.is_over() {
+            owners.insert(key, Owner::TimeWait);
+        }
+    }
+
+    /// Puts a segment on the wire.
+    fn emit(&mut self, seg: &Seg, large: bool) {
+        let from_host = seg.src.ip() == vip().ip() || seg.src.ip() == vip6().ip();
+        let partial = large || self.varies && self.random.chance(50);
+        let packet = seg.packet(partial, large, self.varies && seg.sack.is_empty() && self.random.chance(20));
+        if from_host {
+            let place =
+                if self.nodes.contains_key(&seg.dst.ip()) { Place::ToEndpoint } else { Place::ToClient };
+            self.put(packet, place, true);
+        } else {
+            let place =
+                if self.nodes.contains_key(&seg.src.ip()) { Place::FromEndpoint } else { Place::FromClient };
+            self.put(packet, place, false);
+        }
+    }
+
+    fn put(&mut self, mut packet: Packet, place: Place, to_host: bool) {
+        let now = self.now;
+        let read = if self.filter.is_some() || self.traces { Seg::read(&packet) } else { None };
+        let mut is_lost = self.random.chance(self.faults.drop);
+        if let (Some(filter), Some(seg)) = (&mut self.filter, &read) {
+            is_lost |= filter(seg, place, (now - START) / MS);
+        }
+        if self.traces
+            && let Some(seg) = &read
+        {
+            eprintln!("{:>8.2} {place:?}{} {}", (now - START) as f64 / 1e6, if is_lost { " LOST" } else { "" }, line(seg));
+        }
+        if is_lost {
+            return;
+        }
+        let copies = 1 + u64::from(self.random.chance(self.faults.duplicate));
+        for _ in 0..copies {
+            let jitter = if self.random.chance(self.faults.reorder) { self.random.below(20 * MS) } else { 0 };
+            let at = now + DELAY + jitter;
+            self.count += 1;
+            let mut copy = packet.clone();
+            // What is left to a device never was on a wire.
+            if !packet.partial && self.random.chance(self.faults.corrupt) {
+                let bytes = copy.frame.len() as u64;
+                let behind = if copy.frame[12] == 8 { 34 } else { 54 };
+                if bytes > behind + 60 {
+                    let place = (behind + 60 + self.random.below(bytes - behind - 60)) as usize;
+                    copy.frame[place] ^= 1 << self.random.below(8);
+                    copy.corrupt = true;
+                }
+            }
+            let event = if to_host { Event::ToHost(copy) } else { Event::ToGateway(copy) };
+            self.queue.insert((at, self.count), event);
+        }
+        packet.frame.clear();
+    }
+
+    fn gateway(&mut self, packet: Packet) {
+        if self.world.races.get() > 0 {
+            self.gather();
+        }
+        self.world.process(packet, 0);
+        loop {
+            self.fates();
+            let next = self.world.beside.borrow_mut().pop_front();
+            let Some(packet) = next else { break };
+            self.world.process(packet, 0);
+        }
+    }
+
+    /// What comes in at about the same time may meet another CPU.
+    fn gather(&mut self) {
+        let near: Vec<(u64, u64)> = self
+            .queue
+            .range(..(self.now + MS, 0))
+            .filter(|(_, event)| matches!(event, Event::ToGateway(_)))
+            .map(|(key, _)| *key)
+            .take(4)
+            .collect();
+        for key in near {
+            if let Some(Event::ToGateway(packet)) = self.queue.remove(&key) {
+                self.world.beside.borrow_mut().push_back(packet);
+            }
+        }
+    }
+
+    fn fates(&mut self) {
+        let fates = std::mem::take(&mut *self.world.fates.borrow_mut());
+        for fate in fates {
+            match fate {
+                Fate::Sent(packet) => {
+                    if packet.corrupt {
+                        assert!(Seg::read(&packet).is_none(), "a changed bit went unseen");
+                        continue;
+                    }
+                    let seg = Seg::read(&packet).expect("checksum of what the engine sent");
+                    let place =
+                        if self.nodes.contains_key(&seg.dst.ip()) { Place::ToEndpoint } else { Place::ToClient };
+                    self.put(packet, place, true);
+                }
+                Fate::Passed(packet, handed) => {
+                    let Some(seg) = Seg::read(&packet) else { continue };
+                    if self.traces {
+                        eprintln!("{:>8.2} passed {}", (self.now - START) as f64 / 1e6, line(&seg));
+                    }
+                    if let Some(handed) = handed {
+                        assert_eq!(handed.tuple, tuple(seg.src, seg.dst));
+                        assert!(!packet.corrupt, "a corrupt segment is handed to the host");
+                        let end = End::adopt(&seg, self.host, &handed.attributes, self.now);
+                        let server = Server::new("host", Manners::default(), self.now);
+                        self.add(end, App::Server(server));
+                    }
+                    self.deliver(&seg);
+                }
+            }
+        }
+    }
+
+    fn host(&mut self, packet: &Packet) {
+        let Some(seg) = Seg::read(packet) else {
+            assert!(packet.corrupt, "a wrong checksum");
+            return;
+        };
+        assert!(!packet.corrupt, "a changed bit went unseen");
+        if let Some(n) = self.index.get(&(seg.dst, seg.src)) {
+            let limit = self.conns[*n].end.limit();
+            assert!(packet.large || seg.data.len() <= limit, "{} bytes for a limit of {limit}", seg.data.len());
+        }
+        self.deliver(&seg);
+    }
+
+    fn deliver(&mut self, seg: &Seg) {
+        let key = (seg.dst, seg.src);
+        let is_fresh = seg.has(SYN) && !seg.has(ACK);
+        if let Some(&n) = self.index.get(&key) {
+            let conn = &mut self.conns[n];
+            let is_gone = conn.end.death.is_some() || conn.end.is_over() && (is_fresh || !conn.end.first_closed);
+            if !is_gone {
+                conn.end.now = self.now;
+                conn.end.input(seg, &self.random);
+                return;
+            }
+        }
+        if is_fresh && let Some(node) = self.nodes.get_mut(&seg.dst.ip()) {
+            node.syns += 1;
+            match node.door {
+                Door::Dead => return,
+                Door::Open => {
+                    let isn = self.random.next() as u32;
+                    let isn = if isn.is_multiple_of(4) { 0u32.wrapping_sub(isn & 0xfff) } else { isn };
+                    let end = End::accept(node.name, seg, Profile { isn, ..node.profile }, self.now);
+                    let server = Server::new(node.name, node.manners, self.now);
+                    self.add(end, App::Server(server));
+                    return;
+                }
+                Door::Shut => {}
+            }
+        }
+        if !seg.has(RST) {
+            let reset = if seg.has(ACK) {
+                Seg::bare(seg.dst, seg.src, RST, seg.ack, 0)
+            } else {
+                Seg::bare(seg.dst, seg.src, RST | ACK, 0, seg.seq.wrapping_add(seg.len()))
+            };
+            self.emit(&reset, false);
+        }
+    }
+
+    /// What must hold when all is over.
+    pub(crate) fn check(&self) {
+        let mut done: HashMap<u32, Vec<&str>> = HashMap::new();
+        for (id, name) in &self.log.done {
+            done.entry(*id).or_default().push(name);
+        }
+        for (id, names) in &done {
+            assert_eq!(names.len(), 1, "request {id} was done by {names:?}:\n{}", self.describe());
+        }
+        let flows: HashMap<Tuple, wire::Flow> = self.world.flows.all().into_iter().collect();
+        for (key, leg) in self.world.legs.all() {
+            let is_owned = leg.client == Tuple::default()
+                || flows.get(&leg.client).is_some_and(|flow| flow.leg == key && flow.state != state::FREE);
+            assert!(is_owned, "a leg of nobody: {key:?}\n{}", self.describe());
+        }
+        for conn in &self.conns {
+            let App::Client(client) = &conn.app else { continue };
+            let key = tuple(conn.end.local, conn.end.remote);
+            let Some(flow) = flows.get(&key) else { continue };
+            let is_current = self
+                .index
+                .get(&(conn.end.local, conn.end.remote))
+                .is_some_and(|n| std::ptr::eq(&raw const self.conns[*n], conn));
+            let endpoint = self.conns.iter().rev().find(|other| tuple(other.end.local, other.end.remote) == flow.leg);
+            let both_closed = conn.end.is_over() && endpoint.is_none_or(|endpoint| endpoint.end.is_over());
+            assert!(
+                flow.state == state::HANDED || !(client.is_done && is_current && both_closed),
+                "a flow is left in state {} flags {:#x}:\n{}",
+                flow.state,
+                flow.flags,
+                self.describe()
+            );
+        }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let mut text = format!("at {} ms\n", (self.now - START) / MS);
+        for conn in &self.conns {
+            text += &conn.end.describe();
+            text += "\n";
+        }
+        for (_, flow) in self.world.flows.all() {
+            text += &format!(
+                "flow state {} flags {:#x} outstanding {} phase {} tries {} next {} client_end {} sent_end {} acked {} \
+                 leg_end {} leg_next {} leg_ack {} points {} held {}\n",
+                flow.state,
+                flow.flags,
+                flow.outstanding,
+                flow.phase,
+                flow.tries,
+                flow.next_seq,
+                flow.client_end,
+                flow.sent_end,
+                flow.client_ack,
+                flow.leg_end,
+                flow.leg_next,
+                flow.leg_ack,
+                flow.points_used,
+                flow.held
+            );
+        }
+        text + &format!("{:?}", self.world.reasons.borrow())
+    }
+}
+
+/// The socket that clients dial.
+pub(crate) fn vip() -> SocketAddr {
+    ([10, 0, 0, 1], 80).into()
+}
+
+/// The same over IPv6.
+pub(crate) fn vip6() -> SocketAddr {
+    SocketAddr::new("fd00::a00:1".parse().unwrap(), 80)
+}
+
+/// As Linux.
+pub(crate) fn profile(isn: u32) -> Profile {
+    Profile { mss: 1460, scale: Some(7), sack: true, timestamps: true, window: 64_000, large: false, isn }
+}
+
+/// One segment in a line.
+fn line(seg: &Seg) -> String {
+    let flags: String =
+        [(2, 'S'), (16, 'A'), (1, 'F'), (4, 'R')].iter().filter(|(bit, _)| seg.has(*bit)).map(|(_, c)| *c).collect();
+    let data = String::from_utf8_lossy(&seg.data[..seg.data.len().min(30)]).replace("\r\n", "|");
+    format!(
+        "{} > {} {flags} seq {} ack {} win {} len {} ts {:?} sack {:?} {data}",
+        seg.src,
+        seg.dst,
+        seg.seq,
+        seg.ack,
+        seg.window,
+        seg.data.len(),
+        seg.timestamps,
+        seg.sack
+    )
+}

@@ -1,0 +1,181 @@
+//! The maps, clock and sockets that the engine sees, and the engine on one packet.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
+use kernel::Tables;
+use wire::{Cursor, EndpointHealth, Flow, Leg, ListenerResponses, Reason, Segment, Settings, StoredRequest, Tuple};
+
+use crate::cpu::Cpu;
+use crate::packet::Packet;
+use crate::random::Random;
+
+/// Values at fixed places; a place that is given back is given away next, as the kernel's maps do.
+pub(crate) struct Slab<V> {
+    places: RefCell<Vec<Box<UnsafeCell<V>>>>,
+    free: RefCell<Vec<usize>>,
+    taken: RefCell<HashMap<Tuple, usize>>,
+    limit: usize,
+}
+
+impl<V: Copy> Slab<V> {
+    fn new(limit: usize) -> Self {
+        Self { places: RefCell::default(), free: RefCell::default(), taken: RefCell::default(), limit }
+    }
+
+    pub(crate) fn get(&self, key: &Tuple) -> Option<*mut V> {
+        let index = *self.taken.borrow().get(key)?;
+        Some(self.places.borrow()[index].get())
+    }
+
+    /// In the place of whatever was there.
+    pub(crate) fn insert(&self, key: &Tuple, value: V) -> bool {
+        if self.taken.borrow().len() >= self.limit && self.get(key).is_none() {
+            return false;
+        }
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            self.places.borrow_mut().push(Box::new(UnsafeCell::new(value)));
+            self.places.borrow().len() - 1
+        });
+        // SAFETY: the model has one thread, and no reference into a place outlives a call of the engine's closures.
+        unsafe { *self.places.borrow()[index].get() = value };
+        if let Some(old) = self.taken.borrow_mut().insert(*key, index) {
+            self.free.borrow_mut().push(old);
+        }
+        true
+    }
+
+    pub(crate) fn remove(&self, key: &Tuple) -> bool {
+        let Some(index) = self.taken.borrow_mut().remove(key) else { return false };
+        self.free.borrow_mut().push(index);
+        true
+    }
+
+    pub(crate) fn all(&self) -> Vec<(Tuple, V)> {
+        let places = self.places.borrow();
+        // SAFETY: as in `insert`.
+        self.taken.borrow().iter().map(|(key, index)| (*key, unsafe { *places[*index].get() })).collect()
+    }
+}
+
+/// Slots for stored requests of one CPU: few, so that they run over.
+pub(crate) const SLOTS: u32 = 6;
+
+/// What the engine asked the host to take.
+pub(crate) struct Handed {
+    pub(crate) tuple: Tuple,
+    pub(crate) attributes: HandOff,
+}
+
+/// Where a packet goes.
+pub(crate) enum Fate {
+    Sent(Packet),
+    Passed(Packet, Option<Handed>),
+}
+
+pub(crate) struct World {
+    pub(crate) tables: RefCell<&'static Tables>,
+    pub(crate) settings: Settings,
+    pub(crate) flows: Slab<Flow>,
+    pub(crate) legs: Slab<Leg>,
+    pub(crate) slots: Vec<UnsafeCell<StoredRequest>>,
+    pub(crate) next_slot: [Cell<u32>; 2],
+    pub(crate) health: Vec<UnsafeCell<EndpointHealth>>,
+    pub(crate) responses: Vec<UnsafeCell<ListenerResponses>>,
+    pub(crate) reasons: RefCell<HashMap<&'static str, u32>>,
+    pub(crate) now: Cell<u64>,
+    pub(crate) random: Random,
+    /// What the host's sockets are.
+    pub(crate) owners: RefCell<HashMap<Tuple, Owner>>,
+    /// Whether a socket listens at our addresses.
+    pub(crate) listens: Cell<bool>,
+    pub(crate) trusts: Cell<bool>,
+    /// Packets that another CPU may process between two steps of this one.
+    pub(crate) beside: RefCell<VecDeque<Packet>>,
+    /// In percent of the steps.
+    pub(crate) races: Cell<u64>,
+    pub(crate) fates: RefCell<Vec<Fate>>,
+}
+
+impl World {
+    pub(crate) fn new(tables: &'static Tables, seed: u64) -> Self {
+        let settings = Settings {
+            cookie_key: [seed, 7],
+            heartbeat: 0,
+            heartbeat_timeout: u64::MAX,
+            mss_v4: 1380,
+            mss_v6: 1340,
+            port_first: 20_000,
+            port_count: 48,
+            redraw_after: 32,
+            eject_after: 100,
+            eject_for: 1_000_000_000,
+            ..Settings::default()
+        };
+        Self {
+            tables: RefCell::new(tables),
+            settings,
+            flows: Slab::new(1000),
+            legs: Slab::new(1000),
+            // SAFETY: a stored request is numbers.
+            slots: (0..2 * SLOTS).map(|_| UnsafeCell::new(unsafe { std::mem::zeroed() })).collect(),
+            next_slot: Default::default(),
+            health: (0..64).map(|_| UnsafeCell::default()).collect(),
+            responses: (0..16).map(|_| UnsafeCell::default()).collect(),
+            reasons: RefCell::default(),
+            now: Cell::new(0),
+            random: Random::new(seed ^ 0x5eed),
+            owners: RefCell::default(),
+            listens: Cell::new(true),
+            trusts: Cell::new(false),
+            beside: RefCell::default(),
+            races: Cell::new(0),
+            fates: RefCell::default(),
+        }
+    }
+
+    /// The engine on one packet, of CPU `cpu`; what became of it is added to the fates.
+    pub(crate) fn process(&self, packet: Packet, cpu: usize) {
+        let Ok(segment) = Segment::parse(Cursor::new(&packet.frame)) else { panic!("the model sends TCP") };
+        // SAFETY: a scratch is numbers; and its content means nothing before.
+        let mut scratch: Box<Scratch> = unsafe { Box::new_zeroed().assume_init() };
+        let mut env = Cpu { world: self, packet, handed: None, cpu };
+        let verdict = ingress(&mut env, &segment, &mut scratch);
+        let Cpu { packet, handed, .. } = env;
+        if verdict == Verdict::PASS {
+            self.fates.borrow_mut().push(Fate::Passed(packet, handed));
+        } else if let Some(device) = verdict.sends_by().or(verdict.resolves_by()) {
+            assert!(device == 1 || device == 2, "a device that there is: {device}");
+            let is_resolved = verdict.sends_by().is_some();
+            let to = if is_resolved { Some(<[u8; 6]>::try_from(&packet.frame[..6]).unwrap()) } else { None };
+            let seg = crate::packet::Seg::read(&Packet { partial: packet.partial, ..packet.clone() });
+            if let (Some(to), Some(seg)) = (to, seg) {
+                assert_eq!(to, crate::packet::mac(seg.dst.ip()), "link address of {}", seg.dst);
+            }
+            self.fates.borrow_mut().push(Fate::Sent(packet));
+        }
+    }
+
+    pub(crate) fn counted(&self, reason: Reason) -> u32 {
+        self.reasons.borrow().get(reason.as_str()).copied().unwrap_or(0)
+    }
+}
+
+/// The key of what `src` sends to `dst`.
+pub(crate) fn tuple(src: SocketAddr, dst: SocketAddr) -> Tuple {
+    Tuple {
+        source: octets(src.ip()),
+        destination: octets(dst.ip()),
+        source_port: src.port().to_be_bytes(),
+        destination_port: dst.port().to_be_bytes(),
+    }
+}
+
+pub(crate) fn octets(address: std::net::IpAddr) -> [u8; 16] {
+    match address {
+        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        std::net::IpAddr::V6(v6) => v6.octets(),
+    }
+}

@@ -110,23 +110,23 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
     if has_data && to_next == 0 {
         return ClientStep::Request;
     }
-    if before(flow.next_seq, image.seq) {
+    plan.up(flow, image);
+    let decided = decided_end(flow);
+    if before(decided, image.seq) {
         // A pure acknowledgement may come from there: its data was dropped.
         if has_data || image.has(TcpFlags::FIN) {
             return ClientStep::Early;
         }
-        plan.up(flow, image);
-        plan.seq = points::to_leg(flow, flow.next_seq);
-        return ClientStep::Forward;
-    }
-    plan.up(flow, image);
-    cut_and_insert(flow, image, to_next, plan);
-    let fin = plan.flags & u32::from(TcpFlags::FIN) != 0;
-    let end = image.seq.wrapping_add(plan.keep).wrapping_add(u32::from(fin));
-    flow.client_end = latest(flow.client_end, end);
-    if fin {
-        flow.flags |= flag::CLIENT_FIN;
-        flow.client_fin = end.wrapping_sub(1);
+        plan.seq = points::to_leg(flow, decided);
+    } else {
+        cut_and_insert(flow, image, to_next, plan);
+        let fin = plan.flags & u32::from(TcpFlags::FIN) != 0;
+        let end = image.seq.wrapping_add(plan.keep).wrapping_add(u32::from(fin));
+        flow.client_end = latest(flow.client_end, end);
+        if fin {
+            flow.flags |= flag::CLIENT_FIN;
+            flow.client_fin = end.wrapping_sub(1);
+        }
     }
     let acks_fin = flow.flags & flag::LEG_FIN != 0 && before(flow.leg_fin, image.ack);
     if acks_fin {
@@ -137,6 +137,13 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         return ClientStep::ForwardLast;
     }
     ClientStep::Forward
+}
+
+/// Just behind all that may be sent on: requests that were decided, and a FIN behind them.
+#[inline(always)]
+const fn decided_end(flow: &Flow) -> u32 {
+    let has_closed = flow.flags & flag::CLIENT_FIN != 0 && flow.client_fin == flow.next_seq;
+    flow.next_seq.wrapping_add(has_closed as u32)
 }
 
 /// Cuts what belongs to the next request or to a second insertion; finds the insertion to repeat.

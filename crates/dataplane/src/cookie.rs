@@ -1,12 +1,13 @@
 //! The SYN cookie: the handshake and its options in the 32 bits of our initial sequence number.
 //!
 //! ```text
-//! 31      8 7        4   3      2   1   0
-//! MAC (24) | window scale (4) | SACK | MSS index (2) | epoch
+//! 31             20 19            8 7          4   3       2   1   0
+//! MAC of tuple (12) | MAC of ISN (12) | window scale (4) | SACK | MSS index (2) | epoch
 //! ```
 //!
-//! Nothing is stored for a SYN. The MAC covers the client's initial sequence number too, so that only a segment that
-//! starts right behind the handshake is taken for the first one: a later segment that overtook it must wait.
+//! Nothing is stored for a SYN. The first MAC says that the connection is ours; the second one covers the client's initial
+//! sequence number too, so that only a segment that starts right behind the handshake is taken for the first one: a later
+//! segment that overtook it must wait.
 //! Source of the idea: D. J. Bernstein, "SYN cookies"; RFC 4987 section 3.6.
 
 use wire::{TcpOptions, Tuple};
@@ -17,6 +18,17 @@ const EPOCH_BITS: u32 = 37;
 /// The sizes that a cookie can remember, ascending: a client's MSS is rounded down to one of them.
 const MSS: [u16; 4] = [536, 1220, 1440, 1460];
 
+/// What a segment's acknowledgement says of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cookie {
+    /// No cookie of ours, or too old.
+    Foreign,
+    /// Our cookie, but the segment does not start where the handshake ended.
+    Later,
+    /// The first segment. The options are those of the handshake, but for timestamps: whether the segment has some tells.
+    First(TcpOptions),
+}
+
 /// The cookie for a client at `tuple` whose SYN had `client_isn` and `options`.
 #[inline(always)]
 #[must_use]
@@ -26,19 +38,20 @@ pub fn make(key: &[u64; 2], tuple: &Tuple, client_isn: u32, options: TcpOptions,
     mac(key, tuple, client_isn, epoch, low) << 8 | low
 }
 
-/// The options that a cookie remembers, if it is one of ours for this client and not too old. Timestamps are not in it:
-/// whether the segment has some tells.
+/// What `cookie` is to a segment of `tuple` that would be the first one, had the client begun with `client_isn`.
 #[inline(always)]
 #[must_use]
-pub fn check(key: &[u64; 2], tuple: &Tuple, client_isn: u32, cookie: u32, now: u64) -> Option<TcpOptions> {
+pub fn check(key: &[u64; 2], tuple: &Tuple, client_isn: u32, cookie: u32, now: u64) -> Cookie {
     let epoch = (now >> EPOCH_BITS) as u32;
     let low = cookie & 0xff;
     // The epoch of the same parity: this one or the one before.
     let epoch = epoch.wrapping_sub((epoch ^ low) & 1);
-    if mac(key, tuple, client_isn, epoch, low) != cookie >> 8 {
-        return None;
+    let difference = mac(key, tuple, client_isn, epoch, low) ^ (cookie >> 8);
+    match (difference >> 12, difference) {
+        (_, 0) => Cookie::First(decode(low >> 1)),
+        (0, _) => Cookie::Later,
+        _ => Cookie::Foreign,
     }
-    Some(decode(low >> 1))
 }
 
 /// The MSS that a cookie will remember for one of `mss`.
@@ -78,7 +91,7 @@ fn decode(bits: u32) -> TcpOptions {
     }
 }
 
-/// 24 bits of SipHash-1-3 over tuple, client's ISN, epoch and option bits.
+/// SipHash-1-3: 12 bits over tuple, epoch and option bits, and below them 12 bits over these and the client's ISN.
 ///
 /// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; 1-3 as the kernel's siphash for hash tables is
 /// for sequence numbers 2-4: here 24 bits are visible, of a key that the agent changes with each start.
@@ -97,9 +110,12 @@ fn mac(key: &[u64; 2], tuple: &Tuple, client_isn: u32, epoch: u32, low: u32) -> 
     state.word(b);
     state.word(c);
     state.word(d);
-    state.word(ports << 32 | u64::from(client_isn));
+    state.word(ports);
     state.word(u64::from(epoch) << 32 | u64::from(low));
-    (state.finish() >> 40) as u32
+    let connection = state.finish();
+    state.word(u64::from(client_isn));
+    let first = state.finish();
+    ((connection >> 52) as u32) << 12 | (first >> 52) as u32
 }
 
 #[inline(always)]
@@ -142,7 +158,13 @@ impl SipHash {
     }
 
     #[inline(always)]
-    fn finish(mut self) -> u64 {
+    fn finish(&self) -> u64 {
+        let Self { v0, v1, v2, v3 } = *self;
+        Self { v0, v1, v2, v3 }.end()
+    }
+
+    #[inline(always)]
+    fn end(mut self) -> u64 {
         self.word(48 << 56);
         self.v2 ^= 0xff;
         self.round();
@@ -184,8 +206,8 @@ mod tests {
                 for flags in [0, TcpOptions::SACK] {
                     let options = TcpOptions { mss, window_scale, flags };
                     let cookie = make(&KEY, &tuple(1), 99, options, 5);
-                    let back = check(&KEY, &tuple(1), 99, cookie, 5).unwrap();
-                    assert_eq!(back, TcpOptions { mss: rounded_mss(mss), ..options });
+                    let expected = TcpOptions { mss: rounded_mss(mss), ..options };
+                    assert_eq!(check(&KEY, &tuple(1), 99, cookie, 5), Cookie::First(expected));
                 }
             }
         }
@@ -196,11 +218,13 @@ mod tests {
     fn another_client_key_or_isn_does_not_fit() {
         let options = TcpOptions { mss: 1460, window_scale: 7, flags: TcpOptions::SACK };
         let cookie = make(&KEY, &tuple(1), 99, options, 5);
-        assert_eq!(check(&KEY, &tuple(2), 99, cookie, 5), None);
-        assert_eq!(check(&KEY, &tuple(1), 98, cookie, 5), None);
-        assert_eq!(check(&[1, 3], &tuple(1), 99, cookie, 5), None);
+        assert_eq!(check(&KEY, &tuple(2), 99, cookie, 5), Cookie::Foreign);
+        assert_eq!(check(&KEY, &tuple(1), 98, cookie, 5), Cookie::Later);
+        assert_eq!(check(&[1, 3], &tuple(1), 99, cookie, 5), Cookie::Foreign);
         for bit in 0..32 {
-            assert_eq!(check(&KEY, &tuple(1), 99, cookie ^ 1 << bit, 5), None, "bit {bit}");
+            let found = check(&KEY, &tuple(1), 99, cookie ^ 1 << bit, 5);
+            let expected = if (8..20).contains(&bit) { Cookie::Later } else { Cookie::Foreign };
+            assert_eq!(found, expected, "bit {bit}");
         }
     }
 
@@ -217,7 +241,8 @@ mod tests {
                 (start + 2 * EPOCH, false),
                 (start + 4 * EPOCH, false),
             ] {
-                assert_eq!(check(&KEY, &tuple(1), 99, cookie, at).is_some(), is_valid, "{made} {at}");
+                let found = check(&KEY, &tuple(1), 99, cookie, at);
+                assert_eq!(found != Cookie::Foreign, is_valid, "{made} {at}");
             }
         }
     }

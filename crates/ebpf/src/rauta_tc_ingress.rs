@@ -3,12 +3,12 @@
 //! The engine's parts are programs of their own, entered by tail calls: the verifier looks at each by itself.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use dataplane::engine::{Part, ingress, resume};
-use wire::{Cursor, DropReason, Segment};
+use dataplane::engine::{Part, Scratch, Verdict, ingress, resume, too_big};
+use wire::{Cursor, DropReason, Segment, TooBig};
 
 use crate::maps::SCRATCH;
 use crate::tc::Tc;
-use crate::verdict::{NEXT, finish};
+use crate::verdict::{NEXT, carry_out, finish};
 
 /// Ethernet, two VLAN tags, the longest IPv4 header, the fixed TCP header.
 const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
@@ -21,10 +21,14 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
         Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => segment(&ctx),
         parsed => parsed,
     };
-    let Ok(segment) = segment else { return NEXT };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
     // SAFETY: this CPU's own value; a program of this hook is not preempted by itself on one CPU.
     let scratch = unsafe { &mut *scratch };
+    let segment = match segment {
+        Ok(segment) => segment,
+        Err(DropReason::NotTcp) => return error(&ctx, scratch),
+        Err(_) => return NEXT,
+    };
     let verdict = ingress(&mut Tc::new(&ctx), &segment, scratch);
     finish(scratch, verdict)
 }
@@ -33,6 +37,16 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
 fn segment(ctx: &TcContext) -> Result<Segment, DropReason> {
     // SAFETY: the kernel keeps data..data_end readable until a helper moves the packet; the result borrows nothing of it.
     Segment::parse(unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) })
+}
+
+/// An ICMP error for a connection of ours; anything else that is not TCP goes on.
+#[inline(always)]
+fn error(ctx: &TcContext, scratch: &mut Scratch) -> i32 {
+    // SAFETY: as in `segment`.
+    let frame = unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) };
+    let Ok(found) = TooBig::parse(frame) else { return NEXT };
+    let verdict = too_big(&mut Tc::new(ctx), &found, scratch);
+    if verdict == Verdict::PASS { NEXT } else { carry_out(verdict) }
 }
 
 /// The program of a part.

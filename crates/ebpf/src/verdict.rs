@@ -16,6 +16,12 @@ const DROP: i32 = 2;
 #[inline(always)]
 pub fn finish(scratch: &mut Scratch, verdict: Verdict) -> i32 {
     count(scratch, verdict);
+    carry_out(verdict)
+}
+
+/// Tells the kernel.
+#[inline(always)]
+pub fn carry_out(verdict: Verdict) -> i32 {
     if let Some(device) = verdict.sends_by() {
         // SAFETY: a plain helper; it remembers the device, and its answer sends the packet there.
         return unsafe { bpf_redirect(device, 0) as i32 };

@@ -228,8 +228,8 @@ pub struct Flow {
     pub vip_scale: u8,
     /// Zero.
     pub pad: u8,
-    /// Zero.
-    pub pad2: u32,
+    /// `BackendRecord::serial` when the leg was chosen or last found to be right.
+    pub backend_serial: u32,
 }
 const _: () = assert!(align_of::<Flow>() == 8 && size_of::<Flow>().is_multiple_of(8));
 

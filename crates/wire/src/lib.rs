@@ -12,6 +12,7 @@ mod cursor;
 mod drop_reason;
 mod ethernet;
 mod flow;
+mod icmp;
 mod ip;
 mod maps;
 mod observe;
@@ -33,6 +34,7 @@ pub use flow::{
     FLOWS_MAX, Flow, Hop, Leg, POINTS_MAX, REQUEST_MAX, REQUESTS_PER_CPU, StoredRequest, TcpOptions, Tuple,
     bpf_spin_lock,
 };
+pub use icmp::TooBig;
 pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};
 pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
 pub use observe::{BUCKETS, Event, ListenerResponses, RESPONSES_MAX};

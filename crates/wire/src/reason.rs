@@ -32,6 +32,8 @@ pub enum Reason {
     Superseded = 11,
     /// A response began; only in events.
     Answered = 12,
+    /// An ICMP error was passed on to the end that it is for.
+    TooBig = 13,
 
     /// Handed off: the request is not decidable here.
     HandUndecidable = 32,
@@ -91,7 +93,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -105,6 +107,7 @@ impl Reason {
         Self::Reset,
         Self::Superseded,
         Self::Answered,
+        Self::TooBig,
         Self::HandUndecidable,
         Self::HandTooLong,
         Self::HandForwarding,
@@ -147,6 +150,7 @@ impl Reason {
             Self::Reset => "reset",
             Self::Superseded => "superseded",
             Self::Answered => "answered",
+            Self::TooBig => "too_big_passed_on",
             Self::HandUndecidable => "hand_off_undecidable",
             Self::HandTooLong => "hand_off_too_long",
             Self::HandForwarding => "hand_off_forwarding_headers",
@@ -171,6 +175,63 @@ impl Reason {
             Self::PassForeign => "pass_foreign",
             Self::PassPassive => "pass_passive",
             Self::PassShape => "pass_shape",
+        }
+    }
+
+    /// What it is: `event`, `hand_off`, `hold`, `drop` or `pass`.
+    pub const fn kind(self) -> &'static str {
+        match self as u8 {
+            0..32 => "event",
+            32..64 => "hand_off",
+            64..96 => "hold",
+            96..128 => "drop",
+            _ => "pass",
+        }
+    }
+
+    /// What it means for whoever runs the gateway, in a short sentence.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::SynCookie => "a client began a connection and was answered with a cookie",
+            Self::BareAck => "a handshake ended; the request is still to come",
+            Self::Probe => "a keep-alive probe was answered",
+            Self::Bound => "a request opened the first leg of its connection",
+            Self::Reused => "a request went on over the leg that was there",
+            Self::Rebound => "a request left its leg for another endpoint",
+            Self::Reopened => "an endpoint did not answer: its SYN was sent again",
+            Self::Replaced => "an endpoint did not answer: another got the request",
+            Self::LegEnded => "an endpoint closed its leg; the client stays connected",
+            Self::Closed => "a connection ended in both directions",
+            Self::Reset => "a connection was reset",
+            Self::Superseded => "a client used its port again: a new connection took the place of an old one",
+            Self::Answered => "a response began",
+            Self::TooBig => "an ICMP \"packet too big\" was passed on to the end that it is for",
+            Self::HandUndecidable => "the request has something in it that only userspace decides",
+            Self::HandTooLong => "the request does not fit one segment",
+            Self::HandForwarding => "forwarding headers from a client that is no trusted proxy",
+            Self::HandRoute => "the route is userspace's, or there is none",
+            Self::HandNoEndpoint => "the backend has no endpoint that the kernel may use",
+            Self::HandNoWay => "the way to the endpoint is not known yet",
+            Self::HandNoRoom => "no port of the SNAT pool is free, or the table of flows is full",
+            Self::HandFlags => "a FIN or odd control bits came with the first segment",
+            Self::HoldBusy => "responses are under way; the client sends the request again and then goes on",
+            Self::DropChecksum => "the checksum of a request does not fit its bytes",
+            Self::DropOptions => "TCP options contradict their lengths",
+            Self::DropEarly => "data came ahead of what is decided; the client sends it again",
+            Self::DropUseless => "outside the window, or repeated without need",
+            Self::DropGap => "behind a gap that may hide the end of a response; the endpoint sends it again",
+            Self::DropSurplus => "an endpoint sent what no request asked for; its leg was reset",
+            Self::DropRace => "the record changed meanwhile; the sender sends it again",
+            Self::DropMangle => "the packet could not be changed or sent on",
+            Self::DropHandOff => {
+                "no socket took the connection; the client tries again (the agent restarts?)"
+            }
+            Self::DropOrphan => "a segment on a leg that nobody has any more; its endpoint was reset",
+            Self::DropLacksOptions => "an endpoint lacks a TCP option that the client was promised",
+            Self::PassOwned => "the host's stack has the connection",
+            Self::PassForeign => "no cookie of ours: not a connection of the kernel tier",
+            Self::PassPassive => "the kernel tier takes nothing new: the agent is gone or stops",
+            Self::PassShape => "IP options, fragments or another shape that the host's stack does better",
         }
     }
 
@@ -200,6 +261,9 @@ mod tests {
             let name = reason.as_str();
             assert_eq!(reason.is_hand_off(), name.starts_with("hand_off_"), "{name}");
             assert_eq!(reason.is_drop(), name.starts_with("drop_") || name.starts_with("hold_"), "{name}");
+            let kind = reason.kind();
+            assert_eq!(kind != "event", name.starts_with(kind), "{name}: {kind}");
+            assert!((10..90).contains(&reason.meaning().len()), "{name}");
         }
     }
 }

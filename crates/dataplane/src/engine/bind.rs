@@ -21,7 +21,8 @@ const PORTS: u32 = 6;
 #[repr(C)]
 pub struct Chosen {
     backend: u32,
-    endpoint: u32,
+    serial: u32,
+    pub(super) endpoint: u32,
     generation: u32,
 }
 
@@ -142,7 +143,12 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     env.remove_leg(&scratch.old_key);
     scratch.client = scratch.image.tuple;
     scratch.request = Request { action, inserts: u32::from(point.is_some()) };
-    let reserved = reserve(env, scratch, legs, avoided);
+    let mut reserved = reserve(env, scratch, legs, avoided);
+    if reserved == Reserved::Yes && scratch.chosen.endpoint == avoided {
+        // There is no other: userspace waits for it, and knows how to say that it is not there.
+        env.remove_leg(&scratch.leg_key);
+        reserved = Reserved::NoEndpoint;
+    }
     if reserved != Reserved::Yes {
         let image = &scratch.image;
         env.locked(flow, |flow| {
@@ -323,6 +329,7 @@ fn begin(flow: &mut Flow, key: &Tuple, leg: &Leg, chosen: &Chosen, action: u32, 
     flow.points_used = points;
     flow.route = action;
     flow.backend = chosen.backend;
+    flow.backend_serial = chosen.serial;
     flow.endpoint = chosen.endpoint;
     flow.endpoint_generation = chosen.generation;
 }
@@ -334,7 +341,8 @@ fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) 
     let Some(record) = env.action(scratch.request.action) else { return Reserved::NoRoute };
     let Some(backend) = choose(record, draw) else { return Reserved::NoRoute };
     let now = env.now();
-    scratch.chosen = Chosen { backend, endpoint: u32::MAX, generation: 0 };
+    let Some(serial) = env.backend(backend).map(|record| record.serial) else { return Reserved::NoEndpoint };
+    scratch.chosen = Chosen { backend, serial, endpoint: u32::MAX, generation: 0 };
     repeat(CHOICES, &mut Choice { env, scratch, now, legs, avoided }, |round, choice| choice.look(round));
     if scratch.chosen.endpoint == u32::MAX {
         return Reserved::NoEndpoint;

@@ -2,9 +2,9 @@ use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 
 use super::first::{Decoded, Request, decode, is_whole};
 use super::{Env, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, syn};
-use crate::cookie;
+use crate::cookie::{self, Cookie};
 use crate::flow::{ClientStep, RequestStep, Wish, on_client, on_request, state};
-use crate::lookup::Balancing;
+use crate::lookup::{Balancing, endpoint as choose_endpoint, flow_hash};
 
 /// A segment for one of our sockets.
 #[inline(always)]
@@ -90,7 +90,8 @@ fn stray<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64) 
     let image = &scratch.image;
     let (isn, cookie) = (image.seq.wrapping_sub(1), image.ack.wrapping_sub(1));
     let key = &scratch.settings.cookie_key;
-    if !image.has(TcpFlags::ACK) || cookie::check(key, &image.tuple, isn, cookie, now).is_none() {
+    let is_first = matches!(cookie::check(key, &image.tuple, isn, cookie, now), Cookie::First(_));
+    if !image.has(TcpFlags::ACK) || !is_first {
         return drop(env, Reason::DropUseless);
     }
     if image.payload_len == 0 {
@@ -157,8 +158,10 @@ fn wish<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> Wish {
 /// and it is not time to draw again.
 #[inline(always)]
 fn fits_leg<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> bool {
-    let (joined, backend, endpoint, generation, drawn) = env.locked(flow, |flow| {
-        (flow.state == state::SPLICED, flow.backend, flow.endpoint, flow.endpoint_generation, flow.drawn)
+    let (joined, backend, serial, endpoint, generation, drawn, legs) = env.locked(flow, |flow| {
+        let joined = flow.state == state::SPLICED;
+        let leg = (flow.endpoint, flow.endpoint_generation, flow.drawn, flow.legs);
+        (joined, flow.backend, flow.backend_serial, leg.0, leg.1, leg.2, leg.3)
     });
     if !joined {
         return false;
@@ -176,7 +179,30 @@ fn fits_leg<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> bool {
     if drawn >= scratch.settings.redraw_after && action.backends_used > 1 {
         return false;
     }
-    has_backend(action, backend)
+    has_backend(action, backend) && is_member(env, scratch, flow, (backend, serial, endpoint, legs))
+}
+
+/// Whether the endpoint of a leg is still what the backend's table gives to the flow. Tables that did not change since
+/// the leg was bound need no look.
+#[inline(always)]
+fn is_member<E: Env>(
+    env: &E,
+    scratch: &Scratch,
+    flow: *mut Flow,
+    (backend, serial, endpoint, legs): (u32, u32, u32, u32),
+) -> bool {
+    let Some(record) = env.backend(backend) else { return false };
+    let newest = record.serial;
+    if newest == serial {
+        return true;
+    }
+    // The hash that the leg was chosen by: the flow had one leg less.
+    let hash = flow_hash(&scratch.image.tuple, legs.wrapping_sub(1));
+    let is_same = choose_endpoint(env, backend, hash).is_some_and(|chosen| chosen.endpoint == endpoint);
+    if is_same {
+        env.locked(flow, |flow| flow.backend_serial = newest);
+    }
+    is_same
 }
 
 #[inline(always)]

@@ -97,7 +97,11 @@ pub(super) fn handshake<E: Env>(
         image.set_word(24, if offered.sack() { 0x0101_0402 } else { 0x0101_0101 });
         image.set_word(28, scale);
     }
-    replace(env, scratch, before, Sum::default(), 0, reason)
+    let verdict = replace(env, scratch, before, Sum::default(), 0);
+    if verdict != Verdict::DROP {
+        env.count(reason);
+    }
+    verdict
 }
 
 /// A segment without data in the place of the packet at hand: an acknowledgement, a FIN, a RST.
@@ -109,7 +113,11 @@ pub(super) fn bare<E: Env>(
     reason: Reason,
 ) -> Verdict {
     let before = header(scratch, with_timestamps);
-    replace(env, scratch, before, Sum::default(), 0, reason)
+    let verdict = replace(env, scratch, before, Sum::default(), 0);
+    if verdict != Verdict::DROP {
+        env.count(reason);
+    }
+    verdict
 }
 
 /// The same with a stored request as its data.
@@ -128,7 +136,7 @@ pub(super) fn request<E: Env>(
     if !env.resize(at + len) || !env.store_from::<{ wire::REQUEST_MAX }, 2048>(at, &stored.bytes, 0, len) {
         return drop(env, Reason::DropMangle);
     }
-    replace(env, scratch, before, sum, len, Reason::Bound)
+    replace(env, scratch, before, sum, len)
 }
 
 #[inline(always)]
@@ -172,32 +180,22 @@ impl Sums {
 
 /// Puts a header that was written anew in the place of the old one, and `len` bytes of payload that sum to `payload`.
 #[inline(always)]
-fn replace<E: Env>(
-    env: &mut E,
-    scratch: &mut Scratch,
-    before: Sums,
-    payload: Sum,
-    len: u32,
-    reason: Reason,
-) -> Verdict {
+fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, before: Sums, payload: Sum, len: u32) -> Verdict {
     let (image, plan) = (&mut scratch.image, &scratch.plan);
-    set_addresses(image, plan, image.tcp_len + len);
+    // Before the IP header's checksum is made.
     if image.is_v6 != 0 {
         image.ip[7] = TTL;
     } else {
         image.ip[8] = TTL;
     }
+    set_addresses(image, plan, image.tcp_len + len);
     // All that was behind the pseudo-header goes, whatever it was.
     let old = Sum::default().half(before.checksum_inverted()).less(before.pseudo);
     let rest = image.header_sum().plus(payload).less(old);
     if len == 0 && !env.resize(image.payload_at()) {
         return drop(env, Reason::DropMangle);
     }
-    let verdict = finish(env, scratch, before, rest, len);
-    if verdict != Verdict::DROP {
-        env.count(reason);
-    }
-    verdict
+    finish(env, scratch, before, rest, len)
 }
 
 /// Stores the headers and corrects the checksum.

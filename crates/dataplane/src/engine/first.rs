@@ -4,7 +4,7 @@ use wire::{
 
 use super::emit::end_with_zeros;
 use super::{Env, Owner, Part, Scratch, Verdict, drop, emit, hand_off, pass, syn, way_back};
-use crate::cookie;
+use crate::cookie::{self, Cookie};
 use crate::lookup::{Decision, lookup};
 use crate::request::scan;
 
@@ -17,15 +17,20 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let (now, cookie) = (env.now(), image.ack.wrapping_sub(1));
     let isn = image.seq.wrapping_sub(1);
-    let Some(mut options) = cookie::check(&settings.cookie_key, &image.tuple, isn, cookie, now) else {
-        // A keep-alive probe (RFC 9293 section 3.8.4) says one byte less than what the handshake left.
-        let is_probe = image.payload_len <= 1
-            && cookie::check(&settings.cookie_key, &image.tuple, image.seq, cookie, now).is_some();
-        return if is_probe { answer_probe(env, scratch, now) } else { pass(env, Reason::PassForeign) };
-    };
+    let key = &settings.cookie_key;
+    let found = cookie::check(key, &image.tuple, isn, cookie, now);
+    if found == Cookie::Foreign {
+        return pass(env, Reason::PassForeign);
+    }
     if env.owner(&image.tuple, image.is_v6 != 0) == Owner::Connection {
         return pass(env, Reason::PassOwned);
     }
+    let Cookie::First(mut options) = found else {
+        // A keep-alive probe (RFC 9293 section 3.8.4) says one byte less than what the handshake left.
+        let is_probe = image.payload_len <= 1
+            && matches!(cookie::check(key, &image.tuple, image.seq, cookie, now), Cookie::First(_));
+        return if is_probe { answer_probe(env, scratch, now) } else { drop(env, Reason::DropEarly) };
+    };
     if image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }

@@ -15,6 +15,9 @@ mod hand_off;
 mod observe;
 mod responses;
 mod syn;
+mod too_big;
+
+pub use too_big::too_big;
 
 pub use env::{Env, HandOff, Owner, Packet, Part};
 
@@ -73,6 +76,8 @@ pub struct Scratch {
     pub client: Tuple,
     /// A leg that is left.
     pub old_leg: Leg,
+    /// An ICMP error to write.
+    pub error: [u8; too_big::ROOM],
     /// An event to tell.
     pub event: Event,
     /// Forwarded headers.

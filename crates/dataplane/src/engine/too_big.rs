@@ -1,0 +1,179 @@
+//! "Packet too big" for a spliced connection: the end that sent the segment learns of it in terms of its own connection.
+
+use wire::{Flow, Hop, ListenerKey, Reason, TooBig, Tuple};
+
+use super::{Env, Scratch, Verdict, drop};
+use crate::flow::{REACH, state, to_client};
+use crate::sequence::{is_near, not_after};
+use crate::sum::Sum;
+
+/// Bytes of the longest error: two IPv6 headers, ICMP, and eight bytes of TCP.
+pub(super) const ROOM: usize = 40 + 8 + 40 + 8;
+
+/// Whom to tell, and of which segment.
+struct Telling {
+    quoted: Tuple,
+    seq: u32,
+    mtu: u32,
+    hop: Hop,
+}
+
+/// Passes on an error that quotes a segment of ours: one sent to an endpoint is told to the client, one sent to a client to
+/// the endpoint. Others pass to the stack.
+#[inline(always)]
+pub fn too_big<E: Env>(env: &mut E, error: &TooBig, scratch: &mut Scratch) -> Verdict {
+    // Both maps are keyed by what the other side sends.
+    let answer = &mut scratch.image.tuple;
+    *answer = error.quoted.reversed();
+    let telling = if let Some(leg) = env.leg(answer) {
+        // SAFETY: a live map value; a torn key finds no flow.
+        scratch.old_key = unsafe { (*leg).client };
+        env.flow(&scratch.old_key).and_then(|flow| env.locked(flow, |flow| to_client_of(flow, error)))
+    } else {
+        scratch.listener = ListenerKey::tcp(error.quoted.source, error.quoted.source_port);
+        if env.vip(&scratch.listener).is_none() {
+            return Verdict::PASS;
+        }
+        env.flow(answer).and_then(|flow| env.locked(flow, |flow| to_endpoint_of(flow, error)))
+    };
+    let Some(telling) = telling else { return Verdict::PASS };
+    write(&telling, error.is_v6, &mut scratch.error);
+    let [a, b, c, d, e, f] = telling.hop.destination;
+    let [g, h, i, j, k, l] = telling.hop.source;
+    scratch.image.link = [a, b, c, d, e, f, g, h, i, j, k, l];
+    let length = if error.is_v6 { ROOM as u32 } else { 56 };
+    let is_written = env.resize(14 + length)
+        && env.store(0, &scratch.image.link, 12)
+        && env.store(14, &scratch.error, length);
+    if !is_written {
+        return drop(env, Reason::DropMangle);
+    }
+    env.count(Reason::TooBig);
+    Verdict::send(telling.hop.device, telling.hop.destination != [0; 6])
+}
+
+/// The client's segment, as the client sent it; only one that is under way is believed (RFC 5927 section 4.1).
+#[inline(always)]
+fn to_client_of(flow: &Flow, error: &TooBig) -> Option<Telling> {
+    let seq = to_client(flow, error.seq);
+    let is_under_way = is_near(seq, flow.client_end, REACH) && not_after(seq, flow.client_end);
+    if flow.state != state::SPLICED || flow.leg != error.quoted.reversed() || !is_under_way {
+        return None;
+    }
+    // The endpoint's segments are longer than the client's by what is inserted.
+    let mtu = error.mtu.saturating_sub(u32::from(flow.insert_len));
+    Some(Telling { quoted: flow.client, seq, mtu, hop: flow.down })
+}
+
+/// The endpoint's segment, as the endpoint sent it.
+#[inline(always)]
+fn to_endpoint_of(flow: &Flow, error: &TooBig) -> Option<Telling> {
+    let is_under_way = is_near(error.seq, flow.sent_end, REACH) && not_after(error.seq, flow.sent_end);
+    if flow.state != state::SPLICED || flow.client != error.quoted.reversed() || !is_under_way {
+        return None;
+    }
+    Some(Telling {
+        quoted: flow.leg,
+        seq: error.seq.wrapping_add(flow.ack_add),
+        mtu: error.mtu,
+        hop: flow.up,
+    })
+}
+
+/// Writes IP header, ICMP header and quotation; from whom the quoted segment was for, to its sender.
+#[inline(always)]
+fn write(telling: &Telling, is_v6: bool, out: &mut [u8; ROOM]) {
+    if is_v6 { write_v6(telling, out) } else { write_v4(telling, out) }
+}
+
+#[inline(always)]
+fn write_v4(telling: &Telling, out: &mut [u8; ROOM]) {
+    let quoted = &telling.quoted;
+    let (from, to) = (last_four(&quoted.destination), last_four(&quoted.source));
+    ipv4(out, 0, 56, 1, from, to);
+    let [_, _, high, low] = telling.mtu.to_be_bytes();
+    put(out, 20, [3, 4, 0, 0, 0, 0, high, low]);
+    ipv4(out, 28, 40, 6, to, from);
+    transport(out, 48, telling);
+    let sum = sum(out, 20, 56, Sum::default());
+    let checksum = sum.checksum();
+    out[22] = checksum[0];
+    out[23] = checksum[1];
+}
+
+#[inline(always)]
+fn write_v6(telling: &Telling, out: &mut [u8; ROOM]) {
+    let quoted = &telling.quoted;
+    ipv6(out, 0, 56, 58, &quoted.destination, &quoted.source);
+    let [a, b, c, d] = telling.mtu.to_be_bytes();
+    put(out, 40, [2, 0, 0, 0, a, b, c, d]);
+    ipv6(out, 48, 20, 6, &quoted.source, &quoted.destination);
+    transport(out, 88, telling);
+    // RFC 4443 section 2.3: the pseudo-header counts.
+    let pseudo = Sum::default()
+        .address(&quoted.source, true)
+        .address(&quoted.destination, true)
+        .word(56u32.to_be_bytes())
+        .word([0, 0, 0, 58]);
+    let checksum = sum(out, 40, ROOM, pseudo).checksum();
+    out[42] = checksum[0];
+    out[43] = checksum[1];
+}
+
+#[inline(always)]
+fn ipv4(out: &mut [u8; ROOM], at: usize, length: u8, protocol: u8, from: [u8; 4], to: [u8; 4]) {
+    // Don't fragment, 64 hops.
+    put(out, at, [0x45, 0, 0, length, 0, 0, 0x40, 0]);
+    put(out, at + 8, [64, protocol, 0, 0, from[0], from[1], from[2], from[3]]);
+    out[at + 16] = to[0];
+    out[at + 17] = to[1];
+    out[at + 18] = to[2];
+    out[at + 19] = to[3];
+    let checksum = sum(out, at, at + 20, Sum::default()).checksum();
+    out[at + 10] = checksum[0];
+    out[at + 11] = checksum[1];
+}
+
+#[inline(always)]
+fn ipv6(out: &mut [u8; ROOM], at: usize, length: u8, next: u8, from: &[u8; 16], to: &[u8; 16]) {
+    put(out, at, [0x60, 0, 0, 0, 0, length, next, 64]);
+    let mut i = 0;
+    while i < 16 {
+        out[at + 8 + i] = from[i];
+        out[at + 24 + i] = to[i];
+        i += 1;
+    }
+}
+
+#[inline(always)]
+fn transport(out: &mut [u8; ROOM], at: usize, telling: &Telling) {
+    let (source, destination) = (telling.quoted.source_port, telling.quoted.destination_port);
+    let seq = telling.seq.to_be_bytes();
+    put(out, at, [source[0], source[1], destination[0], destination[1], seq[0], seq[1], seq[2], seq[3]]);
+}
+
+#[inline(always)]
+fn put(out: &mut [u8; ROOM], at: usize, bytes: [u8; 8]) {
+    let mut i = 0;
+    while i < 8 {
+        out[at + i] = bytes[i];
+        i += 1;
+    }
+}
+
+#[inline(always)]
+fn sum(out: &[u8; ROOM], from: usize, to: usize, start: Sum) -> Sum {
+    let mut sum = start;
+    let mut at = from;
+    while at < to {
+        sum = sum.word([out[at], out[at + 1], out[at + 2], out[at + 3]]);
+        at += 4;
+    }
+    sum
+}
+
+#[inline(always)]
+const fn last_four(address: &[u8; 16]) -> [u8; 4] {
+    let [.., a, b, c, d] = *address;
+    [a, b, c, d]
+}

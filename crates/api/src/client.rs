@@ -12,8 +12,10 @@ use tower::service_fn;
 
 use crate::v1::control_client::ControlClient;
 use crate::v1::{
-    Backend, Diagnostic, ExplainRequestRequest, Explanation, GetSnapshotRequest, GetStatusRequest,
-    ListBackendsRequest, ListDiagnosticsRequest, ListRoutesRequest, Route, Status,
+    Backend, Diagnostic, ExplainFlowRequest, ExplainRequestRequest, Explanation, FlowExplanation,
+    GetSnapshotRequest, GetStatusRequest, ListBackendsRequest, ListDiagnosticsRequest, ListFlowsRequest,
+    ListFlowsResponse, ListReasonsRequest, ListRoutesRequest, Reason, Route, Status, TraceEvent,
+    TraceRequest,
 };
 
 /// Answers hold every route: tens of thousands take tens of megabytes.
@@ -80,6 +82,12 @@ pub enum ClientError {
         /// The agent's words.
         message: String,
     },
+    /// The agent cannot answer it as it runs.
+    #[error("{message}")]
+    Unable {
+        /// The agent's words.
+        message: String,
+    },
     /// The agent did not answer.
     #[error("the agent did not answer")]
     Failed(#[source] Box<tonic::Status>),
@@ -89,6 +97,7 @@ impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
         match status.code() {
             tonic::Code::InvalidArgument => Self::Invalid { message: status.message().to_owned() },
+            tonic::Code::FailedPrecondition => Self::Unable { message: status.message().to_owned() },
             _ => Self::Failed(Box::new(status)),
         }
     }
@@ -169,6 +178,57 @@ impl Client {
     /// [`ClientError`].
     pub async fn diagnostics(&mut self) -> Result<Vec<Diagnostic>, ClientError> {
         Ok(self.inner.list_diagnostics(ListDiagnosticsRequest {}).await?.into_inner().diagnostics)
+    }
+
+    /// Connections that the kernel carries.
+    ///
+    /// # Errors
+    /// [`ClientError::Unable`] where the kernel does not route; so for all that asks it.
+    pub async fn flows(&mut self, request: ListFlowsRequest) -> Result<ListFlowsResponse, ClientError> {
+        Ok(self.inner.list_flows(request).await?.into_inner())
+    }
+
+    /// How often the kernel gave each reason, the most frequent first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn reasons(&mut self) -> Result<Vec<Reason>, ClientError> {
+        Ok(self.inner.list_reasons(ListReasonsRequest {}).await?.into_inner().reasons)
+    }
+
+    /// What the kernel knows of a connection.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn explain_flow(
+        &mut self,
+        request: ExplainFlowRequest,
+    ) -> Result<FlowExplanation, ClientError> {
+        Ok(self.inner.explain_flow(request).await?.into_inner())
+    }
+
+    /// What the kernel does with requests from now on, one in `one_in`. Ends with the agent, or when it is dropped.
+    ///
+    /// # Errors
+    /// [`ClientError`]; also for each event.
+    pub async fn trace(&mut self, one_in: u32) -> Result<Events, ClientError> {
+        Ok(Events { inner: self.inner.trace(TraceRequest { one_in }).await?.into_inner() })
+    }
+}
+
+/// Events as they come.
+#[derive(Debug)]
+pub struct Events {
+    inner: tonic::Streaming<TraceEvent>,
+}
+
+impl Events {
+    /// Waits for the next event; none when the agent ends.
+    ///
+    /// # Errors
+    /// [`ClientError`] if the connection to the agent broke.
+    pub async fn next(&mut self) -> Result<Option<TraceEvent>, ClientError> {
+        Ok(self.inner.message().await?)
     }
 }
 

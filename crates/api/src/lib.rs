@@ -16,6 +16,6 @@ pub mod v1 {
     tonic::include_proto!("rauta.v1");
 }
 
-pub use client::{Client, ClientError, ConnectError};
-pub use server::{ControlView, ExplainError, ServeError, serve};
+pub use client::{Client, ClientError, ConnectError, Events};
+pub use server::{ControlView, ExplainError, KernelError, ServeError, serve};
 pub use socket::{BindError, ControlSocket, bind};

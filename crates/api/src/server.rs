@@ -1,20 +1,24 @@
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use nix::unistd::geteuid;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response};
 use tracing::warn;
 
 use crate::ControlSocket;
 use crate::v1::control_server::{Control, ControlServer};
 use crate::v1::{
-    Backend, Diagnostic, ExplainRequestRequest, Explanation, GetSnapshotRequest, GetSnapshotResponse,
-    GetStatusRequest, ListBackendsRequest, ListBackendsResponse, ListDiagnosticsRequest,
-    ListDiagnosticsResponse, ListRoutesRequest, ListRoutesResponse, Route, Status,
+    Backend, Diagnostic, ExplainFlowRequest, ExplainRequestRequest, Explanation, FlowExplanation,
+    GetSnapshotRequest, GetSnapshotResponse, GetStatusRequest, ListBackendsRequest, ListBackendsResponse,
+    ListDiagnosticsRequest, ListDiagnosticsResponse, ListFlowsRequest, ListFlowsResponse, ListReasonsRequest,
+    ListReasonsResponse, ListRoutesRequest, ListRoutesResponse, Reason, Route, Status, TraceEvent,
+    TraceRequest,
 };
 
 /// What the control API can ask of an agent. Called on the API's thread; must not block for long.
@@ -34,6 +38,60 @@ pub trait ControlView: Send + Sync + 'static {
     fn snapshot_json(&self) -> Vec<u8>;
     /// What is wrong with the configuration.
     fn diagnostics(&self) -> Vec<Diagnostic>;
+    /// Connections that the kernel carries.
+    ///
+    /// # Errors
+    /// [`KernelError`]; so for all that asks the kernel.
+    fn flows(&self, request: &ListFlowsRequest) -> Result<ListFlowsResponse, KernelError>;
+    /// How often the kernel gave each reason.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    fn reasons(&self) -> Result<Vec<Reason>, KernelError>;
+    /// What the kernel knows of a connection.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    fn explain_flow(&self, request: &ExplainFlowRequest) -> Result<FlowExplanation, KernelError>;
+    /// Events from now on, until the receiver is dropped.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    fn trace(&self, request: &TraceRequest) -> Result<mpsc::Receiver<TraceEvent>, KernelError>;
+}
+
+/// Why a question about the kernel has no answer.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// There are no programs, or they do not route.
+    #[error("the kernel tier is not at work: {why} (`rauta doctor` looks at this machine)")]
+    Off {
+        /// What they lack.
+        why: String,
+    },
+    /// An address in the question cannot be read.
+    #[error("{name} `{text}` is no {wanted}")]
+    Address {
+        /// Which one.
+        name: &'static str,
+        /// What was given.
+        text: String,
+        /// What it should be, with an example.
+        wanted: &'static str,
+    },
+    /// The kernel did not answer.
+    #[error("the kernel did not answer")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<KernelError> for tonic::Status {
+    fn from(error: KernelError) -> Self {
+        match &error {
+            KernelError::Off { .. } => Self::failed_precondition(error.to_string()),
+            KernelError::Address { .. } => Self::invalid_argument(error.to_string()),
+            KernelError::Failed(source) => Self::internal(format!("{error}: {source}")),
+        }
+    }
 }
 
 /// Why a request cannot be explained.
@@ -149,5 +207,24 @@ impl Control for Service {
 
     async fn list_diagnostics(&self, _: Request<ListDiagnosticsRequest>) -> Answer<ListDiagnosticsResponse> {
         Ok(Response::new(ListDiagnosticsResponse { diagnostics: self.0.diagnostics() }))
+    }
+
+    async fn list_flows(&self, request: Request<ListFlowsRequest>) -> Answer<ListFlowsResponse> {
+        Ok(Response::new(self.0.flows(request.get_ref())?))
+    }
+
+    async fn list_reasons(&self, _: Request<ListReasonsRequest>) -> Answer<ListReasonsResponse> {
+        Ok(Response::new(ListReasonsResponse { reasons: self.0.reasons()? }))
+    }
+
+    async fn explain_flow(&self, request: Request<ExplainFlowRequest>) -> Answer<FlowExplanation> {
+        Ok(Response::new(self.0.explain_flow(request.get_ref())?))
+    }
+
+    type TraceStream = Pin<Box<dyn Stream<Item = Result<TraceEvent, tonic::Status>> + Send>>;
+
+    async fn trace(&self, request: Request<TraceRequest>) -> Answer<Self::TraceStream> {
+        let events = self.0.trace(request.get_ref())?;
+        Ok(Response::new(Box::pin(ReceiverStream::new(events).map(Ok))))
     }
 }

@@ -7,15 +7,22 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use api::v1::{Backend, Diagnostic, ExplainRequestRequest, Explanation, Route, Status};
-use api::{BindError, Client, ClientError, ConnectError, ControlView, ExplainError};
+use api::v1::{
+    Backend, Diagnostic, ExplainFlowRequest, ExplainRequestRequest, Explanation, Flow, FlowExplanation,
+    ListFlowsRequest, ListFlowsResponse, Reason, Route, Status, TraceEvent, TraceRequest,
+};
+use api::{BindError, Client, ClientError, ConnectError, ControlView, ExplainError, KernelError};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Uid, fork, setuid};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-struct View;
+#[derive(Default)]
+struct View {
+    traces: Arc<AtomicUsize>,
+}
 
 impl ControlView for View {
     fn status(&self) -> Status {
@@ -46,22 +53,57 @@ impl ControlView for View {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         vec![Diagnostic { reason: "BackendNotFound".into(), line: 12, ..Diagnostic::default() }]
     }
+
+    fn flows(&self, request: &ListFlowsRequest) -> Result<ListFlowsResponse, KernelError> {
+        match request.client.as_str() {
+            "" => Ok(ListFlowsResponse { flows: vec![Flow::default(); 3], max: 10, ..Default::default() }),
+            text => Err(KernelError::Address { name: "--client", text: text.into(), wanted: "address" }),
+        }
+    }
+
+    fn reasons(&self) -> Result<Vec<Reason>, KernelError> {
+        Err(KernelError::Off { why: "off by settings".into() })
+    }
+
+    fn explain_flow(&self, request: &ExplainFlowRequest) -> Result<FlowExplanation, KernelError> {
+        if request.vip.is_empty() {
+            return Err(KernelError::Failed("the map is gone".into()));
+        }
+        Ok(FlowExplanation { outcome: request.vip.clone(), ..FlowExplanation::default() })
+    }
+
+    /// Events for ever, as fast as they are read; `one_in` comes back as the status.
+    fn trace(&self, request: &TraceRequest) -> Result<mpsc::Receiver<TraceEvent>, KernelError> {
+        let (sender, receiver) = mpsc::channel(4);
+        let event = TraceEvent { status: request.one_in, ..TraceEvent::default() };
+        let open = Arc::clone(&self.traces);
+        open.fetch_add(1, SeqCst);
+        tokio::spawn(async move {
+            while sender.send(event.clone()).await.is_ok() {}
+            open.fetch_sub(1, SeqCst);
+        });
+        Ok(receiver)
+    }
 }
 
 struct Served {
     runtime: Runtime,
     stop: Option<oneshot::Sender<()>>,
     task: Option<tokio::task::JoinHandle<Result<(), api::ServeError>>>,
+    /// Streams of events that are open.
+    traces: Arc<AtomicUsize>,
 }
 
 fn serve(path: &Path) -> Served {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let socket = api::bind(path).unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = runtime.spawn(api::serve(socket, Arc::new(View), async {
+    let view = View::default();
+    let traces = Arc::clone(&view.traces);
+    let task = runtime.spawn(api::serve(socket, Arc::new(view), async {
         let _ = stopped.await;
     }));
-    Served { runtime, stop: Some(stop), task: Some(task) }
+    Served { runtime, stop: Some(stop), task: Some(task), traces }
 }
 
 impl Served {
@@ -96,8 +138,55 @@ fn every_question_is_answered() {
 }
 
 #[test]
+fn questions_about_the_kernel_are_answered_or_say_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rauta.sock");
+    let mut served = serve(&path);
+    served.runtime.block_on(async {
+        let mut client = Client::connect(&path).await.unwrap();
+        let flows = client.flows(ListFlowsRequest::default()).await.unwrap();
+        assert_eq!((flows.flows.len(), flows.max), (3, 10));
+        let bad = ListFlowsRequest { client: "me".into(), ..ListFlowsRequest::default() };
+        let error = client.flows(bad).await.unwrap_err();
+        assert!(
+            matches!(&error, ClientError::Invalid { message } if message == "--client `me` is no address")
+        );
+        let error = client.reasons().await.unwrap_err();
+        assert!(matches!(&error, ClientError::Unable { message } if message.contains("off by settings")));
+        let question = ExplainFlowRequest { client: "a".into(), vip: "b".into() };
+        assert_eq!(client.explain_flow(question).await.unwrap().outcome, "b");
+        match client.explain_flow(ExplainFlowRequest::default()).await {
+            Err(ClientError::Failed(status)) => assert!(status.message().contains("the map is gone")),
+            other => panic!("{other:?}"),
+        }
+    });
+    served.stop();
+}
+
+#[test]
+fn a_stream_of_events_ends_for_the_agent_when_its_reader_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rauta.sock");
+    let mut served = serve(&path);
+    let traces = Arc::clone(&served.traces);
+    served.runtime.block_on(async {
+        let mut client = Client::connect(&path).await.unwrap();
+        let mut events = client.trace(7).await.unwrap();
+        for _ in 0..100 {
+            assert_eq!(events.next().await.unwrap().unwrap().status, 7);
+        }
+        assert_eq!(traces.load(SeqCst), 1);
+        drop((events, client));
+        while traces.load(SeqCst) != 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    served.stop();
+}
+
+#[test]
 fn messages_print_as_json_with_camel_case_names() {
-    let json = serde_json::to_value(View.status()).unwrap();
+    let json = serde_json::to_value(View::default().status()).unwrap();
     assert_eq!(json["snapshotVersion"], 7);
     assert_eq!(json["ready"], true);
 }

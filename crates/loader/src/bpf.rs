@@ -5,7 +5,7 @@ use std::{
     ffi::CString,
     fs, io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -90,7 +90,7 @@ pub(crate) fn tcx_ingress_links(interface: u32) -> io::Result<Vec<u32>> {
 /// What bpf(2) or /proc answer.
 pub(crate) fn pinned_link_interface(path: &Path) -> io::Result<Option<u32>> {
     let fd = open_pin(path)?;
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
+    let info = fdinfo(fd.as_fd())?;
     Ok(field(&info, "link_type")
         .filter(|kind| *kind == "tcx")
         .and_then(|_| field(&info, "ifindex")?.parse().ok()))
@@ -127,7 +127,12 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
+/// What the kernel tells of an open map, program or link, a line for each field.
+pub(crate) fn fdinfo(fd: BorrowedFd<'_>) -> io::Result<String> {
+    fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
+}
+
+pub(crate) fn field<'t>(info: &'t str, name: &str) -> Option<&'t str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 

@@ -1,6 +1,10 @@
 //! The kernel programs from load to detach.
 
-use std::{error::Error, io, path::Path};
+use std::{
+    error::Error,
+    io,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -149,6 +153,16 @@ impl Datapath {
             }
         }
         Ok(changed)
+    }
+
+    /// The program that sees every packet: with the parts that it goes on in.
+    pub(crate) fn entry_program(&self) -> Option<&SchedClassifier> {
+        self.ebpf.program(self.program).and_then(|program| program.try_into().ok())
+    }
+
+    /// Where a map is pinned.
+    pub(crate) fn pin(&self, map: &str) -> PathBuf {
+        self.pins.object(map)
     }
 
     /// Where the programs are attached, and how.

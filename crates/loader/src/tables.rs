@@ -1,7 +1,7 @@
 //! What the agent tells the running programs, and what it reads from them.
 
 use nix::time::{ClockId, clock_gettime};
-use wire::{EndpointHealth, Flow, ListenerCounters, Metrics, Settings, Tuple};
+use wire::{EndpointHealth, Flow, ListenerCounters, ListenerResponses, Metrics, Settings, Tuple};
 
 use crate::{Datapath, Entry, ListenerAddress, MapError, Prefix, Write};
 
@@ -109,6 +109,15 @@ impl Datapath {
     /// The kernel's answer to reading the map.
     pub fn reasons(&self) -> Result<Vec<u64>, MapError> {
         self.maps.reasons()
+    }
+
+    /// Responses given at the listener of that index ([`wire::Vip::listener`]), summed over CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to reading the map.
+    pub fn listener_responses(&self, listener: u32) -> Result<ListenerResponses, MapError> {
+        self.maps.responses(listener)
     }
 
     /// Every spliced connection. One that comes or goes meanwhile may or may not be among them.

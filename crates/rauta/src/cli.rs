@@ -33,11 +33,19 @@ pub(crate) enum Command {
     Routes(OutputArgs),
     /// List backends with their endpoints and what those have done
     Backends(OutputArgs),
+    /// List the connections that the kernel carries
+    Flows(FlowsArgs),
+    /// Count what the kernel dropped, held, handed off, passed and did, by reason
+    Drops(DropsArgs),
+    /// Show what the kernel does with requests as they come
+    Trace(TraceArgs),
     /// Explain a decision
     #[command(subcommand)]
     Explain(ExplainCommand),
     /// Look at this machine: what the kernel offers, what would be used, how to mend what is missing
     Doctor(DoctorArgs),
+    /// Remove kernel programs that an agent left behind
+    Detach(DetachArgs),
     /// Run a small HTTP backend to try things with
     Echo(EchoArgs),
     /// Show a gateway at work, in this process, on loopback
@@ -96,7 +104,70 @@ pub(crate) struct DoctorArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExplainCommand {
     /// Which rule a request takes, and which endpoints may get it
-    Request(ExplainRequestArgs),
+    Request(Box<ExplainRequestArgs>),
+    /// What the kernel knows of a connection
+    Flow(ExplainFlowArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FlowsArgs {
+    /// Only those of this client: an address, with or without a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) client: Option<String>,
+    /// Only those on a leg to this endpoint: an address, with or without a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) endpoint: Option<String>,
+    /// At most so many, the last used first; 0: all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) limit: u32,
+    /// table, wide or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct DropsArgs {
+    /// Look again every second, and show what came since
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// table, wide or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct TraceArgs {
+    /// One event in so many
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) one_in: u32,
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End after so many seconds
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: Option<u64>,
+    /// table, wide or json (one object a line)
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DetachArgs {
+    #[command(flatten)]
+    pub(crate) settings: SettingsFlags,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainFlowArgs {
+    /// The client's address and port, as 198.51.100.7:40000 or [2001:db8::7]:40000
+    #[arg(value_name = "CLIENT")]
+    pub(crate) client: String,
+    /// The address and port that it dialled
+    #[arg(value_name = "VIP")]
+    pub(crate) vip: String,
+    /// table, wide or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -172,6 +243,10 @@ mod tests {
         assert_eq!(error(&["explain", "request", "GET", "/", "more"]), ErrorKind::TooManyValues);
         assert_eq!(error(&["explain", "request", "/", "-H", "no colon"]), ErrorKind::ValueValidation);
         assert_eq!(error(&["explain", "request", "/", "--client", "me"]), ErrorKind::ValueValidation);
+        assert_eq!(error(&["explain", "flow", "192.0.2.1:1"]), ErrorKind::MissingRequiredArgument);
+        assert_eq!(error(&["trace", "--one-in", "0"]), ErrorKind::ValueValidation);
+        assert_eq!(error(&["trace", "--seconds", "soon"]), ErrorKind::ValueValidation);
+        assert_eq!(error(&["flows", "--limit", "-1"]), ErrorKind::UnknownArgument);
         assert_eq!(error(&["echo", "--listen", "nowhere"]), ErrorKind::ValueValidation);
     }
 

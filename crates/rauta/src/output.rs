@@ -19,10 +19,15 @@ pub(crate) enum Output {
 
 /// Prints `text`. A reader that has gone away, such as `head`, is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    print_more(text).map(|_| ())
+}
+
+/// Prints `text` of a listing without end. Whether anybody reads on.
+pub(crate) fn print_more(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
 }
 

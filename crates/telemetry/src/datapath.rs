@@ -17,6 +17,41 @@ pub struct DatapathCounters {
     pub http_parse_errors: u64,
     /// Per listener address.
     pub listeners: Vec<ListenerCounters>,
+    /// What the kernel tier did; none where the programs only count.
+    pub kernel: Option<KernelCounters>,
+}
+
+/// What the kernel tier counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounters {
+    /// Kind, reason and count of what happened to packets and requests.
+    pub events: Vec<(&'static str, &'static str, u64)>,
+    /// Per listener address.
+    pub responses: Vec<KernelResponses>,
+    /// Client connections now.
+    pub flows: u64,
+    /// Room for client connections.
+    pub flows_max: u64,
+    /// Legs to endpoints now.
+    pub legs: u64,
+    /// Room for legs.
+    pub legs_max: u64,
+}
+
+/// Responses through the kernel at one address that listeners share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelResponses {
+    /// As in [`ListenerCounters`].
+    pub listener: String,
+    /// Address and port.
+    pub address: String,
+    /// Responses of status class 1xx to 5xx, and of any other.
+    pub classes: [u64; 6],
+    /// Requests by the time to the first byte of their response: upper bounds in microseconds, ascending, each with its own
+    /// count; no bound for the last.
+    pub first_byte: Vec<(Option<u64>, u64)>,
+    /// Sum of those times, in nanoseconds.
+    pub first_byte_ns: u64,
 }
 
 /// Kernel counters of one address that listeners share.

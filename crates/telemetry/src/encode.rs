@@ -1,5 +1,7 @@
 //! The scrape: every series by name.
 
+mod kernel;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +41,9 @@ impl Collector for Scrape {
         config(to, metrics)?;
         if let Some(counters) = metrics.datapath() {
             datapath(to, &counters)?;
+            if let Some(counters) = &counters.kernel {
+                kernel::encode(to, counters)?;
+            }
         }
         process_stats(to)
     }
@@ -332,6 +337,7 @@ mod tests {
                     packets: 7,
                     connections: 8,
                 }],
+                kernel: None,
             })
         }));
         let text = metrics.encode();

@@ -14,7 +14,7 @@ mod metrics;
 mod process;
 mod sharded;
 
-pub use datapath::{DatapathCounters, DatapathSource, ListenerCounters};
+pub use datapath::{DatapathCounters, DatapathSource, KernelCounters, KernelResponses, ListenerCounters};
 pub use family::LabelledCounter;
 pub use gateway::GatewayMetrics;
 pub use metrics::{ConnectResult, GATEWAYS_MAX, Metrics};

@@ -7,9 +7,9 @@ use aya::{
     sys::SyscallError,
     util::nr_cpus,
 };
-use wire::{ListenerCounters, ListenerKey, Metrics};
+use wire::{ListenerCounters, ListenerKey, ListenerResponses, Metrics};
 
-use super::{LISTENER_COUNTERS, METRICS, Maps, REASONS, Record, access};
+use super::{LISTENER_COUNTERS, LISTENER_RESPONSES, METRICS, Maps, REASONS, Record, access};
 use crate::{ListenerAddress, MapError};
 
 impl Maps {
@@ -59,6 +59,21 @@ impl Maps {
                 Ok(values.map_err(access(REASONS))?.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n)))
             })
             .collect()
+    }
+
+    /// What was answered at the listener of that index, summed over CPUs; all zero for one that has no counters.
+    pub(crate) fn responses(&self, listener: u32) -> Result<ListenerResponses, MapError> {
+        let mut sum = ListenerResponses::default();
+        let has_counters = usize::try_from(listener).is_ok_and(|index| index < wire::RESPONSES_MAX);
+        let Some(responses) = self.responses.as_ref().filter(|_| has_counters) else { return Ok(sum) };
+        for Record(cpu) in responses.get(&listener, 0).map_err(access(LISTENER_RESPONSES))?.iter() {
+            let pairs = sum.classes.iter_mut().zip(cpu.classes);
+            for (sum, count) in pairs.chain(sum.first_byte.iter_mut().zip(cpu.first_byte)) {
+                *sum = sum.wrapping_add(count);
+            }
+            sum.first_byte_ns = sum.first_byte_ns.wrapping_add(cpu.first_byte_ns);
+        }
+        Ok(sum)
     }
 }
 

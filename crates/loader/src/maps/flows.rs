@@ -4,7 +4,7 @@ use wire::{EndpointHealth, EndpointRecord, Flow, Leg, Tuple};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{BACKEND_FAILURES, ENDPOINTS, FLOWS, LEGS, Maps, raw::BPF_F_LOCK};
-use crate::MapError;
+use crate::{InUse, MapError};
 
 impl Maps {
     /// Shows every flow to `see`, each copied under its lock.
@@ -17,6 +17,15 @@ impl Maps {
                 see(&flow);
             }
         })
+    }
+
+    /// How many flows and how many legs there are, and for how many there is room.
+    pub(crate) fn in_use(&self) -> Result<InUse, MapError> {
+        let (flows, legs) = (self.raw(FLOWS)?, self.raw(LEGS)?);
+        let mut in_use = InUse { flows_max: flows.capacity(), legs_max: legs.capacity(), ..InUse::default() };
+        flows.each(0, |_, _| in_use.flows += 1)?;
+        legs.each(0, |_, _| in_use.legs += 1)?;
+        Ok(in_use)
     }
 
     /// The flow of that client connection.

@@ -16,7 +16,7 @@ use aya::{
     util::nr_cpus,
 };
 use tracing::warn;
-use wire::{ListenerCounters, ListenerKey, Metrics, REQUESTS_PER_CPU};
+use wire::{ListenerCounters, ListenerKey, ListenerResponses, Metrics, REQUESTS_PER_CPU};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{MapError, PinError, RoutingError, StartError, object::Shape, pins::PinFolder};
@@ -28,6 +28,8 @@ use raw::RawMap;
 const METRICS: &str = "METRICS";
 const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 const REASONS: &str = "REASONS";
+const LISTENER_RESPONSES: &str = "LISTENER_RESPONSES";
+pub(crate) const EVENTS: &str = "EVENTS";
 const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
 const REQUESTS: &str = "REQUESTS";
@@ -40,7 +42,17 @@ const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 const SIZED: [&str; 3] = [FLOWS, LEGS, REQUESTS];
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 7] = [FLOWS, LEGS, ENDPOINTS, SETTINGS, TRUSTED_PROXIES, BACKEND_FAILURES, REASONS];
+const ROUTING: [&str; 9] = [
+    FLOWS,
+    LEGS,
+    ENDPOINTS,
+    SETTINGS,
+    TRUSTED_PROXIES,
+    BACKEND_FAILURES,
+    REASONS,
+    LISTENER_RESPONSES,
+    EVENTS,
+];
 
 /// Gives the map of stored requests room for every CPU, and the maps of flows room for `max_flows`; a connection may leave
 /// legs behind that are still answered, so that legs have twice as much.
@@ -109,6 +121,7 @@ pub(crate) struct Maps {
     metrics: PerCpuArray<MapData, Record<Metrics>>,
     listeners: PerCpuHashMap<MapData, Record<ListenerKey>, Record<ListenerCounters>>,
     reasons: Option<PerCpuArray<MapData, u64>>,
+    responses: Option<PerCpuArray<MapData, Record<ListenerResponses>>>,
     raw: BTreeMap<String, RawMap>,
 }
 
@@ -124,12 +137,14 @@ impl Maps {
             .map(|shape| Ok((shape.name.clone(), RawMap::open(shape, &pins.object(&shape.name))?)))
             .collect();
         let reasons: Option<Map> = object.take_map(REASONS);
+        let responses: Option<Map> = object.take_map(LISTENER_RESPONSES);
         let mut map = |name| object.take_map(name).ok_or(StartError::Incomplete { name });
         let (metrics, listeners): (Map, Map) = (map(METRICS)?, map(LISTENER_COUNTERS)?);
         Ok(Self {
             metrics: metrics.try_into().map_err(access(METRICS))?,
             listeners: listeners.try_into().map_err(access(LISTENER_COUNTERS))?,
             reasons: reasons.map(TryInto::try_into).transpose().map_err(access(REASONS))?,
+            responses: responses.map(TryInto::try_into).transpose().map_err(access(LISTENER_RESPONSES))?,
             raw: raw?,
         })
     }

@@ -3,13 +3,17 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
 };
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::{MapError, bpf::open_pin, object::Shape};
+use crate::{
+    MapError,
+    bpf::{fdinfo, field, open_pin},
+    object::Shape,
+};
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
@@ -61,6 +65,12 @@ impl RawMap {
     pub(crate) fn open(shape: &Shape, path: &Path) -> Result<Self, MapError> {
         let fd = open_pin(path).map_err(|source| MapError::Kernel { map: shape.name.clone(), source })?;
         Ok(Self { shape: shape.clone(), fd })
+    }
+
+    /// How many entries it has room for: one that an earlier run pinned may differ from what was asked for.
+    pub(crate) fn capacity(&self) -> u32 {
+        let entries = fdinfo(self.fd.as_fd()).ok();
+        entries.and_then(|info| field(&info, "max_entries")?.parse().ok()).unwrap_or(self.shape.entries)
     }
 
     /// Whether `K` and `V` are its key and value.

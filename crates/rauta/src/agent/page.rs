@@ -3,8 +3,8 @@
 use admin::{Cell, Mood, Page};
 use api::v1::{Backend, Diagnostic, Route, Status};
 
-use crate::view::tables;
 use crate::view::text::number;
+use crate::view::{kernel, tables};
 
 /// The page of an agent.
 pub(crate) fn page(
@@ -114,6 +114,9 @@ pub(crate) fn facts(status: &Status) -> Vec<(&'static str, Cell)> {
             counters.packets_dropped
         );
         facts.push(("kernel counters", text.into()));
+    }
+    if let Some(tier) = &dataplane.tier {
+        facts.extend(kernel::facts(tier, traffic.requests));
     }
     facts
 }

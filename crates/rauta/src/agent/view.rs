@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use admin::{AdminView, Page, Readiness};
 use api::v1::{
-    Backend, Dataplane, DataplaneCounters, Diagnostic, ExplainRequestRequest, Explanation, Listener, Route,
-    Status, Traffic,
+    Backend, Dataplane, DataplaneCounters, Diagnostic, ExplainFlowRequest, ExplainRequestRequest,
+    Explanation, FlowExplanation, ListFlowsRequest, ListFlowsResponse, Listener, Reason, Route, Status,
+    TraceEvent, TraceRequest, Traffic,
 };
-use api::{ControlView, ExplainError};
+use api::{ControlView, ExplainError, KernelError};
 use model::{Protocol, Severity};
 use telemetry::ConnectResult;
+use tokio::sync::mpsc::Receiver;
 
 use super::page;
 use super::state::{Agent, Phase};
@@ -55,10 +57,7 @@ impl ControlView for Agent {
         let mut routes = view::routes(&snapshot);
         for (route, shown) in snapshot.routes.iter().zip(&mut routes) {
             // The kernel may be a snapshot behind, or not route at all.
-            let placed = placements.get(&route.id);
-            shown.served_tier = Some(placed.map_or(3, |placed| text::tier(placed.tier)));
-            shown.tier_reason =
-                placed.and_then(|placed| placed.reason).map(|why| why.to_string()).unwrap_or_default();
+            (shown.served_tier, shown.tier_reason) = served(placements.get(&route.id));
         }
         routes
     }
@@ -69,7 +68,15 @@ impl ControlView for Agent {
 
     fn explain(&self, request: &ExplainRequestRequest) -> Result<Explanation, ExplainError> {
         let state = self.gateway.state();
-        explain::explain(&state.snapshot, &state.table, request)
+        let mut explanation = explain::explain(&state.snapshot, &state.table, request)?;
+        if let Some(route) = &mut explanation.route {
+            let placements = self.kernel.placements();
+            let is_it = |id: &model::RouteId| id.rule == route.rule && id.object.to_string() == route.object;
+            let placed = placements.iter().find(|(id, _)| is_it(id)).map(|(_, placed)| placed);
+            explanation.steps.push(text::placement(placed, &self.kernel.summary()));
+            (route.served_tier, route.tier_reason) = served(placed);
+        }
+        Ok(explanation)
     }
 
     fn snapshot_json(&self) -> Vec<u8> {
@@ -80,6 +87,22 @@ impl ControlView for Agent {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let loaded = self.loaded();
         loaded.iter().flat_map(|loaded| &loaded.diagnostics).map(text::diagnostic).collect()
+    }
+
+    fn flows(&self, request: &ListFlowsRequest) -> Result<ListFlowsResponse, KernelError> {
+        self.kernel.flows(request)
+    }
+
+    fn reasons(&self) -> Result<Vec<Reason>, KernelError> {
+        self.kernel.reasons()
+    }
+
+    fn explain_flow(&self, request: &ExplainFlowRequest) -> Result<FlowExplanation, KernelError> {
+        self.kernel.explain_flow(request)
+    }
+
+    fn trace(&self, request: &TraceRequest) -> Result<Receiver<TraceEvent>, KernelError> {
+        self.kernel.trace(request.one_in)
     }
 }
 
@@ -138,8 +161,19 @@ impl Agent {
             packets_dropped: counters.packets_dropped,
             http_parse_errors: counters.http_parse_errors,
         });
-        Dataplane { summary: self.kernel.summary(), attachments: self.kernel.attachments(), counters }
+        Dataplane {
+            summary: self.kernel.summary(),
+            attachments: self.kernel.attachments(),
+            counters,
+            tier: self.kernel.tier(),
+        }
     }
+}
+
+/// The tier that decides a route, and why it is not another. One that the kernel does not know yet is userspace's.
+fn served(placed: Option<&kernel::RoutePlacement>) -> (Option<u32>, String) {
+    let reason = placed.and_then(|placed| placed.reason).map(|why| why.to_string()).unwrap_or_default();
+    (Some(placed.map_or(3, |placed| text::tier(placed.tier))), reason)
 }
 
 fn age_ms(loaded: &files::Loaded) -> Option<u64> {

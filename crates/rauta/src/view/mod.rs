@@ -1,6 +1,8 @@
 //! What the agent serves, for people: model records as messages of the control API, and those as tables.
 
 pub(crate) mod explain;
+pub(crate) mod flow;
+pub(crate) mod kernel;
 mod question;
 pub(crate) mod tables;
 pub(crate) mod text;

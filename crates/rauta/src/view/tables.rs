@@ -24,11 +24,16 @@ pub(crate) fn listeners(listeners: &[Listener]) -> Table {
     table
 }
 
-/// The rules; `wide` adds listeners and balancing.
+/// The rules, with the tier where an agent knows it; `wide` adds listeners, balancing and why it is this tier.
 pub(crate) fn routes(routes: &[Route], wide: bool) -> Table {
     let narrow = ["route", "hosts", "matches", "backends"];
-    let columns =
-        if wide { [&narrow[..], &["balancing", "tier", "listeners"]].concat() } else { narrow.to_vec() };
+    let is_served = routes.iter().any(|route| route.served_tier.is_some());
+    let more: &[_] = match (wide, is_served) {
+        (true, _) => &["balancing", "tier", "listeners"],
+        (false, true) => &["tier"],
+        (false, false) => &[],
+    };
+    let columns = [&narrow[..], more].concat();
     let mut table = Table::new("Routes", &columns, "No routes.");
     for route in routes {
         let mut row = vec![
@@ -39,6 +44,8 @@ pub(crate) fn routes(routes: &[Route], wide: bool) -> Table {
         ];
         if wide {
             row.extend([Cell::from(&route.balancing), tier(route), route.listeners.join("\n").into()]);
+        } else if is_served {
+            row.push(route.served_tier.map_or_else(Cell::default, |tier| tier.to_string().into()));
         }
         table.row(row);
     }
@@ -194,6 +201,10 @@ mod tests {
              \u{20}                                 GET =/b  500: no such Service (weight 1)\n"
         );
         assert_eq!(table.rows[0][3].mood, Mood::Bad);
+        let served =
+            Route { served_tier: Some(2), tier: Some(1), tier_reason: "why".into(), ..route(vec![]) };
+        assert_eq!(routes(std::slice::from_ref(&served), false).rows[0][4].text, "2");
+        assert_eq!(routes(&[served], true).rows[0][5].text, "2 (asked 1)\nwhy");
         assert!(routes(&[route(vec![])], true).rows[0][3].text.contains("500"));
     }
 

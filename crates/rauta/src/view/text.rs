@@ -108,6 +108,25 @@ pub(crate) fn number(count: impl Into<u64>, one: &str) -> String {
     format!("{count} {one}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Which tier decides the requests of a route, and why; `summary` is what the kernel does as a whole.
+pub(crate) fn placement(placed: Option<&kernel::RoutePlacement>, summary: &str) -> String {
+    match placed {
+        None => format!("userspace (Tier 3) decides it; kernel programs: {summary}"),
+        Some(placed) if placed.tier == Tier::Userspace => match placed.reason {
+            Some(why) => format!("userspace (Tier 3) decides it: {why}"),
+            None => "userspace (Tier 3) decides it".to_owned(),
+        },
+        Some(placed) => {
+            let tier = tier(placed.tier);
+            let partly = placed.reason.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!(
+                "the kernel (Tier {tier}) decides it{partly} when the request is plain HTTP/1.1 and whole in one segment, else \
+                 userspace (Tier 3)"
+            )
+        }
+    }
+}
+
 fn backend_ref(reference: &model::BackendRef) -> RouteBackend {
     let (backend, broken) = match &reference.target {
         BackendTarget::Backend(id) => (id.to_string(), false),

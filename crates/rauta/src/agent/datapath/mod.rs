@@ -1,7 +1,10 @@
 //! The kernel programs, if this machine and this user may have them.
 
+mod counters;
 mod facts;
+mod questions;
 mod routing;
+mod trace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -12,11 +15,12 @@ use kernel::RoutePlacement;
 use loader::machine::Changes;
 use loader::{Datapath, Hook, ListenerAddress, Options};
 use model::{ListenerId, RouteId, Snapshot};
-use telemetry::{DatapathCounters, ListenerCounters, Metrics};
+use telemetry::Metrics;
 use tracing::{info, warn};
 
 use crate::settings::{OnExit, Settings};
 use routing::Routing;
+use trace::Streams;
 
 /// How long connections in the kernel may take to fall silent when the agent stops, and how often they are looked at.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -37,6 +41,10 @@ struct Inner {
     lack: String,
     snapshot: Option<Arc<Snapshot>>,
     listeners: BTreeMap<ListenerAddress, Vec<ListenerId>>,
+    /// Who is told of requests.
+    streams: Streams,
+    /// What programs had counted when the agent started.
+    before: counters::Baseline,
     /// What failed last: said once.
     failing: Option<&'static str>,
 }
@@ -78,6 +86,7 @@ impl Kernel {
         };
         let kernel = Self::without(&lack, settings.dataplane.on_exit);
         let mut inner = kernel.lock();
+        inner.before = counters::Baseline::of(&datapath);
         (inner.datapath, inner.routing) = (Some(datapath), routing);
         info!(interfaces = inner.attachments().join(", "), "kernel programs: {}", inner.summary());
         drop(inner);
@@ -91,6 +100,8 @@ impl Kernel {
             lack: lack.to_owned(),
             snapshot: None,
             listeners: BTreeMap::new(),
+            streams: Streams::default(),
+            before: counters::Baseline::default(),
             failing: None,
         };
         Self { inner: Arc::new(Mutex::new(inner)), on_exit }
@@ -184,35 +195,6 @@ impl Kernel {
             let kernel = self.clone();
             metrics.set_datapath_source(Box::new(move || kernel.counters()));
         }
-    }
-
-    /// What the kernel has counted; none without programs.
-    pub(crate) fn counters(&self) -> Option<DatapathCounters> {
-        let inner = self.lock();
-        let datapath = inner.datapath.as_ref()?;
-        let total = datapath.metrics().ok()?;
-        let counted = datapath.listener_counters().ok()?;
-        let listener = |(at, counters): (ListenerAddress, wire::ListenerCounters)| {
-            let ids = inner.listeners.get(&at).map(Vec::as_slice).unwrap_or_default();
-            ListenerCounters {
-                listener: ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
-                address: match at.address {
-                    Some(address) => std::net::SocketAddr::new(address, at.port).to_string(),
-                    None => format!("*:{}", at.port),
-                },
-                packets: counters.packets,
-                connections: counters.connections,
-            }
-        };
-        Some(DatapathCounters {
-            packets_total: total.packets_total,
-            packets_tier1: total.packets_tier1,
-            packets_tier2: total.packets_tier2,
-            packets_tier3: total.packets_tier3,
-            packets_dropped: total.packets_dropped,
-            http_parse_errors: total.http_parse_errors,
-            listeners: counted.into_iter().map(listener).collect(),
-        })
     }
 
     /// Removes the programs, or leaves them, as settings say. Does nothing the second time.

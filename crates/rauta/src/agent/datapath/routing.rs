@@ -1,16 +1,18 @@
 //! The kernel's routing tables: compiled from the snapshot and the machine, and written where they differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use kernel::{Compiled, Compiler, Facts, Map, RoutePlacement, Tables, diff};
 use loader::{Datapath, Limits, Prefix, Write};
-use model::{Snapshot, Tier};
+use model::{RouteId, Snapshot, Tier};
 use tracing::{debug, info};
 
 use super::facts::{Machine, ephemeral_ports, obstacle, segment_sizes};
 use crate::settings::{DataplaneSettings, Settings};
+use crate::view::flow;
 
 /// Ticks (seconds) between two looks at all connections, and at legs that nobody has.
 const COLLECT: u64 = 5;
@@ -51,6 +53,10 @@ pub(super) struct Routing {
     /// What it was compiled from.
     compiled_from: Option<(u64, Facts)>,
     placements: Vec<RoutePlacement>,
+    /// The route of each index that programs tell of.
+    routes: BTreeMap<u32, RouteId>,
+    /// The address and port of each index of listeners.
+    listeners: BTreeMap<u32, (Option<IpAddr>, u16)>,
     /// When to compile again, on the clock of the programs.
     again: Option<Duration>,
     /// Why nothing is routed.
@@ -68,6 +74,12 @@ impl Routing {
             .map(|network| Prefix { address: network.network(), length: network.prefix_len() })
             .collect();
         datapath.trusted_proxies(&proxies)?;
+        // Whoever traced an earlier run is gone with it.
+        let settings_before = *datapath.settings();
+        if settings_before.flags & wire::Settings::TRACE != 0 {
+            let flags = settings_before.flags & !wire::Settings::TRACE;
+            datapath.set_settings(&wire::Settings { flags, ..settings_before })?;
+        }
         let routing = Self {
             settings: settings.dataplane.clone(),
             compiler: Compiler::resume(tables.clone()),
@@ -75,6 +87,8 @@ impl Routing {
             tables,
             compiled_from: None,
             placements: Vec::new(),
+            routes: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             again: None,
             obstacle: None,
             ticks: 0,
@@ -103,8 +117,10 @@ impl Routing {
         if self.compiled_from.as_ref() == Some(&from) && !self.is_due() {
             return Ok(());
         }
-        let Compiled { tables, placements, again, .. } = self.compiler.compile(snapshot, &from.1, now());
+        let Compiled { tables, placements, routes, listeners, again, .. } =
+            self.compiler.compile(snapshot, &from.1, now());
         (self.placements, self.again) = (placements, again);
+        (self.routes, self.listeners) = (routes, listeners);
 
         // Names are looked for before the first route needs it, and until no route does.
         let sizes = segment_sizes(&ways);
@@ -155,6 +171,25 @@ impl Routing {
     /// The tier of each route.
     pub(super) fn placements(&self) -> &[RoutePlacement] {
         &self.placements
+    }
+
+    /// The route of an index that programs tell of; empty when it is gone.
+    pub(super) fn route_name(&self, index: u32) -> String {
+        self.routes
+            .get(&index)
+            .map(|route| format!("{} rule {}", route.object, route.rule))
+            .unwrap_or_default()
+    }
+
+    /// The endpoint of an index that programs tell of; empty when it is gone.
+    pub(super) fn endpoint_name(&self, index: u32) -> String {
+        let record = self.tables.endpoints.get(&index);
+        record.map(|at| flow::socket(at.address, at.port).to_string()).unwrap_or_default()
+    }
+
+    /// The address of each index of listeners.
+    pub(super) fn listeners(&self) -> &BTreeMap<u32, (Option<IpAddr>, u16)> {
+        &self.listeners
     }
 
     /// One line: how much the kernel routes, and what keeps it from the rest.

@@ -1,0 +1,167 @@
+//! The series of the kernel tier.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::{Label, Labels, counter, gauge, signed};
+use crate::family::OTHER;
+use crate::gateway::CLASSES;
+use crate::{GATEWAYS_MAX, KernelCounters, KernelResponses};
+
+/// Times below this bound fall into one bucket, in microseconds: nobody answers that fast.
+const FIRST_BOUND_US: u64 = 16;
+
+pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) -> fmt::Result {
+    let events = counters.events.iter().map(|&(kind, reason, count)| {
+        (vec![("kind", Cow::from(kind)), ("reason", Cow::from(reason))], count)
+    });
+    let help = "What became of packets and requests in the kernel, by reason.";
+    counter(to, "rauta_kernel_events", help, events)?;
+
+    let listeners = bounded(&counters.responses);
+    let classes = listeners.iter().flat_map(|at| {
+        let seen = CLASSES.iter().zip(at.classes).filter(|(_, count)| *count > 0);
+        seen.map(|(class, count)| ([labels(at), vec![("class", Cow::from(*class))]].concat(), count))
+    });
+    let help = "Responses through the kernel, by class of status code.";
+    counter(to, "rauta_kernel_responses", help, classes)?;
+    first_byte(to, &listeners)?;
+
+    for (name, help, value) in [
+        ("rauta_kernel_flows", "Client connections in the kernel now.", counters.flows),
+        ("rauta_kernel_flows_max", "Room for client connections in the kernel.", counters.flows_max),
+        ("rauta_kernel_legs", "Legs to endpoints in the kernel now.", counters.legs),
+        ("rauta_kernel_legs_max", "Room for legs in the kernel.", counters.legs_max),
+    ] {
+        gauge(to, name, help, [(vec![], signed(value))])?;
+    }
+    Ok(())
+}
+
+fn first_byte(to: &mut DescriptorEncoder<'_>, listeners: &[KernelResponses]) -> fmt::Result {
+    let help = "From a request to the first byte of its response, through the kernel.";
+    let mut metric =
+        to.encode_descriptor("rauta_kernel_first_byte_seconds", help, None, MetricType::Histogram)?;
+    for at in listeners {
+        let buckets = buckets(&at.first_byte);
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = Duration::from_nanos(at.first_byte_ns).as_secs_f64();
+        metric
+            .encode_family(&Labels(labels(at)))?
+            .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+fn labels(at: &KernelResponses) -> Vec<Label<'_>> {
+    vec![("listener", Cow::from(at.listener.as_str())), ("address", Cow::from(at.address.as_str()))]
+}
+
+/// Bounds in seconds with their own counts, those below the first bound as one.
+fn buckets(counts: &[(Option<u64>, u64)]) -> Vec<(f64, u64)> {
+    let mut buckets: Vec<(f64, u64)> = Vec::with_capacity(counts.len());
+    let mut below = 0;
+    for &(bound, count) in counts {
+        match bound {
+            Some(us) if us < FIRST_BOUND_US => below += count,
+            bound => {
+                let seconds = bound.map_or(f64::INFINITY, |us| Duration::from_micros(us).as_secs_f64());
+                buckets.push((seconds, count + std::mem::take(&mut below)));
+            }
+        }
+    }
+    buckets
+}
+
+/// The first listeners as they are, the others as one.
+fn bounded(listeners: &[KernelResponses]) -> Vec<KernelResponses> {
+    let (own, rest) = listeners.split_at(listeners.len().min(GATEWAYS_MAX));
+    let mut bounded = own.to_vec();
+    let Some((first, more)) = rest.split_first() else { return bounded };
+    let mut other =
+        KernelResponses { listener: OTHER.to_owned(), address: OTHER.to_owned(), ..first.clone() };
+    for one in more {
+        let classes = other.classes.iter_mut().zip(one.classes);
+        let times = other
+            .first_byte
+            .iter_mut()
+            .map(|(_, count)| count)
+            .zip(one.first_byte.iter().map(|(_, count)| *count));
+        for (sum, count) in classes.chain(times) {
+            *sum += count;
+        }
+        other.first_byte_ns += one.first_byte_ns;
+    }
+    bounded.push(other);
+    bounded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DatapathCounters, Metrics};
+
+    fn responses(listener: &str) -> KernelResponses {
+        KernelResponses {
+            listener: listener.into(),
+            address: "198.51.100.1:80".into(),
+            classes: [0, 5, 0, 1, 0, 0],
+            first_byte: vec![(Some(4), 1), (Some(8), 1), (Some(16), 0), (Some(32), 3), (None, 1)],
+            first_byte_ns: 1_500_000_000,
+        }
+    }
+
+    fn text(counters: KernelCounters) -> String {
+        let metrics = Metrics::new(1);
+        metrics.set_datapath_source(Box::new(move || {
+            Some(DatapathCounters { kernel: Some(counters.clone()), ..DatapathCounters::default() })
+        }));
+        metrics.encode()
+    }
+
+    #[test]
+    fn the_kernel_tier_has_its_series() {
+        let text = text(KernelCounters {
+            events: vec![("event", "bound", 4), ("drop", "drop_gap", 2)],
+            responses: vec![responses("shop/web/http")],
+            flows: 3,
+            flows_max: 65_536,
+            legs: 4,
+            legs_max: 131_072,
+        });
+        let labels = r#"listener="shop/web/http",address="198.51.100.1:80""#;
+        for line in [
+            r#"rauta_kernel_events_total{kind="event",reason="bound"} 4"#,
+            r#"rauta_kernel_events_total{kind="drop",reason="drop_gap"} 2"#,
+            &format!(r#"rauta_kernel_responses_total{{{labels},class="2xx"}} 5"#),
+            &format!(r#"rauta_kernel_responses_total{{{labels},class="4xx"}} 1"#),
+            &format!(r#"rauta_kernel_first_byte_seconds_bucket{{le="0.000016",{labels}}} 2"#),
+            &format!(r#"rauta_kernel_first_byte_seconds_bucket{{le="0.000032",{labels}}} 5"#),
+            &format!(r#"rauta_kernel_first_byte_seconds_bucket{{le="+Inf",{labels}}} 6"#),
+            &format!(r#"rauta_kernel_first_byte_seconds_count{{{labels}}} 6"#),
+            &format!(r#"rauta_kernel_first_byte_seconds_sum{{{labels}}} 1.5"#),
+            "rauta_kernel_flows 3",
+            "rauta_kernel_flows_max 65536",
+            "rauta_kernel_legs 4",
+            "rauta_kernel_legs_max 131072",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
+        }
+        assert!(!text.contains(r#"class="5xx""#), "what never occurred has no series");
+    }
+
+    #[test]
+    fn listeners_beyond_the_bound_fold_into_other() {
+        let many = (0..GATEWAYS_MAX + 3).map(|i| responses(&format!("ns/gateway/{i}"))).collect();
+        let text = text(KernelCounters { responses: many, ..KernelCounters::default() });
+        let other = r#"rauta_kernel_responses_total{listener="other",address="other",class="2xx"} 15"#;
+        assert!(text.lines().any(|line| line == other), "{text}");
+        let counts =
+            text.lines().filter(|line| line.starts_with("rauta_kernel_first_byte_seconds_count")).count();
+        assert_eq!(counts, GATEWAYS_MAX + 1);
+    }
+}

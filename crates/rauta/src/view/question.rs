@@ -27,8 +27,6 @@ pub(crate) struct Question {
     method: String,
     /// Path and query.
     target: String,
-    /// Host and port as in the URL; empty without.
-    authority: String,
     pub(crate) headers: Vec<(String, String)>,
 }
 
@@ -69,18 +67,20 @@ impl Question {
             return Err(bad_url());
         }
         let (name, port) = split_port(authority).ok_or_else(bad_url)?;
+        let mut headers: Vec<_> =
+            request.headers.iter().map(|header| (header.name.clone(), trim(&header.value))).collect();
+        let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+        // Clients send one, and rules may look at it.
+        if !has_host && !authority.is_empty() {
+            headers.insert(0, ("Host".to_owned(), authority.to_owned()));
+        }
         Ok(Self {
             scheme,
             address: name.trim_matches(['[', ']']).parse().ok(),
             port,
             method: method.to_owned(),
             target: encoded(if target.starts_with(['/', '*']) { "" } else { "/" }, target),
-            authority: authority.to_owned(),
-            headers: request
-                .headers
-                .iter()
-                .map(|header| (header.name.clone(), trim(&header.value)))
-                .collect(),
+            headers,
         })
     }
 
@@ -91,11 +91,8 @@ impl Question {
     /// [`RequestError`] if the gateway refuses it.
     pub(crate) fn head(&self) -> Result<RequestHead, RequestError> {
         let has_host = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
-        let version = if has_host || !self.authority.is_empty() { "1.1" } else { "1.0" };
+        let version = if has_host { "1.1" } else { "1.0" };
         let mut text = format!("{} {} HTTP/{version}\r\n", self.method, self.target);
-        if !has_host && !self.authority.is_empty() {
-            text.push_str(&format!("Host: {}\r\n", self.authority));
-        }
         for (name, value) in &self.headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }

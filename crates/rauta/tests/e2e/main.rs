@@ -14,5 +14,6 @@ mod kernel;
 mod manifests;
 mod metrics;
 mod routing;
+mod tier;
 mod unprivileged;
 mod world;

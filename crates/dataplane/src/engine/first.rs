@@ -29,7 +29,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         // A keep-alive probe (RFC 9293 section 3.8.4) says one byte less than what the handshake left.
         let is_probe = image.payload_len <= 1
             && matches!(cookie::check(key, &image.tuple, image.seq, cookie, now), Cookie::First(_));
-        return if is_probe { answer_probe(env, scratch, now) } else { drop(env, Reason::DropEarly) };
+        return if is_probe { answer_probe(env, scratch) } else { drop(env, Reason::DropEarly) };
     };
     if image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
@@ -53,7 +53,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 }
 
 #[inline(always)]
-fn answer_probe<E: Env>(env: &mut E, scratch: &mut Scratch, now: u64) -> Verdict {
+fn answer_probe<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let (image, plan) = (&mut scratch.image, &mut scratch.plan);
     if image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
@@ -62,7 +62,9 @@ fn answer_probe<E: Env>(env: &mut E, scratch: &mut Scratch, now: u64) -> Verdict
     plan.hop = way_back(env, image);
     plan.seq = image.ack;
     plan.ack = image.seq.wrapping_add(1);
-    plan.tsval = syn::clock(now);
+    // Nothing newer than what the client echoes: a request may be under way that echoes it too, and what its endpoint says
+    // is counted from there.
+    plan.tsval = image.tsecr;
     plan.tsecr = image.tsval;
     plan.window = 65_535 >> syn::WINDOW_SCALE;
     plan.flags = u32::from(TcpFlags::ACK);

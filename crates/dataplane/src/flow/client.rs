@@ -122,8 +122,10 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         cut_and_insert(flow, image, to_next, plan);
         let fin = plan.flags & u32::from(TcpFlags::FIN) != 0;
         let end = image.seq.wrapping_add(plan.keep).wrapping_add(u32::from(fin));
+        // One from before what the client has sent since is no end of it.
+        let is_new = before(flow.client_end, end);
         flow.client_end = latest(flow.client_end, end);
-        if fin {
+        if fin && is_new {
             flow.flags |= flag::CLIENT_FIN;
             flow.client_fin = end.wrapping_sub(1);
         }

@@ -45,7 +45,7 @@ fn a_request_is_bound_and_the_connection_ends() {
     let mut sim = sim(1);
     let by = one_by_one(&mut sim, &[Ask::get('a')]);
     assert!(by[0] == "e1" || by[0] == "e2", "{by:?}");
-    assert_eq!((sim.world.counted(Reason::Bound), sim.world.counted(Reason::Closed)), (2, 1));
+    assert_eq!((sim.world.counted(Reason::Bound), sim.world.counted(Reason::Closed)), (1, 1));
     assert!(sim.world.flows.all().is_empty() && sim.world.legs.all().is_empty());
 }
 

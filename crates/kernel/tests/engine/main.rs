@@ -16,6 +16,7 @@ mod net;
 mod packet;
 mod random;
 mod sim;
+mod soak;
 #[allow(dead_code, reason = "the support is shared with other tests")]
 #[path = "../support/mod.rs"]
 mod support;

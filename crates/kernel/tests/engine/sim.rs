@@ -139,11 +139,17 @@ impl Sim {
     /// `limit` is in ms of virtual time.
     pub(crate) fn run(&mut self, limit: u64) {
         let until = self.now + limit * MS;
+        let mut steps = 0;
         while !self.is_done() {
-            assert!(self.advance(until), "not through after {limit} ms:\n{}", self.describe());
+            steps += 1;
+            assert!(steps < 100_000, "no end of it:\n{}", self.describe());
+            assert!(self.advance(until) || self.is_done(), "not through after {limit} ms:\n{}", self.describe());
         }
         let rest = self.now + 30_000 * MS;
-        while self.advance(rest) {}
+        while self.advance(rest) {
+            steps += 1;
+            assert!(steps < 200_000, "no peace:\n{}", self.describe());
+        }
     }
 
     /// Runs for some ms.
@@ -169,7 +175,7 @@ impl Sim {
                 App::Client(client) => client.wake,
                 App::Server(server) => server.wake,
             };
-            conn.end.deadline().into_iter().chain(wake.filter(|_| conn.end.death.is_none())).min()
+            conn.end.deadline().into_iter().chain(wake.filter(|at| *at > self.now && conn.end.death.is_none())).min()
         });
         let next = timers.chain(self.queue.first_key_value().map(|((at, _), _)| *at)).min();
         let Some(next) = next.filter(|next| *next <= until) else { return false };

@@ -1,0 +1,170 @@
+//! Random runs: whatever the seed says.
+
+use crate::apps::{Manners, Step};
+use crate::basics::from;
+use crate::http::{Ask, Kind};
+use crate::net::{endpoint, tables};
+use crate::random::Random;
+use crate::sim::{Door, Faults, Node, Sim, profile, vip, vip6};
+use crate::tcp::Profile;
+
+const NAMES: [&str; 3] = ["e1", "e2", "e3"];
+
+/// As Linux, Windows, an old device, and others.
+fn any_profile(random: &Random, v6: bool) -> Profile {
+    let isn = if random.chance(30) { 0u32.wrapping_sub(random.below(3000) as u32) } else { random.next() as u32 };
+    let has_scale = random.chance(80);
+    Profile {
+        // RFC 8200 section 5: over IPv6 no link carries less than 1280 bytes.
+        mss: random.pick(if v6 { &[1440, 1440, 1300, 1220] } else { &[1460, 1440, 600, 536] }),
+        scale: has_scale.then(|| random.below(10) as u8),
+        sack: random.chance(80),
+        timestamps: random.chance(60),
+        window: if has_scale { 200_000 } else { 60_000 },
+        large: false,
+        isn,
+    }
+}
+
+fn any_ask(random: &Random) -> Ask {
+    let kinds = [
+        Kind::Length,
+        Kind::Length,
+        Kind::Chunked,
+        Kind::Chunked,
+        Kind::NoContent,
+        Kind::NotModified,
+        Kind::Hints,
+        Kind::Split,
+        Kind::Trailer,
+    ];
+    let route = if random.chance(4) { 't' } else { random.pick(&['a', 'a', 'b', 'n', 'm', 'w']) };
+    let mut ask = Ask::get(route).kind(random.pick(&kinds)).size(random.below(random.pick(&[10, 900, 9000])) as usize);
+    if random.chance(30) {
+        ask = ask.delay(random.below(random.pick(&[20, 400])));
+    }
+    if random.chance(20) {
+        ask = ask.pad(500 + random.below(700) as usize);
+    }
+    match random.below(10) {
+        0 => ask.head(),
+        1 => Ask { method: "POST", body: random.below(400) as usize, ..ask },
+        2 if random.chance(50) => Ask { method: "POST", body: random.below(12_000) as usize, ..ask },
+        3 if random.chance(30) => ask.extra("TE: trailers"),
+        _ => ask,
+    }
+}
+
+fn any_steps(random: &Random) -> Vec<Step> {
+    let mut steps = vec![];
+    if random.chance(20) {
+        steps.push(Step::Pause(random.below(3000)));
+        steps.push(Step::Probe);
+    }
+    for _ in 0..1 + random.below(7) {
+        let is_pipelined = random.chance(15);
+        let asks: Vec<Ask> = (0..if is_pipelined { 2 + random.below(4) } else { 1 }).map(|_| any_ask(random)).collect();
+        let cuts = if random.chance(25) { (0..1 + random.below(3)).map(|_| random.below(400) as usize).collect() } else { vec![] };
+        if is_pipelined && random.chance(60) {
+            // Each in its own segment.
+            steps.extend(asks.into_iter().map(|ask| Step::Send(vec![ask], vec![])));
+        } else {
+            steps.push(Step::Send(asks, cuts));
+        }
+        steps.push(Step::Wait);
+        if random.chance(20) {
+            steps.push(Step::Pause(random.below(1500)));
+        }
+    }
+    if random.chance(25) {
+        let kind = random.pick(&[Kind::UntilClose, Kind::Last, Kind::TooLarge]);
+        let last = Ask { kind, ..any_ask(random) };
+        let last = if kind == Kind::TooLarge { Ask { method: "POST", body: 9000, route: 'n', ..last } } else { last };
+        steps.extend([Step::Send(vec![last], vec![]), Step::Wait, Step::End]);
+    } else if random.chance(20) {
+        steps.extend([Step::Send(vec![any_ask(random)], vec![]), Step::Shut, Step::Wait]);
+    }
+    steps
+}
+
+fn is_pipelined(steps: &[Step]) -> bool {
+    let sends = |step: &Step| matches!(step, Step::Send(..));
+    steps.iter().any(|step| matches!(step, Step::Send(asks, _) if asks.len() > 1))
+        || steps.windows(2).any(|two| sends(&two[0]) && sends(&two[1]))
+}
+
+fn run(seed: u64) {
+    let random = Random::new(seed ^ 0xf00d);
+    let v6 = random.chance(30);
+    let mut sim = Sim::new(tables(v6), seed);
+    if random.chance(80) {
+        sim.faults = Faults {
+            drop: random.below(8),
+            duplicate: random.below(6),
+            reorder: random.below(15),
+            corrupt: random.below(3),
+        };
+    }
+    sim.varies = random.chance(50);
+    sim.world.races.set(if random.chance(30) { 30 } else { 0 });
+    for n in 1..4u8 {
+        let manners = if random.chance(30) {
+            Manners {
+                idle_close: Some(200 + random.below(1000)),
+                says_so: false,
+                resets: random.chance(20),
+                ..Manners::default()
+            }
+        } else {
+            Manners::default()
+        };
+        let profile = Profile {
+            // What the gateway promised to clients.
+            mss: if v6 { 1440 } else { 1460 },
+            window: 100_000,
+            large: random.chance(50),
+            scale: Some(random.below(12) as u8),
+            ..profile(0)
+        };
+        let node = Node { name: NAMES[usize::from(n) - 1], door: Door::Open, profile, manners, syns: 0 };
+        sim.nodes.insert(endpoint(n, v6), node);
+    }
+    for n in 0..1 + random.below(3) as u16 {
+        let mut address = from(40_000 + n);
+        if v6 {
+            address.set_ip("fd00:9::5".parse().unwrap());
+        }
+        let steps = any_steps(&random);
+        let may_be_cut = is_pipelined(&steps);
+        let number = sim.dial(address, if v6 { vip6() } else { vip() }, any_profile(&random, v6), steps);
+        sim.client(number).may_be_cut = may_be_cut;
+    }
+    sim.run(300_000);
+    sim.check();
+}
+
+#[test]
+fn whatever_happens_both_ends_see_one_stream() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("MODEL_SEED") {
+        return run(seed);
+    }
+    let seeds = number("MODEL_SEEDS").unwrap_or(3000);
+    let mut failed = vec![];
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..2)
+            .map(|worker| {
+                scope.spawn(move || {
+                    (worker..seeds)
+                        .step_by(2)
+                        .filter(|&seed| std::panic::catch_unwind(|| run(seed)).is_err())
+                        .inspect(|seed| eprintln!("MODEL_SEED={seed} failed"))
+                        .take(20)
+                        .collect::<Vec<u64>>()
+                })
+            })
+            .collect();
+        failed = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+    });
+    assert!(failed.is_empty(), "repeat with MODEL_SEED= one of {failed:?}");
+}

@@ -5,6 +5,7 @@ use wire::{Flow, Reason, TcpOptions};
 use super::{Env, HandOff, Owner, Scratch, Verdict, drop, observe, pass, syn};
 use crate::flow::state;
 use crate::image::Image;
+use crate::sequence::latest;
 
 /// A connection that has no flow: what the cookie said is in `image.options`.
 #[inline(never)]
@@ -26,8 +27,9 @@ pub(super) fn midstream<E: Env>(
     flow: *mut Flow,
     reason: Reason,
 ) -> Verdict {
-    let (options, next_seq, is_handed) =
-        env.locked(flow, |flow| (flow.client_options, flow.next_seq, flow.state == state::HANDED));
+    let (options, next_seq, shown, is_handed) = env.locked(flow, |flow| {
+        (flow.client_options, flow.next_seq, flow.sent_tsval, flow.state == state::HANDED)
+    });
     let image = &scratch.image;
     match env.owner(&image.tuple, image.is_v6 != 0) {
         Owner::Connection => return pass(env, Reason::PassOwned),
@@ -38,7 +40,8 @@ pub(super) fn midstream<E: Env>(
     if !is_handed || image.seq != next_seq || image.payload_len == 0 {
         return drop(env, Reason::DropEarly);
     }
-    let attributes = attributes(image, options, image.tsecr);
+    // The stack's timestamps go on from the newest that the client was shown, which it may not have echoed yet.
+    let attributes = attributes(image, options, latest(shown, image.tsecr));
     if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
         observe::hand_off(env, scratch, reason);
         return pass(env, reason);

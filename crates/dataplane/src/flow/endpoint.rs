@@ -194,6 +194,7 @@ fn crossed(flow: &Flow) -> bool {
         && flow.flags & flag::CLIENT_FIN == 0
         && not_after(seen, flow.newest_seq)
         && flow.leg_next == flow.leg_end
+        && not_after(flow.sent_end, flow.client_ack)
 }
 
 #[inline(always)]
@@ -230,11 +231,16 @@ fn on_fin(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
     EndpointStep::Forward
 }
 
-/// RFC 5961 section 3.2: only a RST that names exactly the next byte is believed.
+/// RFC 5961 section 3.2: only a RST that names exactly the next byte is believed: the next that we have not seen, or the next
+/// that the client has not, for a closed endpoint answers with what it was asked for.
 #[inline(always)]
 fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
-    if image.seq != flow.leg_end {
-        return EndpointStep::Useless;
+    let missing = flow.client_ack.wrapping_add(flow.ack_add);
+    if image.seq != flow.leg_end && image.seq != missing {
+        // What is lost on this side of the client may lie before it: the client, which knows, asks back.
+        plan.down(flow, image);
+        plan.keep = 0;
+        return if before(missing, image.seq) { EndpointStep::Forward } else { EndpointStep::Useless };
     }
     if image.has(TcpFlags::ACK) {
         flow.leg_ack = latest(flow.leg_ack, image.ack);
@@ -250,7 +256,6 @@ fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
     }
     plan.down(flow, image);
     plan.keep = 0;
-    plan.seq = flow.sent_end;
     plan.ack = flow.client_end;
     plan.flags = u32::from(TcpFlags::RST | TcpFlags::ACK);
     flow.state = state::FREE;

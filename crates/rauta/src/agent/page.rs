@@ -84,7 +84,10 @@ pub(crate) fn facts(status: &Status) -> Vec<(&'static str, Cell)> {
             .into(),
         ),
         ("configuration errors", wrong),
-        ("requests", format!("{}, {} answered 5xx{percent}", traffic.requests, traffic.responses_5xx).into()),
+        (
+            "requests in userspace",
+            format!("{}, {} answered 5xx{percent}", traffic.requests, traffic.responses_5xx).into(),
+        ),
         ("malformed requests", traffic.refusals.to_string().into()),
         (
             "connections",

@@ -202,13 +202,14 @@ fn scale(shift: u8) -> String {
 }
 
 fn inserted(flow: &Flow) -> String {
+    let length = number(u32::from(flow.insert_len), "byte");
     match (flow.insert_len, flow.points_used) {
         (0, _) => String::new(),
-        (length, points) => format!(
-            "; {} inserted for a request, at {} not yet acknowledged",
-            number(u32::from(length), "byte"),
-            number(u32::from(points), "point")
-        ),
+        (_, 0) => format!("; {length} inserted for each request"),
+        (_, points) => {
+            let points = number(u32::from(points), "request");
+            format!("; {length} inserted for each request, not yet acknowledged for {points}")
+        }
     }
 }
 
@@ -255,6 +256,8 @@ mod tests {
             last_seen: 3 * SECOND,
             next_seq: 1234,
             seq_add: 77,
+            insert_len: 54,
+            points_used: 1,
             phase: phase::BODY,
             remaining: 5000,
             requests: 3,
@@ -288,6 +291,7 @@ mod tests {
             "endpoint: MSS 1400, no window scale, no SACK, timestamps",
             "the next request begins at 1234",
             "sequence +77",
+            "54 bytes inserted for each request, not yet acknowledged for 1 request",
             "ends: one side said that it will close",
         ] {
             assert!(facts.contains(part), "no {part:?} in\n{facts}");

@@ -218,6 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_is_in_the_reference() {
+        let page = include_str!("../../../../docs/reference/kernel-reasons.md");
+        for reason in wire::Reason::ALL {
+            let row = format!("| `{}` | {}", reason.as_str(), reason.meaning());
+            assert!(page.contains(&row), "docs/reference/kernel-reasons.md has no row {row}");
+        }
+    }
+
+    #[test]
     fn events_stand_under_their_heads() {
         let answered = TraceEvent {
             boot_ns: 12_345_678_901,

@@ -15,6 +15,9 @@ use crate::{GATEWAYS_MAX, KernelCounters, KernelResponses};
 /// Times below this bound fall into one bucket, in microseconds: nobody answers that fast.
 const FIRST_BOUND_US: u64 = 16;
 
+/// And those above this one: nobody waits so long.
+const LAST_BOUND_US: u64 = 1 << 24;
+
 pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) -> fmt::Result {
     let events = counters.events.iter().map(|&(kind, reason, count)| {
         (vec![("kind", Cow::from(kind)), ("reason", Cow::from(reason))], count)
@@ -61,19 +64,20 @@ fn labels(at: &KernelResponses) -> Vec<Label<'_>> {
     vec![("listener", Cow::from(at.listener.as_str())), ("address", Cow::from(at.address.as_str()))]
 }
 
-/// Bounds in seconds with their own counts, those below the first bound as one.
+/// Bounds in seconds with their own counts; what is below the first bound or above the last is one bucket each.
 fn buckets(counts: &[(Option<u64>, u64)]) -> Vec<(f64, u64)> {
     let mut buckets: Vec<(f64, u64)> = Vec::with_capacity(counts.len());
-    let mut below = 0;
+    let (mut below, mut above) = (0, 0);
     for &(bound, count) in counts {
         match bound {
             Some(us) if us < FIRST_BOUND_US => below += count,
-            bound => {
-                let seconds = bound.map_or(f64::INFINITY, |us| Duration::from_micros(us).as_secs_f64());
-                buckets.push((seconds, count + std::mem::take(&mut below)));
+            Some(us) if us <= LAST_BOUND_US => {
+                buckets.push((Duration::from_micros(us).as_secs_f64(), count + std::mem::take(&mut below)));
             }
+            _ => above += count,
         }
     }
+    buckets.push((f64::INFINITY, above + below));
     buckets
 }
 
@@ -110,7 +114,14 @@ mod tests {
             listener: listener.into(),
             address: "198.51.100.1:80".into(),
             classes: [0, 5, 0, 1, 0, 0],
-            first_byte: vec![(Some(4), 1), (Some(8), 1), (Some(16), 0), (Some(32), 3), (None, 1)],
+            first_byte: vec![
+                (Some(4), 1),
+                (Some(8), 1),
+                (Some(16), 0),
+                (Some(32), 3),
+                (Some(1 << 30), 1),
+                (None, 0),
+            ],
             first_byte_ns: 1_500_000_000,
         }
     }
@@ -151,6 +162,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
         }
+        assert!(!text.contains("le=\"1073"), "{text}");
         assert!(!text.contains(r#"class="5xx""#), "what never occurred has no series");
     }
 

@@ -27,8 +27,9 @@ pub(super) fn midstream<E: Env>(
     flow: *mut Flow,
     reason: Reason,
 ) -> Verdict {
-    let (options, next_seq, shown, is_handed) = env.locked(flow, |flow| {
-        (flow.client_options, flow.next_seq, flow.sent_tsval, flow.state == state::HANDED)
+    let (options, next_seq, sent_end, shown, is_handed) = env.locked(flow, |flow| {
+        let is_handed = flow.state == state::HANDED;
+        (flow.client_options, flow.next_seq, flow.sent_end, flow.sent_tsval, is_handed)
     });
     let image = &scratch.image;
     match env.owner(&image.tuple, image.is_v6 != 0) {
@@ -36,8 +37,9 @@ pub(super) fn midstream<E: Env>(
         Owner::TimeWait => return pass(env, Reason::PassOwned),
         Owner::Listener | Owner::Nobody => {}
     }
-    // The stack counts from this segment: it must be the first that is not answered for.
-    if !is_handed || image.seq != next_seq || image.payload_len == 0 {
+    // The stack counts from this segment: it must be the first that is not answered for, and know all that was sent.
+    let is_next = image.seq == next_seq && image.ack == sent_end && image.payload_len != 0;
+    if !is_handed || !is_next {
         return drop(env, Reason::DropEarly);
     }
     // The stack's timestamps go on from the newest that the client was shown, which it may not have echoed yet.

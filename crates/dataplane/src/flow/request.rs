@@ -157,7 +157,8 @@ fn hold(flow: &mut Flow, image: &Image) -> RequestStep {
 #[inline(always)]
 pub fn open_with(flow: &mut Flow, image: &Image, facts: &RequestFacts, insert_at: Option<u32>, now: u64) {
     flow.request_seq = image.seq;
-    flow.request_ack = image.ack;
+    // A request that was overtaken by later acknowledgements must not open the leg at places that have been filled since.
+    flow.request_ack = latest(flow.client_ack, image.ack);
     flow.request_tsval = image.tsval;
     flow.request_tsecr = image.tsecr;
     flow.request_window = image.window as u16;

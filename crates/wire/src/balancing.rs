@@ -136,11 +136,15 @@ pub struct EndpointHealth {
     pub flags: u32,
     /// Out of use until then, nanoseconds since boot; after it one leg tries.
     pub ejected_until: u64,
+    /// [`EndpointRecord::generation`] of the endpoint that this is about; another one starts anew.
+    pub generation: u32,
+    /// Zero.
+    pub pad: u32,
 }
-const _: () = assert!(size_of::<EndpointHealth>() == 16);
+const _: () = assert!(size_of::<EndpointHealth>() == 24);
 
 impl EndpointHealth {
-    /// Its SYN-ACK lacked an option that clients were promised: its requests are Tier 3's.
+    /// Its SYN-ACK lacked what clients were promised: until `ejected_until` its requests are Tier 3's.
     pub const LACKS_OPTIONS: u32 = 1;
 }
 

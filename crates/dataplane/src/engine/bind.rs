@@ -135,11 +135,11 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 #[inline(always)]
 fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdict {
     let old_key = &mut scratch.old_key;
-    let (legs, action, avoided, point) = env.locked(flow, |flow| {
+    let (legs, action, avoided, generation, point) = env.locked(flow, |flow| {
         *old_key = flow.leg;
-        (flow.legs, flow.route, flow.endpoint, open_point(flow))
+        (flow.legs, flow.route, flow.endpoint, flow.endpoint_generation, open_point(flow))
     });
-    note_failure(env, scratch, avoided);
+    note_failure(env, scratch, avoided, generation);
     env.remove_leg(&scratch.old_key);
     scratch.client = scratch.image.tuple;
     scratch.request = Request { action, inserts: u32::from(point.is_some()) };
@@ -211,19 +211,20 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 pub(super) fn elsewhere<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.old_key) else { return drop(env, Reason::DropRace) };
     let old_key = &scratch.image.tuple;
-    let (legs, action, avoided, slot, isn, tries) = env.locked(flow, |flow| {
+    let (legs, action, avoided, generation, slot, isn, tries) = env.locked(flow, |flow| {
         if flow.state != state::OPENING || flow.leg != *old_key {
-            return (0, 0, 0, 0, 0, 0);
+            return (0, 0, 0, 0, 0, 0, 0);
         }
         let tries = flow.tries;
         // Should there be no other, the client's repetition looks once more, and then goes to userspace.
         flow.tries = TRIES_MAX;
-        (flow.legs, flow.route, flow.endpoint, flow.slot, flow.leg_isn, tries)
+        let (endpoint, generation) = (flow.endpoint, flow.endpoint_generation);
+        (flow.legs, flow.route, endpoint, generation, flow.slot, flow.leg_isn, tries)
     });
     if isn == 0 {
         return drop(env, Reason::DropUseless);
     }
-    note_failure(env, scratch, avoided);
+    note_failure(env, scratch, avoided, generation);
     // Endpoints that all refuse must not send this round in circles.
     if tries >= TRIES_MAX {
         return drop(env, Reason::DropUseless);
@@ -394,7 +395,9 @@ impl<E: Env> Choice<'_, E> {
         let Some(found) = endpoint(self.env, self.scratch.chosen.backend, hash) else { return Step::Next };
         // An endpoint that was just left is taken again only if there seems to be no other.
         let is_welcome = found.endpoint != self.avoided || round + 1 == CHOICES;
-        if !is_welcome || !may_use(self.env, &self.scratch.settings, found.endpoint, self.now) {
+        if !is_welcome
+            || !may_use(self.env, &self.scratch.settings, found.endpoint, found.generation, self.now)
+        {
             return Step::Next;
         }
         self.scratch.chosen.endpoint = found.endpoint;
@@ -416,32 +419,41 @@ impl<E: Env> Choice<'_, E> {
     }
 }
 
-/// Whether the endpoint's past allows a leg. One whose time out of use is over gets a single try until that succeeds; one
-/// that lacks options which clients are promised gets none.
+/// What is known of an endpoint; what was known of another one in its place is forgotten.
 #[inline(always)]
-fn may_use<E: Env>(env: &E, settings: &wire::Settings, endpoint: u32, now: u64) -> bool {
-    let Some(health) = env.health(endpoint) else { return true };
-    // SAFETY: a live map value; the words are read and written one by one, and a lost race costs one try.
-    let health = unsafe { &mut *health };
-    if health.flags & EndpointHealth::LACKS_OPTIONS != 0 {
-        return false;
+pub(super) fn health<E: Env>(env: &E, endpoint: u32, generation: u32) -> Option<&mut EndpointHealth> {
+    // SAFETY: a live map value; its words are read and written one by one, and a lost race costs one try.
+    let health = unsafe { &mut *env.health(endpoint)? };
+    if health.generation != generation {
+        health.failures = 0;
+        health.flags = 0;
+        health.ejected_until = 0;
+        health.generation = generation;
     }
-    if settings.eject_after == 0 || health.failures < settings.eject_after {
+    Some(health)
+}
+
+/// Whether the endpoint's past allows a leg. One whose time out of use is over gets a single try until that succeeds.
+#[inline(always)]
+fn may_use<E: Env>(env: &E, settings: &wire::Settings, endpoint: u32, generation: u32, now: u64) -> bool {
+    let Some(health) = health(env, endpoint, generation) else { return true };
+    let lacks = health.flags & EndpointHealth::LACKS_OPTIONS != 0;
+    let is_out = settings.eject_after != 0 && health.failures >= settings.eject_after;
+    if !lacks && !is_out {
         return true;
     }
     if now < health.ejected_until {
         return false;
     }
+    health.flags = 0;
     health.ejected_until = now + settings.eject_for;
     true
 }
 
 /// A leg to the endpoint did not open.
 #[inline(always)]
-fn note_failure<E: Env>(env: &E, scratch: &Scratch, endpoint: u32) {
-    let Some(health) = env.health(endpoint) else { return };
-    // SAFETY: as in `may_use`.
-    let health = unsafe { &mut *health };
+fn note_failure<E: Env>(env: &E, scratch: &Scratch, endpoint: u32, generation: u32) {
+    let Some(health) = health(env, endpoint, generation) else { return };
     health.failures = health.failures.saturating_add(1);
     health.ejected_until = env.now() + scratch.settings.eject_for;
 }

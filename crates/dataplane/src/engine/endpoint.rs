@@ -1,7 +1,7 @@
 use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
-use super::{Env, Part, Scratch, Verdict, drop, emit, responses, way_back};
+use super::{Env, Part, Scratch, Verdict, bind, drop, emit, responses, way_back};
 use crate::flow::{EndpointStep, accepted, on_endpoint, response_view, state, unbind};
 
 /// A segment for one of our legs.
@@ -106,7 +106,7 @@ pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
                     flow.next_seq = next_seq;
                     flow.client_end = next_seq;
                 }
-                return (0, 0, flow.endpoint, is_ours);
+                return (0, 0, flow.endpoint, flow.endpoint_generation, is_ours);
             }
             flow.up = hop;
         }
@@ -118,19 +118,18 @@ pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         plan.tsecr = flow.leg_peer_tsval;
         plan.window = u32::from(flow.request_window);
         plan.flags = u32::from(TcpFlags::ACK | PSH);
-        (flow.leg_isn, flow.slot, flow.endpoint, true)
+        (flow.leg_isn, flow.slot, flow.endpoint, flow.endpoint_generation, true)
     });
-    let (isn, slot, endpoint, is_ours) = opened;
+    let (isn, slot, endpoint, generation, is_ours) = opened;
     if isn == 0 {
         if is_ours {
-            note_lack(env, endpoint);
+            note_lack(env, endpoint, generation, now);
         }
         env.remove_leg(&scratch.image.tuple);
         return reset(env, scratch, Reason::DropLacksOptions);
     }
-    if let Some(health) = env.health(endpoint) {
-        // SAFETY: a live map value; one word.
-        unsafe { (*health).failures = 0 };
+    if let Some(health) = bind::health(env, endpoint, generation) {
+        health.failures = 0;
     }
     let with_timestamps = scratch.image.timestamps_at != 0;
     let Some(stored) = env.slot(slot) else { return drop(env, Reason::DropMangle) };
@@ -156,11 +155,15 @@ pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 /// Push: the request is complete.
 const PSH: u8 = 0x08;
 
+/// How long an endpoint that does not take what clients are promised is left to userspace. Not for good: its largest segment may
+/// have shrunk for a while, with the path to us.
+const LACK_NS: u64 = 60_000_000_000;
+
 /// Remembers that the endpoint does not take what clients are promised.
 #[inline(always)]
-fn note_lack<E: Env>(env: &E, endpoint: u32) {
-    if let Some(health) = env.health(endpoint) {
-        // SAFETY: a live map value; one word.
-        unsafe { (*health).flags |= EndpointHealth::LACKS_OPTIONS };
+fn note_lack<E: Env>(env: &E, endpoint: u32, generation: u32, now: u64) {
+    if let Some(health) = bind::health(env, endpoint, generation) {
+        health.flags |= EndpointHealth::LACKS_OPTIONS;
+        health.ejected_until = now + LACK_NS;
     }
 }

@@ -104,6 +104,7 @@ fn push(
     let fin = u32::from(image.has(TcpFlags::FIN));
     if fin != 0 {
         flow.flags |= flag::CLIENT_FIN;
+        flow.client_end = latest(flow.client_end, image.end());
         flow.client_fin = image.end().wrapping_sub(1);
     }
     flow.drawn = flow.drawn.wrapping_add(1);
@@ -119,7 +120,8 @@ pub(crate) fn note(flow: &mut Flow, image: &Image, facts: &RequestFacts) {
     flow.requests = flow.requests.wrapping_add(1);
     flow.newest_seq = image.seq;
     flow.next_seq = image.seq.wrapping_add(u32::from(facts.head_len)).wrapping_add(facts.content_length);
-    flow.client_end = latest(flow.client_end, image.end());
+    // Its FIN, if any, is another matter: one that opens a leg leaves it behind.
+    flow.client_end = latest(flow.client_end, image.seq.wrapping_add(image.payload_len));
     flow.client_ack = latest(flow.client_ack, image.ack);
     flow.held = 0;
     if facts.flags & RequestFacts::CLOSE != 0 {

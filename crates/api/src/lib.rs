@@ -3,7 +3,7 @@
 //! `proto/rauta/v1/control.proto` is the contract. The agent implements [`ControlView`]; [`bind`] and [`serve`] put it on
 //! a unix socket of mode 0600 that answers the agent's own user and root; [`Client`] is the other end.
 //!
-//! Invariants: read-only; nothing here knows the proxy or the sources.
+//! Invariants: read-only, but that the kernel samples requests while a trace is open; nothing here knows the proxy or the sources.
 
 mod client;
 mod server;

@@ -75,6 +75,43 @@ fn trusted_networks_are_exactly_those_given() {
 }
 
 #[test]
+fn what_is_in_use_is_told_with_the_room_there_really_is() {
+    in_sandbox(|sandbox| {
+        let with_room = |max_flows| loader::Options { max_flows, ..sandbox.options() };
+        let mut datapath = started(&with_room(2048));
+        let key = |port: u8| Tuple { source_port: [0, port], ..Tuple::default() };
+        let flow = Flow { state: state::UNBOUND, last_seen: now(), ..Flow::default() };
+        for port in 1..=3 {
+            put(&mut datapath, "FLOWS", key(port).as_bytes(), flow.as_bytes());
+        }
+        put(&mut datapath, "LEGS", key(9).as_bytes(), Leg::default().as_bytes());
+        let in_use = datapath.in_use().unwrap();
+        assert_eq!((in_use.flows, in_use.flows_max, in_use.legs, in_use.legs_max), (3, 2048, 1, 4096));
+        // The maps of the last run stay, with their size.
+        datapath.keep();
+        let datapath = started(&with_room(4096));
+        assert_eq!(datapath.in_use().unwrap(), in_use);
+        datapath.detach().unwrap();
+    });
+}
+
+#[test]
+fn nobody_has_answered_and_nothing_is_told_yet() {
+    in_sandbox(|sandbox| {
+        let datapath = started(&sandbox.options());
+        let none = wire::ListenerResponses::default();
+        assert_eq!(datapath.listener_responses(0).unwrap(), none);
+        assert_eq!(datapath.listener_responses(u32::MAX).unwrap(), none, "beyond the counters");
+        let mut events = datapath.events().unwrap();
+        assert!(!events.wait(Duration::from_millis(1)));
+        assert_eq!(events.take(), None);
+        let time = datapath.run_time().expect("this kernel tells run times");
+        assert_eq!(time.packets == 0, time.total.is_zero(), "{time:?}");
+        datapath.detach().unwrap();
+    });
+}
+
+#[test]
 fn settings_keep_their_key_over_a_restart_and_beat() {
     in_sandbox(|sandbox| {
         let mut first = started(&sandbox.options());

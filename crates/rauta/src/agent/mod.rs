@@ -3,6 +3,7 @@
 //! ```text
 //!  main thread            files -> gateway.apply, datapath.set_listeners; signals; every second: what failed is retried
 //!  rauta-control thread   control socket, status page, metrics
+//!  rauta-trace thread     events of the kernel, while somebody traces
 //!  rauta-proxy-N threads  the traffic
 //! ```
 

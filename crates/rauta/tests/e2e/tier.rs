@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Addresses, Connection, Gateway, Lab, Nginx, exec, until};
+use testkit::{Addresses, Connection, Gateway, Lab, Nginx, Process, exec, until};
 
 use crate::manifests::{GATEWAY, documents, route, service};
 use crate::world::{RAUTA, World};
@@ -17,7 +17,17 @@ struct Tier {
     gateway: Gateway,
     _nginx: Nginx,
     pins: PathBuf,
+    manifest: String,
     lab: Lab,
+}
+
+fn start(lab: &Lab, manifest: &str) -> Gateway {
+    Gateway::builder(lab, RAUTA, &[("all.yaml", manifest)])
+        .unwrap()
+        .hook("tc")
+        .env("RAUTA_DATAPLANE_ON_EXIT", "keep")
+        .start(lab)
+        .unwrap()
 }
 
 impl Tier {
@@ -30,13 +40,8 @@ impl Tier {
         let web = "[{name: web, port: 80}]";
         let routes = route("web", &[], &[("", web), (user, web)]);
         let manifest = documents(&[GATEWAY, &service("web", &[0]), &routes]);
-        let gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)])
-            .unwrap()
-            .hook("tc")
-            .env("RAUTA_DATAPLANE_ON_EXIT", "keep")
-            .start(&lab)
-            .unwrap();
-        let tier = Self { gateway, _nginx: nginx, pins, lab };
+        let gateway = start(&lab, &manifest);
+        let tier = Self { gateway, _nginx: nginx, pins, manifest, lab };
         // Endpoints enter the kernel's tables a moment after the agent is ready.
         until(PATIENCE, "a request to be bound in the kernel", || {
             tier.get(&mut tier.connect(), "/128");
@@ -44,6 +49,15 @@ impl Tier {
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", tier.gateway.log()));
         tier
+    }
+
+    /// Starts `rauta trace`, and waits until programs tell of requests.
+    fn trace(&self) -> Process {
+        let mut command = Command::new(RAUTA);
+        command.args(["trace", "-o", "json", "--socket"]).arg(self.lab.folder().join("rauta.sock"));
+        let trace = self.lab.spawn(self.lab.gateway(), "trace", command).unwrap();
+        until(PATIENCE, "the programs to be told", || self.is_traced().then_some(())).unwrap();
+        trace
     }
 
     fn connect(&self) -> Connection {
@@ -215,10 +229,7 @@ fn connections_are_listed_and_explained() {
 fn requests_are_traced_while_somebody_listens() {
     let tier = Tier::start();
     assert!(!tier.is_traced());
-    let mut command = Command::new(RAUTA);
-    command.args(["trace", "-o", "json", "--socket"]).arg(tier.lab.folder().join("rauta.sock"));
-    let mut trace = tier.lab.spawn(tier.lab.gateway(), "trace", command).unwrap();
-    until(PATIENCE, "the programs to be told", || tier.is_traced().then_some(())).unwrap();
+    let mut trace = tier.trace();
 
     let mut connection = tier.connect();
     tier.get(&mut connection, "/128");
@@ -253,6 +264,20 @@ fn requests_are_traced_while_somebody_listens() {
     let text = tier.say(&["trace", "--seconds", "1", "--one-in", "1000000"]);
     assert_contains(&text, &["TIME", "nothing came"]);
     until(PATIENCE, "the programs to be quiet", || (!tier.is_traced()).then_some(())).unwrap();
+}
+
+#[test]
+fn a_trace_does_not_outlive_its_agent() {
+    let mut tier = Tier::start();
+    let mut trace = tier.trace();
+    tier.gateway.process().kill().unwrap();
+    let status = trace.wait(PATIENCE).unwrap();
+    assert_eq!(status.code(), Some(1), "{}", trace.log());
+    assert_contains(&trace.log(), &["the agent"]);
+    assert!(tier.is_traced(), "nobody could tell the programs");
+    tier.gateway = start(&tier.lab, &tier.manifest);
+    assert!(!tier.is_traced());
+    tier.get(&mut tier.connect(), "/128");
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Binding a request to an endpoint: choice, port, way, stored request, SYN.
 
 use wire::{
-    EndpointHealth, Flow, Leg, PAYLOAD_MAX, PAYLOAD_ROOM, Reason, StoredRequest, TcpFlags, TcpOptions, Tuple,
+    EndpointHealth, Flow, Leg, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, TcpOptions, Tuple,
 };
 
-use super::first::Request;
+use super::first::{Decoded, Request, load};
 use super::{Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, observe, syn, way_back};
 use crate::flow::{TRIES_MAX, begin_leg, doom, open_with, state, unbind};
 use crate::lookup::{Balancing, choose, endpoint, flow_hash};
@@ -84,7 +84,7 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         plan_syn(plan, flow);
         flow.leg_isn
     };
-    if !keep_request(env, scratch, Kept { slot, isn, insert_at, text_len }) {
+    if !keep_request(env, scratch, Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len }) {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropMangle);
     }
@@ -123,7 +123,7 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         plan_syn(plan, flow);
         flow.leg_isn
     });
-    if isn == 0 || !keep_request(env, scratch, Kept { slot, isn, insert_at, text_len }) {
+    if isn == 0 || !keep_request(env, scratch, Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len }) {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
     }
@@ -161,16 +161,18 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     let text_len = text(scratch);
     let slot = env.next_slot();
     let Scratch { image, leg, leg_key, old_key, plan, chosen, .. } = scratch;
-    let isn = env.locked(flow, |flow| {
+    let (isn, request_len) = env.locked(flow, |flow| {
         if flow.state != state::OPENING || flow.request_seq != image.seq || flow.leg != *old_key {
-            return 0;
+            return (0, 0);
         }
         begin(flow, leg_key, leg, chosen, action, now);
         flow.slot = slot;
         plan_syn(plan, flow);
-        flow.leg_isn
+        (flow.leg_isn, flow.next_seq.wrapping_sub(flow.request_seq))
     });
-    let kept = Kept { slot, isn, insert_at: point, text_len };
+    // The next request may be in the segment too: nothing was decided on it.
+    let len = image.payload_len.min(request_len);
+    let kept = Kept { slot, len, isn, insert_at: point, text_len };
     if isn == 0 || !load_again(env, scratch) || !keep_request(env, scratch, kept) {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
@@ -199,7 +201,7 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     });
     scratch.request.inserts = u32::from(point.is_some());
     let text_len = text(scratch);
-    let kept = Kept { slot, isn, insert_at: point, text_len };
+    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at: point, text_len };
     if isn != 0 && !(load_again(env, scratch) && keep_request(env, scratch, kept)) {
         return drop(env, Reason::DropMangle);
     }
@@ -470,21 +472,18 @@ pub(super) fn text(scratch: &mut Scratch) -> u32 {
     len
 }
 
-/// Copies the request's bytes again, for a repeated segment that was not decoded.
+/// Copies the request's bytes again, for a repeated segment that was not decoded, and checks them.
 #[inline(always)]
 fn load_again<E: Env>(env: &mut E, scratch: &mut Scratch) -> bool {
-    let (at, len) = (scratch.image.payload_at(), scratch.image.payload_len);
-    let bytes = &mut scratch.payload.bytes;
-    if len == 0 || len >= PAYLOAD_MAX as u32 || !env.load_at::<PAYLOAD_ROOM, PAYLOAD_MAX>(at, bytes, 0, len) {
-        return false;
-    }
-    emit::end_with_zeros(bytes, len);
-    true
+    let (len, is_large) = (scratch.image.payload_len, env.is_large());
+    len < PAYLOAD_MAX as u32 && load(env, scratch, len, is_large) == Decoded::Routed
 }
 
 /// What is kept of a request, and where.
 struct Kept {
     slot: u32,
+    /// How many bytes of the segment are the request's.
+    len: u32,
     /// ISN of the leg's SYN.
     isn: u32,
     insert_at: Option<u32>,
@@ -497,7 +496,11 @@ fn keep_request<E: Env>(env: &mut E, scratch: &mut Scratch, kept: Kept) -> bool 
     let Some(stored) = env.slot(kept.slot) else { return false };
     // SAFETY: a live map value; only this CPU writes its own slots, readers check the owner.
     let stored: &mut StoredRequest = unsafe { &mut *stored };
-    let (at, len) = (scratch.image.payload_at(), scratch.image.payload_len);
+    let (at, len) = (scratch.image.payload_at(), kept.len);
+    if len >= PAYLOAD_MAX as u32 {
+        return false;
+    }
+    emit::end_with_zeros(&mut scratch.payload.bytes, len);
     let mut sum = env.sum(&scratch.payload.bytes, len);
     // Nobody's while it is written.
     stored.leg_isn = 0;

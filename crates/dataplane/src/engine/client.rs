@@ -38,6 +38,11 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             forget(env, scratch, flow);
             emit::forward(env, scratch)
         }
+        ClientStep::ForwardReset => {
+            scratch.old_key = scratch.plan.tuple.reversed();
+            env.remove_leg(&scratch.old_key);
+            emit::forward(env, scratch)
+        }
         ClientStep::Request => env.go_on(Part::Request, scratch),
         ClientStep::Reopen => env.go_on(Part::Reopen, scratch),
         ClientStep::Answer => {

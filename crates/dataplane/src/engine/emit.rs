@@ -8,6 +8,7 @@ use wire::{PAYLOAD_MAX, PAYLOAD_ROOM, Reason, StoredRequest, TcpFlags, TcpOption
 use super::{Env, Scratch, TEXT_MAX, Verdict, drop};
 use crate::flow::Plan;
 use crate::image::Image;
+use crate::opaque::opaque;
 use crate::sum::Sum;
 
 const TTL: u8 = 64;
@@ -322,7 +323,8 @@ pub(super) const fn turned(sum: Sum, at: u32) -> Sum {
 /// Puts zeros behind the first `len` bytes, up to a whole word.
 #[inline(always)]
 pub(super) fn end_with_zeros<const N: usize>(bytes: &mut [u8; N], len: u32) {
-    let at = len.min(N as u32 - 8) as usize;
+    // Compared anew, in a form that the verifier believes.
+    let at = opaque(u64::from(len)).min(N as u64 - 8) as usize;
     // SAFETY: eight bytes from at most N - 8.
     unsafe { bytes.as_mut_ptr().add(at).cast::<[u8; 8]>().write([0; 8]) };
 }

@@ -163,7 +163,7 @@ fn route<E: Env>(env: &mut E, scratch: &mut Scratch) -> bool {
 
 /// Copies the first `len` bytes, and checks that they are what was sent.
 #[inline(never)]
-fn load<E: Env>(env: &mut E, scratch: &mut Scratch, len: u32, is_large: bool) -> Decoded {
+pub(super) fn load<E: Env>(env: &mut E, scratch: &mut Scratch, len: u32, is_large: bool) -> Decoded {
     let image = &scratch.image;
     let bytes = &mut scratch.payload.bytes;
     if len == 0 || !env.load_at::<PAYLOAD_ROOM, PAYLOAD_MAX>(image.payload_at(), bytes, 0, len) {

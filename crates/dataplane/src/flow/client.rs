@@ -15,6 +15,8 @@ pub enum ClientStep {
     Forward,
     /// The same, and forget the connection: it is over.
     ForwardLast,
+    /// The same, and forget the leg: the plan ends it.
+    ForwardReset,
     /// It starts a request: decode it, then call [`super::on_request`].
     Request,
     /// The request that opened the leg, again: send the SYN again, or, after [`super::TRIES_MAX`] tries, bind another endpoint.
@@ -102,7 +104,7 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
             plan.seq = flow.leg_ack;
             plan.flags = u32::from(TcpFlags::RST | TcpFlags::ACK);
             unbind(flow);
-            return ClientStep::Forward;
+            return ClientStep::ForwardReset;
         }
         unbind(flow);
         return while_unbound(flow, image, plan);

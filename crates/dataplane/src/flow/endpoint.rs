@@ -122,6 +122,11 @@ pub fn on_endpoint(
     if flow.flags & flag::CLIENT_FIN != 0 && before(flow.client_fin, plan.ack) {
         flow.flags |= flag::CLIENT_FIN_ACKED;
     }
+    let left = if image.payload_len != 0 { view.outstanding } else { u32::from(flow.outstanding) };
+    if image.has(TcpFlags::FIN) && left != 0 && before(flow.leg_end, image.seq) {
+        // What it ends may lie in the gap before it: it comes again.
+        return EndpointStep::Gap;
+    }
     if image.payload_len != 0 {
         if view.is_behind_gap != 0 {
             return EndpointStep::Gap;
@@ -181,7 +186,7 @@ fn note_sent(flow: &mut Flow, image: &Image, plan: &Plan) {
 #[inline(always)]
 fn can_leave(flow: &Flow) -> bool {
     flow.outstanding == 0
-        && flow.flags & (flag::CLOSE | flag::CLIENT_FIN) == 0
+        && flow.flags & (flag::CLOSE | flag::CLIENT_FIN | flag::LEG_FIN) == 0
         && flow.client_end == flow.next_seq
 }
 
@@ -200,10 +205,6 @@ fn crossed(flow: &Flow) -> bool {
 #[inline(always)]
 fn on_fin(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
     let fin = image.seq.wrapping_add(image.payload_len);
-    // A FIN behind a gap: it comes again.
-    if before(flow.leg_end, fin) {
-        return EndpointStep::Gap;
-    }
     if crossed(flow) && image.payload_len == 0 {
         plan.reset_leg(flow, image);
         roll_back(flow, plan);

@@ -78,7 +78,7 @@ fn any_steps(random: &Random) -> Vec<Step> {
     }
     if random.chance(25) {
         let kind = random.pick(&[Kind::UntilClose, Kind::Last, Kind::TooLarge]);
-        let last = Ask { kind, ..any_ask(random) };
+        let last = Ask { kind, method: "GET", body: 0, ..any_ask(random) };
         let last = if kind == Kind::TooLarge { Ask { method: "POST", body: 9000, route: 'n', ..last } } else { last };
         steps.extend([Step::Send(vec![last], vec![]), Step::Wait, Step::End]);
     } else if random.chance(20) {
@@ -91,6 +91,15 @@ fn is_pipelined(steps: &[Step]) -> bool {
     let sends = |step: &Step| matches!(step, Step::Send(..));
     steps.iter().any(|step| matches!(step, Step::Send(asks, _) if asks.len() > 1))
         || steps.windows(2).any(|two| sends(&two[0]) && sends(&two[1]))
+}
+
+fn is_obscure(step: &Step) -> bool {
+    let obscure = |ask: &Ask| match ask.kind {
+        Kind::Split | Kind::Trailer => true,
+        Kind::Chunked => ask.delay > 0,
+        _ => false,
+    };
+    matches!(step, Step::Send(asks, _) if asks.iter().any(obscure))
 }
 
 fn run(seed: u64) {
@@ -129,13 +138,16 @@ fn run(seed: u64) {
         let node = Node { name: NAMES[usize::from(n) - 1], door: Door::Open, profile, manners, syns: 0 };
         sim.nodes.insert(endpoint(n, v6), node);
     }
+    let resets = sim.nodes.values().any(|node| node.manners.resets && node.manners.idle_close.is_some());
+    let closes = sim.nodes.values().any(|node| node.manners.idle_close.is_some());
     for n in 0..1 + random.below(3) as u16 {
         let mut address = from(40_000 + n);
         if v6 {
             address.set_ip("fd00:9::5".parse().unwrap());
         }
         let steps = any_steps(&random);
-        let may_be_cut = is_pipelined(&steps);
+        // Where the end of a response cannot be seen, the end of the connection is passed on.
+        let may_be_cut = is_pipelined(&steps) || resets || closes && steps.iter().any(is_obscure);
         let number = sim.dial(address, if v6 { vip6() } else { vip() }, any_profile(&random, v6), steps);
         sim.client(number).may_be_cut = may_be_cut;
     }

@@ -208,9 +208,17 @@ fn connections_are_listed_and_explained() {
         ],
     );
     let nobody = tier.say(&["explain", "flow", "192.0.2.1:7", &vip]);
+    assert_contains(&nobody, &["no connection from 192.0.2.1:7", "nor has userspace (Tier 3)"]);
+    tier.get(&mut connection, "/user");
+    let handed = tier.say(&["explain", "flow", &client, &vip]);
+    assert_contains(&handed, &["handed off: userspace (Tier 3) has it, established"]);
+    let mut at_once = tier.connect();
+    tier.get(&mut at_once, "/user");
+    let client = format!("{}:{}", Addresses::client(0), at_once.local_port().unwrap());
+    let handed = tier.say(&["explain", "flow", &client, &vip]);
     assert_contains(
-        &nobody,
-        &["the kernel has no connection from 192.0.2.1:7", "userspace (Tier 3) has it, or nobody"],
+        &handed,
+        &["the kernel tier has no connection", "userspace (Tier 3) has it, established"],
     );
 
     for (arguments, part) in [

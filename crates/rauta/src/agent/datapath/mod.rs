@@ -2,6 +2,7 @@
 
 mod counters;
 mod facts;
+mod host;
 mod questions;
 mod routing;
 mod trace;

@@ -11,7 +11,7 @@ use wire::{Flow, Tuple};
 
 use super::counters::counts;
 use super::routing::Routing;
-use super::{Inner, Kernel};
+use super::{Inner, Kernel, host};
 use crate::view::flow::{self, mapped};
 
 const SOCKET: &str = "address and port, such as 198.51.100.7:40000 or [2001:db8::7]:40000";
@@ -76,15 +76,24 @@ impl Kernel {
         };
         let found = datapath.flow(&key).map_err(failed)?.filter(|flow| flow.state != state::FREE);
         let Some(found) = found else {
-            let outcome = format!(
-                "the kernel has no connection from {client} to {vip}: userspace (Tier 3) has it, or nobody: it ended or never was"
-            );
+            // Reading the host's table takes its time where it is long.
+            drop(inner);
+            let whose = match host::state(client, vip) {
+                Some(state) => format!("userspace (Tier 3) has it, {state}"),
+                None => "nor has userspace (Tier 3): it ended or never was".to_owned(),
+            };
+            let outcome = format!("the kernel tier has no connection from {client} to {vip}: {whose}");
             return Ok(FlowExplanation { outcome, ..FlowExplanation::default() });
         };
         let row = inner.row(&found, loader::now());
-        let outcome = match row.endpoint.as_str() {
-            "" => format!("the kernel has it, {}, without an endpoint", row.state),
-            endpoint => format!("the kernel has it, {}, with endpoint {endpoint}", row.state),
+        drop(inner);
+        let outcome = match (found.state, row.endpoint.as_str()) {
+            (state::HANDED, _) => match host::state(client, vip) {
+                Some(state) => format!("handed off: userspace (Tier 3) has it, {state}"),
+                None => "handed off, but userspace (Tier 3) does not have it yet, or not any more".to_owned(),
+            },
+            (_, "") => format!("the kernel tier has it, {}, without an endpoint", row.state),
+            (_, endpoint) => format!("the kernel tier has it, {}, with endpoint {endpoint}", row.state),
         };
         Ok(FlowExplanation { outcome, facts: flow::facts(&found, &row), flow: Some(row) })
     }

@@ -18,7 +18,7 @@ pub(super) fn check(report: &mut Report, hooks: &Hooks, interfaces: &[String]) {
         Some(reason) => Row::new("rauta", "hook", State::Degraded, format!("none: {reason}"))
             .effect("requests are served as ever; packets and connections are not counted in the kernel"),
     });
-    let detail = "Tier 3 (userspace) for every request: this version has no kernel tier yet";
+    let detail = "Tier 2 (TC) for what it decides, if the kernel has the hand-off (kfunc above); else Tier 3";
     report.push(Row::new("rauta", "tier", State::Info, detail));
 }
 

@@ -1,8 +1,6 @@
 //! Binding a request to an endpoint: choice, port, way, stored request, SYN.
 
-use wire::{
-    EndpointHealth, Flow, Leg, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, TcpOptions, Tuple,
-};
+use wire::{EndpointHealth, Flow, Leg, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, TcpOptions, Tuple};
 
 use super::first::{Decoded, Request, load};
 use super::{Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, observe, syn, way_back};
@@ -123,7 +121,13 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         plan_syn(plan, flow);
         flow.leg_isn
     });
-    if isn == 0 || !keep_request(env, scratch, Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len }) {
+    if isn == 0
+        || !keep_request(
+            env,
+            scratch,
+            Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len },
+        )
+    {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
     }

@@ -161,7 +161,7 @@ const LACK_NS: u64 = 60_000_000_000;
 
 /// Remembers that the endpoint does not take what clients are promised.
 #[inline(always)]
-fn note_lack<E: Env>(env: &E, endpoint: u32, generation: u32, now: u64) {
+pub(super) fn note_lack<E: Env>(env: &E, endpoint: u32, generation: u32, now: u64) {
     if let Some(health) = bind::health(env, endpoint, generation) {
         health.flags |= EndpointHealth::LACKS_OPTIONS;
         health.ejected_until = now + LACK_NS;

@@ -2,6 +2,7 @@
 
 use wire::{Flow, Hop, ListenerKey, Reason, TooBig, Tuple};
 
+use super::endpoint::note_lack;
 use super::{Env, Scratch, Verdict, drop};
 use crate::flow::{REACH, state, to_client};
 use crate::sequence::{is_near, not_after};
@@ -28,7 +29,13 @@ pub fn too_big<E: Env>(env: &mut E, error: &TooBig, scratch: &mut Scratch) -> Ve
     let telling = if let Some(leg) = env.leg(answer) {
         // SAFETY: a live map value; a torn key finds no flow.
         scratch.old_key = unsafe { (*leg).client };
-        env.flow(&scratch.old_key).and_then(|flow| env.locked(flow, |flow| to_client_of(flow, error)))
+        let Some(flow) = env.flow(&scratch.old_key) else { return Verdict::PASS };
+        let (endpoint, generation) = env.locked(flow, |flow| give_up(flow, error));
+        if generation != 0 {
+            note_lack(env, endpoint, generation, env.now());
+            return drop(env, Reason::TooBig);
+        }
+        env.locked(flow, |flow| to_client_of(flow, error))
     } else {
         scratch.listener = ListenerKey::tcp(error.quoted.source, error.quoted.source_port);
         if env.vip(&scratch.listener).is_none() {
@@ -50,6 +57,24 @@ pub fn too_big<E: Env>(env: &mut E, error: &TooBig, scratch: &mut Scratch) -> Ve
     }
     env.count(Reason::TooBig);
     Verdict::send(telling.hop.device, telling.hop.destination != [0; 6])
+}
+
+/// The least MTU of IPv6 (RFC 8200 section 5): no sender believes in less.
+const MTU_LEAST_V6: u32 = 1280;
+
+/// Where the way to an endpoint is so narrow that the client's shortest segments do not fit with what is inserted, the
+/// request goes to userspace when the client repeats it. Returns the endpoint and its generation; 0: not so.
+#[inline(always)]
+fn give_up(flow: &mut Flow, error: &TooBig) -> (u32, u32) {
+    let room = error.mtu.saturating_sub(u32::from(flow.insert_len));
+    let is_unseen = not_after(to_client(flow, flow.leg_ack), flow.newest_seq) && flow.asked != 0;
+    let is_ours = flow.state == state::SPLICED && flow.leg == error.quoted.reversed();
+    if !error.is_v6 || room >= MTU_LEAST_V6 || !is_ours || !is_unseen || flow.outstanding != 1 {
+        return (0, 0);
+    }
+    flow.state = state::HANDED;
+    flow.next_seq = flow.newest_seq;
+    (flow.endpoint, flow.endpoint_generation)
 }
 
 /// The client's segment, as the client sent it; only one that is under way is believed (RFC 5927 section 4.1).

@@ -89,7 +89,7 @@ fn a_client_that_stops_reading(network: Network) {
 
 fn a_port_may_be_used_again_at_once(network: Network) {
     let world = World::new(network);
-    world.decides(40, || {
+    world.decides(20, || {
         for turn in 0..20 {
             let mut connection = world.dial().from_port(7000).open(world.lab.client()).unwrap();
             let (path, endpoint) = if turn % 2 == 0 { ("/a", "b0") } else { ("/b", "b1") };

@@ -128,7 +128,7 @@ fn changes_of_endpoint_and_tier_over_a_bad_wire(network: Network) {
 fn bodies_over_a_very_bad_wire(network: Network) {
     let world = World::new(network);
     let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
-    world.decides(2, || {
+    world.decides_all_but(2, 2, || {
         let mut connection = world.connect();
         connection.set_read_limit(Duration::from_secs(15)).unwrap();
         assert_megabytes(&download(&mut connection, "a.test", "/1m"), "b0", 1);
@@ -140,7 +140,7 @@ fn bodies_over_a_very_bad_wire(network: Network) {
 fn many_small_requests_over_a_very_bad_wire(network: Network) {
     let world = World::new(network);
     let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
-    world.decides(160, || {
+    world.decides_all_but(8, 160, || {
         std::thread::scope(|scope| {
             for client in 0..8 {
                 let world = &world;

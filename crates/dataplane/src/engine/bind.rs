@@ -425,9 +425,14 @@ impl<E: Env> Choice<'_, E> {
     }
 }
 
-/// What is known of an endpoint; what was known of another one in its place is forgotten.
+/// Calls `change` with what is known of an endpoint; what was known of another one in its place is forgotten.
 #[inline(always)]
-pub(super) fn health<E: Env>(env: &E, endpoint: u32, generation: u32) -> Option<&mut EndpointHealth> {
+pub(super) fn with_health<E: Env, R>(
+    env: &E,
+    endpoint: u32,
+    generation: u32,
+    change: impl FnOnce(&mut EndpointHealth) -> R,
+) -> Option<R> {
     // SAFETY: a live map value; its words are read and written one by one, and a lost race costs one try.
     let health = unsafe { &mut *env.health(endpoint)? };
     if health.generation != generation {
@@ -436,32 +441,36 @@ pub(super) fn health<E: Env>(env: &E, endpoint: u32, generation: u32) -> Option<
         health.ejected_until = 0;
         health.generation = generation;
     }
-    Some(health)
+    Some(change(health))
 }
 
 /// Whether the endpoint's past allows a leg. One whose time out of use is over gets a single try until that succeeds.
 #[inline(always)]
 fn may_use<E: Env>(env: &E, settings: &wire::Settings, endpoint: u32, generation: u32, now: u64) -> bool {
-    let Some(health) = health(env, endpoint, generation) else { return true };
-    let lacks = health.flags & EndpointHealth::LACKS_OPTIONS != 0;
-    let is_out = settings.eject_after != 0 && health.failures >= settings.eject_after;
-    if !lacks && !is_out {
-        return true;
-    }
-    if now < health.ejected_until {
-        return false;
-    }
-    health.flags = 0;
-    health.ejected_until = now + settings.eject_for;
-    true
+    let answer = with_health(env, endpoint, generation, |health| {
+        let lacks = health.flags & EndpointHealth::LACKS_OPTIONS != 0;
+        let is_out = settings.eject_after != 0 && health.failures >= settings.eject_after;
+        if !lacks && !is_out {
+            return true;
+        }
+        if now < health.ejected_until {
+            return false;
+        }
+        health.flags = 0;
+        health.ejected_until = now + settings.eject_for;
+        true
+    });
+    answer.unwrap_or(true)
 }
 
 /// A leg to the endpoint did not open.
 #[inline(always)]
 fn note_failure<E: Env>(env: &E, scratch: &Scratch, endpoint: u32, generation: u32) {
-    let Some(health) = health(env, endpoint, generation) else { return };
-    health.failures = health.failures.saturating_add(1);
-    health.ejected_until = env.now() + scratch.settings.eject_for;
+    let until = env.now() + scratch.settings.eject_for;
+    with_health(env, endpoint, generation, |health| {
+        health.failures = health.failures.saturating_add(1);
+        health.ejected_until = until;
+    });
 }
 
 /// Writes the forwarded headers, if `scratch.request` wants them; returns their length.

@@ -128,9 +128,7 @@ pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         env.remove_leg(&scratch.image.tuple);
         return reset(env, scratch, Reason::DropLacksOptions);
     }
-    if let Some(health) = bind::health(env, endpoint, generation) {
-        health.failures = 0;
-    }
+    bind::with_health(env, endpoint, generation, |health| health.failures = 0);
     let with_timestamps = scratch.image.timestamps_at != 0;
     let Some(stored) = env.slot(slot) else { return drop(env, Reason::DropMangle) };
     // SAFETY: a live map value; whose it is, is checked before and after its bytes are copied.
@@ -162,8 +160,8 @@ const LACK_NS: u64 = 60_000_000_000;
 /// Remembers that the endpoint does not take what clients are promised.
 #[inline(always)]
 pub(super) fn note_lack<E: Env>(env: &E, endpoint: u32, generation: u32, now: u64) {
-    if let Some(health) = bind::health(env, endpoint, generation) {
+    bind::with_health(env, endpoint, generation, |health| {
         health.flags |= EndpointHealth::LACKS_OPTIONS;
         health.ejected_until = now + LACK_NS;
-    }
+    });
 }

@@ -1,9 +1,21 @@
 //! Golden packets: one table, run by the program in the kernel (BPF_PROG_TEST_RUN) and by the same code outside it.
 //!
+//! This file has the frames that are ours or not; `handshakes`, `requests` and `ends` hold whole conversations, packet by
+//! packet, through the program and the pure engine in step (`lockstep`).
+//!
 //! Needs root; fails without.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "frames and numbers of tests are short")]
 
+mod ends;
+mod handshakes;
+mod instructions;
+mod lockstep;
 mod packets;
+mod requests;
+#[path = "../support/mod.rs"]
+mod support;
+mod talk;
 
 use std::collections::HashMap;
 

@@ -1,0 +1,176 @@
+//! The programs in the kernel: loaded as the agent loads them, run on one frame at a time (BPF_PROG_TEST_RUN).
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+use aya::{
+    Ebpf, EbpfLoader, TestRun, TestRunOptions,
+    maps::{Map, MapData, PerCpuArray, ProgramArray},
+    programs::SchedClassifier,
+    util::nr_cpus,
+};
+use dataplane::engine::Part;
+use kernel::Write;
+use wire::{EndpointHealth, Flow, Leg, REQUESTS_PER_CPU, Reason, Settings, Tuple};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The entry point.
+const PROGRAM: &str = "rauta_tc_ingress";
+
+/// `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+
+/// What the program said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// TCX_NEXT: the packet is for the next program and the stack.
+    Pass,
+    /// TCX_DROP.
+    Drop,
+    /// TCX_REDIRECT: out of a device.
+    Send,
+}
+
+/// The loaded programs and their maps.
+pub(crate) struct Program {
+    ebpf: Ebpf,
+    reasons: PerCpuArray<MapData, u64>,
+    /// Emptied by the kernel when the last of its handles is closed.
+    _parts: ProgramArray<MapData>,
+    out: Vec<u8>,
+}
+
+impl Program {
+    pub(crate) fn load() -> Self {
+        let object = loader::patched().expect("built without the kernel programs: run ./x setup");
+        let cpus = u32::try_from(nr_cpus().unwrap()).unwrap();
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("REQUESTS", REQUESTS_PER_CPU * cpus)
+            .load(&object)
+            .expect("loads: needs root");
+        for name in [PROGRAM].into_iter().chain(Part::ALL.map(Part::program)) {
+            classifier(&mut ebpf, name).load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
+        }
+        let mut parts: ProgramArray<MapData> = ebpf.take_map("PARTS").unwrap().try_into().unwrap();
+        for part in Part::ALL {
+            let fd = classifier(&mut ebpf, part.program()).fd().unwrap().try_clone().unwrap();
+            parts.set(part as u32, &fd, 0).unwrap();
+        }
+        let reasons = ebpf.take_map("REASONS").unwrap().try_into().unwrap();
+        Self { ebpf, reasons, _parts: parts, out: vec![0; 1 << 16] }
+    }
+
+    /// How many instructions the verifier walked, by program.
+    pub(crate) fn verified(&mut self) -> Vec<(&'static str, u32)> {
+        [PROGRAM]
+            .into_iter()
+            .chain(Part::ALL.map(Part::program))
+            .map(|name| {
+                let info = classifier(&mut self.ebpf, name).info().unwrap();
+                (name, info.verified_instruction_count().expect("Linux 5.16"))
+            })
+            .collect()
+    }
+
+    /// Runs the program on a frame. The time is that of the program alone.
+    pub(crate) fn run(&mut self, frame: &[u8]) -> (Said, &[u8], Duration) {
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut self.out), ..Default::default() };
+        let program: &SchedClassifier = self.ebpf.program(PROGRAM).unwrap().try_into().unwrap();
+        let done = program.test_run(options).unwrap_or_else(|error| panic!("{frame:x?}: {error:?}"));
+        let said = match done.return_value {
+            u32::MAX => Said::Pass,
+            2 => Said::Drop,
+            7 => Said::Send,
+            other => panic!("verdict {other} on {frame:x?}"),
+        };
+        (said, &self.out[..done.data_size_out as usize], done.duration)
+    }
+
+    /// How often the reason was given, on all CPUs.
+    pub(crate) fn counted(&self, reason: Reason) -> u64 {
+        self.reasons.get(&(reason as u32), 0).unwrap().iter().sum()
+    }
+
+    pub(crate) fn set(&self, settings: &Settings) {
+        self.put("SETTINGS", 0u32.as_bytes(), settings.as_bytes());
+    }
+
+    pub(crate) fn apply(&self, writes: &[Write]) {
+        for write in writes {
+            match &write.value {
+                Some(value) => self.put(write.map.name(), &write.key, value),
+                None => drop(self.element(BPF_MAP_DELETE_ELEM, write.map.name(), &write.key, 0)),
+            }
+        }
+    }
+
+    pub(crate) fn flow(&self, client: &Tuple) -> Option<Flow> {
+        self.get("FLOWS", client)
+    }
+
+    pub(crate) fn leg(&self, key: &Tuple) -> Option<Leg> {
+        self.get("LEGS", key)
+    }
+
+    pub(crate) fn health(&self, endpoint: u32) -> EndpointHealth {
+        self.get("BACKEND_FAILURES", &endpoint).unwrap()
+    }
+
+    pub(crate) fn forget_health(&self, endpoint: u32) {
+        self.put("BACKEND_FAILURES", endpoint.as_bytes(), EndpointHealth::default().as_bytes());
+    }
+
+    pub(crate) fn remove(&self, map: &str, key: &Tuple) {
+        match self.element(BPF_MAP_DELETE_ELEM, map, key.as_bytes(), 0) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => panic!("{map}: {error}"),
+            _ => {}
+        }
+    }
+
+    fn get<K: IntoBytes + Immutable, V: FromBytes + IntoBytes>(&self, map: &str, key: &K) -> Option<V> {
+        let mut value = V::new_zeroed();
+        match self.element(BPF_MAP_LOOKUP_ELEM, map, key.as_bytes(), value.as_mut_bytes().as_mut_ptr() as u64)
+        {
+            Ok(()) => Some(value),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
+            Err(error) => panic!("{map}: {error}"),
+        }
+    }
+
+    fn put(&self, map: &str, key: &[u8], value: &[u8]) {
+        self.element(BPF_MAP_UPDATE_ELEM, map, key, value.as_ptr() as u64)
+            .unwrap_or_else(|error| panic!("{map}: {error}"));
+    }
+
+    fn element(&self, command: libc::c_int, map: &str, key: &[u8], value: u64) -> io::Result<()> {
+        /// The part of `union bpf_attr` for one element.
+        #[repr(C)]
+        struct Element {
+            map: u32,
+            pad: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        let map = match self.ebpf.map(map) {
+            Some(Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data)) => data.fd().as_fd().as_raw_fd(),
+            _ => panic!("no table {map}"),
+        };
+        let element = Element { map: map as u32, pad: 0, key: key.as_ptr() as u64, value, flags: 0 };
+        // SAFETY: keys and values are records of `wire`, of which the maps are made; all outlive the call.
+        match unsafe { libc::syscall(libc::SYS_bpf, command, &raw const element, size_of::<Element>()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> &'e mut SchedClassifier {
+    ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}")).try_into().unwrap()
+}

@@ -1,6 +1,7 @@
 //! The work behind `./x`, the one door to this repository: demo, test, bench, lab, tidy.
 #![allow(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
+mod agent;
 mod bench;
 mod demo;
 mod fuzz;

@@ -24,6 +24,7 @@ mod nginx;
 mod process;
 mod raw;
 mod recorder;
+mod run_time;
 mod wait;
 
 pub use address::{Addresses, BACKEND_PORT, GATEWAY_PORT};
@@ -44,4 +45,5 @@ pub use process::{Process, exec};
 pub use raw::host::{RawConnection, RawHost};
 pub use raw::segment::{Options, Segment, flag};
 pub use recorder::{Peer, Recorder};
+pub use run_time::RunTimes;
 pub use wait::until;

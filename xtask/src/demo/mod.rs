@@ -1,14 +1,16 @@
 //! `./x demo`: the gateway at work, for a person to read. Everything shown is checked; the first thing that is not as
 //! it should be ends the demo with an error.
 
+mod kernel;
 mod print;
 mod scenes;
+mod trace;
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use testkit::{Gateway, GatewayBuilder, Lab, Nginx};
 
 use crate::paths::root;
@@ -21,12 +23,26 @@ pub(crate) struct Options {
     /// Keep everything running at the end, until Enter is pressed.
     #[arg(long)]
     keep: bool,
+    /// Who routes: the kernel where it can (tc), or userspace alone (off).
+    #[arg(long, value_enum, default_value_t = Hook::Tc)]
+    hook: Hook,
+}
+
+/// Where requests are routed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Hook {
+    /// Programs at the TC hook; what they leave is userspace's.
+    Tc,
+    /// No programs.
+    Off,
 }
 
 /// The stage: fields go in this order, the lab last.
 struct Stage {
     gateway: Gateway,
     endpoints: Vec<Nginx>,
+    hook: Hook,
+    program: PathBuf,
     lab: Lab,
 }
 
@@ -35,14 +51,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let print = Printer::new();
     print.note("Building rauta (the development profile: `./x test` shares it, and the demo is about what, not how fast)");
     let program = build_rauta(Profile::Dev)?;
-    let mut stage = set(&program)?;
+    let mut stage = set(program, options.hook)?;
     scenes::topology(&print);
+    if stage.hook == Hook::Tc {
+        kernel::wait_for_routes(&stage)?;
+    }
     scenes::routes(&print, &stage)?;
     scenes::requests(&print, &stage)?;
     scenes::distribution(&print, &stage)?;
     scenes::live_edit(&print, &stage)?;
     scenes::bad_edit(&print, &mut stage)?;
+    scenes::drained_endpoint(&print, &mut stage)?;
     scenes::dead_endpoint(&print, &mut stage)?;
+    if stage.hook == Hook::Tc {
+        kernel::cost(&print, &stage)?;
+        kernel::share(&print, &stage)?;
+    }
     scenes::counters(&print, &stage)?;
     if options.keep {
         scenes::keep(&print, &stage)?;
@@ -53,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Three nginx, and the gateway on a copy of `examples/quickstart`, which the demo edits.
-fn set(program: &Path) -> Result<Stage> {
+fn set(program: PathBuf, hook: Hook) -> Result<Stage> {
     let lab = Lab::builder().backends(3).build()?;
     let endpoints = (0..3).map(|index| Nginx::start(&lab, index)).collect::<Result<_>>()?;
     let manifests = lab.folder().join("quickstart");
@@ -62,10 +86,8 @@ fn set(program: &Path) -> Result<Stage> {
         let entry = entry?;
         fs::copy(entry.path(), manifests.join(entry.file_name()))?;
     }
-    let pins = lab.bpffs()?.join("rauta").display().to_string();
-    let gateway = GatewayBuilder::new(program, manifests)
-        .hook("auto")
-        .env("RAUTA_DATAPLANE_PIN_ROOT", &pins)
-        .start(&lab)?;
-    Ok(Stage { gateway, endpoints, lab })
+    // Pins are in the lab's own BPF file system, and go with it.
+    let hook_name = if hook == Hook::Tc { "tc" } else { "off" };
+    let gateway = GatewayBuilder::new(&program, manifests).hook(hook_name).start(&lab)?;
+    Ok(Stage { gateway, endpoints, hook, program, lab })
 }

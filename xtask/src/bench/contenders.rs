@@ -8,28 +8,44 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use testkit::{Addresses, BACKEND_PORT, Lab, Process};
+use testkit::{Addresses, BACKEND_PORT, Connection, Lab, Process, until};
 
 use super::machine::said;
+use crate::agent::Tiers;
 
 /// What answers the load.
-pub(super) struct Contender {
+pub(super) struct Contender<'l> {
     pub(super) name: &'static str,
     pub(super) version: String,
     pub(super) address: SocketAddr,
     /// None for the way past all gateways.
     pub(super) process: Option<Process>,
+    pub(super) lab: &'l Lab,
 }
 
-/// Starts all contenders in the gateway's namespace, and says which are not installed.
+/// The way past all gateways.
+pub(super) const DIRECT: &str = "direct";
+/// The gateway without kernel programs.
+pub(super) const USERSPACE: &str = "RAUTA userspace";
+/// The gateway with its programs at the TC hook.
+pub(super) const KERNEL: &str = "RAUTA kernel (TC)";
+
+/// Where RAUTA routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    Userspace,
+    Kernel,
+}
+
+/// Starts all contenders but the kernel tier in the gateway's namespace, and says which are not installed.
 ///
 /// # Errors
 /// One that is installed does not start; RAUTA must.
-pub(super) fn start(lab: &Lab, rauta: &Path) -> Result<(Vec<Contender>, Vec<String>)> {
+pub(super) fn start<'l>(lab: &'l Lab, rauta: &Path) -> Result<(Vec<Contender<'l>>, Vec<String>)> {
     let endpoint = Addresses::backend_socket(0);
     let mut contenders =
-        vec![Contender { name: "direct", version: String::new(), address: endpoint, process: None }];
-    contenders.push(start_rauta(lab, rauta)?);
+        vec![Contender { name: DIRECT, version: String::new(), address: endpoint, process: None, lab }];
+    contenders.push(start_rauta(lab, rauta, Tier::Userspace)?);
     let mut missing = Vec::new();
     match find("nginx") {
         Some(program) => contenders.push(start_nginx(lab, &program)?),
@@ -46,7 +62,11 @@ pub(super) fn start(lab: &Lab, rauta: &Path) -> Result<(Vec<Contender>, Vec<Stri
     Ok((contenders, missing))
 }
 
-pub(super) fn start_rauta(lab: &Lab, program: &Path) -> Result<Contender> {
+/// Starts RAUTA. Programs see every packet of their interfaces, so the kernel tier gets a lab of its own.
+///
+/// # Errors
+/// It does not start, or its kernel tier does not serve.
+pub(super) fn start_rauta<'l>(lab: &'l Lab, program: &Path, tier: Tier) -> Result<Contender<'l>> {
     let folder = lab.folder().join("bench-manifests");
     fs::create_dir_all(&folder)?;
     let rule = format!(
@@ -55,15 +75,47 @@ pub(super) fn start_rauta(lab: &Lab, program: &Path) -> Result<Contender> {
         Addresses::backend_socket(0)
     );
     fs::write(folder.join("rule.yaml"), rule)?;
+    let (name, hook) = match tier {
+        Tier::Userspace => (USERSPACE, "off"),
+        Tier::Kernel => (KERNEL, "tc"),
+    };
     let mut command = Command::new(program);
     command.arg("run").arg("-f").arg(&folder).arg("--socket").arg(lab.folder().join("rauta.sock"));
-    command.args(["--listen", "0.0.0.0:8080", "--threads", "2", "--hook", "off"]);
+    command.args(["--listen", "0.0.0.0:8080", "--threads", "2", "--hook", hook]);
     command.args(["--admin", "127.0.0.1:9901", "--metrics", "127.0.0.1:9900"]);
+    if tier == Tier::Kernel {
+        command.env("RAUTA_DATAPLANE_PIN_ROOT", lab.bpffs()?.join("pins"));
+    }
     let version = said(&program.display().to_string(), &["--version"]);
-    launch(lab, "rauta", version, 8080, command)
+    let contender = launch(lab, name, version, 8080, command)?;
+    if tier == Tier::Kernel {
+        wait_for_the_kernel(&contender, program)?;
+    }
+    Ok(contender)
 }
 
-fn start_nginx(lab: &Lab, program: &Path) -> Result<Contender> {
+/// Endpoints enter the kernel's tables a moment after the agent is ready.
+fn wait_for_the_kernel(contender: &Contender<'_>, program: &Path) -> Result<()> {
+    let mut last = String::new();
+    let served = until(Duration::from_secs(10), "a request to be decided in the kernel", || {
+        let decided = || -> Result<bool> {
+            let before = Tiers::ask(contender.lab, program)?;
+            Connection::open(contender.lab.client(), contender.address)?.get("bench.example", "/128")?;
+            Ok(Tiers::ask(contender.lab, program)?.since(before).kernel > 0)
+        };
+        decided()
+            .unwrap_or_else(|error| {
+                last = format!("{error:#}");
+                false
+            })
+            .then_some(())
+    });
+    served.with_context(|| {
+        format!("the bench needs the kernel tier (`--userspace-only` measures without it) {last}")
+    })
+}
+
+fn start_nginx<'l>(lab: &'l Lab, program: &Path) -> Result<Contender<'l>> {
     let folder = lab.folder().join("bench-nginx");
     fs::create_dir_all(&folder)?;
     let path = folder.display();
@@ -95,7 +147,7 @@ http {{
     launch(lab, "nginx", said("nginx", &["-v"]).replace("nginx version: ", ""), 8081, command)
 }
 
-fn start_haproxy(lab: &Lab, program: &Path) -> Result<Contender> {
+fn start_haproxy<'l>(lab: &'l Lab, program: &Path) -> Result<Contender<'l>> {
     let config = format!(
         "global\n  nbthread 2\n  maxconn 8192\n  tune.bufsize 32768\n\
          defaults\n  mode http\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n  \
@@ -113,7 +165,7 @@ fn start_haproxy(lab: &Lab, program: &Path) -> Result<Contender> {
     launch(lab, "haproxy", version, 8082, command)
 }
 
-fn start_envoy(lab: &Lab, program: &Path) -> Result<Contender> {
+fn start_envoy<'l>(lab: &'l Lab, program: &Path) -> Result<Contender<'l>> {
     let endpoint = Addresses::backend(0);
     let limits = "{max_connections: 4096, max_pending_requests: 4096, max_requests: 4096}";
     let config = format!(
@@ -158,8 +210,15 @@ fn start_envoy(lab: &Lab, program: &Path) -> Result<Contender> {
     launch(lab, "envoy", format!("envoy/{version}"), 8083, command)
 }
 
-fn launch(lab: &Lab, name: &'static str, version: String, port: u16, command: Command) -> Result<Contender> {
-    let mut process = lab.spawn(lab.gateway(), &format!("bench-{name}"), command)?;
+fn launch<'l>(
+    lab: &'l Lab,
+    name: &'static str,
+    version: String,
+    port: u16,
+    command: Command,
+) -> Result<Contender<'l>> {
+    let log = format!("bench-{}", name.replace(' ', "-"));
+    let mut process = lab.spawn(lab.gateway(), &log, command)?;
     let address: SocketAddr = (Addresses::GATEWAY, port).into();
     process
         .wait_for(Duration::from_secs(20), "it listens", || {
@@ -169,7 +228,7 @@ fn launch(lab: &Lab, name: &'static str, version: String, port: u16, command: Co
                 .flatten()
         })
         .with_context(|| format!("the bench cannot start {name}"))?;
-    Ok(Contender { name, version, address, process: Some(process) })
+    Ok(Contender { name, version, address, process: Some(process), lab })
 }
 
 /// Looks for `program` where the shell would, and where Debian puts what is for root.

@@ -1,18 +1,19 @@
 //! `./x bench http`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use testkit::{Connection, CpuTime, Lab, Nginx, Offloads, machine_cpu, tree_cpu};
+use testkit::{Connection, CpuTime, Lab, Nginx, Offloads, RunTimes, machine_cpu, tree_cpu};
 
-use super::contenders::{self, Contender};
+use super::contenders::{self, Contender, KERNEL, Tier};
 use super::machine::Machine;
 use super::profile;
-use super::report::{Figures, Report, Row};
+use super::report::{Figures, ProgramCost, Report, Row};
 use super::wrk::{self, Load, precise};
+use crate::agent::{self, Tiers};
 use crate::run::{Profile, build_rauta};
 
 /// Options of `./x bench http`.
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// Only show where RAUTA's time goes under small keep-alive requests (needs perf).
     #[arg(long)]
     profile: bool,
+    /// Leave the kernel tier out: for kernels that do not have what it needs.
+    #[arg(long)]
+    userspace_only: bool,
     /// Measure this binary instead of building one: to compare two versions.
     #[arg(long, value_name = "FILE")]
     rauta: Option<PathBuf>,
@@ -42,6 +46,11 @@ const SCENARIOS: &[(&str, Load)] = &[
     ("keep-alive 16 KiB", Load { path: "/16k", body: 16 * 1024, close: false }),
     ("keep-alive 1 MB", Load { path: "/1m", body: 1_000_000, close: false }),
 ];
+
+/// The least part of the requests that the kernel must decide in a measurement of the kernel tier.
+const KERNEL_SHARE_MIN: f64 = 0.99;
+/// How long each scenario runs for the time of the programs.
+const PROGRAMS_TIME: Duration = Duration::from_secs(1);
 
 /// Measures and prints the table; writes it as JSON, too.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -59,8 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &[("offloads on", Offloads::ON), ("offloads off", Offloads::OFF)]
     };
     let mut report = Report::new(Machine::look(), rounds, time);
+    let bench = Bench { rauta, kernel: !options.userspace_only, rounds, time: Duration::from_secs(time) };
     for (name, offloads) in settings {
-        measure(&mut report, name, *offloads, &rauta, rounds, Duration::from_secs(time))?;
+        measure(&mut report, name, *offloads, &bench)?;
     }
     report.print();
     let path = report.write("http")?;
@@ -68,32 +78,38 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     report.check()
 }
 
-fn measure(
-    report: &mut Report,
-    network: &str,
-    offloads: Offloads,
-    rauta: &Path,
+struct Bench {
+    rauta: PathBuf,
+    kernel: bool,
     rounds: u32,
     time: Duration,
-) -> Result<()> {
-    let lab = Lab::builder().offloads(offloads).build()?;
-    let _endpoint = Nginx::start(&lab, 0)?;
-    let (contenders, missing) = contenders::start(&lab, rauta)?;
+}
+
+fn measure(report: &mut Report, network: &str, offloads: Offloads, bench: &Bench) -> Result<()> {
+    // The kernel tier has a network of the same shape to itself: its programs would cost the others something.
+    let (lab, kernel_lab) =
+        (Lab::builder().offloads(offloads).build()?, Lab::builder().offloads(offloads).build()?);
+    let _endpoints = [Nginx::start(&lab, 0)?, Nginx::start(&kernel_lab, 0)?];
+    let (mut contenders, missing) = contenders::start(&lab, &bench.rauta)?;
+    if bench.kernel {
+        contenders.insert(1, contenders::start_rauta(&kernel_lab, &bench.rauta, Tier::Kernel)?);
+    }
     report.note_contenders(&contenders, missing);
     for contender in &contenders {
-        check_bodies(&lab, contender)?;
+        check_bodies(contender)?;
     }
     let mut measured: BTreeMap<(usize, usize), Vec<Figures>> = BTreeMap::new();
     let start = Instant::now();
-    for round in 1..=rounds {
+    for round in 1..=bench.rounds {
         for (s, (scenario, load)) in SCENARIOS.iter().enumerate() {
             for (c, contender) in contenders.iter().enumerate() {
                 eprintln!(
-                    "[{:4.0} s] {network}, round {round} of {rounds}: {scenario}, {}",
+                    "[{:4.0} s] {network}, round {round} of {}: {scenario}, {}",
                     start.elapsed().as_secs_f64(),
+                    bench.rounds,
                     contender.name
                 );
-                measured.entry((s, c)).or_default().push(once(&lab, contender, *load, time)?);
+                measured.entry((s, c)).or_default().push(once(bench, contender, *load)?);
             }
         }
     }
@@ -106,13 +122,18 @@ fn measure(
             rounds: figures,
         });
     }
+    for contender in contenders.iter().filter(|contender| contender.name == KERNEL) {
+        for (scenario, load) in SCENARIOS {
+            report.add_programs(program_cost(bench, contender, (network, scenario), *load)?);
+        }
+    }
     Ok(())
 }
 
 /// Each contender must give the same bytes before its speed counts.
-fn check_bodies(lab: &Lab, contender: &Contender) -> Result<()> {
+fn check_bodies(contender: &Contender<'_>) -> Result<()> {
     for (_, load) in SCENARIOS {
-        let answer = Connection::open(lab.client(), contender.address)
+        let answer = Connection::open(contender.lab.client(), contender.address)
             .and_then(|mut connection| connection.get("bench.example", load.path))
             .with_context(|| format!("{}: GET {}", contender.name, load.path))?;
         let length = u64::try_from(answer.body.len())?;
@@ -128,15 +149,29 @@ fn check_bodies(lab: &Lab, contender: &Contender) -> Result<()> {
     Ok(())
 }
 
-fn once(lab: &Lab, contender: &Contender, load: Load, time: Duration) -> Result<Figures> {
+fn once(bench: &Bench, contender: &Contender<'_>, load: Load) -> Result<Figures> {
     let gateway = || match &contender.process {
         Some(process) => tree_cpu(process.pid()),
         None => Ok(CpuTime::default()),
     };
+    let tiers_before = tiers(bench, contender)?;
     let (gateway_before, machine_before) = (gateway()?, machine_cpu()?);
-    let seen = wrk::run(lab.client(), lab.folder(), contender.address, load, time)?;
+    let lab = contender.lab;
+    let seen = wrk::run(lab.client(), lab.folder(), contender.address, load, bench.time)?;
     let (gateway_cpu, machine_cpu) = (gateway()?.since(gateway_before), machine_cpu()?.since(machine_before));
     ensure!(seen.requests > 0, "{}: not one request to {} was answered", contender.name, load.path);
+    let tiers = tiers(bench, contender)?.zip(tiers_before).map(|(after, before)| after.since(before));
+    if let Some(tiers) = tiers {
+        ensure!(
+            tiers.kernel_share() >= KERNEL_SHARE_MIN,
+            "{}: the kernel decided {:.1} % of {} requests to {} only; what became of the others:\n{}",
+            contender.name,
+            tiers.kernel_share() * 100.0,
+            tiers.requests(),
+            load.path,
+            agent::ask(lab, &bench.rauta, &["drops"])?
+        );
+    }
     let per_100k = |cpu: CpuTime| cpu.total().as_secs_f64() * 1e5 / precise(seen.requests);
     Ok(Figures {
         requests_per_s: seen.rate(),
@@ -146,5 +181,37 @@ fn once(lab: &Lab, contender: &Contender, load: Load, time: Duration) -> Result<
         machine_cpu_s_per_100k: per_100k(machine_cpu),
         body_mb_per_s: precise(seen.bytes) / (precise(seen.duration_us)),
         errors: seen.errors,
+    })
+}
+
+/// Requests by tier so far; None for contenders without kernel programs.
+fn tiers(bench: &Bench, contender: &Contender<'_>) -> Result<Option<Tiers>> {
+    if contender.name == KERNEL { Tiers::ask(contender.lab, &bench.rauta).map(Some) } else { Ok(None) }
+}
+
+/// The time of the programs under a load. Apart from the rounds, since measuring it costs some of it.
+fn program_cost(
+    bench: &Bench,
+    contender: &Contender<'_>,
+    (network, scenario): (&str, &str),
+    load: Load,
+) -> Result<ProgramCost> {
+    let lab = contender.lab;
+    let measuring = RunTimes::measure().context("the kernel does not measure the time of its programs")?;
+    let before = Tiers::ask(lab, &bench.rauta)?;
+    wrk::run(lab.client(), lab.folder(), contender.address, load, PROGRAMS_TIME)?;
+    let seen = Tiers::ask(lab, &bench.rauta)?.since(before);
+    drop(measuring);
+    ensure!(
+        seen.packets > 0 && seen.kernel > 0,
+        "{scenario}: the kernel has measured {} packets of {} requests",
+        seen.packets,
+        seen.kernel
+    );
+    Ok(ProgramCost {
+        network: network.to_owned(),
+        scenario: scenario.to_owned(),
+        ns_per_packet: seen.ns_per_packet(),
+        packets_per_request: precise(seen.packets) / precise(seen.kernel),
     })
 }

@@ -17,7 +17,7 @@ const SYMBOLS: usize = 30;
 pub(super) fn run(rauta: &Path, load: Load) -> Result<()> {
     let lab = Lab::builder().offloads(Offloads::ON).build()?;
     let _endpoint = Nginx::start(&lab, 0)?;
-    let rauta = contenders::start_rauta(&lab, rauta)?;
+    let rauta = contenders::start_rauta(&lab, rauta, contenders::Tier::Userspace)?;
     let pid = rauta.process.as_ref().context("RAUTA has no process")?.pid().to_string();
     let data = lab.folder().join("perf.data");
     let mut record = Command::new("perf");

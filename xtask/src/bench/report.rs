@@ -1,13 +1,13 @@
 //! Medians, ratios, the table and the JSON file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use super::contenders::Contender;
+use super::contenders::{Contender, DIRECT, KERNEL, USERSPACE};
 use super::machine::Machine;
 use crate::paths::root;
 
@@ -35,6 +35,15 @@ pub(super) struct Row {
     pub(super) rounds: Vec<Figures>,
 }
 
+/// The time of the kernel programs under one load.
+#[derive(Debug, Serialize)]
+pub(super) struct ProgramCost {
+    pub(super) network: String,
+    pub(super) scenario: String,
+    pub(super) ns_per_packet: f64,
+    pub(super) packets_per_request: f64,
+}
+
 /// Everything measured in one run.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -44,6 +53,7 @@ pub(super) struct Report {
     versions: BTreeMap<String, String>,
     missing: Vec<String>,
     rows: Vec<Row>,
+    programs: Vec<ProgramCost>,
 }
 
 impl Figures {
@@ -65,12 +75,12 @@ impl Figures {
 impl Report {
     /// An empty one.
     pub(super) fn new(machine: Machine, rounds: u32, seconds: u64) -> Self {
-        let (versions, missing, rows) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { machine, rounds, seconds, versions, missing, rows }
+        let (versions, missing, rows, programs) = (BTreeMap::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { machine, rounds, seconds, versions, missing, rows, programs }
     }
 
     /// Writes down who takes part, and who cannot.
-    pub(super) fn note_contenders(&mut self, contenders: &[Contender], missing: Vec<String>) {
+    pub(super) fn note_contenders(&mut self, contenders: &[Contender<'_>], missing: Vec<String>) {
         self.versions = contenders
             .iter()
             .filter(|contender| contender.process.is_some())
@@ -84,30 +94,35 @@ impl Report {
         self.rows.push(row);
     }
 
+    /// Adds what the kernel programs cost.
+    pub(super) fn add_programs(&mut self, cost: ProgramCost) {
+        self.programs.push(cost);
+    }
+
     /// Prints the table.
     pub(super) fn print(&self) {
         let Machine { kernel, processor, cores, memory_mib, load_before, .. } = &self.machine;
         println!(
             "\n{processor}, {cores} cores, {memory_mib} MiB, Linux {kernel}; load before: {load_before}"
         );
-        for version in self.versions.values() {
+        for version in self.versions.values().collect::<BTreeSet<_>>() {
             println!("  {version}");
         }
         for missing in &self.missing {
             println!("  not measured, because not installed: {missing}");
         }
         println!("wrk -t2 -c32, {} s; medians of {} interleaved rounds", self.seconds, self.rounds);
-        println!(
-            "CPU: seconds per 100,000 requests; of the gateway's processes, and of the machine beyond direct"
-        );
+        println!("CPU: seconds per 100,000 requests, of the gateway's processes");
+        println!("CPU-direct: the same of the whole machine less that of direct, kernel tier included");
         let mut heading = String::new();
         for row in &self.rows {
             let next = format!("{} ({})", row.scenario, row.network);
             if heading != next {
-                println!(
-                    "\n{next:<48}\n  {:<9}{:>10}{:>10}{:>12}{:>10}{:>10}{:>10}{:>12}{:>8}",
-                    "", "req/s", "x direct", "x best peer", "p50 us", "p99 us", "CPU", "CPU-direct", "errors"
-                );
+                println!("\n{next}");
+                if let Some(cost) = self.programs_of(row) {
+                    println!("{cost}");
+                }
+                println!("{}", headings());
                 heading = next;
             }
             println!("{}", self.line(row));
@@ -151,33 +166,58 @@ impl Report {
                 .iter()
                 .filter(|other| (&other.network, &other.scenario) == (&row.network, &row.scenario))
         };
-        let direct = others().find(|other| other.contender == "direct").map(|other| &other.median);
-        let best_peer = others()
-            .filter(|other| !["direct", "rauta"].contains(&other.contender.as_str()))
-            .map(|other| other.median.requests_per_s)
-            .fold(0.0, f64::max);
-        let Figures {
-            requests_per_s,
-            p50_us,
-            p99_us,
-            gateway_cpu_s_per_100k,
-            machine_cpu_s_per_100k,
-            errors,
-            ..
-        } = row.median;
-        let is_direct = row.contender == "direct";
+        let direct = others().find(|other| other.contender == DIRECT).map(|other| &other.median);
+        let peers = || {
+            others()
+                .filter(|other| ![DIRECT, USERSPACE, KERNEL].contains(&other.contender.as_str()))
+                .map(|other| &other.median)
+        };
+        let best_peer = peers().map(|peer| peer.requests_per_s).fold(0.0, f64::max);
+        let beyond_direct = |figures: &Figures| {
+            figures.machine_cpu_s_per_100k - direct.map_or(0.0, |direct| direct.machine_cpu_s_per_100k)
+        };
+        let least_cpu = peers().map(beyond_direct).reduce(f64::min).unwrap_or(0.0);
+        let Figures { requests_per_s, p50_us, p99_us, gateway_cpu_s_per_100k, errors, .. } = row.median;
         let ratio =
             |value: f64, to: f64| if to > 0.0 { format!("{:.2}", value / to) } else { "-".to_owned() };
-        let cpu = |value: f64| if is_direct { "-".to_owned() } else { format!("{value:.2}") };
+        let gateway = |text: String| if row.contender == DIRECT { "-".to_owned() } else { text };
+        let beyond = beyond_direct(&row.median);
         format!(
-            "  {:<9}{requests_per_s:>10.0}{:>10}{:>12}{p50_us:>10.0}{p99_us:>10.0}{:>10}{:>12}{errors:>8}",
+            "  {:<18}{requests_per_s:>9.0}{:>10}{:>13}{p50_us:>9.0}{p99_us:>9.0}{:>8}{:>12}{:>13}{errors:>8}",
             row.contender,
             ratio(requests_per_s, direct.map_or(0.0, |direct| direct.requests_per_s)),
-            if is_direct { "-".to_owned() } else { ratio(requests_per_s, best_peer) },
-            cpu(gateway_cpu_s_per_100k),
-            cpu(machine_cpu_s_per_100k - direct.map_or(0.0, |direct| direct.machine_cpu_s_per_100k)),
+            gateway(ratio(requests_per_s, best_peer)),
+            gateway(format!("{gateway_cpu_s_per_100k:.2}")),
+            gateway(format!("{beyond:.2}")),
+            gateway(ratio(beyond, least_cpu)),
         )
     }
+
+    /// What the programs cost under the row's load, as a line.
+    fn programs_of(&self, row: &Row) -> Option<String> {
+        let is_same = |cost: &&ProgramCost| (&cost.network, &cost.scenario) == (&row.network, &row.scenario);
+        let ProgramCost { ns_per_packet, packets_per_request, .. } = self.programs.iter().find(is_same)?;
+        Some(format!(
+            "  kernel programs: {ns_per_packet:.0} ns per packet, {packets_per_request:.1} packets and {:.2} us per request",
+            ns_per_packet * packets_per_request / 1e3
+        ))
+    }
+}
+
+fn headings() -> String {
+    format!(
+        "  {:<18}{:>9}{:>10}{:>13}{:>9}{:>9}{:>8}{:>12}{:>13}{:>8}",
+        "",
+        "req/s",
+        "x direct",
+        "x best peer",
+        "p50 us",
+        "p99 us",
+        "CPU",
+        "CPU-direct",
+        "x least peer",
+        "errors"
+    )
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -223,15 +263,41 @@ mod tests {
     fn ratios_are_to_direct_and_to_the_best_peer() {
         let mut report = Report::new(Machine::look(), 1, 1);
         for row in [
-            row("direct", 1000.0, 3.0, 0),
-            row("rauta", 500.0, 5.5, 0),
-            row("nginx", 400.0, 6.0, 0),
+            row(DIRECT, 1000.0, 3.0, 0),
+            row(KERNEL, 900.0, 3.5, 0),
+            row(USERSPACE, 500.0, 5.5, 0),
+            row("nginx", 400.0, 5.0, 0),
             row("envoy", 250.0, 9.0, 2),
         ] {
             report.add(row);
         }
-        let line: Vec<String> = report.line(&report.rows[1]).split_whitespace().map(str::to_owned).collect();
-        assert_eq!(line, ["rauta", "500", "0.50", "1.25", "100", "200", "1.00", "2.50", "0"]);
+        let words = |index: usize| {
+            let line = report.line(&report.rows[index]);
+            line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(words(0), ["direct", "1000", "1.00", "-", "100", "200", "-", "-", "-", "0"]);
+        let kernel =
+            ["RAUTA", "kernel", "(TC)", "900", "0.90", "2.25", "100", "200", "1.00", "0.50", "0.25", "0"];
+        assert_eq!(words(1), kernel);
+        let userspace =
+            ["RAUTA", "userspace", "500", "0.50", "1.25", "100", "200", "1.00", "2.50", "1.25", "0"];
+        assert_eq!(words(2), userspace);
+        assert_eq!(headings().len(), report.line(&report.rows[1]).len());
         assert!(report.check().unwrap_err().to_string().contains("envoy: 2"));
+    }
+
+    #[test]
+    fn programs_are_told_beside_their_load() {
+        let mut report = Report::new(Machine::look(), 1, 1);
+        report.add_programs(ProgramCost {
+            network: "on".into(),
+            scenario: "small".into(),
+            ns_per_packet: 500.0,
+            packets_per_request: 4.0,
+        });
+        let told = report.programs_of(&row(KERNEL, 1.0, 1.0, 0)).unwrap();
+        assert!(told.contains("500 ns per packet, 4.0 packets and 2.00 us per request"), "{told}");
+        let other = Row { network: "off".into(), ..row(KERNEL, 1.0, 1.0, 0) };
+        assert_eq!(report.programs_of(&other), None);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 31             20 19            8 7          4   3       2   1   0
-//! MAC of tuple (12) | MAC of ISN (12) | window scale (4) | SACK | MSS index (2) | epoch
+//! MAC of tuple (8) | MAC of ISN (16) | window scale (4) | SACK | MSS index (2) | epoch
 //! ```
 //!
 //! Nothing is stored for a SYN. The first MAC says that the connection is ours; the second one covers the client's initial
@@ -47,7 +47,7 @@ pub fn check(key: &[u64; 2], tuple: &Tuple, client_isn: u32, cookie: u32, now: u
     // The epoch of the same parity: this one or the one before.
     let epoch = epoch.wrapping_sub((epoch ^ low) & 1);
     let difference = mac(key, tuple, client_isn, epoch, low) ^ (cookie >> 8);
-    match (difference >> 12, difference) {
+    match (difference >> 16, difference) {
         (_, 0) => Cookie::First(decode(low >> 1)),
         (0, _) => Cookie::Later,
         _ => Cookie::Foreign,
@@ -91,7 +91,7 @@ fn decode(bits: u32) -> TcpOptions {
     }
 }
 
-/// SipHash-1-3: 12 bits over tuple, epoch and option bits, and below them 12 bits over these and the client's ISN.
+/// SipHash-1-3: 8 bits over tuple, epoch and option bits, and below them 16 bits over these and the client's ISN.
 ///
 /// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; 1-3 as the kernel's siphash for hash tables is
 /// for sequence numbers 2-4: here 24 bits are visible, of a key that the agent changes with each start.
@@ -115,7 +115,7 @@ fn mac(key: &[u64; 2], tuple: &Tuple, client_isn: u32, epoch: u32, low: u32) -> 
     let connection = state.finish();
     state.word(u64::from(client_isn));
     let first = state.finish();
-    ((connection >> 52) as u32) << 12 | (first >> 52) as u32
+    ((connection >> 56) as u32) << 16 | (first >> 48) as u32
 }
 
 #[inline(always)]
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(check(&[1, 3], &tuple(1), 99, cookie, 5), Cookie::Foreign);
         for bit in 0..32 {
             let found = check(&KEY, &tuple(1), 99, cookie ^ 1 << bit, 5);
-            let expected = if (8..20).contains(&bit) { Cookie::Later } else { Cookie::Foreign };
+            let expected = if (8..24).contains(&bit) { Cookie::Later } else { Cookie::Foreign };
             assert_eq!(found, expected, "bit {bit}");
         }
     }

@@ -6,8 +6,8 @@ use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
     BackendRecord, Candidate, EndpointHealth, EndpointRecord, Flow, HEADER_NAME_MAX, HeaderConditions, Hop,
-    HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey, PrefixRecord, Reason, RouteAction, RouteKey,
-    RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey, PrefixRecord, Reason,
+    RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::packet::{Packet, fold};
@@ -49,7 +49,8 @@ impl AnyPacket for Cpu<'_> {
         to: u32,
         len: u32,
     ) -> bool {
-        let (Some(range), true) = (self.range(at, len), len as usize <= ROOM && to as usize <= N - ROOM) else {
+        let (Some(range), true) = (self.range(at, len), len as usize <= ROOM && to as usize <= N - ROOM)
+        else {
             return false;
         };
         into[to as usize..][..len as usize].copy_from_slice(&self.packet.frame[range]);

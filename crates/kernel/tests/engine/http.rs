@@ -138,7 +138,8 @@ impl Log {
     /// Takes the first request out of a stream that `name` reads: its number and length; none if it is not whole yet.
     pub(crate) fn take(&mut self, stream: &[u8], name: &'static str) -> Option<(u32, usize)> {
         let head_len = stream.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        let head = std::str::from_utf8(&stream[..head_len]).unwrap_or_else(|_| panic!("{name}: bytes in a head"));
+        let head =
+            std::str::from_utf8(&stream[..head_len]).unwrap_or_else(|_| panic!("{name}: bytes in a head"));
         let number = |key: &str| {
             let at = head.find(key).unwrap_or_else(|| panic!("{name}: no request of ours: {head:?}"));
             head[at + key.len()..].split(['&', ' ']).next().unwrap().parse::<u32>().unwrap()
@@ -150,7 +151,11 @@ impl Log {
         if stream.len() < len {
             return None;
         }
-        assert_eq!(stream[head_len..len], asked.bytes[head_len - inserted..len - inserted], "{name}: body of {id}");
+        assert_eq!(
+            stream[head_len..len],
+            asked.bytes[head_len - inserted..len - inserted],
+            "{name}: body of {id}"
+        );
         self.done.push((id, name));
         Some((id, len))
     }
@@ -168,7 +173,9 @@ impl Log {
         if wanted {
             let start = rest;
             let address = format!("X-Forwarded-For: {}\r\n", asked.client);
-            rest = rest.strip_prefix(&address).unwrap_or_else(|| panic!("{name}: no forwarded headers: {head:?}"));
+            rest = rest
+                .strip_prefix(&address)
+                .unwrap_or_else(|| panic!("{name}: no forwarded headers: {head:?}"));
             rest = rest.strip_prefix("X-Forwarded-Proto: ").unwrap_or_else(|| panic!("{name}: {head:?}"));
             rest = rest.trim_start_matches(' ').strip_prefix("http\r\n").unwrap();
             inserted = start.len() - rest.len();
@@ -191,7 +198,9 @@ pub(crate) fn may_serve(route: char, name: &str) -> bool {
 
 /// The body of something, `len` bytes.
 pub(crate) fn body(id: u32, len: usize) -> Vec<u8> {
-    (0..len as u32).map(|n| b'!' + ((n / 7).wrapping_mul(31).wrapping_add(id.wrapping_mul(17)) % 90) as u8).collect()
+    (0..len as u32)
+        .map(|n| b'!' + ((n / 7).wrapping_mul(31).wrapping_add(id.wrapping_mul(17)) % 90) as u8)
+        .collect()
 }
 
 /// A response in pieces, and whether the connection ends behind it.
@@ -213,7 +222,9 @@ pub(crate) fn response(id: u32, ask: &Ask, name: &str, random: &Random) -> (Vec<
         ],
         Kind::Last => vec![with_body(head("200 OK", &format!("{length}Connection: close\r\n")))],
         Kind::UntilClose => vec![with_body(head("200 OK", ""))],
-        Kind::TooLarge => vec![with_body(head("413 Content Too Large", &format!("{length}Connection: close\r\n")))],
+        Kind::TooLarge => {
+            vec![with_body(head("413 Content Too Large", &format!("{length}Connection: close\r\n")))]
+        }
         Kind::Split => {
             let whole = with_body(head("200 OK", &length));
             let at = 1 + random.below(40) as usize;
@@ -225,13 +236,18 @@ pub(crate) fn response(id: u32, ask: &Ask, name: &str, random: &Random) -> (Vec<
             if has_body {
                 let mut rest = &body[..];
                 while !rest.is_empty() {
-                    let len = (1 + random.below(random.pick(&[3, 200, 3000]))).min(rest.len() as u64) as usize;
+                    let len =
+                        (1 + random.below(random.pick(&[3, 200, 3000]))).min(rest.len() as u64) as usize;
                     whole.extend(format!("{len:x}\r\n").bytes());
                     whole.extend(&rest[..len]);
                     whole.extend(b"\r\n");
                     rest = &rest[len..];
                 }
-                whole.extend(if ask.kind == Kind::Trailer { &b"0\r\nX-T: t\r\n\r\n"[..] } else { b"0\r\n\r\n" });
+                whole.extend(if ask.kind == Kind::Trailer {
+                    &b"0\r\nX-T: t\r\n\r\n"[..]
+                } else {
+                    b"0\r\n\r\n"
+                });
             }
             if ask.delay > 0 {
                 let at = random.below(whole.len() as u64) as usize;

@@ -10,6 +10,7 @@
 
 mod apps;
 mod basics;
+mod cases;
 mod cpu;
 mod http;
 mod net;

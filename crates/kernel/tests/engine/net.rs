@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use kernel::{Compiler, Facts, REST, Reach, Tables};
 use model::{
-    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint, EndpointCondition, PathMatch,
-    RegexAnchor, Snapshot,
+    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint, EndpointCondition,
+    PathMatch, RegexAnchor, Snapshot,
 };
 
 use crate::support::{listener, on, pattern, route};

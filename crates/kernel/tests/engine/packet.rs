@@ -139,8 +139,7 @@ impl Seg {
         };
         let pseudo = pseudo(src, dst, tcp.len());
         let field = u16::from_be_bytes([tcp[16], tcp[17]]);
-        let fits =
-            if packet.partial { same(field, fold(pseudo)) } else { fold(pseudo + sum(tcp)) == 0xffff };
+        let fits = if packet.partial { same(field, fold(pseudo)) } else { fold(pseudo + sum(tcp)) == 0xffff };
         if !fits {
             return None;
         }
@@ -157,7 +156,10 @@ impl Seg {
                 2 => seg.mss = Some(half(at + 2)),
                 3 => seg.scale = Some(tcp[at + 2]),
                 4 => seg.sack_ok = true,
-                5 => seg.sack = (0..(len - 2) / 8).map(|n| (word(at + 2 + 8 * n), word(at + 6 + 8 * n))).collect(),
+                5 => {
+                    seg.sack =
+                        (0..(len - 2) / 8).map(|n| (word(at + 2 + 8 * n), word(at + 6 + 8 * n))).collect()
+                }
                 8 => seg.timestamps = Some((word(at + 2), word(at + 6))),
                 _ => {}
             }

@@ -114,7 +114,13 @@ impl Sim {
     }
 
     /// Dials; returns the number of the connection.
-    pub(crate) fn dial(&mut self, from: SocketAddr, to: SocketAddr, profile: Profile, steps: Vec<Step>) -> usize {
+    pub(crate) fn dial(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        profile: Profile,
+        steps: Vec<Step>,
+    ) -> usize {
         let end = End::connect(from, to, profile, self.now);
         let mut client = Client::default();
         client.steps = steps.into();
@@ -143,7 +149,11 @@ impl Sim {
         while !self.is_done() {
             steps += 1;
             assert!(steps < 100_000, "no end of it:\n{}", self.describe());
-            assert!(self.advance(until) || self.is_done(), "not through after {limit} ms:\n{}", self.describe());
+            assert!(
+                self.advance(until) || self.is_done(),
+                "not through after {limit} ms:\n{}",
+                self.describe()
+            );
         }
         let rest = self.now + 30_000 * MS;
         while self.advance(rest) {
@@ -175,7 +185,11 @@ impl Sim {
                 App::Client(client) => client.wake,
                 App::Server(server) => server.wake,
             };
-            conn.end.deadline().into_iter().chain(wake.filter(|at| *at > self.now && conn.end.death.is_none())).min()
+            conn.end
+                .deadline()
+                .into_iter()
+                .chain(wake.filter(|at| *at > self.now && conn.end.death.is_none()))
+                .min()
         });
         let next = timers.chain(self.queue.first_key_value().map(|((at, _), _)| *at)).min();
         let Some(next) = next.filter(|next| *next <= until) else { return false };
@@ -254,7 +268,12 @@ impl Sim {
         if self.traces
             && let Some(seg) = &read
         {
-            eprintln!("{:>8.2} {place:?}{} {}", (now - START) as f64 / 1e6, if is_lost { " LOST" } else { "" }, line(seg));
+            eprintln!(
+                "{:>8.2} {place:?}{} {}",
+                (now - START) as f64 / 1e6,
+                if is_lost { " LOST" } else { "" },
+                line(seg)
+            );
         }
         if is_lost {
             return;
@@ -322,8 +341,11 @@ impl Sim {
                     };
                     // An answer, or what is left of the segment: the ends compare what they get with what was sent.
                     let packet = Packet { corrupt: false, ..packet };
-                    let place =
-                        if self.nodes.contains_key(&seg.dst.ip()) { Place::ToEndpoint } else { Place::ToClient };
+                    let place = if self.nodes.contains_key(&seg.dst.ip()) {
+                        Place::ToEndpoint
+                    } else {
+                        Place::ToClient
+                    };
                     self.put(packet, place, true);
                 }
                 Fate::Passed(packet, handed) => {
@@ -352,7 +374,11 @@ impl Sim {
         assert!(!packet.corrupt, "a changed bit went unseen");
         if let Some(n) = self.index.get(&(seg.dst, seg.src)) {
             let limit = self.conns[*n].end.limit();
-            assert!(packet.large || seg.data.len() <= limit, "{} bytes for a limit of {limit}", seg.data.len());
+            assert!(
+                packet.large || seg.data.len() <= limit,
+                "{} bytes for a limit of {limit}",
+                seg.data.len()
+            );
         }
         self.deliver(&seg);
     }
@@ -362,7 +388,8 @@ impl Sim {
         let is_fresh = seg.has(SYN) && !seg.has(ACK);
         if let Some(&n) = self.index.get(&key) {
             let conn = &mut self.conns[n];
-            let is_gone = conn.end.death.is_some() || conn.end.is_over() && (is_fresh || !conn.end.first_closed);
+            let is_gone =
+                conn.end.death.is_some() || conn.end.is_over() && (is_fresh || !conn.end.first_closed);
             if !is_gone {
                 conn.end.now = self.now;
                 conn.end.input(seg, &self.random);
@@ -417,7 +444,8 @@ impl Sim {
                 .index
                 .get(&(conn.end.local, conn.end.remote))
                 .is_some_and(|n| std::ptr::eq(&raw const self.conns[*n], conn));
-            let endpoint = self.conns.iter().rev().find(|other| tuple(other.end.local, other.end.remote) == flow.leg);
+            let endpoint =
+                self.conns.iter().rev().find(|other| tuple(other.end.local, other.end.remote) == flow.leg);
             let both_closed = conn.end.is_over() && endpoint.is_none_or(|endpoint| endpoint.end.is_over());
             assert!(
                 flow.state == state::HANDED || !(client.is_done && is_current && both_closed),
@@ -476,8 +504,11 @@ pub(crate) fn profile(isn: u32) -> Profile {
 
 /// One segment in a line.
 fn line(seg: &Seg) -> String {
-    let flags: String =
-        [(2, 'S'), (16, 'A'), (1, 'F'), (4, 'R')].iter().filter(|(bit, _)| seg.has(*bit)).map(|(_, c)| *c).collect();
+    let flags: String = [(2, 'S'), (16, 'A'), (1, 'F'), (4, 'R')]
+        .iter()
+        .filter(|(bit, _)| seg.has(*bit))
+        .map(|(_, c)| *c)
+        .collect();
     let data = String::from_utf8_lossy(&seg.data[..seg.data.len().min(30)]).replace("\r\n", "|");
     format!(
         "{} > {} {flags} seq {} ack {} win {} len {} ts {:?} sack {:?} {data}",

@@ -12,7 +12,8 @@ const NAMES: [&str; 3] = ["e1", "e2", "e3"];
 
 /// As Linux, Windows, an old device, and others.
 fn any_profile(random: &Random, v6: bool) -> Profile {
-    let isn = if random.chance(30) { 0u32.wrapping_sub(random.below(3000) as u32) } else { random.next() as u32 };
+    let isn =
+        if random.chance(30) { 0u32.wrapping_sub(random.below(3000) as u32) } else { random.next() as u32 };
     let has_scale = random.chance(80);
     Profile {
         // RFC 8200 section 5: over IPv6 no link carries less than 1280 bytes.
@@ -39,7 +40,8 @@ fn any_ask(random: &Random) -> Ask {
         Kind::Trailer,
     ];
     let route = if random.chance(4) { 't' } else { random.pick(&['a', 'a', 'b', 'n', 'm', 'w']) };
-    let mut ask = Ask::get(route).kind(random.pick(&kinds)).size(random.below(random.pick(&[10, 900, 9000])) as usize);
+    let mut ask =
+        Ask::get(route).kind(random.pick(&kinds)).size(random.below(random.pick(&[10, 900, 9000])) as usize);
     if random.chance(30) {
         ask = ask.delay(random.below(random.pick(&[20, 400])));
     }
@@ -63,8 +65,13 @@ fn any_steps(random: &Random) -> Vec<Step> {
     }
     for _ in 0..1 + random.below(7) {
         let is_pipelined = random.chance(15);
-        let asks: Vec<Ask> = (0..if is_pipelined { 2 + random.below(4) } else { 1 }).map(|_| any_ask(random)).collect();
-        let cuts = if random.chance(25) { (0..1 + random.below(3)).map(|_| random.below(400) as usize).collect() } else { vec![] };
+        let asks: Vec<Ask> =
+            (0..if is_pipelined { 2 + random.below(4) } else { 1 }).map(|_| any_ask(random)).collect();
+        let cuts = if random.chance(25) {
+            (0..1 + random.below(3)).map(|_| random.below(400) as usize).collect()
+        } else {
+            vec![]
+        };
         if is_pipelined && random.chance(60) {
             // Each in its own segment.
             steps.extend(asks.into_iter().map(|ask| Step::Send(vec![ask], vec![])));
@@ -79,7 +86,11 @@ fn any_steps(random: &Random) -> Vec<Step> {
     if random.chance(25) {
         let kind = random.pick(&[Kind::UntilClose, Kind::Last, Kind::TooLarge]);
         let last = Ask { kind, method: "GET", body: 0, ..any_ask(random) };
-        let last = if kind == Kind::TooLarge { Ask { method: "POST", body: 9000, route: 'n', ..last } } else { last };
+        let last = if kind == Kind::TooLarge {
+            Ask { method: "POST", body: 9000, route: 'n', ..last }
+        } else {
+            last
+        };
         steps.extend([Step::Send(vec![last], vec![]), Step::Wait, Step::End]);
     } else if random.chance(20) {
         steps.extend([Step::Send(vec![any_ask(random)], vec![]), Step::Shut, Step::Wait]);

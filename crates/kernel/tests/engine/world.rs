@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
-use wire::{Cursor, EndpointHealth, Flow, Leg, ListenerResponses, Reason, Segment, Settings, StoredRequest, Tuple};
+use wire::{
+    Cursor, EndpointHealth, Flow, Leg, ListenerResponses, Reason, Segment, Settings, StoredRequest, Tuple,
+};
 
 use crate::cpu::Cpu;
 use crate::packet::Packet;

@@ -1,0 +1,294 @@
+//! Each rule that a packet trace broke, by name.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use wire::Reason;
+
+use crate::apps::{Manners, Step};
+use crate::basics::{from, one_by_one, sim};
+use crate::http::{Ask, Kind};
+use crate::net::{endpoint, tables_draining, tables_removed};
+use crate::packet::{FIN, RST, SYN};
+use crate::sim::{Door, Place, Sim, profile, vip};
+use crate::tcp::Profile;
+
+fn send(ask: Ask) -> Step {
+    Step::Send(vec![ask], vec![])
+}
+
+/// Loses the first segment at `place` that `is_it` says.
+fn lose_first(
+    sim: &mut Sim,
+    place: Place,
+    is_it: impl Fn(&crate::packet::Seg) -> bool + 'static,
+) -> Rc<Cell<u32>> {
+    let lost = Rc::new(Cell::new(0));
+    let count = lost.clone();
+    sim.filter = Some(Box::new(move |seg, at, _| {
+        let hit = at == place && is_it(seg) && count.get() == 0;
+        count.set(count.get() + u32::from(hit));
+        hit
+    }));
+    lost
+}
+
+fn manners(sim: &mut Sim, n: u8, manners: Manners) {
+    sim.nodes.get_mut(&endpoint(n, false)).unwrap().manners = manners;
+}
+
+fn dial(sim: &mut Sim, steps: Vec<Step>) -> usize {
+    sim.dial(from(40_000), vip(), profile(1), steps)
+}
+
+fn finish(sim: &mut Sim, client: usize) -> Vec<String> {
+    sim.run(120_000);
+    sim.check();
+    sim.client(client).answers.iter().map(|(_, by)| by.clone()).collect()
+}
+
+#[test]
+fn a_request_that_crosses_the_endpoints_fin_is_bound_anew() {
+    let mut sim = sim(1);
+    manners(&mut sim, 3, Manners { idle_close: Some(500), ..Manners::default() });
+    // The request leaves while the FIN is on its way.
+    let client = dial(
+        &mut sim,
+        vec![send(Ask::get('b')), Step::Wait, Step::Pause(498), send(Ask::get('b')), Step::Wait],
+    );
+    assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
+    assert_eq!(sim.nodes[&endpoint(3, false)].syns, 2);
+}
+
+#[test]
+fn an_idle_endpoints_end_is_not_the_clients() {
+    for resets in [false, true] {
+        let mut sim = sim(2);
+        manners(&mut sim, 3, Manners { idle_close: Some(300), resets, ..Manners::default() });
+        let mut steps = vec![];
+        for _ in 0..4 {
+            steps.extend([send(Ask::get('b')), Step::Wait, Step::Pause(1000)]);
+        }
+        let client = dial(&mut sim, steps);
+        assert_eq!(finish(&mut sim, client), ["e3"; 4]);
+        assert_eq!(sim.nodes[&endpoint(3, false)].syns, 4);
+    }
+}
+
+#[test]
+fn a_half_closed_client_gets_its_answer() {
+    let mut sim = sim(3);
+    let client = dial(&mut sim, vec![send(Ask::get('b').delay(300).size(20_000)), Step::Shut, Step::Wait]);
+    assert_eq!(finish(&mut sim, client), ["e3"]);
+    assert!(sim.world.flows.all().is_empty());
+}
+
+#[test]
+fn an_early_refusal_of_a_body_reaches_the_client() {
+    let mut sim = sim(4);
+    let large = Ask::post('m', 30_000).kind(Kind::TooLarge);
+    let client = dial(&mut sim, vec![send(Ask::get('m')), Step::Wait, send(large), Step::Wait]);
+    assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
+}
+
+#[test]
+fn the_lost_tail_of_a_response_is_repeated_by_its_endpoint() {
+    let mut sim = sim(5);
+    let lost = lose_first(&mut sim, Place::ToClient, |seg| seg.data.len() > 100 && seg.data.len() < 1000);
+    let client =
+        dial(&mut sim, vec![send(Ask::get('a').size(3000)), Step::Wait, send(Ask::get('b')), Step::Wait]);
+    assert_eq!(finish(&mut sim, client)[1], "e3");
+    assert_eq!(lost.get(), 1);
+}
+
+#[test]
+fn a_lost_answer_to_the_syn_ack_is_given_again() {
+    let mut sim = sim(6);
+    let lost = lose_first(&mut sim, Place::ToEndpoint, |seg| !seg.has(SYN) && !seg.data.is_empty());
+    let client = dial(&mut sim, vec![send(Ask::get('b')), Step::Wait]);
+    assert_eq!((finish(&mut sim, client), lost.get()), (vec!["e3".to_owned()], 1));
+}
+
+#[test]
+fn a_first_request_may_come_again_in_other_pieces() {
+    for seed in 0..20 {
+        let mut sim = sim(seed);
+        lose_first(&mut sim, Place::ToEndpoint, |seg| seg.has(SYN));
+        // Two in a row: a repetition may hold both, or a half.
+        let steps = vec![send(Ask::get('b')), send(Ask::get('a')), Step::Wait];
+        let client = dial(&mut sim, steps);
+        let by = finish(&mut sim, client);
+        assert_eq!((by[0].as_str(), by[1].starts_with('e')), ("e3", true), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_probe_of_an_idle_preconnect_is_answered() {
+    let mut sim = sim(7);
+    let steps = vec![
+        Step::Pause(40_000),
+        Step::Probe,
+        Step::Pause(40_000),
+        Step::Probe,
+        send(Ask::get('b')),
+        Step::Wait,
+    ];
+    let client = dial(&mut sim, steps);
+    assert_eq!(finish(&mut sim, client), ["e3"]);
+    assert_eq!(sim.world.counted(Reason::Probe), 2);
+}
+
+#[test]
+fn a_dead_endpoint_is_given_up_after_three_tries() {
+    let mut sim = sim(8);
+    let mut by_two = 0;
+    for port in 0..12 {
+        for n in [1, 2] {
+            sim.nodes.get_mut(&endpoint(n, false)).unwrap().door =
+                if n == 1 { Door::Dead } else { Door::Open };
+        }
+        let client = sim.dial(from(41_000 + port), vip(), profile(9), vec![send(Ask::get('a')), Step::Wait]);
+        by_two += u32::from(finish(&mut sim, client) == ["e2"]);
+    }
+    assert_eq!(by_two, 12);
+    assert!(sim.world.counted(Reason::Replaced) > 0, "one of them met the dead one");
+}
+
+#[test]
+fn a_refusal_goes_to_another_endpoint() {
+    let mut sim = sim(9);
+    sim.nodes.get_mut(&endpoint(1, false)).unwrap().door = Door::Shut;
+    for port in 0..4 {
+        let client = sim.dial(from(42_000 + port), vip(), profile(9), vec![send(Ask::get('a')), Step::Wait]);
+        assert_eq!(finish(&mut sim, client), ["e2"]);
+    }
+}
+
+#[test]
+fn an_endpoint_without_what_clients_were_promised_is_the_hosts() {
+    let lacking: [fn(&mut Profile); 4] =
+        [|p| p.timestamps = false, |p| p.sack = false, |p| p.scale = None, |p| p.mss = 1000];
+    for lack in lacking {
+        let mut sim = sim(10);
+        lack(&mut sim.nodes.get_mut(&endpoint(3, false)).unwrap().profile);
+        assert_eq!(one_by_one(&mut sim, &[Ask::get('b'), Ask::get('a')]), ["host", "host"]);
+        assert_eq!(sim.world.counted(Reason::DropLacksOptions), 1);
+    }
+}
+
+#[test]
+fn a_draining_endpoint_finishes_and_a_removed_one_gets_nothing_new() {
+    for tables in [tables_draining(), tables_removed()] {
+        let mut sim = sim(11);
+        let steps = vec![send(Ask::get('n').delay(500)), Step::Wait, send(Ask::get('n')), Step::Wait];
+        let clients: Vec<usize> =
+            (0..6).map(|n| sim.dial(from(43_000 + n), vip(), profile(3), steps.clone())).collect();
+        sim.run_for(100);
+        sim.world.tables.replace(tables);
+        sim.run(60_000);
+        sim.check();
+        let answers: Vec<_> = clients.iter().map(|client| sim.client(*client).answers.clone()).collect();
+        assert!(answers.iter().any(|by| by[0].1 == "e1"), "{answers:?}");
+        assert!(answers.iter().all(|by| by[1].1 == "e2"), "{answers:?}");
+    }
+}
+
+#[test]
+fn a_pipelined_request_of_another_route_waits_for_its_turn() {
+    let mut sim = sim(12);
+    let first = send(Ask::get('a').delay(600));
+    let steps = vec![first, Step::Pause(20), send(Ask::get('a')), send(Ask::get('b')), Step::Wait];
+    let client = dial(&mut sim, steps);
+    let by = finish(&mut sim, client);
+    assert_eq!((by[0] == by[1], by[2].as_str()), (true, "e3"), "{by:?}");
+    assert!(sim.world.counted(Reason::HoldBusy) > 0);
+}
+
+#[test]
+fn more_requests_than_can_be_outstanding_wait() {
+    let mut sim = sim(13);
+    let mut steps: Vec<Step> = vec![send(Ask::get('m').delay(400)), Step::Pause(20)];
+    steps.extend((0..40).map(|_| send(Ask::get('m').size(3))));
+    steps.push(Step::Wait);
+    let client = dial(&mut sim, steps);
+    // Those that were held may come again in one segment, which is the host's.
+    let by = finish(&mut sim, client);
+    assert_eq!((by.len(), &by[..32]), (41, &vec!["e3".to_owned(); 32][..]));
+    assert!(sim.world.counted(Reason::HoldBusy) > 0);
+}
+
+#[test]
+fn more_insertions_than_can_be_remembered_wait() {
+    let mut sim = sim(14);
+    // The endpoint hears nothing for a while, so that it acknowledges nothing.
+    sim.filter =
+        Some(Box::new(|seg, place, ms| place == Place::ToEndpoint && ms > 20 && ms < 150 && !seg.has(SYN)));
+    let mut steps = vec![send(Ask::get('b')), Step::Wait, Step::Pause(30)];
+    steps.extend((0..12).map(|_| send(Ask::get('b').size(5))));
+    steps.push(Step::Wait);
+    let client = dial(&mut sim, steps);
+    let by = finish(&mut sim, client);
+    assert_eq!((by.len(), &by[..9]), (13, &vec!["e3".to_owned(); 9][..]));
+    assert!(sim.world.counted(Reason::HoldBusy) > 0);
+}
+
+#[test]
+fn sequence_numbers_may_wrap_anywhere() {
+    for before in [1, 20, 60, 100, 600, 1300] {
+        let mut sim = sim(15 + u64::from(before));
+        let isn = 0u32.wrapping_sub(before);
+        let asks = [Ask::get('a').pad(700), Ask::get('b').size(4000), Ask::get('a')];
+        let steps = asks.iter().flat_map(|ask| [send(ask.clone()), Step::Wait]).collect();
+        let client = sim.dial(from(40_000), vip(), profile(isn), steps);
+        assert_eq!(finish(&mut sim, client)[1], "e3");
+    }
+}
+
+#[test]
+fn unsolicited_bytes_answer_nobody() {
+    let mut sim = sim(16);
+    manners(&mut sim, 3, Manners { unsolicited: Some(200), ..Manners::default() });
+    let client = dial(
+        &mut sim,
+        vec![send(Ask::get('b')), Step::Wait, Step::Pause(1000), send(Ask::get('b')), Step::Wait],
+    );
+    assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
+    assert_eq!(sim.world.counted(Reason::DropSurplus), 0, "the leg ends instead");
+    assert_eq!(sim.nodes[&endpoint(3, false)].syns, 2);
+}
+
+#[test]
+fn a_timeout_said_on_an_idle_connection_answers_nobody() {
+    let mut sim = sim(17);
+    manners(&mut sim, 3, Manners { idle_close: Some(200), says_so: true, ..Manners::default() });
+    let client = dial(
+        &mut sim,
+        vec![send(Ask::get('b')), Step::Wait, Step::Pause(1000), send(Ask::get('b')), Step::Wait],
+    );
+    assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
+}
+
+#[test]
+fn a_new_connection_on_the_ports_of_an_old_one_takes_its_place() {
+    for (route, isn) in [('b', 500_000), ('b', 0x8000_0000), ('t', 500_000), ('t', 0x8000_0000)] {
+        let mut sim = sim(18);
+        // The client is gone without a word.
+        dial(&mut sim, vec![send(Ask::get(route)), Step::Wait, Step::Abort]);
+        sim.filter = Some(Box::new(|seg, place, _| place == Place::FromClient && seg.has(RST)));
+        sim.run_for(1000);
+        sim.world.owners.borrow_mut().clear();
+        sim.filter = None;
+        let client = sim.dial(from(40_000), vip(), profile(isn), vec![send(Ask::get('a')), Step::Wait]);
+        let by = finish(&mut sim, client);
+        assert!(by[0] == "e1" || by[0] == "e2", "{route} {isn}: {by:?}");
+    }
+}
+
+#[test]
+fn a_lost_fin_of_the_endpoint_comes_again() {
+    let mut sim = sim(19);
+    let lost = lose_first(&mut sim, Place::ToClient, |seg| seg.has(FIN));
+    let client =
+        dial(&mut sim, vec![send(Ask::get('b').kind(Kind::UntilClose).size(3000)), Step::Wait, Step::End]);
+    assert_eq!((finish(&mut sim, client), lost.get()), (vec!["e3".to_owned()], 1));
+}

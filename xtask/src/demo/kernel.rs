@@ -4,9 +4,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use testkit::{RunTimes, until};
 
-use super::Stage;
 use super::print::{Printer, bar};
-use super::scenes::LIMIT;
+use super::{LIMIT, Stage};
 use crate::agent::{self, Tiers};
 
 /// The least part of the demo's requests that the kernel must decide.

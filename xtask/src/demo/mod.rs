@@ -1,6 +1,7 @@
 //! `./x demo`: the gateway at work, for a person to read. Everything shown is checked; the first thing that is not as
 //! it should be ends the demo with an error.
 
+mod changes;
 mod kernel;
 mod print;
 mod scenes;
@@ -8,14 +9,22 @@ mod trace;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use testkit::{Gateway, GatewayBuilder, Lab, Nginx};
+use testkit::{Gateway, GatewayBuilder, Lab, Load, Nginx, Response};
 
 use crate::paths::root;
 use crate::run::{Profile, build_rauta};
 use print::Printer;
+
+/// A request of the shop that any endpoint may answer, in one piece: an endpoint that dies has answered or has not.
+const SHOP: &str = "GET / HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
+/// Clients of the load, each on a connection of its own.
+const LOAD_CONNECTIONS: u8 = 8;
+/// How long anything in the demo may take before it counts as broken.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// Options of `./x demo`.
 #[derive(Args)]
@@ -59,10 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     scenes::routes(&print, &stage)?;
     scenes::requests(&print, &stage)?;
     scenes::distribution(&print, &stage)?;
-    scenes::live_edit(&print, &stage)?;
-    scenes::bad_edit(&print, &mut stage)?;
-    scenes::drained_endpoint(&print, &mut stage)?;
-    scenes::dead_endpoint(&print, &mut stage)?;
+    changes::live_edit(&print, &stage)?;
+    changes::bad_edit(&print, &mut stage)?;
+    changes::drained_endpoint(&print, &mut stage)?;
+    changes::dead_endpoint(&print, &mut stage)?;
     if stage.hook == Hook::Tc {
         kernel::cost(&print, &stage)?;
         kernel::share(&print, &stage)?;
@@ -90,4 +99,17 @@ fn set(program: PathBuf, hook: Hook) -> Result<Stage> {
     let hook_name = if hook == Hook::Tc { "tc" } else { "off" };
     let gateway = GatewayBuilder::new(&program, manifests).hook(hook_name).start(&lab)?;
     Ok(Stage { gateway, endpoints, hook, program, lab })
+}
+
+impl Stage {
+    fn manifest(&self, name: &str) -> PathBuf {
+        self.lab.folder().join("quickstart").join(name)
+    }
+
+    /// Keep-alive clients that never retry.
+    fn load(&self) -> Load {
+        let is_right = |answer: &Response| answer.text().starts_with("endpoint=");
+        let connections = usize::from(LOAD_CONNECTIONS);
+        Load::start(self.lab.client(), self.gateway.address(), connections, SHOP, is_right)
+    }
 }

@@ -7,8 +7,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use testkit::{Connection, Process, until};
 
-use super::Stage;
-use super::scenes::LIMIT;
+use super::{LIMIT, Stage};
 
 /// A running `rauta trace`.
 pub(super) struct Trace {

@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// HTTP/1.1 through RAUTA, nginx, haproxy and Envoy, and past them.
+    /// HTTP/1.1 through RAUTA in both tiers, nginx, haproxy and Envoy, and past them.
     Http(http::Options),
     /// The benches there are.
     List,
@@ -36,7 +36,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn list() -> Result<()> {
-    println!("./x bench http               RAUTA, nginx, haproxy and Envoy side by side (about 10 minutes)");
+    println!(
+        "./x bench http               RAUTA in both tiers, nginx, haproxy and Envoy side by side (about 12 minutes)"
+    );
     println!("./x bench http --quick       one short round (about a minute)");
     println!("./x bench http --profile     where the userspace tier's time goes (perf)");
     let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;

@@ -28,7 +28,7 @@ use wire::{
 
 use crate::maps::{
     BACKEND_FAILURES, BACKENDS, CANDIDATES, ENDPOINTS, EVENTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
-    LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS,
+    LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, METRICS, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS,
     ROUTE_ACTIONS, ROUTES, SETTINGS, TRUSTED_PROXIES, VIPS,
 };
 
@@ -137,6 +137,12 @@ impl Packet for Tc<'_> {
                     u64::from(BPF_F_PSEUDO_HDR),
                 ) == 0
         }
+    }
+
+    #[inline(always)]
+    fn is_tagged(&self) -> bool {
+        // SAFETY: a field of the context. The kernel moves the outer tag there before the hook.
+        unsafe { (*self.skb()).vlan_present != 0 }
     }
 
     #[inline(always)]
@@ -264,6 +270,12 @@ impl Env for Tc<'_> {
         if let Some(counter) = REASONS.get_ptr_mut(reason as u32) {
             // SAFETY: a live value of this CPU.
             unsafe { *counter += 1 };
+        }
+        if reason as u8 == Reason::HandUndecidable as u8
+            && let Some(metrics) = METRICS.get_ptr_mut(0)
+        {
+            // SAFETY: as above.
+            unsafe { (*metrics).http_parse_errors += 1 };
         }
     }
 

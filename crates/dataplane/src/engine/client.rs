@@ -1,7 +1,7 @@
 use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 
 use super::first::{Decoded, Request, decode, is_whole};
-use super::{Env, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, syn};
+use super::{Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, syn};
 use crate::cookie::{self, Cookie};
 use crate::flow::{ClientStep, RequestStep, Wish, on_client, on_request, state};
 use crate::lookup::{Balancing, endpoint as choose_endpoint, flow_hash};
@@ -53,9 +53,16 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             forget(env, scratch, flow);
             drop(env, Reason::Closed)
         }
-        ClientStep::Stray => stray(env, scratch, flow, now),
-        ClientStep::Early => drop(env, Reason::DropEarly),
+        ClientStep::Stray => stray(env, scratch, flow, now, Reason::DropUseless),
+        ClientStep::Early => stray(env, scratch, flow, now, Reason::DropEarly),
         ClientStep::Useless => drop(env, Reason::DropUseless),
+        // A connection that userspace has ended leaves its record behind for a while.
+        ClientStep::Handed if env.locked(flow, |flow| flow.next_seq) != scratch.image.seq => {
+            match env.owner(&scratch.image.tuple, scratch.image.is_v6 != 0) {
+                Owner::Nobody | Owner::Listener => stray(env, scratch, flow, now, Reason::DropEarly),
+                _ => pass(env, Reason::PassOwned),
+            }
+        }
         ClientStep::Handed => hand_off::midstream(env, scratch, flow, Reason::HandUndecidable),
     }
 }
@@ -91,13 +98,13 @@ fn forget<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) {
 
 /// Far from where the flow is. If its acknowledgement is a cookie, a new connection has the same ports.
 #[inline(always)]
-fn stray<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64) -> Verdict {
+fn stray<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64, reason: Reason) -> Verdict {
     let image = &scratch.image;
     let (isn, cookie) = (image.seq.wrapping_sub(1), image.ack.wrapping_sub(1));
     let key = &scratch.settings.cookie_key;
     let is_first = matches!(cookie::check(key, &image.tuple, isn, cookie, now), Cookie::First(_));
     if !image.has(TcpFlags::ACK) || !is_first {
-        return drop(env, Reason::DropUseless);
+        return drop(env, reason);
     }
     if image.payload_len == 0 {
         return drop(env, Reason::BareAck);

@@ -41,7 +41,8 @@ fn change_payload<E: Env>(env: &mut E, scratch: &mut Scratch, before: Sums) -> O
     let (image, plan) = (&scratch.image, &scratch.plan);
     let (at, keep, insert_len) = (image.payload_at(), plan.keep, plan.insert_len);
     let insert_at = plan.insert_at;
-    let (payload_len, bytes) = (image.payload_len, &mut scratch.payload.bytes);
+    let payload_len = image.payload_len;
+    let bytes = &mut scratch.payload.bytes;
     let mut difference = Sum::default();
     if keep > 0 && (keep < payload_len || insert_len > 0) {
         if keep >= PAYLOAD_MAX as u32 || !env.load_at::<PAYLOAD_ROOM, PAYLOAD_MAX>(at, bytes, 0, keep) {
@@ -52,7 +53,10 @@ fn change_payload<E: Env>(env: &mut E, scratch: &mut Scratch, before: Sums) -> O
     if keep < payload_len {
         // What the field says that the segment sums to, less its header, is the payload's sum, right or wrong.
         let whole = Sum::default().half(before.checksum_inverted()).less(before.pseudo).less(before.header);
-        difference = env.sum(bytes, keep).less(whole);
+        if !is_intact(env, scratch, before, whole) {
+            return None;
+        }
+        difference = env.sum(&scratch.payload.bytes, keep).less(whole);
     }
     if !env.resize(at + keep + insert_len) {
         return None;
@@ -63,12 +67,37 @@ fn change_payload<E: Env>(env: &mut E, scratch: &mut Scratch, before: Sums) -> O
         let tail = keep.checked_sub(insert_at)?;
         let stored = env.store(at + insert_at, &scratch.text, insert_len)
             && (tail == 0
-                || env.store_from::<PAYLOAD_ROOM, 2048>(at + insert_at + insert_len, bytes, insert_at, tail));
+                || env.store_from::<PAYLOAD_ROOM, 2048>(
+                    at + insert_at + insert_len,
+                    &scratch.payload.bytes,
+                    insert_at,
+                    tail,
+                ));
         if !stored {
             return None;
         }
     }
     Some(difference)
+}
+
+/// Whether the payload is what its checksum says: what is cut out of a damaged segment would look sound. What was joined from
+/// several segments was verified before it was joined; what is left to the device never left this machine.
+#[inline(always)]
+fn is_intact<E: Env>(env: &mut E, scratch: &mut Scratch, before: Sums, whole: Sum) -> bool {
+    let (at, len) = (scratch.image.payload_at(), scratch.image.payload_len);
+    if env.is_large() || u16::from_ne_bytes(before.checksum) == before.pseudo.folded() {
+        return true;
+    }
+    let bytes = &mut scratch.payload.bytes;
+    if !env.load_at::<PAYLOAD_ROOM, PAYLOAD_MAX>(at, bytes, 0, len) {
+        return false;
+    }
+    end_with_zeros(bytes, len);
+    let is_intact = env.sum(bytes, len).less(whole).folded();
+    // Both forms of zero (RFC 1071 section 2).
+    let is_intact = is_intact == 0xffff || is_intact == 0;
+    end_with_zeros(bytes, scratch.plan.keep);
+    is_intact
 }
 
 /// A SYN or SYN-ACK in the place of the packet at hand: numbers from the plan, options as offered.

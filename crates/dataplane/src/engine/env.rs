@@ -137,6 +137,9 @@ pub trait Packet {
     /// left to the device has only the sum of the pseudo-header there; the host knows which one it is.
     fn correct(&mut self, at: u32, pseudo: Sum, rest: Sum) -> bool;
 
+    /// Whether it carries a VLAN tag, beside the frame or in it.
+    fn is_tagged(&self) -> bool;
+
     /// Whether it stands for several segments.
     fn is_large(&self) -> bool;
 

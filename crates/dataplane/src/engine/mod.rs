@@ -178,8 +178,8 @@ fn read<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) -> bool {
     scratch.settings = *settings;
     let image = &mut scratch.image;
     let ip_len: u32 = if segment.is_v6 { 40 } else { 20 };
-    // VLAN tags inside the frame and IP options stay with the stack.
-    if segment.network_at != 14 || u32::from(segment.network_len) != ip_len {
+    // VLAN tags and IP options stay with the stack.
+    if env.is_tagged() || segment.network_at != 14 || u32::from(segment.network_len) != ip_len {
         return false;
     }
     image.ip_at = 14;

@@ -164,13 +164,14 @@ fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
         flow.remaining = view.remaining;
         flow.phase = view.phase as u8;
         flow.chunk_digits = view.digits as u8;
-        flow.heads = view.heads;
-        flow.outstanding = view.outstanding as u8;
+        // By how many, not how many: a request may have been added meanwhile.
+        flow.heads = flow.heads.checked_shr(view.ended).unwrap_or(0);
+        flow.outstanding = flow.outstanding.saturating_sub(view.ended as u8);
         if view.closes != 0 {
             flow.flags |= flag::CLOSE;
         }
+        flow.asked = 0;
     }
-    flow.asked = 0;
 }
 
 #[inline(always)]
@@ -274,7 +275,8 @@ fn on_surplus(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
         unbind(flow);
         return EndpointStep::Ended;
     }
-    // The client still waits for bytes that only this endpoint can repeat.
+    // The client still waits for bytes that only this endpoint can repeat; then the leg ends.
+    flow.flags |= flag::LEG_ENDS;
     EndpointStep::Gap
 }
 

@@ -64,6 +64,8 @@ pub fn accepted(flow: &mut Flow, image: &Image, now: u64) -> bool {
 #[inline(always)]
 pub fn unbind(flow: &mut Flow) {
     flow.state = state::UNBOUND;
+    // Its port may be another flow's soon.
+    flow.leg = Tuple::default();
     flow.flags &= flag::CLOSE;
     flow.outstanding = 0;
     flow.heads = 0;

@@ -58,7 +58,7 @@ pub fn on_request(
         };
     }
     if wish == Wish::SameLeg && flow.flags & (flag::LEG_ENDS | flag::CLOSE) == 0 {
-        if flow.phase == phase::UNKNOWN && flow.outstanding != 0 {
+        if flow.phase == phase::UNKNOWN && flow.outstanding == 1 {
             // Nobody pipelines behind an answer that it has not seen the end of: the client saw it.
             if !has_all(flow, image) || flow.asked != 0 {
                 return hold(flow, image);
@@ -134,7 +134,8 @@ pub(crate) fn note(flow: &mut Flow, image: &Image, facts: &RequestFacts) {
 #[inline(always)]
 fn is_idle(flow: &Flow, image: &Image) -> bool {
     let waited = flow.held > 1 && flow.held_seq == image.seq && flow.held_end == flow.leg_end;
-    let has_ended = flow.outstanding == 0 || (flow.phase == phase::UNKNOWN && waited && flow.asked == 0);
+    let seen = flow.phase == phase::UNKNOWN && waited && flow.asked == 0;
+    let has_ended = flow.outstanding == 0 || (flow.outstanding == 1 && seen);
     has_all(flow, image) && has_ended
 }
 

@@ -101,6 +101,10 @@ impl AnyPacket for Cpu<'_> {
         true
     }
 
+    fn is_tagged(&self) -> bool {
+        false
+    }
+
     fn is_large(&self) -> bool {
         self.packet.large
     }

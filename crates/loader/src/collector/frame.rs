@@ -1,7 +1,7 @@
 //! Segments of ours that end a connection, as finished frames.
 
 use dataplane::flow::{state, to_leg};
-use wire::{Flow, Hop, TcpFlags, Tuple};
+use wire::{Flow, Hop, Leg, TcpFlags, Tuple};
 
 /// A frame and the device it leaves by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,13 @@ pub(super) fn resets_to_leg(flow: &Flow) -> Vec<Frame> {
         frame(&flow.leg.reversed(), &flow.up, &segment)
     });
     frames.flatten().collect()
+}
+
+/// RST to the endpoint of a leg that its flow has left. `key` is what the endpoint sends from and to.
+pub(super) fn reset_of(key: &Tuple, leg: &Leg) -> Option<Frame> {
+    let segment =
+        Segment { flags: TcpFlags::RST, sequence: leg.reset_seq, acknowledgement: 0, timestamps: None };
+    frame(&key.reversed(), &leg.up, &segment)
 }
 
 fn to_client(flow: &Flow, flags: u8, sequence: u32) -> Option<Frame> {

@@ -101,6 +101,23 @@ impl Datapath {
         Ok(collected)
     }
 
+    /// Resets the legs that their flows have left before `before` (nanoseconds, the programs' clock), and forgets them: their
+    /// endpoints would keep them open, and their ports would stay taken. How many.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to reading or changing the map.
+    pub fn reset_left_legs(&mut self, before: u64) -> Result<usize, MapError> {
+        let left = self.maps.take_left_legs(before)?;
+        for (key, leg) in &left {
+            if let Some(frame) = frame::reset_of(key, leg) {
+                // A device that is gone took the connection with it.
+                let _ = self.send(frame.device, &frame.bytes);
+            }
+        }
+        Ok(left.len())
+    }
+
     /// Sends what ends the connection; how many frames could not be sent.
     fn tell(&self, flow: &Flow, end: End) -> usize {
         let to_client = match end {

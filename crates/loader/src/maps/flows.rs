@@ -45,6 +45,28 @@ impl Maps {
         Ok(Some(flow))
     }
 
+    /// Removes the legs that were given up before `before` (nanoseconds, the programs' clock), and returns them.
+    pub(crate) fn take_left_legs(&self, before: u64) -> Result<Vec<(Tuple, Leg)>, MapError> {
+        let legs = self.raw(LEGS)?;
+        legs.check::<Tuple, Leg>()?;
+        let mut left = Vec::new();
+        legs.each(0, |key, value| {
+            if let (Ok(key), Ok(leg)) = (Tuple::read_from_bytes(key), Leg::read_from_bytes(value))
+                && leg.client == Tuple::default()
+                && leg.opened < before
+            {
+                left.push((key, leg));
+            }
+        })?;
+        let mut taken = Vec::with_capacity(left.len());
+        for (key, leg) in left {
+            if legs.remove(key.as_bytes())? {
+                taken.push((key, leg));
+            }
+        }
+        Ok(taken)
+    }
+
     /// Removes remembered legs without a flow that were opened before `before` (nanoseconds, the programs' clock). How
     /// many.
     pub(crate) fn forget_legs(&self, before: u64) -> Result<usize, MapError> {

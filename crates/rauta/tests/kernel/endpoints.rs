@@ -1,8 +1,9 @@
 //! Endpoints of every habit: those that close, hint, pause, refuse and break off.
 
+use std::process::Command;
 use std::time::Duration;
 
-use testkit::{ClientError, Endpoints, Nginx, NginxOptions, Recorder};
+use testkit::{ClientError, Endpoints, Nginx, NginxOptions, Recorder, exec, until};
 
 use crate::world::{Network, World};
 
@@ -17,6 +18,7 @@ on_every_network!(
     a_surplus_answer_answers_no_request,
     five_gigabytes_may_be_declared,
     answers_without_a_length_end_with_the_connection,
+    a_leg_that_is_left_is_reset,
 );
 
 fn endpoints_that_close_idle_connections_are_never_seen_by_clients(network: Network) {
@@ -188,4 +190,25 @@ fn answers_without_a_length_end_with_the_connection(network: Network) {
         let mut connection = world.connect();
         assert_eq!(connection.get("a.test", "/x").unwrap().text(), "to the end");
     }
+}
+
+/// Its endpoint would keep it open for a minute, and its port would stay taken.
+fn a_leg_that_is_left_is_reset(network: Network) {
+    let world = World::new(network);
+    let mut connection = world.connect();
+    assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+    let open = || {
+        let mut ss = Command::new("ss");
+        ss.args(["-Htn", "state", "established"]);
+        let output = exec(Some(world.lab.backend(0)), ss, Duration::from_secs(5)).unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().count()
+    };
+    let before = open();
+    assert!(before > 0);
+    assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    until(Duration::from_secs(5), "the endpoint that was left to lose its connection", || {
+        (open() < before).then_some(())
+    })
+    .unwrap();
+    assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
 }

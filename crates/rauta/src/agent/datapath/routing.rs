@@ -145,6 +145,9 @@ impl Routing {
     pub(super) fn tick(&mut self, datapath: &mut Datapath) -> anyhow::Result<()> {
         datapath.heartbeat()?;
         self.ticks += 1;
+        // What was left a moment ago: a program may just be writing it.
+        let before = now().saturating_sub(Duration::from_millis(100)).as_nanos();
+        datapath.reset_left_legs(u64::try_from(before).unwrap_or(u64::MAX))?;
         if self.ticks.is_multiple_of(COLLECT) {
             self.collect(datapath)?;
         }

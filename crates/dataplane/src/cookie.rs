@@ -1,7 +1,7 @@
 //! The SYN cookie: the handshake and its options in the 32 bits of our initial sequence number.
 //!
 //! ```text
-//! 31             20 19            8 7          4   3       2   1   0
+//! 31           24 23             8 7              4     3   2           1       0
 //! MAC of tuple (8) | MAC of ISN (16) | window scale (4) | SACK | MSS index (2) | epoch
 //! ```
 //!

@@ -10,7 +10,7 @@ use crate::opaque::opaque;
 use crate::repeat::{Step, repeat};
 
 /// How many endpoints are looked at before userspace gets the request.
-const CHOICES: u32 = 3;
+const CHOICES: u32 = 16;
 /// How many ports are tried.
 const PORTS: u32 = 6;
 
@@ -98,7 +98,10 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 #[inline(always)]
 pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.image.tuple) else { return drop(env, Reason::DropRace) };
-    let (legs, avoided) = env.locked(flow, |flow| (flow.legs, flow.endpoint));
+    // A leg that is left to draw anew may go where it went; one that was lost should not.
+    let (legs, avoided) = env.locked(flow, |flow| {
+        (flow.legs, if flow.state == state::SPLICED { u32::MAX } else { flow.endpoint })
+    });
     scratch.client = scratch.image.tuple;
     let reserved = reserve(env, scratch, legs, avoided);
     if reserved != Reserved::Yes {
@@ -399,16 +402,13 @@ impl<E: Env> Choice<'_, E> {
     fn look(&mut self, round: u32) -> Step {
         let hash = flow_hash(&self.scratch.client, self.legs.wrapping_add(round));
         let Some(found) = endpoint(self.env, self.scratch.chosen.backend, hash) else { return Step::Next };
-        // An endpoint that was just left is taken again only if there seems to be no other.
-        let is_welcome = found.endpoint != self.avoided || round + 1 == CHOICES;
-        if !is_welcome
-            || !may_use(self.env, &self.scratch.settings, found.endpoint, found.generation, self.now)
-        {
+        if !may_use(self.env, &self.scratch.settings, found.endpoint, found.generation, self.now) {
             return Step::Next;
         }
         self.scratch.chosen.endpoint = found.endpoint;
         self.scratch.chosen.generation = found.generation;
-        Step::Stop
+        // An endpoint that was just left is kept only if there seems to be no other.
+        if found.endpoint == self.avoided { Step::Next } else { Step::Stop }
     }
 
     #[inline(always)]

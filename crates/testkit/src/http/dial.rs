@@ -1,7 +1,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -50,8 +50,21 @@ impl Dial {
     /// # Errors
     /// As [`Connection::open`]; also a local port that is taken.
     pub fn open(self, netns: &Netns) -> Result<Connection, ClientError> {
-        let socket = netns.run(|| self.connect()).map_err(ClientError::Namespace)??;
+        let socket = netns.run(|| self.connect_when_free()).map_err(ClientError::Namespace)??;
         Connection::over(socket.into())
+    }
+
+    /// A port of ours may be busy for a moment more: with the last acknowledgement of the connection before.
+    fn connect_when_free(self) -> io::Result<Socket> {
+        let deadline = Instant::now() + PORT_WAIT;
+        loop {
+            match self.connect() {
+                Err(error) if self.from_port != 0 && is_busy(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
     }
 
     fn connect(self) -> io::Result<Socket> {
@@ -71,4 +84,11 @@ impl Dial {
         socket.connect_timeout(&self.to.into(), Duration::from_secs(5))?;
         Ok(socket)
     }
+}
+
+/// How long a local port may stay busy.
+const PORT_WAIT: Duration = Duration::from_secs(3);
+
+fn is_busy(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }

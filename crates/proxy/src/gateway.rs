@@ -115,6 +115,12 @@ impl Gateway {
         self.shared.connections()
     }
 
+    /// Says `Connection: close` in every `requests`th response of a client connection; 0: never. Where a kernel tier gives
+    /// connections to this gateway and cannot take them back, this is how clients come back to it.
+    pub fn set_close_after(&self, requests: u64) {
+        self.shared.set_close_after(requests);
+    }
+
     /// Stops accepting, lets requests under way finish and says `Connection: close` in their responses; idle
     /// connections are closed after [`crate::TimeoutConfig::drain_idle`]. Blocks until all is done or
     /// [`crate::TimeoutConfig::drain`] is over; the answer is the number of connections that were left then.

@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     /// Grows with each state, so that a thread sees a change by one load of a line that is otherwise quiet.
     generation: AtomicU64,
     draining: AtomicBool,
+    /// Requests after which a client connection is closed; 0: never.
+    close_after: AtomicU64,
     connections: AtomicUsize,
 }
 
@@ -27,6 +29,7 @@ impl Shared {
             state: ArcSwap::from_pointee(State::empty()),
             generation: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            close_after: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
         }
     }
@@ -51,6 +54,16 @@ impl Shared {
 
     pub(crate) fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_close_after(&self, requests: u64) {
+        self.close_after.store(requests, Ordering::Relaxed);
+    }
+
+    /// Whether a client connection has had so many requests that it should end.
+    pub(crate) fn has_had_enough(&self, requests: u64) -> bool {
+        let most = self.close_after.load(Ordering::Relaxed);
+        most != 0 && requests >= most
     }
 
     pub(crate) fn connections(&self) -> usize {

@@ -84,6 +84,11 @@ impl Worker {
         self.shared.is_draining()
     }
 
+    /// Whether a client connection should end with the answer to this request, the `requests`th.
+    pub(crate) fn ends_after(&self, requests: u64) -> bool {
+        self.is_draining() || self.shared.has_had_enough(requests)
+    }
+
     /// The state in force.
     pub(crate) fn state(&self) -> Rc<Current> {
         let generation = self.shared.generation();

@@ -114,7 +114,7 @@ impl<S: Transport> Exchange<'_, S> {
             || framing == ResponseFraming::CloseDelimited
             || may_skip_body
             || self.upload == Upload::Broken
-            || self.worker.is_draining();
+            || self.worker.ends_after(self.down.requests);
         let connection = match (self.closes_down, is_old_client) {
             (true, _) => Some("close"),
             (false, true) => Some("keep-alive"),

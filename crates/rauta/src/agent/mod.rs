@@ -65,6 +65,9 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
         files::watch(paths, settings.translate_options()).context("cannot watch the files")?;
     let kernel = Kernel::start(settings);
     kernel.feed(&metrics);
+    if kernel.can_route() {
+        gateway.set_close_after(u64::try_from(settings.dataplane.close_after).unwrap_or(0));
+    }
     let network = Network::listen(&kernel).context("cannot listen for changes of the network")?;
     let agent = Arc::new(Agent::new(settings, gateway, Arc::clone(&metrics), kernel, sources));
     let control = control::Control::start(bound, &agent)?;

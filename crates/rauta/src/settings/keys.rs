@@ -191,6 +191,13 @@ pub(crate) static KEYS: &[Key] = &[
         ToString::to_string
     ),
     one!(
+        "dataplane.closeAfter",
+        "requests after which userspace closes a connection that the kernel gave it",
+        dataplane.close_after,
+        requests,
+        ToString::to_string
+    ),
+    one!(
         "dataplane.maxFlows",
         "connections in the kernel at once",
         dataplane.max_flows,
@@ -264,6 +271,10 @@ fn policy(text: &str) -> Result<Policy, Expected> {
         "respect" => Ok(Policy::Respect),
         _ => Err(Expected("ignore or respect")),
     }
+}
+
+fn requests(text: &str) -> Result<usize, Expected> {
+    text.parse().ok().ok_or(Expected("a whole number, or 0 for never"))
 }
 
 fn redraw_after(text: &str) -> Result<u32, Expected> {

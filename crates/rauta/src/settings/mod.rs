@@ -49,6 +49,8 @@ pub(crate) struct DataplaneSettings {
     pub(crate) heartbeat_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) redraw_after: u32,
+    /// Requests after which userspace closes a connection, while the kernel routes; 0: never.
+    pub(crate) close_after: usize,
     pub(crate) max_flows: u32,
 }
 
@@ -105,6 +107,7 @@ impl Default for DataplaneSettings {
             heartbeat_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
             redraw_after: 32,
+            close_after: 100,
             max_flows,
         }
     }

@@ -6,7 +6,10 @@ use testkit::{ClientError, Connection, Response};
 
 use crate::world::{Network, World};
 
-on_two_networks!(both_tiers_give_the_same_answers);
+on_two_networks!(
+    both_tiers_give_the_same_answers,
+    userspace_closes_what_it_was_given_after_a_hundred_requests,
+);
 
 /// Requests that are decided, refused or handed off. Each is sent on a connection of its own, and again behind a request that
 /// the kernel decides.
@@ -115,4 +118,20 @@ fn describe(answer: Result<Response, ClientError>) -> String {
         }
         Err(error) => format!("{error:?}"),
     }
+}
+
+/// Nothing takes a connection back from the host's stack: its client has to come again.
+fn userspace_closes_what_it_was_given_after_a_hundred_requests(network: Network) {
+    let world = World::new(network);
+    if world.hook == "off" {
+        return;
+    }
+    let mut connection = world.connect();
+    world.hands_off(|| assert_eq!(connection.get("a.test", "/user").unwrap().status, 200));
+    for turn in 2..=100 {
+        let answer = connection.get("a.test", "/b").unwrap();
+        assert_eq!(answer.header("connection"), (turn == 100).then_some("close"), "request {turn}");
+    }
+    assert_eq!(connection.rest().unwrap(), b"");
+    world.decides(1, || assert_eq!(world.get("/b").endpoint(), Some("b1")));
 }

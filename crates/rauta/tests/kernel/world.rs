@@ -56,7 +56,7 @@ pub(crate) struct World {
     /// Real endpoints, unless a case brings its own for `b0`.
     pub(crate) nginx: Vec<Nginx>,
     _recorder: Option<Recorder>,
-    hook: String,
+    pub(crate) hook: String,
     settings: Vec<(String, String)>,
     pub(crate) network: Network,
     pub(crate) lab: Lab,

@@ -190,6 +190,11 @@ impl Kernel {
         }
     }
 
+    /// Whether the kernel routes requests here.
+    pub(crate) fn can_route(&self) -> bool {
+        self.lock().routing.is_some()
+    }
+
     /// Lets the metrics read the kernel's counters.
     pub(crate) fn feed(&self, metrics: &Metrics) {
         if self.lock().datapath.is_some() {

@@ -2,7 +2,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::paths::root;
-use crate::run::pass;
+use crate::run::{cargo, pass};
 
 /// Options of `./x fuzz`.
 #[derive(Args)]
@@ -12,7 +12,13 @@ pub(crate) struct Options {
     /// How long.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// How many requests; for the target `kernel`, which runs the loaded programs (root).
+    #[arg(long, default_value_t = 1_000_000)]
+    requests: u64,
 }
+
+/// The differential fuzz of the loaded programs against the matcher: a test with seeds of its own, only longer.
+const KERNEL: &str = "kernel";
 
 /// The coverage that libFuzzer steers by, and the address sanitizer.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -30,8 +36,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 println!("  {}", name.to_string_lossy());
             }
         }
+        println!("  {KERNEL} (the loaded programs beside the matcher; --requests N, as root)");
         return Ok(());
     };
+    if target == KERNEL {
+        let mut command = cargo(&["test", "--locked", "-p", "loader", "--test", "differential"]);
+        command.args(["--", "--nocapture"]);
+        command.env("RAUTA_EBPF", "required").env("RAUTA_FUZZ_REQUESTS", options.requests.to_string());
+        return pass(command);
+    }
     if !folder.join("fuzz_targets").join(format!("{target}.rs")).exists() {
         bail!("there is no fuzz target {target}: `./x fuzz` lists them");
     }

@@ -10,8 +10,11 @@ use crate::talk::{CLIENT_CLOCK, Leg, PEER_CLOCK, Talk, bind, forwarded, layouts,
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
 
+/// An endpoint, and our address on legs to it.
+type Way = (&'static str, &'static str);
+
 /// By family: client, VIP, and for `/` and `/api` the endpoint and our address on the leg.
-const FAMILIES: [(&str, &str, [(&str, &str); 2]); 2] = [
+const FAMILIES: [(&str, &str, [Way; 2]); 2] = [
     ("198.51.100.7", VIP, [("10.1.0.1:80", SOURCE), ("10.1.0.2:80", SOURCE)]),
     ("[2001:db8:9::7]", VIP6, [("[2001:db8:1::1]:80", SOURCE6), ("[2001:db8:1::2]:80", SOURCE6)]),
 ];

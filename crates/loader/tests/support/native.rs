@@ -20,6 +20,9 @@ use super::program::Said;
 /// A map whose values stay where they are while the engine points at them.
 type Places<V> = RefCell<HashMap<Tuple, Box<UnsafeCell<V>>>>;
 
+/// Values that were taken out of a map.
+type Gone<V> = RefCell<Vec<Box<UnsafeCell<V>>>>;
+
 /// Slots for stored requests.
 const SLOTS: u32 = 16;
 
@@ -32,7 +35,8 @@ pub(crate) struct Native {
     flows: Places<Flow>,
     legs: Places<Leg>,
     /// What was taken out: the engine may still point at it, as in the kernel until the end of the run.
-    gone: RefCell<(Vec<Box<UnsafeCell<Flow>>>, Vec<Box<UnsafeCell<Leg>>>)>,
+    gone_flows: Gone<Flow>,
+    gone_legs: Gone<Leg>,
     slots: Vec<UnsafeCell<StoredRequest>>,
     next_slot: Cell<u32>,
     health: Vec<UnsafeCell<EndpointHealth>>,
@@ -58,7 +62,8 @@ impl Native {
             random: Cell::new(0),
             flows: RefCell::default(),
             legs: RefCell::default(),
-            gone: RefCell::default(),
+            gone_flows: RefCell::default(),
+            gone_legs: RefCell::default(),
             slots: (0..SLOTS).map(|_| UnsafeCell::new(StoredRequest::new_zeroed())).collect(),
             next_slot: Cell::new(0),
             health: (0..64).map(|_| UnsafeCell::default()).collect(),
@@ -169,6 +174,10 @@ impl Packet for Cpu<'_> {
         }
         self.frame[range].copy_from_slice(&(field as u16).to_be_bytes());
         true
+    }
+
+    fn is_tagged(&self) -> bool {
+        false
     }
 
     fn is_large(&self) -> bool {
@@ -282,13 +291,13 @@ impl Env for Cpu<'_> {
 
     fn insert_flow(&self, key: &Tuple, flow: &Flow) -> bool {
         let old = self.maps.flows.borrow_mut().insert(*key, Box::new(UnsafeCell::new(*flow)));
-        self.maps.gone.borrow_mut().0.extend(old);
+        self.maps.gone_flows.borrow_mut().extend(old);
         true
     }
 
     fn remove_flow(&self, key: &Tuple) {
         let old = self.maps.flows.borrow_mut().remove(key);
-        self.maps.gone.borrow_mut().0.extend(old);
+        self.maps.gone_flows.borrow_mut().extend(old);
     }
 
     fn leg(&self, key: &Tuple) -> Option<*mut Leg> {
@@ -304,7 +313,7 @@ impl Env for Cpu<'_> {
 
     fn remove_leg(&self, key: &Tuple) {
         let old = self.maps.legs.borrow_mut().remove(key);
-        self.maps.gone.borrow_mut().1.extend(old);
+        self.maps.gone_legs.borrow_mut().extend(old);
     }
 
     fn next_slot(&self) -> u32 {

@@ -1,0 +1,107 @@
+//! Differential fuzz: generated requests through the loaded program, the pure scan, the compiled tables and the matcher.
+//!
+//! Whatever the pure code decides the program decides, with the route that the matcher finds: every route has an endpoint of
+//! its own, whose address the SYN shows. Whatever it refuses is offered to the host. As first request of a connection
+//! and as a later one. `RAUTA_FUZZ_REQUESTS` says how many (`./x fuzz kernel --requests N`); seeds are fixed.
+//!
+//! Needs root; fails without.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "frames and numbers of tests are short")]
+#![allow(clippy::print_stdout, reason = "the counts of a long run")]
+
+#[allow(dead_code, reason = "shared with the compiler's tests, which use the rest")]
+#[path = "../../../kernel/tests/support/mod.rs"]
+mod compiled;
+mod conversation;
+mod expected;
+mod requests;
+#[path = "../../../dataplane/tests/scans/mod.rs"]
+mod scans;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+
+use compiled::generate::{Dice, snapshot};
+use compiled::{backend, compile, listener, on, route, socket, with_backends};
+use conversation::{Counts, converse};
+use expected::World;
+use model::{PathMatch, Snapshot, ValueMatch};
+use support::program::Program;
+use wire::Settings;
+
+/// Requests per table.
+const PER_TABLE: u64 = 200;
+
+#[test]
+fn the_program_decides_what_the_pure_code_decides() {
+    let wanted: u64 = match std::env::var("RAUTA_FUZZ_REQUESTS") {
+        Ok(text) => text.parse().expect("RAUTA_FUZZ_REQUESTS is a number"),
+        Err(_) => 20_000,
+    };
+    let mut program = Program::load();
+    let mut counts = Counts::default();
+    let mut before = kernel::Tables::default();
+    let settings = support::settings();
+    for seed in 0.. {
+        if counts.requests >= wanted {
+            break;
+        }
+        let mut dice = Dice(seed << 32);
+        let snapshot = match seed % 4 {
+            0 => nested(),
+            1 => with_backends(&snapshot(&mut dice)),
+            _ => with_backends(&ordinary(snapshot(&mut dice))),
+        };
+        let compiled = compile(&snapshot);
+        let vip = "10.0.0.1:80".parse().unwrap();
+        // A table that is userspace's altogether has nothing to compare.
+        if socket(&compiled.tables, [10, 0, 0, 1].into(), 80) == 0 {
+            continue;
+        }
+        let flags = if compiled.tables.captures_headers() { Settings::CAPTURES_HEADERS } else { 0 };
+        program.set(&Settings { flags, ..settings });
+        program.apply(&kernel::diff(&before, &compiled.tables));
+        before = compiled.tables.clone();
+        let world = World::new(&snapshot, compiled, vip, seed % 4 == 0);
+        let end = counts.requests + PER_TABLE;
+        while counts.requests < end {
+            converse(&mut program, &world, &settings.cookie_key, &mut dice, &mut counts);
+        }
+    }
+    println!("{counts:?}");
+    // The generators reach every outcome, often.
+    for part in [counts.bound, counts.handed_first, counts.reused, counts.rebound, counts.handed_later] {
+        assert!(part * 100 > counts.requests, "{counts:?}");
+    }
+}
+
+/// The same without what is userspace's by its kind.
+fn ordinary(mut snapshot: Snapshot) -> Snapshot {
+    for route in &mut snapshot.routes {
+        for one in &mut Arc::make_mut(route).matches {
+            one.queries.clear();
+            one.headers.retain(|header| matches!(header.value, ValueMatch::Exact(_)));
+            if matches!(one.path, PathMatch::Regex(_)) {
+                one.path = PathMatch::Prefix("/ab".into());
+            }
+        }
+    }
+    snapshot
+}
+
+/// `/`, `/api` and `/api/v2`, which decide throughout.
+fn nested() -> Snapshot {
+    let listener = listener("l", None);
+    let prefixes = ["", "/api", "/api/v2"];
+    let routes = prefixes.map(|prefix| {
+        Arc::new(route(
+            &format!("r{prefix}"),
+            &[&listener],
+            vec![],
+            vec![on(PathMatch::Prefix(prefix.into()))],
+        ))
+    });
+    let backends = [1, 2, 3].map(|n| Arc::new(backend(&format!("r{}", prefixes[usize::from(n) - 1]), &[n])));
+    Snapshot::new(1, [Arc::new(listener)], routes, backends, [])
+}

@@ -180,7 +180,7 @@ mod tests {
         let mut lines = written.split("\r\n");
         assert_eq!(lines.next().unwrap(), std::format!("X-Forwarded-For: {address}"));
         assert_eq!(lines.next().unwrap().replace("  ", " "), "X-Forwarded-Proto: http");
-        assert_eq!((lines.next(), lines.next()), (Some(""), None), "{}", address.to_string());
+        assert_eq!((lines.next(), lines.next()), (Some(""), None), "{address}");
     }
 
     #[test]

@@ -160,7 +160,7 @@ mod tests {
     extern crate std;
 
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-    use std::string::{String, ToString};
+    use std::string::String;
 
     use super::*;
 

@@ -20,9 +20,10 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let now = env.now();
     let (image, plan) = (&scratch.image, &mut scratch.plan);
+    let device = env.device();
     let step = env.locked(flow, |flow| {
         let step = on_client(flow, image, now, plan);
-        learn_way_back(flow, image, step);
+        learn_way_back(flow, image, device, step);
         step
     });
     match step {
@@ -69,14 +70,17 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 
 /// Answers go where the newest segment came from: routers change.
 #[inline(always)]
-fn learn_way_back(flow: &mut Flow, image: &crate::image::Image, step: ClientStep) {
+fn learn_way_back(flow: &mut Flow, image: &crate::image::Image, device: u32, step: ClientStep) {
+    // A segment in its place, not any that happens to fit a window.
     if step == ClientStep::Forward
+        && image.end() == flow.client_end
         && flow.down.destination
             != [image.link[6], image.link[7], image.link[8], image.link[9], image.link[10], image.link[11]]
     {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = image.link;
         flow.down.destination = [g, h, i, j, k, l];
         flow.down.source = [a, b, c, d, e, f];
+        flow.down.device = device;
     }
 }
 

@@ -98,8 +98,10 @@ pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let opened = env.locked(flow, |flow| {
         let is_again = flow.state == state::SPLICED && flow.leg_peer_isn == image.seq;
         if !is_again {
-            if flow.state != state::OPENING || !accepted(flow, image, now) {
-                let is_ours = flow.state == state::OPENING;
+            let is_ours = flow.state == state::OPENING
+                && flow.leg == image.tuple
+                && image.ack == flow.leg_isn.wrapping_add(1);
+            if !is_ours || !accepted(flow, image, now) {
                 if is_ours {
                     let next_seq = flow.request_seq;
                     unbind(flow);

@@ -205,6 +205,10 @@ fn while_unbound(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
 
 #[inline(always)]
 fn while_closing(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep {
+    // Behind its FIN a client has nothing to send: a new connection on its port.
+    if image.payload_len != 0 && !before(image.seq, flow.client_end) {
+        return ClientStep::Early;
+    }
     if image.ack == flow.sent_end {
         flow.state = state::FREE;
         return ClientStep::Forget;

@@ -102,7 +102,8 @@ pub fn on_endpoint(
         let is_again = image.has(TcpFlags::ACK) && image.seq == flow.leg_peer_isn;
         return if is_again { EndpointStep::AcceptedAgain } else { EndpointStep::Useless };
     }
-    if !is_near(image.seq, flow.leg_end, super::REACH) {
+    // The client's own window bounds what may be under way: 2^16 shifted by 14 (RFC 7323 section 2.3).
+    if !is_near(image.seq, flow.leg_end, 1 << 30) {
         return EndpointStep::Useless;
     }
     flow.last_seen = now;
@@ -244,7 +245,8 @@ fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
         plan.keep = 0;
         return if before(missing, image.seq) { EndpointStep::Forward } else { EndpointStep::Useless };
     }
-    if image.has(TcpFlags::ACK) {
+    // What only the reset acknowledges was not acted on, or its answer is lost: an idempotent request may be sent again.
+    if image.has(TcpFlags::ACK) && flow.flags & flag::REPEATABLE == 0 {
         flow.leg_ack = latest(flow.leg_ack, image.ack);
     }
     if crossed(flow) {

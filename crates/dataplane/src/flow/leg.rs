@@ -12,7 +12,7 @@ use crate::sequence::latest;
 #[inline(always)]
 pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, now: u64) {
     flow.state = state::OPENING;
-    flow.flags &= flag::CLOSE;
+    flow.flags &= flag::CLOSE | flag::REPEATABLE;
     flow.leg = *leg;
     flow.up = up;
     flow.tries = 0;

@@ -51,6 +51,8 @@ pub mod flag {
     pub const CLOSE: u8 = 16;
     /// The endpoint's FIN came and was kept from the client: the leg ends when the client has all its bytes.
     pub const LEG_ENDS: u8 = 32;
+    /// The newest request may be sent twice (idempotent methods, RFC 9110 section 9.2.2).
+    pub const REPEATABLE: u8 = 64;
 }
 
 /// Values of `Flow::phase`: what the endpoint's next byte belongs to.

@@ -124,6 +124,8 @@ pub(crate) fn note(flow: &mut Flow, image: &Image, facts: &RequestFacts) {
     flow.client_end = latest(flow.client_end, image.seq.wrapping_add(image.payload_len));
     flow.client_ack = latest(flow.client_ack, image.ack);
     flow.held = 0;
+    let is_repeatable = facts.method != wire::Method::Post as u8 && facts.method != wire::Method::Patch as u8;
+    flow.flags = flow.flags & !flag::REPEATABLE | if is_repeatable { flag::REPEATABLE } else { 0 };
     if facts.flags & RequestFacts::CLOSE != 0 {
         flow.flags |= flag::CLOSE;
     }

@@ -89,7 +89,8 @@ impl Datapath {
         let mut collected = Collected::default();
         for (client, seen, is_orphan) in over {
             // It may have come to life again, or be another connection by now.
-            if !is_orphan && self.flow(&client)?.is_none_or(|flow| flow.last_seen != seen) {
+            let Some(latest) = self.flow(&client)? else { continue };
+            if is_orphan && !self::is_orphan(&latest, &endpoints) || !is_orphan && latest.last_seen != seen {
                 continue;
             }
             let Some(flow) = self.remove_flow(&client)? else { continue };

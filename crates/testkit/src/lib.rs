@@ -42,6 +42,7 @@ pub use lab::{Lab, LabError};
 pub use nginx::{Nginx, NginxOptions, ONE_MEGABYTE_SHA256, one_megabyte, sha256_hex};
 pub use nix::sys::signal::Signal;
 pub use process::{Process, exec};
+pub use raw::flood::Flood;
 pub use raw::host::{RawConnection, RawHost};
 pub use raw::segment::{Options, Segment, flag};
 pub use recorder::{Peer, Recorder};

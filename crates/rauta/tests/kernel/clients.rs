@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{ClientError, ONE_MEGABYTE_SHA256, RawHost, Response, sha256_hex};
+use testkit::{ONE_MEGABYTE_SHA256, Response, sha256_hex};
 
 use crate::world::{Network, World};
 
@@ -15,10 +15,6 @@ on_every_network!(
     a_port_may_be_used_again_after_userspace_closed,
     a_reset_in_any_state_ends_both_sides,
 );
-mod many {
-    on_two_networks!(thousands_of_connections_from_few_ports);
-    use super::*;
-}
 
 #[track_caller]
 fn assert_megabyte(answer: &Response, endpoint: &str) {
@@ -152,42 +148,4 @@ fn a_reset_in_any_state_ends_both_sides(network: Network) {
     })
     .unwrap();
     assert_eq!(world.get("/b").endpoint(), Some("b1"));
-}
-
-fn thousands_of_connections_from_few_ports(network: Network) {
-    let world = World::new(network);
-    std::thread::scope(|scope| {
-        for client in 0..4_u16 {
-            let world = &world;
-            scope.spawn(move || {
-                for turn in 0..600_u16 {
-                    let port = 8000 + client * 10 + turn % 10;
-                    let mut connection = match world.dial().from_port(port).open(world.lab.client()) {
-                        Ok(connection) => connection,
-                        Err(error) => panic!("port {port}, turn {turn}: {error}"),
-                    };
-                    let (path, endpoint) = if turn % 2 == 0 { ("/a", "b0") } else { ("/b", "b1") };
-                    let answer = connection.get("a.test", path);
-                    assert_eq!(answer.unwrap().endpoint(), Some(endpoint), "port {port}, turn {turn}");
-                    connection.reset().unwrap();
-                }
-            });
-        }
-    });
-    // A stray segment of a connection that is no more is answered, never ignored (attack X-7).
-    let host = RawHost::new(&world.lab).unwrap();
-    let stray = testkit::Segment::new(
-        host.address(world.address(), 9000),
-        world.address(),
-        testkit::flag::ACK | testkit::flag::PSH,
-        1,
-        1,
-    );
-    host.send(&testkit::Segment { payload: b"stray".to_vec(), ..stray.clone() }).unwrap();
-    let answer = host.receive(stray.source, Duration::from_secs(1)).unwrap();
-    assert!(answer.is_some_and(|answer| answer.flags & testkit::flag::RST != 0));
-    assert!(matches!(
-        world.dial().from_port(9001).open(world.lab.client()).and_then(|mut c| c.get("a.test", "/a")),
-        Ok(Response { status: 200, .. }) | Err(ClientError::Io(_))
-    ));
 }

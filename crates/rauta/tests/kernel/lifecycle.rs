@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Load, ONE_MEGABYTE_SHA256, sha256_hex};
+use testkit::{Load, ONE_MEGABYTE_SHA256, Response, sha256_hex};
 
 use crate::world::{Network, World, hook};
 
@@ -12,8 +12,10 @@ on_two_networks!(
     drains_and_leaves_nothing,
 );
 
-/// How often the agent dies.
-const DEATHS: usize = 5;
+/// How often the agent dies in a row.
+const DEATHS: usize = 20;
+/// Connections that stay, all of them the kernel's.
+const CONNECTIONS: u32 = 200;
 
 fn requests_go_on_while_the_agent_is_dead(network: Network) {
     if hook() == "off" {
@@ -21,22 +23,30 @@ fn requests_go_on_while_the_agent_is_dead(network: Network) {
     }
     let mut world = World::new(network);
     let request = "GET /both HTTP/1.1\r\nHost: a.test\r\n\r\n";
-    let load = Load::start(world.lab.client(), world.address(), 6, request, |answer| answer.status == 200);
+    let pause = Duration::from_millis(100);
+    let is_well = |answer: &Response| answer.status == 200;
+    let count = usize::try_from(CONNECTIONS).unwrap();
+    let kept = Load::paced(world.lab.client(), world.address(), count, pause, request, is_well);
     let closing = "GET /b HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-    let new = Load::start(world.lab.client_two(), world.address(), 2, closing, |answer| answer.status == 200);
-    for _ in 0..DEATHS {
-        world.gateway.process().kill().unwrap();
-        for load in [&load, &new] {
-            load.wait_for_more(200, Duration::from_secs(10)).unwrap();
+    let new = Load::start(world.lab.client_two(), world.address(), 2, closing, is_well);
+    kept.wait_for_more(4 * u64::from(CONNECTIONS), Duration::from_secs(20)).unwrap();
+    let share = world.kernel_share_of(|world| {
+        for _ in 0..DEATHS {
+            let flows = world.gateway.metric("rauta_kernel_flows", "").unwrap();
+            assert!(flows >= f64::from(CONNECTIONS), "{flows} connections in the kernel");
+            world.gateway.process().kill().unwrap();
+            // Each connection asks at least once meanwhile.
+            kept.wait_for_more(3 * u64::from(CONNECTIONS), Duration::from_secs(20)).unwrap();
+            new.wait_for_more(200, Duration::from_secs(20)).unwrap();
+            world.restart();
+            kept.wait_for_more(u64::from(CONNECTIONS), Duration::from_secs(20)).unwrap();
+            new.wait_for_more(50, Duration::from_secs(20)).unwrap();
         }
-        world.restart();
-        for load in [&load, &new] {
-            load.wait_for_more(200, Duration::from_secs(10)).unwrap();
-        }
-    }
-    for report in [load.stop(), new.stop()] {
+    });
+    for report in [kept.stop(), new.stop()] {
         assert_eq!(report.failed(), 0, "{report:?}");
     }
+    assert!(share >= 0.999, "the kernel decided {share} of the requests");
 }
 
 fn a_transfer_survives_the_death_of_the_agent(network: Network) {

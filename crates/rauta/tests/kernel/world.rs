@@ -179,6 +179,15 @@ impl World {
         result
     }
 
+    /// Which part of the requests of `work` the kernel decided alone, 0 to 1; 1 where no kernel programs are wanted.
+    pub(crate) fn kernel_share_of(&mut self, work: impl FnOnce(&mut Self)) -> f64 {
+        let before = self.decided();
+        work(self);
+        let (Some(before), Some(after)) = (before, self.decided()) else { return 1.0 };
+        let (kernel, userspace) = (after.kernel - before.kernel, after.userspace - before.userspace);
+        kernel / (kernel + userspace)
+    }
+
     /// None where no kernel programs are wanted.
     fn decided(&self) -> Option<Decided> {
         if self.hook == "off" {

@@ -54,6 +54,14 @@ impl Dial {
         Connection::over(socket.into())
     }
 
+    /// Connects from the namespace that the calling thread is in, within 5 s.
+    ///
+    /// # Errors
+    /// As [`Dial::open`].
+    pub fn open_here(self) -> Result<Connection, ClientError> {
+        Connection::over(self.connect_when_free()?.into())
+    }
+
     /// A port of ours may be busy for a moment more: with the last acknowledgement of the connection before.
     fn connect_when_free(self) -> io::Result<Socket> {
         let deadline = Instant::now() + PORT_WAIT;

@@ -93,14 +93,31 @@ impl Load {
         request: &str,
         check: impl Fn(&Response) -> bool + Send + Sync + 'static,
     ) -> Self {
+        Self::paced(netns, address, connections, Duration::ZERO, request, check)
+    }
+
+    /// The same with a `pause` of each client after each answer: many connections that are in use, but no more requests
+    /// than the machine has time for. The first requests are spread over one pause.
+    pub fn paced(
+        netns: &Netns,
+        address: SocketAddr,
+        connections: usize,
+        pause: Duration,
+        request: &str,
+        check: impl Fn(&Response) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let check: Check = Arc::new(check);
         let threads = (0..connections)
-            .map(|_| {
-                let (netns, request) = (netns.clone(), request.to_owned());
+            .map(|index| {
+                let client = Client { netns: netns.clone(), address, request: request.to_owned(), pause };
                 let (stop, answered, check) = (Arc::clone(&stop), Arc::clone(&answered), Arc::clone(&check));
-                std::thread::spawn(move || client(&netns, address, &request, &check, &stop, &answered))
+                let offset = pause.mul_f64(share(index, connections));
+                std::thread::spawn(move || {
+                    std::thread::sleep(offset);
+                    client.run(&check, &stop, &answered)
+                })
             })
             .collect();
         Self { stop, answered, threads }
@@ -140,58 +157,72 @@ impl Drop for Load {
     }
 }
 
-fn client(
-    netns: &Netns,
+/// One client of a [`Load`].
+struct Client {
+    netns: Netns,
     address: SocketAddr,
-    request: &str,
-    check: &Check,
-    stop: &AtomicBool,
-    answered: &AtomicU64,
-) -> LoadReport {
-    let mut report = LoadReport::default();
-    let mut open: Option<Connection> = None;
-    while !stop.load(Ordering::Relaxed) {
-        let mut connection = match open.take() {
-            Some(connection) => connection,
-            None => match Connection::open(netns, address) {
-                Ok(connection) => {
-                    report.connections += 1;
-                    connection
+    request: String,
+    pause: Duration,
+}
+
+impl Client {
+    fn run(&self, check: &Check, stop: &AtomicBool, answered: &AtomicU64) -> LoadReport {
+        let mut report = LoadReport::default();
+        let mut open: Option<Connection> = None;
+        while !stop.load(Ordering::Relaxed) {
+            let mut connection = match open.take() {
+                Some(connection) => connection,
+                None => match Connection::open(&self.netns, self.address) {
+                    Ok(connection) => {
+                        report.connections += 1;
+                        connection
+                    }
+                    Err(error) => {
+                        let kind = if kind_of(&error) == Failure::Reset {
+                            Failure::Refused
+                        } else {
+                            kind_of(&error)
+                        };
+                        report.fail(kind, || format!("while connecting: {error}"));
+                        // Not to spin while nobody listens.
+                        std::thread::sleep(Duration::from_millis(5));
+                        continue;
+                    }
+                },
+            };
+            let start = Instant::now();
+            match connection.request(&self.request) {
+                Ok(response) if response.status >= 500 => {
+                    report.fail(Failure::Status(response.status), || {
+                        format!("{} {}", response.status, response.text())
+                    });
+                    open = (!response.closes()).then_some(connection);
                 }
-                Err(error) => {
-                    let kind =
-                        if kind_of(&error) == Failure::Reset { Failure::Refused } else { kind_of(&error) };
-                    report.fail(kind, || format!("while connecting: {error}"));
-                    // Not to spin while nobody listens.
-                    std::thread::sleep(Duration::from_millis(5));
-                    continue;
+                Ok(response) if !check(&response) => {
+                    report.fail(Failure::Wrong, || format!("{response:?}"));
                 }
-            },
-        };
-        let start = Instant::now();
-        match connection.request(request) {
-            Ok(response) if response.status >= 500 => {
-                report.fail(Failure::Status(response.status), || {
-                    format!("{} {}", response.status, response.text())
-                });
-                open = (!response.closes()).then_some(connection);
-            }
-            Ok(response) if !check(&response) => {
-                report.fail(Failure::Wrong, || format!("{response:?}"));
-            }
-            Ok(response) => {
-                report.answered += 1;
-                answered.fetch_add(1, Ordering::Relaxed);
-                report.slowest = report.slowest.max(start.elapsed());
-                if let Some(endpoint) = response.endpoint() {
-                    *report.endpoints.entry(endpoint.to_owned()).or_default() += 1;
+                Ok(response) => {
+                    report.answered += 1;
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    report.slowest = report.slowest.max(start.elapsed());
+                    if let Some(endpoint) = response.endpoint() {
+                        *report.endpoints.entry(endpoint.to_owned()).or_default() += 1;
+                    }
+                    open = (!response.closes()).then_some(connection);
                 }
-                open = (!response.closes()).then_some(connection);
+                Err(error) => report.fail(kind_of(&error), || error.to_string()),
             }
-            Err(error) => report.fail(kind_of(&error), || error.to_string()),
+            if !self.pause.is_zero() {
+                std::thread::sleep(self.pause);
+            }
         }
+        report
     }
-    report
+}
+
+fn share(index: usize, of: usize) -> f64 {
+    let float = |count: usize| u32::try_from(count).map_or(f64::MAX, f64::from);
+    float(index) / float(of.max(1))
 }
 
 fn kind_of(error: &ClientError) -> Failure {

@@ -91,6 +91,11 @@ impl RawHost {
         segment.frame(self.hardware, self.gateway)
     }
 
+    /// The packet socket, bound to its wire.
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
     /// The next segment to `local`, within `limit`; None if none comes.
     ///
     /// # Errors

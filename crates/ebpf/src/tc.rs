@@ -4,10 +4,10 @@ use core::{ffi::c_void, mem};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, BPF_F_CURRENT_NETNS, BPF_F_PSEUDO_HDR, BPF_NOEXIST, bpf_sock, bpf_sock_tuple},
+    bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_PSEUDO_HDR, BPF_NOEXIST, bpf_sock, bpf_sock_tuple},
     btf_maps::lpm_trie::Key,
     helpers::generated::{
-        bpf_csum_diff, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_l4_csum_replace,
+        bpf_csum_diff, bpf_csum_level, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_l4_csum_replace,
         bpf_sk_release, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
         bpf_skc_to_tcp_sock, bpf_spin_lock, bpf_spin_unlock,
     },
@@ -149,6 +149,12 @@ impl Packet for Tc<'_> {
     fn is_large(&self) -> bool {
         // SAFETY: a field of the context.
         unsafe { (*self.skb()).gso_size != 0 }
+    }
+
+    #[inline(always)]
+    fn is_verified(&self) -> bool {
+        // SAFETY: a plain helper. It refuses unless the packet says CHECKSUM_UNNECESSARY, as one says that GRO has looked at.
+        self.is_large() || unsafe { bpf_csum_level(self.skb(), u64::from(BPF_CSUM_LEVEL_QUERY)) >= 0 }
     }
 
     #[inline(always)]

@@ -55,7 +55,7 @@ pub enum Reason {
     /// Held: responses of the leg are under way; the client sends the request again.
     HoldBusy = 64,
 
-    /// Dropped: checksum of a request does not fit its bytes.
+    /// Dropped: the checksum does not fit the bytes of a request, or of an endpoint's segment.
     DropChecksum = 96,
     /// Dropped: options that contradict their lengths.
     DropOptions = 97,
@@ -215,7 +215,9 @@ impl Reason {
             Self::HandNoRoom => "no port of the SNAT pool is free, or the table of flows is full",
             Self::HandFlags => "a FIN or odd control bits came with the first segment",
             Self::HoldBusy => "responses are under way; the client sends the request again and then goes on",
-            Self::DropChecksum => "the checksum of a request does not fit its bytes",
+            Self::DropChecksum => {
+                "the checksum of a request or of an endpoint's segment does not fit its bytes"
+            }
             Self::DropOptions => "TCP options contradict their lengths",
             Self::DropEarly => "data came ahead of what is decided; the client sends it again",
             Self::DropUseless => "outside the window, or repeated without need",

@@ -1,12 +1,16 @@
 use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
-use super::{Env, Part, Scratch, Verdict, bind, drop, emit, responses, way_back};
+use super::{Env, Part, Scratch, Verdict, bind, checksum, drop, emit, responses, way_back};
 use crate::flow::{EndpointStep, accepted, on_endpoint, response_view, state, unbind};
 
 /// A segment for one of our legs.
 #[inline(always)]
 pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    // Before anything in it is believed: a damaged length would move the place of every response behind it.
+    if !checksum::is_sound(env, scratch) {
+        return drop(env, Reason::DropChecksum);
+    }
     let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
     let image = &mut scratch.image;
     image.options = TcpOptions { mss: 536, window_scale: TcpOptions::NO_SCALE, flags: 0 };

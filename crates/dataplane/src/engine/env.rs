@@ -143,6 +143,9 @@ pub trait Packet {
     /// Whether it stands for several segments.
     fn is_large(&self) -> bool;
 
+    /// Whether the device or the kernel has verified its checksum: that of each segment before they were joined, too.
+    fn is_verified(&self) -> bool;
+
     /// The sum of the first `len` bytes; up to three bytes behind them are zero.
     fn sum<const N: usize>(&self, bytes: &[u8; N], len: u32) -> Sum;
 

@@ -5,6 +5,7 @@
 //! segments of the endpoint; `emit` writes packets.
 
 mod bind;
+mod checksum;
 mod client;
 mod emit;
 mod endpoint;

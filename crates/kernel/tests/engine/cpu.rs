@@ -109,6 +109,10 @@ impl AnyPacket for Cpu<'_> {
         self.packet.large
     }
 
+    fn is_verified(&self) -> bool {
+        self.packet.large
+    }
+
     fn sum<const N: usize>(&self, bytes: &[u8; N], len: u32) -> Sum {
         let len = (len as usize).next_multiple_of(4).min(N);
         bytes[..len].chunks_exact(4).fold(Sum::default(), |sum, word| sum.word(word.try_into().unwrap()))

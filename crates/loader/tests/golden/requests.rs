@@ -1,9 +1,10 @@
 //! Requests and responses on connections that the kernel splices, and requests that it leaves to userspace.
 
-use wire::Reason;
+use wire::{Flow, Reason};
 
 use crate::lockstep::Both;
-use crate::support::segment::{ACK, PSH, Seg, timestamps, with_wrong_checksum};
+use crate::support::program::Said;
+use crate::support::segment::{ACK, FIN, PSH, RST, Seg, timestamps, with_wrong_checksum};
 use crate::support::tables::{SOURCE, SOURCE6, VIP, VIP6};
 use crate::talk::{CLIENT_CLOCK, Leg, PEER_CLOCK, Talk, bind, forwarded, layouts, respond};
 
@@ -294,11 +295,41 @@ fn a_request_with_a_wrong_checksum_is_never_read() {
         let second = with_wrong_checksum(talk.request(&get("/")).frame());
         assert_eq!(both.run("second", &second).reasons, [Reason::DropChecksum]);
         // What is not read is translated with its fault, which the end notices.
-        let ack = leg.seg(ACK, b"");
-        let right = both.run("endpoint", &ack.frame()).frame;
-        let wrong = both.run("endpoint, wrong", &with_wrong_checksum(ack.frame())).frame;
+        let ack = talk.seg(ACK, b"");
+        let right = both.run("acknowledgement", &ack.frame()).frame;
+        let wrong = both.run("acknowledgement, wrong", &with_wrong_checksum(ack.frame())).frame;
         let at = if right[12] == 8 { 50 } else { 70 };
         assert_ne!(right[at..at + 2], wrong[at..at + 2]);
         assert_eq!((&right[..at], &right[at + 2..]), (&wrong[..at], &wrong[at + 2..]), "else alike");
+    }
+}
+
+/// A damaged length would hold the next request for bytes that never come, or take a part of a body for a response.
+#[test]
+fn a_segment_of_an_endpoint_with_a_wrong_checksum_changes_nothing() {
+    let both = &mut *Both::shared();
+    for (client, vip, [root, _]) in FAMILIES {
+        let [linux, ..] = layouts();
+        let mut talk = Talk::open(both, &format!("{client}:47010"), vip, linux);
+        let mut leg = bind(both, &mut talk, &get("/"), root, Reason::Bound);
+        let before = both.flow(talk.client, talk.vip).map(|flow| Flow { last_seen: 0, ..flow });
+        let damaged = leg.seg(ACK | PSH, b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n");
+        let long = leg.seg(ACK, &[b'x'; 3000]);
+        for seg in [damaged, long, leg.seg(ACK, b""), leg.seg(FIN | ACK, b""), leg.seg(RST | ACK, b"")] {
+            let outcome = both.run("endpoint, wrong", &with_wrong_checksum(seg.frame()));
+            assert_eq!((outcome.said, outcome.reasons), (Said::Drop, vec![Reason::DropChecksum]), "{seg:?}");
+        }
+        let after = both.flow(talk.client, talk.vip).map(|flow| Flow { last_seen: 0, ..flow });
+        assert_eq!(before, after);
+        respond(both, &mut talk, &mut leg, OK);
+        // Jumbo frames are summed in pieces.
+        let body = vec![b'x'; 3001];
+        let request = talk.request(&get("/"));
+        both.sends("next", &request, &[Reason::Reused]);
+        talk.sent(&request);
+        leg.seq = leg.seq.wrapping_add(forwarded(get("/").as_bytes(), talk.client).len() as u32);
+        let response = [&b"HTTP/1.1 200 OK\r\nContent-Length: 3001\r\n\r\n"[..], &body].concat();
+        let sent = both.sends("jumbo frame", &leg.seg(ACK | PSH, &response), &[]);
+        assert_eq!(sent.data, response);
     }
 }

@@ -184,6 +184,10 @@ impl Packet for Cpu<'_> {
         false
     }
 
+    fn is_verified(&self) -> bool {
+        false
+    }
+
     fn sum<const N: usize>(&self, bytes: &[u8; N], len: u32) -> Sum {
         let len = (len as usize).next_multiple_of(4).min(N);
         bytes[..len].chunks_exact(4).fold(Sum::default(), |sum, word| sum.word(word.try_into().unwrap()))

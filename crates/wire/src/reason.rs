@@ -77,6 +77,8 @@ pub enum Reason {
     DropOrphan = 105,
     /// Dropped: the endpoint's SYN-ACK lacked an option that the client was promised.
     DropLacksOptions = 106,
+    /// Dropped: an ICMP error about a connection of ours that cannot be true.
+    DropTooBig = 112,
 
     /// Passed to the stack: it owns the connection.
     PassOwned = 128,
@@ -93,7 +95,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -128,6 +130,7 @@ impl Reason {
         Self::DropHandOff,
         Self::DropOrphan,
         Self::DropLacksOptions,
+        Self::DropTooBig,
         Self::PassOwned,
         Self::PassForeign,
         Self::PassPassive,
@@ -171,6 +174,7 @@ impl Reason {
             Self::DropHandOff => "drop_hand_off",
             Self::DropOrphan => "drop_orphan",
             Self::DropLacksOptions => "drop_lacks_options",
+            Self::DropTooBig => "drop_too_big",
             Self::PassOwned => "pass_owned",
             Self::PassForeign => "pass_foreign",
             Self::PassPassive => "pass_passive",
@@ -230,6 +234,9 @@ impl Reason {
             }
             Self::DropOrphan => "a segment on a leg that nobody has any more; its endpoint was reset",
             Self::DropLacksOptions => "an endpoint lacks a TCP option that the client was promised",
+            Self::DropTooBig => {
+                "an ICMP \"packet too big\" about nothing under way, or with an MTU below all links"
+            }
             Self::PassOwned => "the host's stack has the connection",
             Self::PassForeign => "no cookie of ours: not a connection of the kernel tier",
             Self::PassPassive => "the kernel tier takes nothing new: the agent is gone or stops",

@@ -4,8 +4,8 @@ use wire::{Flow, Hop, ListenerKey, Reason, TooBig, Tuple};
 
 use super::endpoint::note_lack;
 use super::{Env, Scratch, Verdict, drop};
-use crate::flow::{REACH, state, to_client};
-use crate::sequence::{is_near, not_after};
+use crate::flow::{state, to_client, to_leg};
+use crate::sequence::{before, not_after};
 use crate::sum::Sum;
 
 /// Bytes of the longest error: two IPv6 headers, ICMP, and eight bytes of TCP.
@@ -15,12 +15,13 @@ pub(super) const ROOM: usize = 40 + 8 + 40 + 8;
 struct Telling {
     quoted: Tuple,
     seq: u32,
+    /// 0: nobody, for the error is not believed.
     mtu: u32,
     hop: Hop,
 }
 
 /// Passes on an error that quotes a segment of ours: one sent to an endpoint is told to the client, one sent to a client to
-/// the endpoint. Others pass to the stack.
+/// the endpoint. One that cannot be true is dropped, and what is about no connection of ours passes to the stack.
 #[inline(always)]
 pub fn too_big<E: Env>(env: &mut E, error: &TooBig, scratch: &mut Scratch) -> Verdict {
     // Both maps are keyed by what the other side sends.
@@ -44,6 +45,9 @@ pub fn too_big<E: Env>(env: &mut E, error: &TooBig, scratch: &mut Scratch) -> Ve
         env.flow(answer).and_then(|flow| env.locked(flow, |flow| to_endpoint_of(flow, error)))
     };
     let Some(telling) = telling else { return Verdict::PASS };
+    if telling.mtu == 0 {
+        return drop(env, Reason::DropTooBig);
+    }
     write(&telling, error.is_v6, &mut scratch.error);
     let [a, b, c, d, e, f] = telling.hop.destination;
     let [g, h, i, j, k, l] = telling.hop.source;
@@ -59,17 +63,33 @@ pub fn too_big<E: Env>(env: &mut E, error: &TooBig, scratch: &mut Scratch) -> Ve
     Verdict::send(telling.hop.device, telling.hop.destination != [0; 6])
 }
 
-/// The least MTU of IPv6 (RFC 8200 section 5): no sender believes in less.
+/// The least MTU of IPv6 (RFC 8200 section 5): an error with less is to be discarded (RFC 8201 section 4).
 const MTU_LEAST_V6: u32 = 1280;
+
+/// The least MTU that is believed over IPv4, as Linux does (`net.ipv4.route.min_pmtu`): routers that say less, or like those
+/// older than RFC 1191 nothing, are told from forgers by nobody.
+const MTU_LEAST_V4: u32 = 552;
+
+/// The MTU that the error is believed with; 0: not at all. Whoever can forge an error knows the addresses, but hardly what is
+/// under way: `first_open..end` is what was sent and not acknowledged (RFC 5927 section 4.1).
+#[inline(always)]
+fn believed(error: &TooBig, first_open: u32, end: u32) -> u32 {
+    let is_under_way = not_after(first_open, error.seq) && before(error.seq, end);
+    if !is_under_way || error.is_v6 && error.mtu < MTU_LEAST_V6 {
+        return 0;
+    }
+    error.mtu.max(MTU_LEAST_V4)
+}
 
 /// Where the way to an endpoint is so narrow that the client's shortest segments do not fit with what is inserted, the
 /// request goes to userspace when the client repeats it. Returns the endpoint and its generation; 0: not so.
 #[inline(always)]
 fn give_up(flow: &mut Flow, error: &TooBig) -> (u32, u32) {
-    let room = error.mtu.saturating_sub(u32::from(flow.insert_len));
+    let mtu = believed(error, flow.leg_ack, to_leg(flow, flow.client_end));
+    let room = mtu.saturating_sub(u32::from(flow.insert_len));
     let is_unseen = not_after(to_client(flow, flow.leg_ack), flow.newest_seq) && flow.asked != 0;
     let is_ours = flow.state == state::SPLICED && flow.leg == error.quoted.reversed();
-    if !error.is_v6 || room >= MTU_LEAST_V6 || !is_ours || !is_unseen || flow.outstanding != 1 {
+    if !error.is_v6 || mtu == 0 || room >= MTU_LEAST_V6 || !is_ours || !is_unseen || flow.outstanding != 1 {
         return (0, 0);
     }
     flow.state = state::HANDED;
@@ -77,30 +97,28 @@ fn give_up(flow: &mut Flow, error: &TooBig) -> (u32, u32) {
     (flow.endpoint, flow.endpoint_generation)
 }
 
-/// The client's segment, as the client sent it; only one that is under way is believed (RFC 5927 section 4.1).
+/// The client's segment, as the client sent it.
 #[inline(always)]
 fn to_client_of(flow: &Flow, error: &TooBig) -> Option<Telling> {
-    let seq = to_client(flow, error.seq);
-    let is_under_way = is_near(seq, flow.client_end, REACH) && not_after(seq, flow.client_end);
-    if flow.state != state::SPLICED || flow.leg != error.quoted.reversed() || !is_under_way {
+    if flow.state != state::SPLICED || flow.leg != error.quoted.reversed() {
         return None;
     }
     // The endpoint's segments are longer than the client's by what is inserted.
-    let mtu = error.mtu.saturating_sub(u32::from(flow.insert_len));
-    Some(Telling { quoted: flow.client, seq, mtu, hop: flow.down })
+    let mtu = believed(error, flow.leg_ack, to_leg(flow, flow.client_end));
+    let mtu = mtu.saturating_sub(u32::from(flow.insert_len));
+    Some(Telling { quoted: flow.client, seq: to_client(flow, error.seq), mtu, hop: flow.down })
 }
 
 /// The endpoint's segment, as the endpoint sent it.
 #[inline(always)]
 fn to_endpoint_of(flow: &Flow, error: &TooBig) -> Option<Telling> {
-    let is_under_way = is_near(error.seq, flow.sent_end, REACH) && not_after(error.seq, flow.sent_end);
-    if flow.state != state::SPLICED || flow.client != error.quoted.reversed() || !is_under_way {
+    if flow.state != state::SPLICED || flow.client != error.quoted.reversed() {
         return None;
     }
     Some(Telling {
         quoted: flow.leg,
         seq: error.seq.wrapping_add(flow.ack_add),
-        mtu: error.mtu,
+        mtu: believed(error, flow.client_ack, flow.sent_end),
         hop: flow.up,
     })
 }
@@ -201,4 +219,86 @@ fn sum(out: &[u8; ROOM], from: usize, to: usize, start: Sum) -> Sum {
 const fn last_four(address: &[u8; 16]) -> [u8; 4] {
     let [.., a, b, c, d] = *address;
     [a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Under way: the client's bytes 1000..1500, to the endpoint as 3000..3566 with 66 inserted at 1100, and the endpoint's
+    /// bytes 7000..9000, to the client as 5000..7000.
+    fn flow() -> Flow {
+        let tuple = |last, port| Tuple { source: [last; 16], source_port: [port; 2], ..Tuple::default() };
+        Flow {
+            state: state::SPLICED,
+            client: tuple(1, 1),
+            leg: tuple(2, 2),
+            newest_seq: 1000,
+            client_end: 1500,
+            leg_ack: 3000,
+            seq_add: 2000,
+            points: [1100, 0, 0, 0, 0, 0, 0, 0],
+            points_used: 1,
+            insert_len: 66,
+            outstanding: 1,
+            asked: 5,
+            client_ack: 5000,
+            sent_end: 7000,
+            ack_add: 2000,
+            endpoint: 4,
+            endpoint_generation: 9,
+            ..Flow::default()
+        }
+    }
+
+    fn error(quoted: Tuple, seq: u32, mtu: u32, is_v6: bool) -> TooBig {
+        TooBig { quoted: quoted.reversed(), seq, mtu, is_v6 }
+    }
+
+    #[test]
+    fn only_what_is_under_way_is_believed_to_be_too_big() {
+        let flow = flow();
+        let told = |seq| to_client_of(&flow, &error(flow.leg, seq, 1400, false)).unwrap();
+        assert_eq!([2999, 3000, 3565, 3566].map(|seq| told(seq).mtu), [0, 1334, 1334, 0]);
+        assert_eq!([3000, 3100, 3166, 3200].map(|seq| told(seq).seq), [1000, 1100, 1100, 1134]);
+        let told = |seq| to_endpoint_of(&flow, &error(flow.client, seq, 1400, false)).unwrap();
+        assert_eq!([4999, 5000, 6999, 7000].map(|seq| told(seq).mtu), [0, 1400, 1400, 0]);
+        assert_eq!(told(6000).seq, 8000);
+    }
+
+    #[test]
+    fn an_error_about_another_connection_is_not_ours() {
+        let flow = flow();
+        let other = Tuple { source_port: [9; 2], ..flow.leg };
+        assert!(to_client_of(&flow, &error(other, 3000, 1400, false)).is_none());
+        assert!(to_endpoint_of(&flow, &error(other, 6000, 1400, false)).is_none());
+        // The host's socket has to hear of it.
+        let handed = Flow { state: state::HANDED, ..flow };
+        assert!(to_endpoint_of(&handed, &error(handed.client, 6000, 1400, false)).is_none());
+    }
+
+    #[test]
+    fn nobody_is_told_of_less_than_any_link_carries() {
+        let flow = flow();
+        let told = |mtu, is_v6| to_endpoint_of(&flow, &error(flow.client, 6000, mtu, is_v6)).unwrap().mtu;
+        assert_eq!([0, 68, 551, 552, 1300].map(|mtu| told(mtu, false)), [552, 552, 552, 552, 1300]);
+        assert_eq!([0, 1279, 1280, 1300].map(|mtu| told(mtu, true)), [0, 0, 1280, 1300]);
+    }
+
+    #[test]
+    fn a_request_is_given_up_only_for_a_true_error_about_it() {
+        for (seq, mtu, is_given_up) in [
+            (3000, 1300, true),
+            (3000, 1279, false),
+            (2999, 1300, false),
+            (3566, 1300, false),
+            (3000, 1400, false),
+        ] {
+            let mut flow = flow();
+            let error = error(flow.leg, seq, mtu, true);
+            let answer = give_up(&mut flow, &error);
+            assert_eq!(answer, if is_given_up { (4, 9) } else { (0, 0) }, "{seq} {mtu}");
+            assert_eq!(flow.state == state::HANDED, is_given_up, "{seq} {mtu}");
+        }
+    }
 }

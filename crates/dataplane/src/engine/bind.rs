@@ -332,6 +332,21 @@ pub(super) fn leave_and_hand_off<E: Env>(
     hand_off::midstream(env, scratch, flow, reason)
 }
 
+/// Leaves the leg, if any, and resets the client.
+#[inline(always)]
+pub(super) fn leave_and_reset<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdict {
+    let now = env.now();
+    leave(env, scratch, flow, now);
+    let Scratch { image, plan, .. } = &mut *scratch;
+    env.locked(flow, |flow| {
+        plan.answer_client(flow, image, TcpFlags::RST | TcpFlags::ACK);
+        flow.state = state::FREE;
+    });
+    env.remove_flow(&scratch.image.tuple);
+    let with_timestamps = scratch.image.timestamps_at != 0;
+    emit::bare(env, scratch, with_timestamps, Reason::Reset)
+}
+
 #[inline(always)]
 fn begin(flow: &mut Flow, key: &Tuple, leg: &Leg, chosen: &Chosen, action: u32, now: u64) {
     let points = flow.points_used;

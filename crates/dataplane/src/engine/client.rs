@@ -156,6 +156,7 @@ pub(super) fn request<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         RequestStep::Bind => env.go_on(Part::BindAgain, scratch),
         RequestStep::HandOff => bind::leave_and_hand_off(env, scratch, flow, decoded.reason()),
         RequestStep::Hold => drop(env, Reason::HoldBusy),
+        RequestStep::GiveUp => bind::leave_and_reset(env, scratch, flow),
     }
 }
 

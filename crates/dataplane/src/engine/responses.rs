@@ -1,6 +1,6 @@
 //! Where responses begin and end in a segment of the endpoint.
 
-use wire::{PAYLOAD_MAX, PAYLOAD_ROOM, ResponseFacts};
+use wire::{PAYLOAD_MAX, PAYLOAD_ROOM, Payload, ResponseFacts};
 
 use super::emit::end_with_zeros;
 use super::{Env, Scratch};
@@ -91,10 +91,14 @@ impl<E: Env> Walk<'_, E> {
         let is_loaded = self.env.load_at::<PAYLOAD_ROOM, PAYLOAD_MAX>(at, &mut payload.bytes, 0, len);
         end_with_zeros(&mut payload.bytes, len);
         if !is_loaded || response::scan(payload, len, facts).is_err() {
+            if view.phase == u32::from(phase::RESUMED) && !begins_as_a_head(payload, len) {
+                view.has_not_ended = 1;
+            }
             view.phase = u32::from(phase::UNKNOWN);
             view.leg_next = self.end;
             return Step::Stop;
         }
+        view.phase = u32::from(phase::HEAD);
         view.leg_next = view.leg_next.wrapping_add(u32::from(facts.head_len));
         // RFC 9110 section 15.2: an interim response is followed by the final one.
         if facts.status < 200 && facts.status != 101 {
@@ -166,4 +170,11 @@ impl<E: Env> Walk<'_, E> {
         view.heads >>= 1;
         view.ended += 1;
     }
+}
+
+/// Whether bytes that are no whole head may be the beginning of one (RFC 9112 section 4).
+#[inline(always)]
+fn begins_as_a_head(payload: &Payload, len: u32) -> bool {
+    let [a, b, c, d, e, f, g, ..] = payload.bytes;
+    if len < 7 { a == b'H' } else { [a, b, c, d, e, f, g] == *b"HTTP/1." }
 }

@@ -62,6 +62,10 @@ pub struct ResponseView {
     pub is_surplus: u32,
     /// Set if a head or boundary lies behind a gap.
     pub is_behind_gap: u32,
+    /// Set if the response before the newest request had not ended after all.
+    pub has_not_ended: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// A view of where the responses are.
@@ -168,6 +172,10 @@ fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
         // By how many, not how many: a request may have been added meanwhile.
         flow.heads = flow.heads.checked_shr(view.ended).unwrap_or(0);
         flow.outstanding = flow.outstanding.saturating_sub(view.ended as u8);
+        if view.has_not_ended != 0 {
+            flow.heads <<= 1;
+            flow.outstanding = flow.outstanding.saturating_add(1);
+        }
         if view.closes != 0 {
             flow.flags |= flag::CLOSE;
         }

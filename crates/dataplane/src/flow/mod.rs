@@ -65,6 +65,8 @@ pub mod phase {
     pub const CHUNKED: u8 = 2;
     /// Nobody knows: the end of the response cannot be seen.
     pub const UNKNOWN: u8 = 3;
+    /// A response head, if the response before it, whose end could not be seen, is over as it seems.
+    pub const RESUMED: u8 = 4;
 }
 
 /// How far from the newest byte a segment may be and still belong to the connection: more than the largest window that a

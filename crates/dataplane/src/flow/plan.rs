@@ -78,7 +78,7 @@ impl Plan {
 
     /// An answer to the client in the place of an endpoint: no data.
     #[inline(always)]
-    pub(super) fn answer_client(&mut self, flow: &Flow, image: &Image, flags: u8) {
+    pub(crate) fn answer_client(&mut self, flow: &Flow, image: &Image, flags: u8) {
         self.tuple = flow.client.reversed();
         self.hop = flow.down;
         self.seq = flow.sent_end;

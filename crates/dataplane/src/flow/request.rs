@@ -30,6 +30,8 @@ pub enum RequestStep {
     HandOff,
     /// Responses are still under way: drop, the client sends it again.
     Hold,
+    /// A hold that would never end: reset the client, which can ask again on another connection, and leave the leg.
+    GiveUp,
 }
 
 /// A request, decoded as `facts`, at the place where the next request starts. `insert`: its forwarded headers are to be
@@ -58,15 +60,20 @@ pub fn on_request(
         };
     }
     if wish == Wish::SameLeg && flow.flags & (flag::LEG_ENDS | flag::CLOSE) == 0 {
-        if flow.phase == phase::UNKNOWN && flow.outstanding == 1 {
-            // Nobody pipelines behind an answer that it has not seen the end of: the client saw it.
-            if !has_all(flow, image) || flow.asked != 0 {
-                return hold(flow, image);
-            }
+        // Hardly anybody pipelines behind an answer that it has not seen the end of: the client saw it, it seems.
+        let resumes = flow.phase == phase::UNKNOWN && flow.outstanding == 1;
+        let has_room = flow.outstanding < OUTSTANDING_MAX && (!insert || flow.points_used < POINTS_MAX as u8);
+        if !has_room || resumes && (!has_all(flow, image) || flow.asked != 0) {
+            return hold(flow, image);
+        }
+        if resumes {
             flow.outstanding = 0;
         }
-        let has_room = flow.outstanding < OUTSTANDING_MAX && (!insert || flow.points_used < POINTS_MAX as u8);
-        return if has_room { push(flow, image, facts, insert, now, plan) } else { hold(flow, image) };
+        let step = push(flow, image, facts, insert, now, plan);
+        if resumes {
+            flow.phase = phase::RESUMED;
+        }
+        return step;
     }
     // After a FIN has passed in either direction the ends know each other too well.
     if flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0 || !is_idle(flow, image) {
@@ -132,11 +139,12 @@ pub(crate) fn note(flow: &mut Flow, image: &Image, facts: &RequestFacts) {
 }
 
 /// Whether all responses have ended and the client has every byte of them. Where the end of a response cannot be seen, the same
-/// request, held before and sent again though the endpoint sent nothing since, shows that the client saw it.
+/// request, held before and sent again though the endpoint sent nothing since, shows that the client saw it; but a response that
+/// ends with its connection (RFC 9112 section 6.3) has not ended.
 #[inline(always)]
 fn is_idle(flow: &Flow, image: &Image) -> bool {
     let waited = flow.held > 1 && flow.held_seq == image.seq && flow.held_end == flow.leg_end;
-    let seen = flow.phase == phase::UNKNOWN && waited && flow.asked == 0;
+    let seen = flow.phase == phase::UNKNOWN && waited && flow.asked == 0 && flow.flags & flag::CLOSE == 0;
     let has_ended = flow.outstanding == 0 || (flow.outstanding == 1 && seen);
     has_all(flow, image) && has_ended
 }
@@ -153,8 +161,13 @@ fn hold(flow: &mut Flow, image: &Image) -> RequestStep {
     flow.held = if is_same { flow.held.saturating_add(1) } else { 1 };
     flow.held_seq = image.seq;
     flow.held_end = flow.leg_end;
-    RequestStep::Hold
+    // Several responses whose ends cannot be seen, and silence: nothing will ever tell that they ended.
+    let is_stuck = flow.held >= HOLDS_MAX && flow.phase == phase::UNKNOWN && flow.outstanding > 1;
+    if is_stuck { RequestStep::GiveUp } else { RequestStep::Hold }
 }
+
+/// Holds in a row, at the client's growing distances: some ten seconds.
+const HOLDS_MAX: u8 = 6;
 
 /// Books the request in `image` as the one that opens a leg: what its segment said is what the leg starts from.
 ///

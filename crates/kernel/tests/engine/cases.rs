@@ -292,3 +292,53 @@ fn a_lost_fin_of_the_endpoint_comes_again() {
         dial(&mut sim, vec![send(Ask::get('b').kind(Kind::UntilClose).size(3000)), Step::Wait, Step::End]);
     assert_eq!((finish(&mut sim, client), lost.get()), (vec!["e3".to_owned()], 1));
 }
+
+#[test]
+fn a_request_behind_an_answer_without_length_never_gets_into_it() {
+    for route in ['a', 'b'] {
+        let mut sim = sim(20);
+        // The endpoint pauses for longer than a request is held that seems to follow an answer.
+        let steps = vec![
+            send(Ask::get('b').kind(Kind::UntilClose).size(3000).delay(4000)),
+            Step::Pause(4200),
+            send(Ask::get(route)),
+            Step::Wait,
+        ];
+        let client = dial(&mut sim, steps);
+        sim.client(client).may_be_cut = true;
+        assert_eq!(finish(&mut sim, client), ["e3"], "{route}");
+        assert!(sim.world.counted(Reason::HoldBusy) > 1);
+    }
+}
+
+#[test]
+fn requests_pipelined_behind_an_answer_whose_end_cannot_be_seen_are_answered_in_order_or_not_at_all() {
+    for seed in 0..20 {
+        let mut sim = sim(seed);
+        let steps = vec![
+            // The head comes in two pieces.
+            send(Ask::get('b').kind(Kind::Split).delay(500)),
+            Step::Pause(600),
+            // On the same leg, before the second piece.
+            send(Ask::get('b').delay(5000)),
+            Step::Pause(600),
+            send(Ask::get('a')),
+            Step::Wait,
+        ];
+        let client = dial(&mut sim, steps);
+        sim.client(client).may_be_cut = true;
+        assert_eq!(finish(&mut sim, client), ["e3", "e3"], "seed {seed}");
+        assert!(sim.world.flows.all().is_empty(), "seed {seed}: it was reset");
+    }
+}
+
+#[test]
+fn a_client_that_waits_goes_on_after_an_answer_whose_end_cannot_be_seen() {
+    let mut sim = sim(21);
+    let split = Ask::get('b').kind(Kind::Split).delay(50);
+    let asks = [split.clone(), split.clone(), Ask::get('b'), Ask::get('a'), split, Ask::get('a')];
+    let steps = asks.iter().flat_map(|ask| [send(ask.clone()), Step::Wait]).collect();
+    let client = dial(&mut sim, steps);
+    let by = finish(&mut sim, client);
+    assert_eq!((&by[..3], by[4].as_str(), by.len()), (&vec!["e3".to_owned(); 3][..], "e3", 6));
+}

@@ -221,6 +221,10 @@ pub(crate) fn response(id: u32, ask: &Ask, name: &str, random: &Random) -> (Vec<
             with_body(head("200 OK", &length)),
         ],
         Kind::Last => vec![with_body(head("200 OK", &format!("{length}Connection: close\r\n")))],
+        Kind::UntilClose if ask.delay > 0 && has_body => {
+            let (first, rest) = body.split_at(body.len() / 2);
+            vec![[&head("200 OK", "")[..], first].concat(), rest.to_vec()]
+        }
         Kind::UntilClose => vec![with_body(head("200 OK", ""))],
         Kind::TooLarge => {
             vec![with_body(head("413 Content Too Large", &format!("{length}Connection: close\r\n")))]

@@ -134,6 +134,14 @@ pub struct Flow {
     pub next_seq: u32,
     /// Just behind the highest byte that the client sent.
     pub client_end: u32,
+    /// Our initial sequence number: the cookie.
+    pub isn: u32,
+    /// First byte of a connection on the same ports whose SYN was answered while this one was silent.
+    pub offered_seq: u32,
+    /// And its acknowledgement; 0: there is none.
+    pub offered_ack: u32,
+    /// When the client was last challenged, in milliseconds since boot, cut to 32 bits.
+    pub challenged: u32,
     /// Just behind the highest byte that was sent to the client: what the client will acknowledge.
     pub sent_end: u32,
     /// The client's highest acknowledgement.

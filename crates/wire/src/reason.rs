@@ -34,6 +34,8 @@ pub enum Reason {
     Answered = 12,
     /// An ICMP error was passed on to the end that it is for.
     TooBig = 13,
+    /// A RST or SYN that may be somebody else's was answered with an acknowledgement.
+    Challenged = 14,
 
     /// Handed off: the request is not decidable here.
     HandUndecidable = 32,
@@ -55,7 +57,7 @@ pub enum Reason {
     /// Held: responses of the leg are under way; the client sends the request again.
     HoldBusy = 64,
 
-    /// Dropped: the checksum does not fit the bytes of a request, or of an endpoint's segment.
+    /// Dropped: the checksum of a request, FIN, RST or endpoint's segment does not fit its bytes.
     DropChecksum = 96,
     /// Dropped: options that contradict their lengths.
     DropOptions = 97,
@@ -77,6 +79,10 @@ pub enum Reason {
     DropOrphan = 105,
     /// Dropped: the endpoint's SYN-ACK lacked an option that the client was promised.
     DropLacksOptions = 106,
+    /// Dropped: control bits that no stack sends together.
+    DropFlags = 107,
+    /// Dropped: a late copy of the first request of a connection that is over.
+    DropRepeated = 108,
     /// Dropped: an ICMP error about a connection of ours that cannot be true.
     DropTooBig = 112,
 
@@ -95,7 +101,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 42] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -110,6 +116,7 @@ impl Reason {
         Self::Superseded,
         Self::Answered,
         Self::TooBig,
+        Self::Challenged,
         Self::HandUndecidable,
         Self::HandTooLong,
         Self::HandForwarding,
@@ -130,6 +137,8 @@ impl Reason {
         Self::DropHandOff,
         Self::DropOrphan,
         Self::DropLacksOptions,
+        Self::DropFlags,
+        Self::DropRepeated,
         Self::DropTooBig,
         Self::PassOwned,
         Self::PassForeign,
@@ -154,6 +163,7 @@ impl Reason {
             Self::Superseded => "superseded",
             Self::Answered => "answered",
             Self::TooBig => "too_big_passed_on",
+            Self::Challenged => "challenged",
             Self::HandUndecidable => "hand_off_undecidable",
             Self::HandTooLong => "hand_off_too_long",
             Self::HandForwarding => "hand_off_forwarding_headers",
@@ -174,6 +184,8 @@ impl Reason {
             Self::DropHandOff => "drop_hand_off",
             Self::DropOrphan => "drop_orphan",
             Self::DropLacksOptions => "drop_lacks_options",
+            Self::DropFlags => "drop_flags",
+            Self::DropRepeated => "drop_repeated",
             Self::DropTooBig => "drop_too_big",
             Self::PassOwned => "pass_owned",
             Self::PassForeign => "pass_foreign",
@@ -210,6 +222,7 @@ impl Reason {
             Self::Superseded => "a client used its port again: a new connection took the place of an old one",
             Self::Answered => "a response began",
             Self::TooBig => "an ICMP \"packet too big\" was passed on to the end that it is for",
+            Self::Challenged => "a RST or SYN that may be forged was answered with an acknowledgement",
             Self::HandUndecidable => "the request has something in it that only userspace decides",
             Self::HandTooLong => "the request does not fit one segment",
             Self::HandForwarding => "forwarding headers from a client that is no trusted proxy",
@@ -220,7 +233,7 @@ impl Reason {
             Self::HandFlags => "a FIN or odd control bits came with the first segment",
             Self::HoldBusy => "responses are under way; the client sends the request again and then goes on",
             Self::DropChecksum => {
-                "the checksum of a request or of an endpoint's segment does not fit its bytes"
+                "the checksum of a request, FIN, RST or endpoint's segment does not fit its bytes"
             }
             Self::DropOptions => "TCP options contradict their lengths",
             Self::DropEarly => "data came ahead of what is decided; the client sends it again",
@@ -234,6 +247,8 @@ impl Reason {
             }
             Self::DropOrphan => "a segment on a leg that nobody has any more; its endpoint was reset",
             Self::DropLacksOptions => "an endpoint lacks a TCP option that the client was promised",
+            Self::DropFlags => "control bits that no stack sends together (SYN with FIN or RST)",
+            Self::DropRepeated => "a late copy of the first request of a connection that is over",
             Self::DropTooBig => {
                 "an ICMP \"packet too big\" about nothing under way, or with an MTU below all links"
             }

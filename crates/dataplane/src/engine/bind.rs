@@ -66,6 +66,7 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         flow.down = down;
         flow.client_options = image.options;
         flow.began = now;
+        flow.isn = image.ack.wrapping_sub(1);
         flow.sent_end = image.ack;
         flow.client_ack = image.ack;
         flow.client_end = image.seq;

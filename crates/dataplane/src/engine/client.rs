@@ -1,9 +1,13 @@
 use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 
+use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, is_whole};
 use super::{Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, syn};
 use crate::cookie::{self, Cookie};
-use crate::flow::{ClientStep, RequestStep, Wish, on_client, on_request, state};
+use crate::flow::{
+    ClientStep, HandedStep, RequestStep, Rival, Wish, on_client, on_handed, on_newcomer, on_request,
+    on_taken, state,
+};
 use crate::lookup::{Balancing, endpoint as choose_endpoint, flow_hash};
 
 /// A segment for one of our sockets.
@@ -18,10 +22,15 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     if scratch.image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }
+    // What ends a connection is looked at closely: the endpoint would not believe it either.
+    if scratch.image.has(TcpFlags::RST | TcpFlags::FIN) && !is_sound(env, scratch) {
+        return drop(env, Reason::DropChecksum);
+    }
     let now = env.now();
-    let (image, plan) = (&scratch.image, &mut scratch.plan);
+    let Scratch { image, plan, old_key, .. } = &mut *scratch;
     let device = env.device();
     let step = env.locked(flow, |flow| {
+        *old_key = flow.leg;
         let step = on_client(flow, image, now, plan);
         learn_way_back(flow, image, device, step);
         step
@@ -36,12 +45,11 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
                 Reason::Closed
             };
             env.count(reason);
-            forget(env, scratch, flow);
+            forget(env, scratch);
             emit::forward(env, scratch)
         }
         ClientStep::ForwardReset => {
-            scratch.old_key = scratch.plan.tuple.reversed();
-            env.remove_leg(&scratch.old_key);
+            forget_leg(env, scratch);
             emit::forward(env, scratch)
         }
         ClientStep::Request => env.go_on(Part::Request, scratch),
@@ -50,21 +58,47 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             let with_timestamps = scratch.image.timestamps_at != 0;
             emit::bare(env, scratch, with_timestamps, Reason::Probe)
         }
+        ClientStep::Challenge => {
+            let with_timestamps = scratch.plan.options.timestamps();
+            emit::bare(env, scratch, with_timestamps, Reason::Challenged)
+        }
         ClientStep::Forget => {
-            forget(env, scratch, flow);
+            forget(env, scratch);
             drop(env, Reason::Closed)
         }
         ClientStep::Stray => stray(env, scratch, flow, now, Reason::DropUseless),
         ClientStep::Early => stray(env, scratch, flow, now, Reason::DropEarly),
         ClientStep::Useless => drop(env, Reason::DropUseless),
-        // A connection that userspace has ended leaves its record behind for a while.
-        ClientStep::Handed if env.locked(flow, |flow| flow.next_seq) != scratch.image.seq => {
-            match env.owner(&scratch.image.tuple, scratch.image.is_v6 != 0) {
-                Owner::Nobody | Owner::Listener => stray(env, scratch, flow, now, Reason::DropEarly),
-                _ => pass(env, Reason::PassOwned),
-            }
+        ClientStep::Handed => handed(env, scratch, flow, now),
+    }
+}
+
+/// A segment of a connection that was given to the host. The record stays for a while when userspace has ended it.
+#[inline(always)]
+fn handed<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64) -> Verdict {
+    let (image, plan) = (&scratch.image, &mut scratch.plan);
+    match env.owner(&image.tuple, image.is_v6 != 0) {
+        Owner::Connection => {
+            env.locked(flow, |flow| on_taken(flow, image));
+            return pass(env, Reason::PassOwned);
         }
-        ClientStep::Handed => hand_off::midstream(env, scratch, flow, Reason::HandUndecidable),
+        Owner::TimeWait => return pass(env, Reason::PassOwned),
+        Owner::Listener | Owner::Nobody => {}
+    }
+    match env.locked(flow, |flow| on_handed(flow, image, plan)) {
+        HandedStep::HandOff => hand_off::midstream(env, scratch, flow, Reason::HandUndecidable),
+        HandedStep::Answer => {
+            let with_timestamps = scratch.image.timestamps_at != 0;
+            emit::bare(env, scratch, with_timestamps, Reason::Probe)
+        }
+        HandedStep::Forget => {
+            forget(env, scratch);
+            drop(env, Reason::Closed)
+        }
+        // The host says whether it knows of it.
+        HandedStep::Stray => stray(env, scratch, flow, now, Reason::PassForeign),
+        HandedStep::Early => drop(env, Reason::DropEarly),
+        HandedStep::Useless => drop(env, Reason::DropUseless),
     }
 }
 
@@ -92,31 +126,78 @@ fn send<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     emit::forward(env, scratch)
 }
 
+/// Takes a connection out whose record this segment made FREE; `old_key` is the leg that it had.
 #[inline(always)]
-fn forget<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) {
-    let key = &mut scratch.old_key;
-    env.locked(flow, |flow| *key = flow.leg);
-    env.remove_leg(key);
+fn forget<E: Env>(env: &E, scratch: &Scratch) {
+    forget_leg(env, scratch);
     env.remove_flow(&scratch.image.tuple);
 }
 
-/// Far from where the flow is. If its acknowledgement is a cookie, a new connection has the same ports.
+/// Takes the leg out that the connection had, unless another connection has its ports by now.
+#[inline(always)]
+fn forget_leg<E: Env>(env: &E, scratch: &Scratch) {
+    // SAFETY: a live map value; torn, it is nobody's.
+    let is_ours =
+        env.leg(&scratch.old_key).is_some_and(|leg| unsafe { (*leg).client } == scratch.image.tuple);
+    if is_ours {
+        env.remove_leg(&scratch.old_key);
+    }
+}
+
+/// Far from where the flow is. If its acknowledgement is a cookie, a new connection has the same ports, or somebody guesses:
+/// a connection that is alive stays. Anything else is dropped or passed, as `reason` says.
 #[inline(always)]
 fn stray<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64, reason: Reason) -> Verdict {
+    let verdict = newcomer(env, scratch, flow, now, reason);
+    // Only a program's own function may end in a tail call.
+    if verdict == NEWCOMER { env.go_on(Part::First, scratch) } else { verdict }
+}
+
+/// No verdict: the segment begins a connection, and nothing is left of the old one.
+const NEWCOMER: Verdict = Verdict(u64::MAX);
+
+#[inline(never)]
+fn newcomer<E: Env>(
+    env: &mut E,
+    scratch: &mut Scratch,
+    flow: *mut Flow,
+    now: u64,
+    reason: Reason,
+) -> Verdict {
     let image = &scratch.image;
+    // A SYN that went to the stack while the agent was away began it.
+    if env.owner(&image.tuple, image.is_v6 != 0) == Owner::Connection {
+        return pass(env, Reason::PassOwned);
+    }
     let (isn, cookie) = (image.seq.wrapping_sub(1), image.ack.wrapping_sub(1));
     let key = &scratch.settings.cookie_key;
-    let is_first = matches!(cookie::check(key, &image.tuple, isn, cookie, now), Cookie::First(_));
-    if !image.has(TcpFlags::ACK) || !is_first {
-        return drop(env, reason);
+    let is_first = image.has(TcpFlags::ACK)
+        && !image.has(TcpFlags::RST | TcpFlags::SYN)
+        && matches!(cookie::check(key, &image.tuple, isn, cookie, now), Cookie::First(_));
+    if !is_first {
+        return if reason.is_drop() { drop(env, reason) } else { pass(env, reason) };
     }
-    if image.payload_len == 0 {
+    if image.payload_len == 0 && !image.has(TcpFlags::FIN) {
         return drop(env, Reason::BareAck);
     }
-    env.locked(flow, |flow| flow.state = state::FREE);
-    forget(env, scratch, flow);
-    env.count(Reason::Superseded);
-    env.go_on(Part::First, scratch)
+    let Scratch { image, plan, old_key, .. } = &mut *scratch;
+    let rival = env.locked(flow, |flow| {
+        *old_key = flow.leg;
+        on_newcomer(flow, image, now, plan)
+    });
+    match rival {
+        Rival::Yes => {
+            forget(env, scratch);
+            env.count(Reason::Superseded);
+            NEWCOMER
+        }
+        Rival::Challenge => {
+            let with_timestamps = scratch.plan.options.timestamps();
+            emit::bare(env, scratch, with_timestamps, Reason::Challenged)
+        }
+        Rival::Repeated => drop(env, Reason::DropRepeated),
+        Rival::Useless => drop(env, Reason::DropUseless),
+    }
 }
 
 /// A segment at the place where the next request starts.

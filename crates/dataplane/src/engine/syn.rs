@@ -2,6 +2,7 @@ use wire::{Reason, TcpFlags, TcpOptions};
 
 use super::{Env, Owner, Scratch, Verdict, drop, emit, pass, way_back};
 use crate::cookie;
+use crate::flow::{Rival, on_syn};
 
 /// The shift of the windows that the gateway itself announces.
 pub(super) const WINDOW_SCALE: u8 = 7;
@@ -9,6 +10,10 @@ pub(super) const WINDOW_SCALE: u8 = 7;
 /// A SYN for one of our sockets: answered with a cookie, and forgotten.
 #[inline(never)]
 pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    // RFC 9293 has no such segment: an answer would only show a scanner what listens.
+    if scratch.image.has(TcpFlags::RST | TcpFlags::FIN) {
+        return drop(env, Reason::DropFlags);
+    }
     let (settings, is_v6) = (scratch.settings, scratch.image.is_v6 != 0);
     let now = env.now();
     if is_passive(&settings, now) {
@@ -26,6 +31,17 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let (image, plan) = (&scratch.image, &mut scratch.plan);
     let isn = cookie::make(&settings.cookie_key, &image.tuple, image.seq, image.options, now);
+    if let Some(flow) = env.flow(&image.tuple) {
+        match env.locked(flow, |flow| on_syn(flow, image, isn, now, plan)) {
+            Rival::Yes => {}
+            Rival::Challenge => {
+                let with_timestamps = scratch.plan.options.timestamps();
+                return emit::bare(env, scratch, with_timestamps, Reason::Challenged);
+            }
+            Rival::Repeated | Rival::Useless => return drop(env, Reason::DropUseless),
+        }
+    }
+    let (image, plan) = (&scratch.image, &mut scratch.plan);
     plan.tuple = image.tuple.reversed();
     plan.hop = way_back(env, image);
     plan.seq = isn;

@@ -1,7 +1,8 @@
 use wire::{Flow, TcpFlags};
 
+use super::challenge::{arrived, challenge, is_offered};
 use super::plan::is_over;
-use super::{OUTSTANDING_MAX, Plan, REACH, flag, points, state, unbind};
+use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, unbind};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -23,6 +24,8 @@ pub enum ClientStep {
     Reopen,
     /// Answer the client as the plan says.
     Answer,
+    /// The same: it must show that it is there (RFC 5961).
+    Challenge,
     /// Nothing to send, and the connection is over.
     Forget,
     /// Far from where the connection is: it may belong to a new one on the same ports.
@@ -41,7 +44,11 @@ pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> C
     if flow.state == state::FREE || flow.client != image.tuple {
         return ClientStep::Stale;
     }
-    if flow.state == state::HANDED {
+    // A new connection may have numbers like those of the old one.
+    if is_offered(flow, image) {
+        return ClientStep::Stray;
+    }
+    if flow.state == state::HANDED || flow.state == state::TAKEN {
         return ClientStep::Handed;
     }
     let newest = latest(flow.client_end, flow.next_seq);
@@ -56,7 +63,10 @@ pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> C
     }
     flow.last_seen = now;
     if image.has(TcpFlags::RST) {
-        return on_reset(flow, image, newest, plan);
+        return on_reset(flow, image, newest, now, plan);
+    }
+    if image.has(TcpFlags::SYN) {
+        return challenged(flow, now, plan);
     }
     match flow.state {
         state::OPENING => while_opening(flow, image),
@@ -66,11 +76,13 @@ pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> C
     }
 }
 
-/// RFC 5961 section 3.2: only a RST that names exactly the next byte is believed.
+/// RFC 5961 section 3.2: only a RST that names exactly the next byte is believed: the next that we have not seen, or the next
+/// that the endpoint has not, for that is what a challenge asks for. A client that is gone may have sent more than was let
+/// through: it is asked.
 #[inline(always)]
-fn on_reset(flow: &mut Flow, image: &Image, newest: u32, plan: &mut Plan) -> ClientStep {
-    if image.seq != flow.client_end && image.seq != newest {
-        return ClientStep::Useless;
+fn on_reset(flow: &mut Flow, image: &Image, newest: u32, now: u64, plan: &mut Plan) -> ClientStep {
+    if image.seq != flow.client_end && image.seq != newest && image.seq != arrived(flow) {
+        return challenged(flow, now, plan);
     }
     let was_spliced = flow.state == state::SPLICED;
     if was_spliced {
@@ -81,6 +93,11 @@ fn on_reset(flow: &mut Flow, image: &Image, newest: u32, plan: &mut Plan) -> Cli
     }
     flow.state = state::FREE;
     if was_spliced { ClientStep::ForwardLast } else { ClientStep::Forget }
+}
+
+#[inline(always)]
+fn challenged(flow: &mut Flow, now: u64, plan: &mut Plan) -> ClientStep {
+    if challenge(flow, now, plan) == Rival::Challenge { ClientStep::Challenge } else { ClientStep::Useless }
 }
 
 #[inline(always)]

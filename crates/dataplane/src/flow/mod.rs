@@ -7,15 +7,19 @@
 //! Sequence numbers of the client's connection never change: what the endpoints say is moved into the client's space, what
 //! the client says into the space of the leg. See `Flow` for the names.
 
+mod challenge;
 mod client;
 mod endpoint;
+mod handed;
 mod leg;
 mod plan;
 mod points;
 mod request;
 
+pub use challenge::{Rival, on_newcomer, on_syn};
 pub use client::{ClientStep, on_client};
 pub use endpoint::{EndpointStep, ResponseView, on_endpoint, response_view};
+pub use handed::{HandedStep, on_handed, on_taken};
 pub use leg::{accepted, begin_leg, doom, unbind};
 pub use plan::Plan;
 pub use points::{fold, to_client, to_leg};
@@ -35,6 +39,8 @@ pub mod state {
     pub const CLOSING: u8 = 4;
     /// Given to the host's stack; kept until a socket owns the tuple.
     pub const HANDED: u8 = 5;
+    /// The host's stack had it: the client has seen bytes of it. Nothing is given to it again.
+    pub const TAKEN: u8 = 6;
 }
 
 /// Bits of `Flow::flags`.

@@ -270,12 +270,14 @@ fn a_timeout_said_on_an_idle_connection_answers_nobody() {
 
 #[test]
 fn a_new_connection_on_the_ports_of_an_old_one_takes_its_place() {
-    for (route, isn) in [('b', 500_000), ('b', 0x8000_0000), ('t', 500_000), ('t', 0x8000_0000)] {
+    // Far away, near, and just below what the old one sent.
+    let isns = [500_000, 0x8000_0000, 40, 1000];
+    for (route, isn) in isns.into_iter().flat_map(|isn| [('b', isn), ('t', isn)]) {
         let mut sim = sim(18);
         // The client is gone without a word.
         dial(&mut sim, vec![send(Ask::get(route)), Step::Wait, Step::Abort]);
         sim.filter = Some(Box::new(|seg, place, _| place == Place::FromClient && seg.has(RST)));
-        sim.run_for(1000);
+        sim.run_for(1100);
         sim.world.owners.borrow_mut().clear();
         sim.filter = None;
         let client = sim.dial(from(40_000), vip(), profile(isn), vec![send(Ask::get('a')), Step::Wait]);

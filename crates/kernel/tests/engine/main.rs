@@ -12,6 +12,7 @@ mod apps;
 mod basics;
 mod cases;
 mod cpu;
+mod hostile;
 mod http;
 mod net;
 mod packet;

@@ -147,7 +147,7 @@ fn is_over(flow: &Flow, now: u64, limits: &Limits) -> bool {
     let limit = match flow.state {
         // Being made: the program that makes it is at work.
         state::FREE => return false,
-        state::OPENING | state::HANDED => limits.opening,
+        state::OPENING | state::HANDED | state::TAKEN => limits.opening,
         state::CLOSING => limits.half_closed,
         _ if half_closed => limits.half_closed,
         _ if flow.outstanding > 0 => limits.waiting.max(limits.idle),
@@ -160,7 +160,7 @@ fn is_over(flow: &Flow, now: u64, limits: &Limits) -> bool {
 fn end(flow: &Flow) -> End {
     match flow.state {
         // The host's socket has it; or our FIN is out already.
-        state::FREE | state::HANDED | state::CLOSING => End::Forget,
+        state::FREE | state::HANDED | state::TAKEN | state::CLOSING => End::Forget,
         // Its request is lost, or its answer cut short: a FIN would say that all is well.
         state::OPENING => End::Reset,
         _ if flow.outstanding > 0 => End::Reset,
@@ -190,6 +190,7 @@ mod tests {
             (state::UNBOUND, 0, 0, 300),
             (state::OPENING, 0, 1, 30),
             (state::HANDED, 0, 0, 30),
+            (state::TAKEN, 0, 0, 30),
             (state::CLOSING, 0, 0, 60),
         ] {
             let mut flow = flow(state, flags, outstanding);
@@ -222,5 +223,6 @@ mod tests {
         assert_eq!(end(&flow(state::OPENING, 0, 1)), End::Reset);
         assert_eq!(end(&flow(state::UNBOUND, 0, 0)), End::Finish);
         assert_eq!(end(&flow(state::HANDED, 0, 0)), End::Forget);
+        assert_eq!(end(&flow(state::TAKEN, 0, 0)), End::Forget);
     }
 }

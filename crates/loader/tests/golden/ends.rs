@@ -3,7 +3,8 @@
 use wire::{EndpointHealth, Reason};
 
 use crate::lockstep::Both;
-use crate::support::segment::{ACK, FIN, PSH, RST, Seg, timestamps};
+use crate::support::program::Said;
+use crate::support::segment::{ACK, FIN, PSH, RST, SYN, Seg, timestamps};
 use crate::support::tables::{SOURCE, VIP};
 use crate::talk::{CLIENT_CLOCK, Leg, Talk, bind, layouts, respond};
 
@@ -65,10 +66,24 @@ fn a_connection_that_both_ends_close_is_forgotten_with_its_last_segment() {
 #[test]
 fn only_a_reset_at_the_next_byte_is_believed() {
     let both = &mut *Both::shared();
-    let (talk, leg) = spliced(both, 40_003);
-    for off in [1, 1000, u32::MAX] {
+    for (port, off) in [(40_010, 1), (40_011, 1000), (40_012, u32::MAX)] {
+        let (talk, _) = spliced(both, port);
         let blind = Seg { seq: talk.seq.wrapping_add(off), ..talk.seg(RST, b"") };
-        both.drops("blind RST of a client", &blind, Reason::DropUseless);
+        let challenge = both.sends("blind RST of a client", &blind, &[Reason::Challenged]);
+        assert_eq!(challenge, answer(&talk, ACK, talk.seq).window(511), "{off}");
+    }
+    let (talk, leg) = spliced(both, 40_003);
+    for flags in [RST, RST | ACK, FIN | ACK] {
+        let corrupt = Seg { window: 501, ..talk.seg(flags, b"") };
+        let mut frame = corrupt.frame();
+        // One bit on the wire.
+        frame[48] ^= 4;
+        let outcome = both.run("corrupt end", &frame);
+        assert_eq!(
+            (outcome.said, &*outcome.reasons),
+            (Said::Drop, &[Reason::DropChecksum][..]),
+            "{flags:#x}"
+        );
     }
     let old = Seg { seq: leg.peer.wrapping_sub(1), ..leg.seg(RST, b"") };
     both.drops("old RST of an endpoint", &old, Reason::DropUseless);
@@ -156,8 +171,15 @@ fn bytes_that_no_request_asked_for_never_reach_a_client() {
 #[test]
 fn a_new_connection_on_the_same_ports_takes_the_place_of_the_old() {
     let both = &mut *Both::shared();
-    let (old, leg) = spliced(both, 40_008);
+    let (mut old, mut leg) = spliced(both, 40_008);
     let [_, windows, ..] = layouts();
+    let syn = Seg::new(old.client, old.vip, SYN, 0x4000_0000, 0).options(&windows.options);
+    let challenge = both.sends("SYN on a live connection", &syn, &[Reason::Challenged]);
+    assert_eq!(challenge, answer(&old, ACK, old.seq).window(511));
+    // Both ends have closed, but for the client's last word.
+    both.sends("FIN of the client", &old.seg(FIN | ACK, b""), &[]);
+    (old.seq, leg.seq) = (old.seq.wrapping_add(1), leg.seq.wrapping_add(1));
+    both.sends("FIN of the endpoint", &leg.seg(FIN | ACK, b""), &[Reason::LegEnded]);
     // Far from where the old one was.
     let mut talk = Talk::open_at(both, &old.client.to_string(), VIP, windows, 0x4000_0000);
     both.drops("its acknowledgement", &talk.seg(ACK, b""), Reason::BareAck);
@@ -165,6 +187,33 @@ fn a_new_connection_on_the_same_ports_takes_the_place_of_the_old() {
     respond(both, &mut talk, &mut fresh, OK);
     // The host answers what it does not know.
     both.passes("the old leg", &leg.seg(ACK, b"").frame(), None);
+}
+
+#[test]
+fn a_client_that_forgot_its_connection_ends_it_when_it_is_asked() {
+    let both = &mut *Both::shared();
+    let (old, leg) = spliced(both, 40_009);
+    let syn = Seg::new(old.client, old.vip, SYN, 0x4000_0000, 0);
+    let challenge = both.sends("SYN on a live connection", &syn, &[Reason::Challenged]);
+    // RFC 9293 section 3.10.7.3: it has sent nothing that this acknowledges.
+    let reset = Seg::new(old.client, old.vip, RST, challenge.ack, 0);
+    let sent = both.sends("its answer", &reset, &[Reason::Reset]);
+    assert_eq!((sent.dst, sent.flags, sent.seq), (leg.endpoint, RST, leg.seq));
+    assert_eq!(both.flow(old.client, old.vip), None);
+    let [linux, ..] = layouts();
+    let mut talk = Talk::open_at(both, &old.client.to_string(), VIP, linux, 0x4000_0000);
+    bind(both, &mut talk, GET, ROOT, Reason::Bound);
+}
+
+#[test]
+fn control_bits_that_no_stack_sends_are_not_answered() {
+    let both = &mut *Both::shared();
+    let (talk, _) = spliced(both, 40_013);
+    for flags in [SYN | RST, SYN | FIN, SYN | FIN | RST | PSH] {
+        both.drops("on a connection", &talk.seg(flags, b""), Reason::DropFlags);
+        let fresh = Seg::new("198.51.100.8:40014".parse().unwrap(), talk.vip, flags, 1, 0);
+        both.drops("on none", &fresh, Reason::DropFlags);
+    }
 }
 
 /// The first request of a connection that supersedes another.

@@ -158,6 +158,7 @@ fn timeless(flow: Flow) -> Flow {
         lock: Default::default(),
         last_seen: 0,
         began: 0,
+        challenged: 0,
         ..flow
     }
 }

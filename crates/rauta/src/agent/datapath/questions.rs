@@ -88,7 +88,7 @@ impl Kernel {
         let row = inner.row(&found, loader::now());
         drop(inner);
         let outcome = match (found.state, row.endpoint.as_str()) {
-            (state::HANDED, _) => match host::state(client, vip) {
+            (state::HANDED | state::TAKEN, _) => match host::state(client, vip) {
                 Some(state) => format!("handed off: userspace (Tier 3) has it, {state}"),
                 None => "handed off, but userspace (Tier 3) does not have it yet, or not any more".to_owned(),
             },

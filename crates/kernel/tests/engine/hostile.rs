@@ -1,0 +1,212 @@
+//! Segments of somebody who guesses, and late copies: they neither end a connection nor act twice.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use dataplane::cookie;
+use wire::{Flow, Reason, TcpOptions};
+
+use crate::apps::Step;
+use crate::basics::{from, sim};
+use crate::http::Ask;
+use crate::packet::{ACK, FIN, RST, SYN, Seg};
+use crate::sim::{Place, Sim, profile, vip};
+use crate::world::tuple;
+
+fn send(ask: Ask) -> Step {
+    Step::Send(vec![ask], vec![])
+}
+
+/// A connection whose first request takes its time.
+fn busy(seed: u64) -> (Sim, usize) {
+    let mut sim = sim(seed);
+    let steps = vec![send(Ask::get('b').delay(900)), Step::Wait, send(Ask::get('b')), Step::Wait];
+    let client = sim.dial(from(40_000), vip(), profile(1), steps);
+    sim.run_for(50);
+    (sim, client)
+}
+
+fn flow(sim: &Sim) -> Flow {
+    sim.world.flows.all()[0].1
+}
+
+/// What goes to the client from now on.
+fn listen(sim: &mut Sim) -> Rc<RefCell<Vec<Seg>>> {
+    let heard = Rc::new(RefCell::new(vec![]));
+    let into = heard.clone();
+    sim.filter = Some(Box::new(move |seg, at, _| {
+        if at == Place::ToClient {
+            into.borrow_mut().push(seg.clone());
+        }
+        false
+    }));
+    heard
+}
+
+fn forged(flags: u8, seq: u32, ack: u32) -> Seg {
+    Seg::bare(from(40_000), vip(), flags, seq, ack)
+}
+
+/// The first segment of a connection that began with `isn`: its cookie is right.
+fn guessed(sim: &Sim, isn: u32) -> Seg {
+    let options = TcpOptions { mss: 1460, window_scale: 7, flags: TcpOptions::SACK };
+    let tuple = tuple(from(40_000), vip());
+    let cookie = cookie::make(&sim.world.settings.cookie_key, &tuple, isn, options, sim.now);
+    let data = b"GET /b?i=99 HTTP/1.1\r\nHost: t\r\n\r\n".to_vec();
+    Seg { data, ..forged(ACK, isn.wrapping_add(1), cookie.wrapping_add(1)) }
+}
+
+fn assert_answered(sim: &mut Sim, client: usize, by: &[&str]) {
+    sim.run(120_000);
+    sim.check();
+    let answers = &sim.client(client).answers;
+    assert_eq!(answers.iter().map(|(_, by)| by.as_str()).collect::<Vec<_>>(), by);
+}
+
+#[test]
+fn a_guessed_cookie_challenges_a_live_connection_and_does_not_end_it() {
+    let (mut sim, client) = busy(1);
+    let heard = listen(&mut sim);
+    let flow = flow(&sim);
+    for isn in [0x4000_0000, 0xc000_0000] {
+        let guess = guessed(&sim, isn);
+        sim.forge(&guess);
+    }
+    sim.run_for(10);
+    let answers: Vec<_> = heard.borrow().iter().map(|seg| (seg.flags, seg.seq, seg.ack)).collect();
+    assert_eq!(answers, [(ACK, flow.sent_end, flow.client_end)], "once, for there is a limit");
+    assert_answered(&mut sim, client, &["e3", "e3"]);
+    assert_eq!((sim.world.counted(Reason::Challenged), sim.world.counted(Reason::Superseded)), (1, 0));
+}
+
+#[test]
+fn resets_and_syns_that_are_not_exactly_right_are_challenged() {
+    for (flags, distance) in
+        [(RST, 1), (RST | ACK, 100_000), (RST, u32::MAX), (SYN, 7), (SYN, 1 << 31), (SYN | ACK, 0)]
+    {
+        let (mut sim, client) = busy(2);
+        let heard = listen(&mut sim);
+        let flow = flow(&sim);
+        let seg = forged(flags, flow.client_end.wrapping_add(distance), flow.sent_end);
+        for _ in 0..5 {
+            sim.forge(&seg);
+        }
+        sim.run_for(10);
+        let answers: Vec<_> = heard.borrow().iter().map(|seg| (seg.flags, seg.seq, seg.ack)).collect();
+        assert_eq!(answers, [(ACK, flow.sent_end, flow.client_end)], "{flags:#x} {distance}");
+        assert_answered(&mut sim, client, &["e3", "e3"]);
+    }
+}
+
+#[test]
+fn a_challenge_acknowledges_no_more_than_the_endpoint_did() {
+    let mut sim = sim(3);
+    // The second request is lost behind the gateway.
+    sim.filter =
+        Some(Box::new(|seg, at, ms| at == Place::ToEndpoint && ms > 20 && ms < 100 && !seg.data.is_empty()));
+    let steps = vec![send(Ask::get('b')), Step::Wait, Step::Pause(20), send(Ask::get('b')), Step::Wait];
+    let client = sim.dial(from(40_000), vip(), profile(1), steps);
+    sim.run_for(60);
+    let heard = listen(&mut sim);
+    let flow = flow(&sim);
+    assert!(flow.newest_seq != flow.client_end && flow.outstanding == 1);
+    sim.forge(&forged(SYN, 5, 0));
+    sim.run_for(5);
+    assert_eq!(heard.borrow().iter().map(|seg| seg.ack).collect::<Vec<_>>(), [flow.newest_seq]);
+    assert_answered(&mut sim, client, &["e3", "e3"]);
+}
+
+#[test]
+fn a_client_that_is_gone_with_requests_that_wait_is_believed_once_it_was_asked() {
+    let mut sim = sim(4);
+    let steps = vec![
+        send(Ask::get('a').delay(700)),
+        Step::Pause(20),
+        // Of another endpoint: held. Its bytes count for the client.
+        send(Ask::get('b')),
+        Step::Pause(20),
+        Step::Abort,
+    ];
+    sim.dial(from(40_000), vip(), profile(1), steps);
+    sim.run(5000);
+    assert!(sim.world.counted(Reason::HoldBusy) > 0);
+    assert_eq!((sim.world.counted(Reason::Challenged), sim.world.counted(Reason::Reset)), (1, 1));
+    assert!(sim.world.flows.all().is_empty() && sim.world.legs.all().is_empty());
+}
+
+#[test]
+fn a_client_that_lost_its_state_connects_again_through_a_challenge() {
+    let (mut sim, old) = busy(5);
+    // It forgot everything: what comes for the old connection finds none.
+    sim.conns[old].end.death = Some(crate::tcp::Death::Aborted);
+    let client = sim.dial(from(40_000), vip(), profile(0x7000_0000), vec![send(Ask::get('b')), Step::Wait]);
+    sim.client(old).is_done = true;
+    sim.run(20_000);
+    assert_eq!(sim.client(client).answers.iter().map(|(_, by)| by.as_str()).collect::<Vec<_>>(), ["e3"]);
+    assert_eq!((sim.world.counted(Reason::Challenged), sim.world.counted(Reason::Reset)), (1, 1));
+}
+
+#[test]
+fn bytes_from_before_a_hand_off_that_no_socket_took_are_acknowledged() {
+    let mut sim = sim(6);
+    let steps = vec![send(Ask::get('b')), Step::Wait, send(Ask::get('t')), Step::Wait];
+    let client = sim.dial(from(40_000), vip(), profile(1), steps);
+    // The agent restarts.
+    sim.world.listens.set(false);
+    sim.run_for(100);
+    assert!(sim.world.counted(Reason::DropHandOff) > 0);
+    let heard = listen(&mut sim);
+    let flow = flow(&sim);
+    // All of the connection's bytes so far, in one segment.
+    let again = Seg { data: vec![b'x'; 90], ..forged(ACK, 2, flow.sent_end) };
+    let probe = forged(ACK, flow.next_seq.wrapping_sub(1), flow.sent_end);
+    for seg in [again, probe] {
+        let seg = Seg { timestamps: Some((flow.client_tsval, flow.sent_tsval)), ..seg };
+        sim.forge(&seg);
+        sim.run_for(10);
+        let answers: Vec<_> = heard.borrow_mut().drain(..).map(|seg| (seg.flags, seg.seq, seg.ack)).collect();
+        assert_eq!(answers, [(ACK, flow.sent_end, flow.next_seq)]);
+    }
+    sim.world.listens.set(true);
+    assert_answered(&mut sim, client, &["e3", "host"]);
+}
+
+#[test]
+fn what_was_handed_off_is_not_handed_off_again_when_it_is_over() {
+    let mut sim = sim(7);
+    let copies = Rc::new(RefCell::new(vec![]));
+    let into = copies.clone();
+    sim.filter = Some(Box::new(move |seg, at, _| {
+        if at == Place::FromClient && seg.data.windows(5).any(|five| five == b"GET /") {
+            into.borrow_mut().push(seg.clone());
+        }
+        false
+    }));
+    let steps = vec![send(Ask::get('b')), Step::Wait, send(Ask::get('t')), Step::Wait];
+    let client = sim.dial(from(40_000), vip(), profile(1), steps);
+    assert_answered(&mut sim, client, &["e3", "host"]);
+    assert!(sim.world.owners.borrow().is_empty(), "the client closed first: no TIME_WAIT here");
+    let handed = sim.world.counted(Reason::HandRoute) + sim.world.counted(Reason::HandUndecidable);
+    sim.filter = None;
+    let copies = copies.take();
+    assert_eq!(copies.len(), 2);
+    for copy in copies {
+        sim.forge(&copy);
+    }
+    sim.run_for(1000);
+    assert_eq!(sim.world.counted(Reason::HandRoute) + sim.world.counted(Reason::HandUndecidable), handed);
+    assert_eq!(sim.log.done.len(), 2, "{:?}", sim.log.done);
+}
+
+#[test]
+fn nonsense_is_not_answered() {
+    let (mut sim, client) = busy(8);
+    let heard = listen(&mut sim);
+    for flags in [SYN | RST, SYN | FIN, SYN | FIN | RST] {
+        sim.forge(&forged(flags, 77, 0));
+    }
+    sim.run_for(10);
+    assert!(heard.borrow().is_empty());
+    assert_eq!(sim.world.counted(Reason::DropFlags), 3);
+    assert_answered(&mut sim, client, &["e3", "e3"]);
+}

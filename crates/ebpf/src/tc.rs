@@ -4,7 +4,9 @@ use core::{ffi::c_void, mem};
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_F_CURRENT_NETNS, BPF_F_PSEUDO_HDR, BPF_NOEXIST, bpf_sock, bpf_sock_tuple},
+    bindings::{
+        __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_EXIST, BPF_F_CURRENT_NETNS, BPF_F_PSEUDO_HDR, BPF_NOEXIST, bpf_sock, bpf_sock_tuple,
+    },
     btf_maps::lpm_trie::Key,
     helpers::generated::{
         bpf_csum_diff, bpf_csum_level, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_l4_csum_replace,
@@ -336,7 +338,7 @@ impl Env for Tc<'_> {
 
     #[inline(always)]
     fn insert_flow(&self, key: &Tuple, flow: &Flow) -> bool {
-        FLOWS.insert(key, flow, 0).is_ok()
+        FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_ok()
     }
 
     #[inline(always)]
@@ -352,6 +354,11 @@ impl Env for Tc<'_> {
     #[inline(always)]
     fn insert_leg(&self, key: &Tuple, leg: &Leg) -> bool {
         LEGS.insert(key, leg, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn change_leg(&self, key: &Tuple, leg: &Leg) {
+        let _ = LEGS.insert(key, leg, u64::from(BPF_EXIST));
     }
 
     #[inline(always)]

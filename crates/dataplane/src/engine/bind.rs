@@ -5,6 +5,7 @@ use wire::{EndpointHealth, Flow, Leg, PAYLOAD_MAX, Reason, StoredRequest, TcpFla
 use super::first::{Decoded, Request, load};
 use super::{Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, observe, syn, way_back};
 use crate::flow::{TRIES_MAX, begin_leg, doom, open_with, state, unbind};
+use crate::image::Image;
 use crate::lookup::{Balancing, choose, endpoint, flow_hash};
 use crate::opaque::opaque;
 use crate::repeat::{Step, repeat};
@@ -89,6 +90,10 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     if !env.insert_flow(&scratch.image.tuple, as_flow(&mut scratch.flow)) {
         env.remove_leg(&scratch.leg_key);
+        // Another CPU has bound a copy of the request: the client repeats it if that one comes to nothing.
+        if env.flow(&scratch.image.tuple).is_some() {
+            return drop(env, Reason::DropRace);
+        }
         return hand_off::first(env, scratch, Reason::HandNoRoom);
     }
     observe::request(env, scratch, Reason::Bound, scratch.chosen.endpoint);
@@ -142,13 +147,16 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 /// The endpoint of an opening leg does not answer: another one, for the same request, which the client sent again.
 #[inline(always)]
 fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdict {
-    let old_key = &mut scratch.old_key;
-    let (legs, action, avoided, generation, point) = env.locked(flow, |flow| {
+    let Scratch { image, old_key, .. } = &mut *scratch;
+    let (is_ours, legs, action, avoided, generation, point) = env.locked(flow, |flow| {
         *old_key = flow.leg;
-        (flow.legs, flow.route, flow.endpoint, flow.endpoint_generation, open_point(flow))
+        let endpoint = (flow.endpoint, flow.endpoint_generation);
+        (is_opening(flow, image), flow.legs, flow.route, endpoint.0, endpoint.1, open_point(flow))
     });
+    if !is_ours {
+        return drop(env, Reason::DropRace);
+    }
     note_failure(env, scratch, avoided, generation);
-    env.remove_leg(&scratch.old_key);
     scratch.client = scratch.image.tuple;
     scratch.request = Request { action, inserts: u32::from(point.is_some()) };
     let mut reserved = reserve(env, scratch, legs, avoided);
@@ -158,11 +166,19 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
         reserved = Reserved::NoEndpoint;
     }
     if reserved != Reserved::Yes {
-        let image = &scratch.image;
-        env.locked(flow, |flow| {
+        let Scratch { image, old_key, .. } = &*scratch;
+        let is_left = env.locked(flow, |flow| {
+            if !is_opening(flow, image) || flow.leg != *old_key {
+                return false;
+            }
             flow.state = state::HANDED;
             flow.next_seq = image.seq;
+            true
         });
+        if !is_left {
+            return drop(env, Reason::DropRace);
+        }
+        forget_leg(env, scratch);
         return hand_off::midstream(env, scratch, flow, reserved.reason());
     }
     let now = env.now();
@@ -170,7 +186,7 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     let slot = env.next_slot();
     let Scratch { image, leg, leg_key, old_key, plan, chosen, .. } = scratch;
     let (isn, request_len) = env.locked(flow, |flow| {
-        if flow.state != state::OPENING || flow.request_seq != image.seq || flow.leg != *old_key {
+        if !is_opening(flow, image) || flow.leg != *old_key {
             return (0, 0);
         }
         begin(flow, leg_key, leg, chosen, action, now);
@@ -181,6 +197,9 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     // The next request may be in the segment too: nothing was decided on it.
     let len = image.payload_len.min(request_len);
     let kept = Kept { slot, len, isn, insert_at: point, text_len };
+    if isn != 0 {
+        forget_leg(env, scratch);
+    }
     if isn == 0 || !load_again(env, scratch) || !keep_request(env, scratch, kept) {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
@@ -198,15 +217,21 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let slot = env.next_slot();
     let Scratch { image, plan, leg_key, .. } = scratch;
-    let (isn, point) = env.locked(flow, |flow| {
+    let (is_ours, isn, point) = env.locked(flow, |flow| {
+        if !is_opening(flow, image) {
+            return (false, 0, None);
+        }
         let is_same = flow.next_seq.wrapping_sub(flow.request_seq) == image.payload_len;
         if is_same {
             flow.slot = slot;
         }
         plan_syn(plan, flow);
         *leg_key = flow.leg;
-        (if is_same { flow.leg_isn } else { 0 }, open_point(flow))
+        (true, if is_same { flow.leg_isn } else { 0 }, open_point(flow))
     });
+    if !is_ours {
+        return drop(env, Reason::DropRace);
+    }
     scratch.request.inserts = u32::from(point.is_some());
     let text_len = text(scratch);
     let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at: point, text_len };
@@ -279,6 +304,12 @@ fn rekey<E: Env>(env: &E, scratch: &Scratch, slot: u32, isn: u32, new_isn: u32) 
     true
 }
 
+/// Whether the segment is what the connection's opening leg waits with: another CPU may have been faster.
+#[inline(always)]
+fn is_opening(flow: &Flow, image: &Image) -> bool {
+    flow.state == state::OPENING && flow.client == image.tuple && flow.request_seq == image.seq
+}
+
 /// Where the text of the request that opens a leg goes.
 #[inline(always)]
 fn insert_at(scratch: &Scratch) -> Option<u32> {
@@ -304,13 +335,25 @@ fn leave<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow, now: u64) {
         unbind(flow);
         true
     });
-    if !is_left {
-        return;
+    // By its key, not in its place: the endpoint may have spoken meanwhile, and the place be another's.
+    if is_left && is_ours(env, old_key, &image.tuple) {
+        env.change_leg(old_key, old_leg);
     }
-    if let Some(old) = env.leg(old_key) {
-        // SAFETY: a live map value; nobody else owns a leg that its flow has just left.
-        unsafe { *old = *old_leg };
+}
+
+/// Takes out the leg `old_key` that the client's connection had, unless another connection has its ports by now.
+#[inline(always)]
+pub(super) fn forget_leg<E: Env>(env: &E, scratch: &Scratch) {
+    if is_ours(env, &scratch.old_key, &scratch.image.tuple) {
+        env.remove_leg(&scratch.old_key);
     }
+}
+
+/// Whether the leg is one of the client's.
+#[inline(always)]
+fn is_ours<E: Env>(env: &E, leg: &Tuple, client: &Tuple) -> bool {
+    // SAFETY: a live map value; torn, it is nobody's.
+    env.leg(leg).is_some_and(|leg| unsafe { (*leg).client } == *client)
 }
 
 /// Leaves the leg, if any, and gives the connection to the host.

@@ -1,7 +1,7 @@
 use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 
 use super::checksum::is_sound;
-use super::first::{Decoded, Request, decode, is_whole};
+use super::first::{Decoded, Request, decode, fits_segment, is_whole};
 use super::{Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, syn};
 use crate::cookie::{self, Cookie};
 use crate::flow::{
@@ -49,7 +49,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             emit::forward(env, scratch)
         }
         ClientStep::ForwardReset => {
-            forget_leg(env, scratch);
+            bind::forget_leg(env, scratch);
             emit::forward(env, scratch)
         }
         ClientStep::Request => env.go_on(Part::Request, scratch),
@@ -129,19 +129,8 @@ fn send<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 /// Takes a connection out whose record this segment made FREE; `old_key` is the leg that it had.
 #[inline(always)]
 fn forget<E: Env>(env: &E, scratch: &Scratch) {
-    forget_leg(env, scratch);
+    bind::forget_leg(env, scratch);
     env.remove_flow(&scratch.image.tuple);
-}
-
-/// Takes the leg out that the connection had, unless another connection has its ports by now.
-#[inline(always)]
-fn forget_leg<E: Env>(env: &E, scratch: &Scratch) {
-    // SAFETY: a live map value; torn, it is nobody's.
-    let is_ours =
-        env.leg(&scratch.old_key).is_some_and(|leg| unsafe { (*leg).client } == scratch.image.tuple);
-    if is_ours {
-        env.remove_leg(&scratch.old_key);
-    }
 }
 
 /// Far from where the flow is. If its acknowledgement is a cookie, a new connection has the same ports, or somebody guesses:
@@ -217,7 +206,7 @@ pub(super) fn request<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let text_len = bind::text(scratch);
     let Scratch { image, facts, plan, request, .. } = scratch;
     let step = env.locked(flow, |flow| {
-        if wish == Wish::SameLeg {
+        if wish == Wish::SameLeg && flow.client == image.tuple && flow.next_seq == image.seq {
             if inserts && flow.points_used == 0 {
                 flow.insert_len = text_len as u16;
             }
@@ -249,7 +238,7 @@ fn wish<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> Wish {
     if fits_leg(env, scratch, flow) && (is_whole || scratch.request.inserts == 0) {
         return Wish::SameLeg;
     }
-    if is_whole { Wish::OtherLeg } else { Wish::Host }
+    if is_whole && fits_segment(scratch) { Wish::OtherLeg } else { Wish::Host }
 }
 
 /// Whether the leg's endpoint may serve the request: its backend has weight in the route, it is there and takes requests,

@@ -186,7 +186,7 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn flow(&self, key: &Tuple) -> Option<*mut Flow>;
     /// Calls `change` with the flow locked. It must call nothing of this trait.
     fn locked<R>(&self, flow: *mut Flow, change: impl FnOnce(&mut Flow) -> R) -> R;
-    /// Puts a new flow in the place of whatever was there.
+    /// Adds a flow, unless there is one.
     fn insert_flow(&self, key: &Tuple, flow: &Flow) -> bool;
     /// Takes a flow out.
     fn remove_flow(&self, key: &Tuple);
@@ -195,6 +195,8 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn leg(&self, key: &Tuple) -> Option<*mut Leg>;
     /// Adds a leg, unless there is one.
     fn insert_leg(&self, key: &Tuple, leg: &Leg) -> bool;
+    /// Puts a leg in the place of the one that is there, if there is one.
+    fn change_leg(&self, key: &Tuple, leg: &Leg);
     /// Takes a leg out.
     fn remove_leg(&self, key: &Tuple);
 

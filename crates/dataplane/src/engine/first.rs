@@ -45,7 +45,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return drop(env, Reason::BareAck);
     }
     match decode(env, scratch) {
-        Decoded::Routed if is_whole(scratch) => env.go_on(Part::BindFirst, scratch),
+        Decoded::Routed if is_whole(scratch) && fits_segment(scratch) => env.go_on(Part::BindFirst, scratch),
         Decoded::Routed => hand_off::first(env, scratch, Reason::HandTooLong),
         Decoded::Corrupt => drop(env, Reason::DropChecksum),
         refused => hand_off::first(env, scratch, refused.reason()),
@@ -120,6 +120,15 @@ pub(super) fn is_whole(scratch: &Scratch) -> bool {
     u64::from(facts.head_len) + u64::from(facts.content_length) == u64::from(scratch.image.payload_len)
 }
 
+/// Whether the endpoint can be sent the request in one segment once its leg is open: what was joined from several cannot.
+#[inline(always)]
+pub(super) fn fits_segment(scratch: &Scratch) -> bool {
+    let Scratch { image, settings, .. } = scratch;
+    let mss = if image.is_v6 != 0 { settings.mss_v6 } else { settings.mss_v4 };
+    // An MSS counts options too (RFC 6691 section 2).
+    image.tcp_len - 20 + image.payload_len <= u32::from(mss)
+}
+
 /// Reads the request that the segment starts with, and finds its route.
 #[inline(never)]
 pub(super) fn decode<E: Env>(env: &mut E, scratch: &mut Scratch) -> Decoded {
@@ -145,7 +154,8 @@ pub(super) fn decode<E: Env>(env: &mut E, scratch: &mut Scratch) -> Decoded {
         && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0
         && record.flags & RouteAction::FORWARDED_HEADERS != 0;
     // Text goes into one plain segment only, and the stored form has limits.
-    if inserts && (is_large || scratch.facts.line_len > LINE_MAX) {
+    let is_long = scratch.image.payload_len > INSERTED_MAX || scratch.facts.line_len > LINE_MAX;
+    if inserts && (is_large || is_long) {
         return Decoded::TooLong;
     }
     scratch.request.inserts = u32::from(inserts);
@@ -186,3 +196,6 @@ pub(super) fn load<E: Env>(env: &mut E, scratch: &mut Scratch, len: u32, is_larg
 
 /// The longest request line that text is inserted behind, in bytes: line and text end before 1,024.
 const LINE_MAX: u16 = 895;
+
+/// The longest request that text is inserted into, in bytes: with the text it is shorter than what is copied at once.
+const INSERTED_MAX: u32 = (PAYLOAD_MAX - 1 - super::TEXT_MAX) as u32;

@@ -344,3 +344,22 @@ fn a_client_that_waits_goes_on_after_an_answer_whose_end_cannot_be_seen() {
     let by = finish(&mut sim, client);
     assert_eq!((&by[..3], by[4].as_str(), by.len()), (&vec!["e3".to_owned(); 3][..], "e3", 6));
 }
+
+#[test]
+fn a_request_that_was_joined_and_fits_no_segment_is_the_hosts() {
+    // Over a narrow path and joined on arrival: the endpoint's path would have to carry it in one.
+    for (pad, by) in
+        [(1100, "e3"), (1250, "e3"), (1400, "host"), (1800, "host"), (1950, "host"), (2100, "host")]
+    {
+        let mut sim = sim(20);
+        let narrow = Profile { mss: 536, large: true, ..profile(1) };
+        let steps = vec![send(Ask::get('m').pad(pad)), Step::Wait];
+        let client = sim.dial(from(40_000), vip(), narrow, steps);
+        assert_eq!(finish(&mut sim, client), [by], "{pad}");
+        // The same on a connection that has a leg, and needs another one.
+        let steps = vec![send(Ask::get('n').pad(30)), Step::Wait, send(Ask::get('m').pad(pad)), Step::Wait];
+        let client = sim.dial(from(40_001), vip(), narrow, steps);
+        assert_eq!(finish(&mut sim, client)[1], by, "{pad}");
+        assert_eq!(sim.world.counted(Reason::DropMangle), 0);
+    }
+}

@@ -224,7 +224,7 @@ impl Env for Cpu<'_> {
     }
 
     fn insert_flow(&self, key: &Tuple, flow: &Flow) -> bool {
-        self.world.flows.insert(key, *flow)
+        self.world.flows.get(key).is_none() && self.world.flows.insert(key, *flow)
     }
 
     fn remove_flow(&self, key: &Tuple) {
@@ -237,6 +237,12 @@ impl Env for Cpu<'_> {
 
     fn insert_leg(&self, key: &Tuple, leg: &Leg) -> bool {
         self.world.legs.get(key).is_none() && self.world.legs.insert(key, *leg)
+    }
+
+    fn change_leg(&self, key: &Tuple, leg: &Leg) {
+        if self.world.legs.get(key).is_some() {
+            self.world.legs.insert(key, *leg);
+        }
     }
 
     fn remove_leg(&self, key: &Tuple) {

@@ -210,3 +210,19 @@ fn nonsense_is_not_answered() {
     assert_eq!(sim.world.counted(Reason::DropFlags), 3);
     assert_answered(&mut sim, client, &["e3", "e3"]);
 }
+
+#[test]
+fn a_copy_of_the_first_request_on_another_cpu_opens_no_second_leg() {
+    let mut races = 0;
+    for seed in 0..40 {
+        let mut sim = sim(seed);
+        sim.faults.duplicate = 100;
+        sim.world.races.set(60);
+        let steps = vec![send(Ask::get('b')), Step::Wait];
+        let client = sim.dial(from(40_000), vip(), profile(1), steps);
+        assert_answered(&mut sim, client, &["e3"]);
+        assert_eq!(sim.world.counted(Reason::Bound), 1, "seed {seed}");
+        races += sim.world.counted(Reason::DropRace);
+    }
+    assert!(races > 0, "none met another");
+}

@@ -294,9 +294,10 @@ impl Env for Cpu<'_> {
     }
 
     fn insert_flow(&self, key: &Tuple, flow: &Flow) -> bool {
-        let old = self.maps.flows.borrow_mut().insert(*key, Box::new(UnsafeCell::new(*flow)));
-        self.maps.gone_flows.borrow_mut().extend(old);
-        true
+        let mut flows = self.maps.flows.borrow_mut();
+        let is_new = !flows.contains_key(key);
+        flows.entry(*key).or_insert_with(|| Box::new(UnsafeCell::new(*flow)));
+        is_new
     }
 
     fn remove_flow(&self, key: &Tuple) {
@@ -313,6 +314,13 @@ impl Env for Cpu<'_> {
         let is_new = !legs.contains_key(key);
         legs.entry(*key).or_insert_with(|| Box::new(UnsafeCell::new(*leg)));
         is_new
+    }
+
+    fn change_leg(&self, key: &Tuple, leg: &Leg) {
+        if let Some(place) = self.maps.legs.borrow_mut().get_mut(key) {
+            let old = std::mem::replace(place, Box::new(UnsafeCell::new(*leg)));
+            self.maps.gone_legs.borrow_mut().push(old);
+        }
     }
 
     fn remove_leg(&self, key: &Tuple) {

@@ -1,12 +1,12 @@
 //! Every map of the programs. The agent pins each under its own name, and fills all but the flows.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use dataplane::engine::{Part, Scratch};
 use wire::{
-    BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, ENDPOINTS_MAX, EndpointHealth, EndpointRecord,
+    BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, Closed, ENDPOINTS_MAX, EndpointHealth, EndpointRecord,
     FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
     HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, ListenerResponses, MAGLEV_TABLES_MAX,
     MaglevTable, Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX,
@@ -38,6 +38,10 @@ pub static VIPS: HashMap<ListenerKey, Vip, LISTENERS_MAX> = HashMap::new();
 /// Client connections.
 #[btf_map]
 pub static FLOWS: HashMap<Tuple, Flow, FLOWS_MAX> = HashMap::new();
+
+/// Connections that are over: late copies of their first requests are known by it.
+#[btf_map]
+pub static CLOSED: LruHashMap<Tuple, Closed, FLOWS_MAX> = LruHashMap::new();
 
 /// Legs to endpoints; they outlive their flows until they are reset.
 #[btf_map]

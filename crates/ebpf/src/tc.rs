@@ -23,13 +23,13 @@ use dataplane::{
     sum::Sum,
 };
 use wire::{
-    BackendRecord, Candidate, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX, HeaderConditions,
+    BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX, HeaderConditions,
     Hop, HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey, PrefixRecord,
     REQUESTS_PER_CPU, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::maps::{
-    BACKEND_FAILURES, BACKENDS, CANDIDATES, ENDPOINTS, EVENTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
+    BACKEND_FAILURES, BACKENDS, CANDIDATES, CLOSED, ENDPOINTS, EVENTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
     LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, METRICS, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS,
     ROUTE_ACTIONS, ROUTES, SETTINGS, TRUSTED_PROXIES, VIPS,
 };
@@ -344,6 +344,16 @@ impl Env for Tc<'_> {
     #[inline(always)]
     fn remove_flow(&self, key: &Tuple) {
         let _ = FLOWS.remove(key);
+    }
+
+    #[inline(always)]
+    fn closed(&self, key: &Tuple) -> Option<*mut Closed> {
+        CLOSED.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn note_closed(&self, key: &Tuple, closed: &Closed) {
+        let _ = CLOSED.insert(key, closed, 0);
     }
 
     #[inline(always)]

@@ -241,6 +241,18 @@ pub struct Flow {
 }
 const _: () = assert!(align_of::<Flow>() == 8 && size_of::<Flow>().is_multiple_of(8));
 
+/// Value of map `CLOSED` (least recently used go first): the newest connection of a client's tuple that has no record any more, or
+/// never had one. A late copy of its first request shows a cookie that is still valid.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Closed {
+    /// Our initial sequence number: the cookie.
+    pub isn: u32,
+    /// 0 while userspace may still have to be given the connection again, 1 once it is over.
+    pub is_over: u32,
+}
+const _: () = assert!(size_of::<Closed>() == 8 && align_of::<Closed>() == 4);
+
 /// Value of map `LEGS`: whose leg it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -31,8 +31,8 @@ pub use cursor::Cursor;
 pub use drop_reason::DropReason;
 pub use ethernet::{EtherType, EthernetHeader, VlanTag, link_header};
 pub use flow::{
-    FLOWS_MAX, Flow, Hop, Leg, POINTS_MAX, REQUEST_MAX, REQUESTS_PER_CPU, StoredRequest, TcpOptions, Tuple,
-    bpf_spin_lock,
+    Closed, FLOWS_MAX, Flow, Hop, Leg, POINTS_MAX, REQUEST_MAX, REQUESTS_PER_CPU, StoredRequest, TcpOptions,
+    Tuple, bpf_spin_lock,
 };
 pub use icmp::TooBig;
 pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};

@@ -3,7 +3,9 @@
 use wire::{EndpointHealth, Flow, Leg, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, TcpOptions, Tuple};
 
 use super::first::{Decoded, Request, load};
-use super::{Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, observe, syn, way_back};
+use super::{
+    Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, observe, retire, syn, way_back,
+};
 use crate::flow::{TRIES_MAX, begin_leg, doom, open_with, state, unbind};
 use crate::image::Image;
 use crate::lookup::{Balancing, choose, endpoint, flow_hash};
@@ -386,7 +388,7 @@ pub(super) fn leave_and_reset<E: Env>(env: &mut E, scratch: &mut Scratch, flow: 
         plan.answer_client(flow, image, TcpFlags::RST | TcpFlags::ACK);
         flow.state = state::FREE;
     });
-    env.remove_flow(&scratch.image.tuple);
+    retire(env, &scratch.image.tuple);
     let with_timestamps = scratch.image.timestamps_at != 0;
     emit::bare(env, scratch, with_timestamps, Reason::Reset)
 }

@@ -2,7 +2,7 @@ use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 
 use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, fits_segment, is_whole};
-use super::{Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, syn};
+use super::{Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, retire, syn};
 use crate::cookie::{self, Cookie};
 use crate::flow::{
     ClientStep, HandedStep, RequestStep, Rival, Wish, on_client, on_handed, on_newcomer, on_request,
@@ -130,7 +130,7 @@ fn send<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 #[inline(always)]
 fn forget<E: Env>(env: &E, scratch: &Scratch) {
     bind::forget_leg(env, scratch);
-    env.remove_flow(&scratch.image.tuple);
+    retire(env, &scratch.image.tuple);
 }
 
 /// Far from where the flow is. If its acknowledgement is a cookie, a new connection has the same ports, or somebody guesses:

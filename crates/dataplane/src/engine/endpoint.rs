@@ -1,7 +1,7 @@
 use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
-use super::{Env, Part, Scratch, Verdict, bind, checksum, drop, emit, responses, way_back};
+use super::{Env, Part, Scratch, Verdict, bind, checksum, drop, emit, responses, retire, way_back};
 use crate::flow::{EndpointStep, accepted, on_endpoint, response_view, state, unbind};
 
 /// A segment for one of our legs.
@@ -50,7 +50,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             let is_reset = scratch.plan.flags & u32::from(TcpFlags::RST) != 0;
             env.count(if is_reset { Reason::Reset } else { Reason::Closed });
             env.remove_leg(&scratch.image.tuple);
-            env.remove_flow(&scratch.old_key);
+            retire(env, &scratch.old_key);
             emit::forward(env, scratch)
         }
         EndpointStep::Ended => {

@@ -1,6 +1,6 @@
 use wire::{
-    EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, ListenerResponses, Reason, Settings,
-    StoredRequest, Tuple, Vip,
+    Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, ListenerResponses, Reason,
+    Settings, StoredRequest, Tuple, Vip,
 };
 
 use super::{Scratch, Verdict};
@@ -190,6 +190,11 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn insert_flow(&self, key: &Tuple, flow: &Flow) -> bool;
     /// Takes a flow out.
     fn remove_flow(&self, key: &Tuple);
+
+    /// `CLOSED`.
+    fn closed(&self, key: &Tuple) -> Option<*mut Closed>;
+    /// Remembers a connection in the place of one before.
+    fn note_closed(&self, key: &Tuple, closed: &Closed);
 
     /// `LEGS`.
     fn leg(&self, key: &Tuple) -> Option<*mut Leg>;

@@ -12,6 +12,12 @@ use crate::request::scan;
 #[inline(always)]
 pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let (image, settings) = (&mut scratch.image, &scratch.settings);
+    if image.has(TcpFlags::FIN | TcpFlags::RST)
+        && let Some(closed) = env.closed(&image.tuple)
+    {
+        // SAFETY: a live map value; one word. The client ends what userspace has.
+        unsafe { (*closed).is_over = 1 };
+    }
     if !image.has(TcpFlags::ACK) || image.has(TcpFlags::RST | TcpFlags::SYN) {
         return pass(env, Reason::PassForeign);
     }
@@ -31,6 +37,11 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             && matches!(cookie::check(key, &image.tuple, image.seq, cookie, now), Cookie::First(_));
         return if is_probe { answer_probe(env, scratch) } else { drop(env, Reason::DropEarly) };
     };
+    // SAFETY: a live map value; torn, it is another connection's, as if it had been evicted.
+    let last = env.closed(&image.tuple).map(|closed| unsafe { *closed });
+    if last.is_some_and(|last| last.isn == cookie && last.is_over != 0) {
+        return drop(env, Reason::DropRepeated);
+    }
     if image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }

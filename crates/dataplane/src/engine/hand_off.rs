@@ -1,6 +1,6 @@
 //! Giving a connection to the host's stack, where userspace listens.
 
-use wire::{Flow, Reason, TcpOptions};
+use wire::{Closed, Flow, Reason, TcpOptions};
 
 use super::{Env, HandOff, Owner, Scratch, Verdict, drop, observe, pass, syn};
 use crate::flow::state;
@@ -13,6 +13,8 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) 
     let image = &scratch.image;
     let attributes = attributes(image, image.options, image.tsecr);
     if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
+        // Until the client ends it the request may come again: the stack may have had no room for it.
+        env.note_closed(&image.tuple, &Closed { isn: image.ack.wrapping_sub(1), is_over: 0 });
         observe::hand_off(env, scratch, reason);
         return pass(env, reason);
     }

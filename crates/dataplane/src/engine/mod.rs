@@ -23,8 +23,8 @@ pub use too_big::too_big;
 pub use env::{Env, HandOff, Owner, Packet, Part};
 
 use wire::{
-    Event, Flow, Hop, Leg, ListenerKey, Payload, Reason, RequestFacts, ResponseFacts, Segment, Settings,
-    TcpFlags, Tuple, Vip,
+    Closed, Event, Flow, Hop, Leg, ListenerKey, Payload, Reason, RequestFacts, ResponseFacts, Segment,
+    Settings, TcpFlags, Tuple, Vip,
 };
 
 use crate::flow::{Plan, ResponseView};
@@ -218,6 +218,16 @@ fn pass<E: Env>(env: &E, reason: Reason) -> Verdict {
 fn drop<E: Env>(env: &E, reason: Reason) -> Verdict {
     env.count(reason);
     Verdict::DROP
+}
+
+/// Takes a connection out whose record this packet made FREE. What its first request looked like is remembered.
+#[inline(always)]
+fn retire<E: Env>(env: &E, client: &Tuple) {
+    if let Some(flow) = env.flow(client) {
+        let isn = env.locked(flow, |flow| flow.isn);
+        env.note_closed(client, &Closed { isn, is_over: 1 });
+    }
+    env.remove_flow(client);
 }
 
 /// Back where the packet came from.

@@ -5,9 +5,9 @@ use dataplane::lookup::{Balancing, Tables};
 use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
-    BackendRecord, Candidate, EndpointHealth, EndpointRecord, Flow, HEADER_NAME_MAX, HeaderConditions, Hop,
-    HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey, PrefixRecord, Reason,
-    RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Flow, HEADER_NAME_MAX,
+    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey,
+    PrefixRecord, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::packet::{Packet, fold};
@@ -229,6 +229,14 @@ impl Env for Cpu<'_> {
 
     fn remove_flow(&self, key: &Tuple) {
         self.world.flows.remove(key);
+    }
+
+    fn closed(&self, key: &Tuple) -> Option<*mut Closed> {
+        self.world.closed.get(key)
+    }
+
+    fn note_closed(&self, key: &Tuple, closed: &Closed) {
+        self.world.closed.insert(key, *closed);
     }
 
     fn leg(&self, key: &Tuple) -> Option<*mut Leg> {

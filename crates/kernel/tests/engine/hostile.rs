@@ -226,3 +226,50 @@ fn a_copy_of_the_first_request_on_another_cpu_opens_no_second_leg() {
     }
     assert!(races > 0, "none met another");
 }
+
+/// How a client ends: in peace, or with a reset.
+fn repeated_when_over(route: char, last: Step) {
+    let mut sim = sim(9);
+    let copies = Rc::new(RefCell::new(vec![]));
+    let into = copies.clone();
+    sim.filter = Some(Box::new(move |seg, at, _| {
+        if at == Place::FromClient && !seg.data.is_empty() {
+            into.borrow_mut().push(seg.clone());
+        }
+        false
+    }));
+    let steps = vec![send(Ask::post(route, 20)), Step::Wait, last];
+    let client = sim.dial(from(40_000), vip(), profile(1), steps);
+    let by = if route == 't' { "host" } else { "e3" };
+    assert_answered(&mut sim, client, &[by]);
+    assert!(sim.world.flows.all().is_empty() && sim.world.owners.borrow().is_empty());
+    sim.filter = None;
+    for copy in copies.take() {
+        sim.forge(&copy);
+    }
+    sim.run_for(1000);
+    assert_eq!((sim.world.counted(Reason::DropRepeated), sim.log.done.len()), (1, 1), "{route}");
+    // A new connection on the same ports is another one.
+    let client = sim.dial(from(40_000), vip(), profile(9), vec![send(Ask::post(route, 20)), Step::Wait]);
+    assert_answered(&mut sim, client, &[by]);
+}
+
+#[test]
+fn a_late_copy_of_a_first_request_is_not_served_again() {
+    for route in ['b', 't'] {
+        repeated_when_over(route, Step::Shut);
+        repeated_when_over(route, Step::Abort);
+    }
+}
+
+#[test]
+fn a_first_request_that_the_host_lost_is_handed_off_again() {
+    let mut sim = sim(10);
+    let client = sim.dial(from(40_000), vip(), profile(1), vec![send(Ask::post('t', 20)), Step::Wait]);
+    sim.is_full = true;
+    sim.run_for(100);
+    assert_eq!(sim.world.counted(Reason::HandRoute), 1);
+    sim.is_full = false;
+    assert_answered(&mut sim, client, &["host"]);
+    assert_eq!(sim.world.counted(Reason::HandRoute), 2);
+}

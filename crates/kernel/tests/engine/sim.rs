@@ -78,6 +78,8 @@ pub(crate) struct Sim {
     pub(crate) filter: Option<Filter>,
     pub(crate) nodes: BTreeMap<IpAddr, Node>,
     pub(crate) host: Profile,
+    /// The host's queue of new connections is full.
+    pub(crate) is_full: bool,
     pub(crate) conns: Vec<Conn>,
     index: HashMap<(SocketAddr, SocketAddr), usize>,
     queue: BTreeMap<(u64, u64), Event>,
@@ -103,6 +105,7 @@ impl Sim {
             filter: None,
             nodes: BTreeMap::new(),
             host: profile(77),
+            is_full: false,
             conns: vec![],
             index: HashMap::new(),
             queue: BTreeMap::new(),
@@ -357,6 +360,10 @@ impl Sim {
                     let Some(seg) = Seg::read(&packet) else { continue };
                     if self.traces {
                         eprintln!("{:>8.2} passed {}", (self.now - START) as f64 / 1e6, line(&seg));
+                    }
+                    if handed.is_some() && self.is_full {
+                        self.world.owners.borrow_mut().remove(&tuple(seg.src, seg.dst));
+                        continue;
                     }
                     if let Some(handed) = handed {
                         assert_eq!(handed.tuple, tuple(seg.src, seg.dst));

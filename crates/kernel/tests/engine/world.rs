@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
 use wire::{
-    Cursor, EndpointHealth, Flow, Leg, ListenerResponses, Reason, Segment, Settings, StoredRequest, Tuple,
+    Closed, Cursor, EndpointHealth, Flow, Leg, ListenerResponses, Reason, Segment, Settings, StoredRequest,
+    Tuple,
 };
 
 use crate::cpu::Cpu;
@@ -82,6 +83,7 @@ pub(crate) struct World {
     pub(crate) settings: Settings,
     pub(crate) flows: Slab<Flow>,
     pub(crate) legs: Slab<Leg>,
+    pub(crate) closed: Slab<Closed>,
     pub(crate) slots: Vec<UnsafeCell<StoredRequest>>,
     pub(crate) next_slot: [Cell<u32>; 2],
     pub(crate) health: Vec<UnsafeCell<EndpointHealth>>,
@@ -121,6 +123,7 @@ impl World {
             settings,
             flows: Slab::new(1000),
             legs: Slab::new(1000),
+            closed: Slab::new(1000),
             // SAFETY: a stored request is numbers.
             slots: (0..2 * SLOTS).map(|_| UnsafeCell::new(unsafe { std::mem::zeroed() })).collect(),
             next_slot: Default::default(),

@@ -1,9 +1,9 @@
 //! Spliced connections and their legs.
 
-use wire::{EndpointHealth, EndpointRecord, Flow, Leg, Tuple};
+use wire::{Closed, EndpointHealth, EndpointRecord, Flow, Leg, Tuple};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{BACKEND_FAILURES, ENDPOINTS, FLOWS, LEGS, Maps, raw::BPF_F_LOCK};
+use super::{BACKEND_FAILURES, CLOSED, ENDPOINTS, FLOWS, LEGS, Maps, raw::BPF_F_LOCK};
 use crate::{InUse, MapError};
 
 impl Maps {
@@ -36,6 +36,9 @@ impl Maps {
     /// Removes a flow and the leg that is still its own; the record as it was in the end.
     pub(crate) fn remove_flow(&self, client: &Tuple) -> Result<Option<Flow>, MapError> {
         let Some(flow) = self.raw(FLOWS)?.take::<Tuple, Flow>(client, BPF_F_LOCK)? else { return Ok(None) };
+        // As the programs do: a late copy of its first request must not begin it anew.
+        let closed = Closed { isn: flow.isn, is_over: 1 };
+        self.raw(CLOSED)?.put(client.as_bytes(), closed.as_bytes(), 0)?;
         if flow.leg != Tuple::default() {
             let legs = self.raw(LEGS)?;
             if legs.get::<Tuple, Leg>(&flow.leg, 0)?.is_some_and(|leg| leg.client == *client) {

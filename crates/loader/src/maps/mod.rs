@@ -32,6 +32,7 @@ const LISTENER_RESPONSES: &str = "LISTENER_RESPONSES";
 pub(crate) const EVENTS: &str = "EVENTS";
 const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
+const CLOSED: &str = "CLOSED";
 const REQUESTS: &str = "REQUESTS";
 const ENDPOINTS: &str = "ENDPOINTS";
 const SETTINGS: &str = "SETTINGS";
@@ -39,12 +40,13 @@ const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
 const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 
 /// The maps whose capacity is a setting, or the machine's.
-const SIZED: [&str; 3] = [FLOWS, LEGS, REQUESTS];
+const SIZED: [&str; 4] = [FLOWS, LEGS, CLOSED, REQUESTS];
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 9] = [
+const ROUTING: [&str; 10] = [
     FLOWS,
     LEGS,
+    CLOSED,
     ENDPOINTS,
     SETTINGS,
     TRUSTED_PROXIES,
@@ -60,7 +62,7 @@ pub(crate) fn size(shapes: &mut [Shape], max_flows: u32) {
     let cpus = nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
     for shape in shapes.iter_mut() {
         match shape.name.as_str() {
-            FLOWS => shape.entries = max_flows,
+            FLOWS | CLOSED => shape.entries = max_flows,
             LEGS => shape.entries = max_flows.saturating_mul(2),
             REQUESTS => shape.entries = REQUESTS_PER_CPU.saturating_mul(cpus),
             _ => {}

@@ -106,6 +106,7 @@ impl Both {
         assert_eq!(in_kernel, reasons, "{what}: reasons");
         let native = self.native.flow(&client);
         assert_eq!(after.map(timeless), native.map(timeless), "{what}: flow");
+        assert_eq!(self.program.closed(&client), self.native.closed(&client), "{what}: closed");
         for leg in [key, after.map_or(key, |flow| flow.leg)] {
             let (kernel, native) = (self.program.leg(&leg), self.native.leg(&leg));
             assert_eq!(kernel.map(timeless_leg), native.map(timeless_leg), "{what}: leg");

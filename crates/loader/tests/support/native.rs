@@ -9,7 +9,7 @@ use dataplane::lookup::{Balancing, Tables};
 use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
-    BackendRecord, Candidate, Cursor, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX,
+    BackendRecord, Candidate, Closed, Cursor, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX,
     HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey,
     PrefixRecord, Reason, RouteAction, RouteKey, RouteRecord, Segment, Settings, StoredRequest, Tuple, Vip,
 };
@@ -34,6 +34,7 @@ pub(crate) struct Native {
     pub(crate) random: Cell<u32>,
     flows: Places<Flow>,
     legs: Places<Leg>,
+    closed: Places<Closed>,
     /// What was taken out: the engine may still point at it, as in the kernel until the end of the run.
     gone_flows: Gone<Flow>,
     gone_legs: Gone<Leg>,
@@ -62,6 +63,7 @@ impl Native {
             random: Cell::new(0),
             flows: RefCell::default(),
             legs: RefCell::default(),
+            closed: RefCell::default(),
             gone_flows: RefCell::default(),
             gone_legs: RefCell::default(),
             slots: (0..SLOTS).map(|_| UnsafeCell::new(StoredRequest::new_zeroed())).collect(),
@@ -97,6 +99,11 @@ impl Native {
     pub(crate) fn leg(&self, key: &Tuple) -> Option<Leg> {
         // SAFETY: as above.
         self.legs.borrow().get(key).map(|place| unsafe { *place.get() })
+    }
+
+    pub(crate) fn closed(&self, client: &Tuple) -> Option<Closed> {
+        // SAFETY: as above.
+        self.closed.borrow().get(client).map(|place| unsafe { *place.get() })
     }
 
     pub(crate) fn health(&self, endpoint: u32) -> EndpointHealth {
@@ -303,6 +310,14 @@ impl Env for Cpu<'_> {
     fn remove_flow(&self, key: &Tuple) {
         let old = self.maps.flows.borrow_mut().remove(key);
         self.maps.gone_flows.borrow_mut().extend(old);
+    }
+
+    fn closed(&self, key: &Tuple) -> Option<*mut Closed> {
+        self.maps.closed.borrow().get(key).map(|place| place.get())
+    }
+
+    fn note_closed(&self, key: &Tuple, closed: &Closed) {
+        self.maps.closed.borrow_mut().entry(*key).or_default().get_mut().clone_from(closed);
     }
 
     fn leg(&self, key: &Tuple) -> Option<*mut Leg> {

@@ -14,7 +14,7 @@ use aya::{
 };
 use dataplane::engine::Part;
 use kernel::Write;
-use wire::{EndpointHealth, Flow, Leg, REQUESTS_PER_CPU, Reason, Settings, Tuple};
+use wire::{Closed, EndpointHealth, Flow, Leg, REQUESTS_PER_CPU, Reason, Settings, Tuple};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The entry point.
@@ -114,6 +114,10 @@ impl Program {
         self.get("FLOWS", client)
     }
 
+    pub(crate) fn closed(&self, client: &Tuple) -> Option<Closed> {
+        self.get("CLOSED", client)
+    }
+
     pub(crate) fn leg(&self, key: &Tuple) -> Option<Leg> {
         self.get("LEGS", key)
     }
@@ -159,7 +163,9 @@ impl Program {
             flags: u64,
         }
         let map = match self.ebpf.map(map) {
-            Some(Map::Array(data) | Map::HashMap(data) | Map::LpmTrie(data)) => data.fd().as_fd().as_raw_fd(),
+            Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data)) => {
+                data.fd().as_fd().as_raw_fd()
+            }
             _ => panic!("no table {map}"),
         };
         let element = Element { map: map as u32, pad: 0, key: key.as_ptr() as u64, value, flags: 0 };

@@ -14,11 +14,13 @@ pub(crate) struct Interface {
     pub(crate) up: bool,
     pub(crate) loopback: bool,
     pub(crate) ethernet: bool,
+    /// A card of a bond. Its packets are the bond's too, and which card they come by changes under a connection.
+    pub(crate) bonded: bool,
 }
 
 impl Interface {
     const fn is_candidate(&self) -> bool {
-        self.up && !self.loopback && self.ethernet
+        self.up && !self.loopback && self.ethernet && !self.bonded
     }
 }
 
@@ -34,6 +36,7 @@ pub(crate) fn list() -> io::Result<Vec<Interface>> {
             loopback,
             // Loopback frames carry an Ethernet header too.
             ethernet: link.hatype() == libc::ARPHRD_ETHER || link.hatype() == libc::ARPHRD_LOOPBACK,
+            bonded: entry.flags.contains(InterfaceFlags::IFF_SLAVE),
             name: entry.interface_name,
         };
         found.insert(interface.name.clone(), interface);
@@ -84,7 +87,7 @@ mod tests {
     use super::*;
 
     fn interface(name: &str, up: bool, loopback: bool, ethernet: bool) -> Interface {
-        Interface { name: name.into(), index: 1, up, loopback, ethernet }
+        Interface { name: name.into(), index: 1, up, loopback, ethernet, bonded: false }
     }
 
     fn machine() -> Vec<Interface> {
@@ -93,11 +96,12 @@ mod tests {
             interface("eth1", false, false, true),
             interface("lo", true, true, true),
             interface("tun0", true, false, false),
+            Interface { bonded: true, ..interface("eth2", true, false, true) },
         ]
     }
 
     #[test]
-    fn takes_what_is_up_and_ethernet_and_not_loopback() {
+    fn takes_what_is_up_and_ethernet_and_neither_loopback_nor_a_card_of_a_bond() {
         let chosen = choose_from(machine(), &[]).unwrap();
         assert_eq!(chosen.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["eth0"]);
         assert!(matches!(choose_from(Vec::new(), &[]), Err(StartError::NoInterfaces)));

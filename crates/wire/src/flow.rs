@@ -234,8 +234,8 @@ pub struct Flow {
     pub vip_mss: u16,
     /// The window shift we promised the client; [`TcpOptions::NO_SCALE`]: none.
     pub vip_scale: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Segments in a row that were sent before: to the endpoint in the lower four bits, to the client in the upper ones.
+    pub repeats: u8,
     /// `BackendRecord::serial` when the leg was chosen or last found to be right.
     pub backend_serial: u32,
 }

@@ -85,6 +85,8 @@ pub enum Reason {
     DropRepeated = 108,
     /// Dropped: an ICMP error about a connection of ours that cannot be true.
     DropTooBig = 112,
+    /// Dropped: a segment of a leg by a device that the leg's segments do not come by.
+    DropDevice = 113,
 
     /// Passed to the stack: it owns the connection.
     PassOwned = 128,
@@ -101,7 +103,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -140,6 +142,7 @@ impl Reason {
         Self::DropFlags,
         Self::DropRepeated,
         Self::DropTooBig,
+        Self::DropDevice,
         Self::PassOwned,
         Self::PassForeign,
         Self::PassPassive,
@@ -187,6 +190,7 @@ impl Reason {
             Self::DropFlags => "drop_flags",
             Self::DropRepeated => "drop_repeated",
             Self::DropTooBig => "drop_too_big",
+            Self::DropDevice => "drop_device",
             Self::PassOwned => "pass_owned",
             Self::PassForeign => "pass_foreign",
             Self::PassPassive => "pass_passive",
@@ -252,6 +256,7 @@ impl Reason {
             Self::DropTooBig => {
                 "an ICMP \"packet too big\" about nothing under way, or with an MTU below all links"
             }
+            Self::DropDevice => "an endpoint's segment by another device than its route's or its SYN-ACK's",
             Self::PassOwned => "the host's stack has the connection",
             Self::PassForeign => "no cookie of ours: not a connection of the kernel tier",
             Self::PassPassive => "the kernel tier takes nothing new: the agent is gone or stops",

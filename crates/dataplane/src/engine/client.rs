@@ -2,7 +2,9 @@ use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 
 use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, fits_segment, is_whole};
-use super::{Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, retire, syn};
+use super::{
+    Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, retire, syn, ways,
+};
 use crate::cookie::{self, Cookie};
 use crate::flow::{
     ClientStep, HandedStep, RequestStep, Rival, Wish, on_client, on_handed, on_newcomer, on_request,
@@ -37,7 +39,12 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     });
     match step {
         ClientStep::Stale => drop(env, Reason::DropRace),
-        ClientStep::Forward => send(env, scratch),
+        ClientStep::Forward => {
+            if scratch.plan.hop.destination == [0; 6] {
+                ways::find_device(env, scratch, flow);
+            }
+            send(env, scratch)
+        }
         ClientStep::ForwardLast => {
             let reason = if scratch.plan.flags & u32::from(TcpFlags::RST) != 0 {
                 Reason::Reset

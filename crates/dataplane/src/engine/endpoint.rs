@@ -1,8 +1,8 @@
 use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
-use super::{Env, Part, Scratch, Verdict, bind, checksum, drop, emit, responses, retire, way_back};
-use crate::flow::{EndpointStep, accepted, on_endpoint, response_view, state, unbind};
+use super::{Env, Part, Scratch, Verdict, bind, checksum, drop, emit, responses, retire, way_back, ways};
+use crate::flow::{EndpointStep, accepted, learn_way_up, on_endpoint, response_view, state, unbind};
 
 /// A segment for one of our legs.
 #[inline(always)]
@@ -12,6 +12,9 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return drop(env, Reason::DropChecksum);
     }
     let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
+    if !ways::is_expected(env, flow) {
+        return drop(env, Reason::DropDevice);
+    }
     let image = &mut scratch.image;
     image.options = TcpOptions { mss: 536, window_scale: TcpOptions::NO_SCALE, flags: 0 };
     if image.read_options().is_err() {
@@ -23,12 +26,14 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         env.locked(flow, |flow| response_view(flow, view));
         responses::walk(env, scratch);
     }
-    let now = env.now();
+    let (now, device) = (env.now(), env.device());
     let (image, view, plan) = (&scratch.image, &scratch.view, &mut scratch.plan);
     let (step, seen) = env.locked(flow, |flow| {
         let seen =
             Seen { asked: flow.asked, route: flow.route, endpoint: flow.endpoint, listener: flow.listener };
-        (on_endpoint(flow, image, view, now, plan), seen)
+        let step = on_endpoint(flow, image, view, now, plan);
+        learn_way_up(flow, image, device, step);
+        (step, seen)
     });
     match step {
         EndpointStep::Orphan => orphan(env, scratch),

@@ -17,6 +17,7 @@ mod observe;
 mod responses;
 mod syn;
 mod too_big;
+mod ways;
 
 pub use too_big::too_big;
 

@@ -2,7 +2,7 @@ use wire::{Flow, TcpFlags};
 
 use super::challenge::{arrived, challenge, is_offered};
 use super::plan::is_over;
-use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, unbind};
+use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, unbind, ways};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -143,6 +143,9 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         let end = image.seq.wrapping_add(plan.keep).wrapping_add(u32::from(fin));
         // One from before what the client has sent since is no end of it.
         let is_new = before(flow.client_end, end);
+        if !is_new && plan.keep != 0 {
+            ways::repeated_up(flow, plan);
+        }
         flow.client_end = latest(flow.client_end, end);
         if fin && is_new {
             flow.flags |= flag::CLIENT_FIN;
@@ -240,7 +243,10 @@ fn while_closing(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
 
 #[inline(always)]
 pub(super) fn note_ack(flow: &mut Flow, image: &Image) {
-    flow.client_ack = latest(flow.client_ack, image.ack);
+    if before(flow.client_ack, image.ack) {
+        ways::heard_down(flow);
+        flow.client_ack = image.ack;
+    }
     flow.client_tsval = latest(flow.client_tsval, image.tsval);
 }
 

@@ -2,7 +2,7 @@ use wire::{Flow, TcpFlags};
 
 use super::leg::roll_back;
 use super::plan::is_over;
-use super::{Plan, flag, phase, points, state, unbind};
+use super::{Plan, flag, phase, points, state, unbind, ways};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -106,8 +106,7 @@ pub fn on_endpoint(
         let is_again = image.has(TcpFlags::ACK) && image.seq == flow.leg_peer_isn;
         return if is_again { EndpointStep::AcceptedAgain } else { EndpointStep::Useless };
     }
-    // The client's own window bounds what may be under way: 2^16 shifted by 14 (RFC 7323 section 2.3).
-    if !is_near(image.seq, flow.leg_end, 1 << 30) {
+    if !is_near(image.seq, flow.leg_end, reach(flow)) {
         return EndpointStep::Useless;
     }
     flow.last_seen = now;
@@ -122,7 +121,10 @@ pub fn on_endpoint(
         return EndpointStep::Useless;
     }
     plan.down(flow, image);
-    flow.leg_ack = latest(flow.leg_ack, image.ack);
+    if before(flow.leg_ack, image.ack) {
+        ways::heard_up(flow);
+        flow.leg_ack = image.ack;
+    }
     points::fold(flow, image.ack);
     if flow.flags & flag::CLIENT_FIN != 0 && before(flow.client_fin, plan.ack) {
         flow.flags |= flag::CLIENT_FIN_ACKED;
@@ -150,6 +152,14 @@ pub fn on_endpoint(
         return EndpointStep::ForwardLast;
     }
     EndpointStep::Forward
+}
+
+/// How far from the newest byte a segment of the endpoint may be: the client's own window bounds what may be under way (RFC 7323
+/// section 2.3), and as much may be repeated.
+#[inline(always)]
+fn reach(flow: &Flow) -> u32 {
+    let shift = u32::from(flow.client_options.window_scale);
+    1 << (17 + if shift > 13 { 13 * u32::from(shift == 14) } else { shift })
 }
 
 #[inline(always)]
@@ -184,8 +194,11 @@ fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
 }
 
 #[inline(always)]
-fn note_sent(flow: &mut Flow, image: &Image, plan: &Plan) {
+fn note_sent(flow: &mut Flow, image: &Image, plan: &mut Plan) {
     let end = image.seq.wrapping_add(image.payload_len);
+    if image.payload_len != 0 && !before(flow.leg_end, end) {
+        ways::repeated_down(flow, plan);
+    }
     flow.leg_end = latest(flow.leg_end, end);
     flow.sent_end = latest(flow.sent_end, end.wrapping_sub(flow.ack_add));
     flow.sent_tsval = latest(flow.sent_tsval, plan.tsval);

@@ -17,6 +17,7 @@ pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, now: u64) {
     flow.up = up;
     flow.tries = 0;
     flow.held = 0;
+    flow.repeats = 0;
     flow.legs = flow.legs.wrapping_add(1);
     flow.last_seen = now;
     // Both clocks only grow, so that an endpoint that remembers the port pair takes the SYN for a newer one (RFC 6191).

@@ -15,6 +15,7 @@ mod leg;
 mod plan;
 mod points;
 mod request;
+mod ways;
 
 pub use challenge::{Rival, on_newcomer, on_syn};
 pub use client::{ClientStep, on_client};
@@ -24,6 +25,7 @@ pub use leg::{accepted, begin_leg, doom, unbind};
 pub use plan::Plan;
 pub use points::{fold, to_client, to_leg};
 pub use request::{RequestStep, Wish, on_request, open_with};
+pub use ways::learn_way_up;
 
 /// Values of `Flow::state`.
 pub mod state {

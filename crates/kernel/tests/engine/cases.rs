@@ -9,7 +9,7 @@ use crate::apps::{Manners, Step};
 use crate::basics::{from, one_by_one, sim};
 use crate::http::{Ask, Kind};
 use crate::net::{endpoint, tables_draining, tables_removed};
-use crate::packet::{FIN, RST, SYN};
+use crate::packet::{ACK, FIN, RST, SYN, Seg};
 use crate::sim::{Door, Place, Sim, profile, vip};
 use crate::tcp::Profile;
 
@@ -362,4 +362,23 @@ fn a_request_that_was_joined_and_fits_no_segment_is_the_hosts() {
         assert_eq!(finish(&mut sim, client)[1], by, "{pad}");
         assert_eq!(sim.world.counted(Reason::DropMangle), 0);
     }
+}
+
+#[test]
+fn a_segment_of_an_endpoint_from_another_network_is_dropped() {
+    let mut sim = sim(22);
+    let steps = vec![send(Ask::get('b')), Step::Wait, Step::Pause(1000), send(Ask::get('b')), Step::Wait];
+    let client = dial(&mut sim, steps);
+    sim.run_for(500);
+    let (key, flow) = sim.world.flows.all()[0];
+    let us = (vip().ip(), u16::from_be_bytes(flow.leg.destination_port)).into();
+    let forged = Seg::bare((endpoint(3, false), 8080).into(), us, RST | ACK, flow.leg_end, flow.leg_ack);
+    let mut packet = forged.packet(false, false, false);
+    // The link address of a client.
+    packet.frame[9] = 9;
+    sim.world.process(packet, 0);
+    assert_eq!(sim.world.counted(Reason::DropDevice), 1);
+    assert_eq!(sim.world.flows.all(), [(key, flow)]);
+    assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
+    assert_eq!(sim.nodes[&endpoint(3, false)].syns, 1);
 }

@@ -33,6 +33,7 @@ mod forwarded;
 mod leftovers;
 mod lifecycle;
 mod manifests;
+mod neighbours;
 mod options;
 mod path_mtu;
 mod requests;

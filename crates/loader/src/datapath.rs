@@ -19,6 +19,7 @@ use crate::{
     SendError, StartError,
     attach::{self, Attached, DetachOne},
     capabilities::Effective,
+    collector,
     interfaces::{self, Interface},
     maps::{self, Maps},
     object::{self, COUNT_PROGRAM, KernelFunctions, Prepared, SEND_PROGRAM, TC_PROGRAM},
@@ -36,6 +37,7 @@ const PARTS: &str = "PARTS";
 pub struct Datapath {
     pub(crate) maps: Maps,
     pub(crate) settings: wire::Settings,
+    pub(crate) collector: collector::Memory,
     /// Holds the programs, for interfaces that come later.
     ebpf: Ebpf,
     program: &'static str,
@@ -90,7 +92,17 @@ impl Datapath {
         let attachments = attach_all(loaded, &interfaces, &pins, options.tcx, strict)?;
         pin_program(loaded, &pins)?;
         let options = options.clone();
-        Ok(Self { maps, settings, ebpf, program, routing, attachments, pins, options })
+        Ok(Self {
+            maps,
+            settings,
+            collector: collector::Memory::default(),
+            ebpf,
+            program,
+            routing,
+            attachments,
+            pins,
+            options,
+        })
     }
 
     /// Whether the kernel can route requests here, or why it can only count packets.

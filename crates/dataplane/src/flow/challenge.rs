@@ -99,7 +99,7 @@ pub(super) fn arrived(flow: &Flow) -> u32 {
 #[inline(always)]
 fn gives_way(flow: &Flow, now: u64) -> bool {
     const BOTH: u8 = flag::CLIENT_FIN | flag::LEG_FIN;
-    let ends = flow.state == state::CLOSING || flow.flags & BOTH == BOTH;
+    let ends = matches!(flow.state, state::CLOSING | state::ENDING) || flow.flags & BOTH == BOTH;
     let was_handed = flow.state == state::HANDED || flow.state == state::TAKEN;
     ends || was_handed || now.saturating_sub(flow.last_seen) >= SILENT_NS
 }

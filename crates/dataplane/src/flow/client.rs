@@ -1,6 +1,7 @@
 use wire::{Flow, TcpFlags};
 
 use super::challenge::{arrived, challenge, is_offered};
+use super::ending::while_ending;
 use super::plan::is_over;
 use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, unbind, ways};
 use crate::image::Image;
@@ -72,6 +73,7 @@ pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> C
         state::OPENING => while_opening(flow, image),
         state::SPLICED => while_spliced(flow, image, plan),
         state::UNBOUND => while_unbound(flow, image, plan),
+        state::ENDING => while_ending(flow, image, plan),
         _ => while_closing(flow, image, plan),
     }
 }

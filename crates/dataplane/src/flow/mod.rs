@@ -9,6 +9,7 @@
 
 mod challenge;
 mod client;
+mod ending;
 mod endpoint;
 mod handed;
 mod leg;
@@ -19,6 +20,7 @@ mod ways;
 
 pub use challenge::{Rival, on_newcomer, on_syn};
 pub use client::{ClientStep, on_client};
+pub use ending::{end_for, has_ended};
 pub use endpoint::{EndpointStep, ResponseView, on_endpoint, response_view};
 pub use handed::{HandedStep, on_handed, on_taken};
 pub use leg::{accepted, begin_leg, doom, unbind};
@@ -43,6 +45,8 @@ pub mod state {
     pub const HANDED: u8 = 5;
     /// The host's stack had it: the client has seen bytes of it. Nothing is given to it again.
     pub const TAKEN: u8 = 6;
+    /// The agent ends the connection: its FIN is out to the client.
+    pub const ENDING: u8 = 7;
 }
 
 /// Bits of `Flow::flags`.

@@ -23,9 +23,9 @@ const TTL: u8 = 64;
 /// NOP, NOP, kind and length of the timestamps option (RFC 7323 appendix A).
 const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 
-/// FIN to the client, behind all that was sent to it.
+/// FIN to the client of a connection that ends (`dataplane::flow::end_for`).
 pub(super) fn fin_to_client(flow: &Flow) -> Option<Frame> {
-    to_client(flow, TcpFlags::FIN | TcpFlags::ACK, flow.sent_end)
+    to_client(flow, TcpFlags::FIN | TcpFlags::ACK, flow.sent_end.wrapping_sub(1))
 }
 
 /// RST to the client: at what it should expect next, and at what it acknowledged last, since it takes one only exactly there
@@ -182,13 +182,18 @@ mod tests {
         flow("192.0.2.9", "192.0.2.1", ("10.0.0.2", "10.0.0.1"))
     }
 
+    fn ending(mut flow: Flow) -> Flow {
+        dataplane::flow::end_for(&mut flow);
+        flow
+    }
+
     fn word(bytes: &[u8], at: usize) -> u32 {
         u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
     }
 
     #[test]
     fn a_fin_stands_behind_all_that_the_client_was_sent() {
-        let frame = fin_to_client(&v4()).unwrap();
+        let frame = fin_to_client(&ending(v4())).unwrap();
         let bytes = &frame.bytes;
         assert_eq!((frame.device, &bytes[..6], &bytes[6..12]), (3, &[2; 6][..], &[4; 6][..]));
         let segment = wire::Segment::parse(Cursor::new(bytes)).unwrap();
@@ -204,7 +209,7 @@ mod tests {
     fn checksums_add_up_to_all_ones_in_both_families() {
         let v6 = flow("2001:db8::9", "2001:db8::1", ("fd00::2", "fd00::1"));
         for (flow, network) in [(v4(), 20), (v6, 40)] {
-            for frame in fin_to_client(&flow).into_iter().chain(resets_to_leg(&flow)) {
+            for frame in fin_to_client(&ending(flow)).into_iter().chain(resets_to_leg(&flow)) {
                 let (header, tcp) = frame.bytes[14..].split_at(network);
                 let (source, destination) = match network {
                     20 => (&header[12..16], &header[16..20]),
@@ -240,6 +245,6 @@ mod tests {
 
     #[test]
     fn without_a_known_way_nothing_is_made() {
-        assert_eq!(fin_to_client(&Flow { down: Hop::default(), ..v4() }), None);
+        assert_eq!(fin_to_client(&ending(Flow { down: Hop::default(), ..v4() })), None);
     }
 }

@@ -1,13 +1,19 @@
 //! Ends connections that the programs will not: those nobody uses any more, and those of endpoints that are gone.
 //!
 //! A record is removed first and its ends are told after, from the record as it was in the end: whatever comes in between finds
-//! no connection, which is the truth by then.
+//! no connection, which is the truth by then. Where the client is sent a FIN, a record comes back that waits for the answer:
+//! without one the FIN is sent again, at growing distances, and the end of it is a reset.
+//!
+//! A connection that nobody is served on outlives its endpoint: the leg is reset, the client stays, and its next request is
+//! bound elsewhere. Its record is the programs' alone to change.
 
 mod frame;
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use dataplane::flow::{flag, state};
+use dataplane::flow::{end_for, flag, has_ended, state};
+use frame::Frame;
 use tracing::debug;
 use wire::{EndpointRecord, Flow, Tuple};
 
@@ -34,6 +40,11 @@ impl Limits {
         opening: Duration::ZERO,
         waiting: Duration::ZERO,
     };
+
+    /// Whether these end everything, answered or not.
+    fn ends_all(&self) -> bool {
+        *self == Self::NONE
+    }
 }
 
 impl Default for Limits {
@@ -52,11 +63,25 @@ impl Default for Limits {
 pub struct Collected {
     /// Because nobody used them.
     pub idle: usize,
-    /// Because their endpoint is gone.
+    /// Because their endpoint is gone, in the midst of an answer.
     pub orphans: usize,
+    /// Legs whose endpoint is gone, of clients that stay connected.
+    pub left: usize,
     /// Frames that could not be sent: their device is gone or down.
     pub unsent: usize,
 }
+
+/// What the collector remembers from one time to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// How often the FIN was sent to clients that have not answered it.
+    fins: HashMap<Tuple, u32>,
+    /// Legs that were reset and that their flows still have.
+    reset: HashSet<Tuple>,
+}
+
+/// How often a FIN is sent again: after 1, 2, 4... seconds.
+const FINS_MAX: u32 = 6;
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,14 +104,21 @@ impl Datapath {
     pub fn collect(&mut self, limits: &Limits) -> Result<Collected, MapError> {
         let endpoints = self.maps.endpoints()?;
         let now = now();
-        let mut over = Vec::new();
+        let (mut over, mut left, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         self.each_flow(|flow| {
             let is_orphan = is_orphan(flow, &endpoints);
-            if is_orphan || is_over(flow, now, limits) {
-                over.push((flow.client, flow.last_seen, is_orphan));
+            let stays = is_orphan && is_idle(flow) && !limits.ends_all();
+            if is_orphan && !stays || is_over(flow, now, limits) {
+                over.push((flow.client, flow.last_seen, is_orphan && !stays));
+            } else if stays {
+                left.push(*flow);
+            } else if flow.state == state::ENDING {
+                waiting.push(*flow);
             }
         })?;
         let mut collected = Collected::default();
+        self.reset_legs_of(&left, &mut collected);
+        self.finish_again(&waiting, now, &mut collected);
         for (client, seen, is_orphan) in over {
             // It may have come to life again, or be another connection by now.
             let Some(latest) = self.flow(&client)? else { continue };
@@ -96,10 +128,46 @@ impl Datapath {
             let Some(flow) = self.remove_flow(&client)? else { continue };
             let end = end(&flow);
             debug!(state = flow.state, is_orphan, ?end, "ends a connection");
+            if end == End::Finish && !limits.ends_all() {
+                let mut ending = Flow { began: now, lock: Default::default(), ..flow };
+                end_for(&mut ending);
+                self.maps.insert_flow(&ending)?;
+                self.collector.fins.insert(client, 0);
+            }
             collected.unsent += self.tell(&flow, end);
-            *(if is_orphan { &mut collected.orphans } else { &mut collected.idle }) += 1;
+            if flow.state == state::ENDING {
+                self.collector.fins.remove(&client);
+            } else {
+                *(if is_orphan { &mut collected.orphans } else { &mut collected.idle }) += 1;
+            }
         }
         Ok(collected)
+    }
+
+    /// Resets legs whose endpoint is gone, each once.
+    fn reset_legs_of(&mut self, flows: &[Flow], collected: &mut Collected) {
+        let legs: HashSet<Tuple> = flows.iter().map(|flow| flow.leg).collect();
+        self.collector.reset.retain(|leg| legs.contains(leg));
+        for flow in flows {
+            if self.collector.reset.insert(flow.leg) {
+                collected.left += 1;
+                collected.unsent += self.send_all(frame::resets_to_leg(flow));
+            }
+        }
+    }
+
+    /// Sends the FIN again where it is time.
+    fn finish_again(&mut self, flows: &[Flow], now: u64, collected: &mut Collected) {
+        for flow in flows.iter().filter(|flow| flow.flags & flag::LEG_FIN_ACKED == 0) {
+            // An earlier agent may have sent the first ones.
+            let sent = self.collector.fins.entry(flow.client).or_default();
+            let age = Duration::from_nanos(now.saturating_sub(flow.began));
+            // At 1, 3, 7, 15... seconds.
+            if *sent < FINS_MAX && age >= Duration::from_secs((2 << *sent) - 1) {
+                *sent += 1;
+                collected.unsent += self.send_all(frame::fin_to_client(flow));
+            }
+        }
     }
 
     /// Resets the legs that their flows have left before `before` (nanoseconds, the programs' clock), and forgets them: their
@@ -122,12 +190,20 @@ impl Datapath {
     /// Sends what ends the connection; how many frames could not be sent.
     fn tell(&self, flow: &Flow, end: End) -> usize {
         let to_client = match end {
-            End::Finish => frame::fin_to_client(flow).into_iter().collect(),
+            End::Finish => {
+                let mut ending = *flow;
+                end_for(&mut ending);
+                frame::fin_to_client(&ending).into_iter().collect()
+            }
             End::Reset => frame::resets_to_client(flow),
             End::Forget => return 0,
         };
-        let frames = to_client.into_iter().chain(frame::resets_to_leg(flow));
-        frames.filter(|frame| self.send(frame.device, &frame.bytes).is_err()).count()
+        self.send_all(to_client.into_iter().chain(frame::resets_to_leg(flow)))
+    }
+
+    /// How many could not be sent.
+    fn send_all(&self, frames: impl IntoIterator<Item = Frame>) -> usize {
+        frames.into_iter().filter(|frame| self.send(frame.device, &frame.bytes).is_err()).count()
     }
 }
 
@@ -142,19 +218,28 @@ fn is_orphan(flow: &Flow, endpoints: &[EndpointRecord]) -> bool {
     })
 }
 
+/// Whether the client waits for nothing, and may stay without an endpoint.
+const fn is_idle(flow: &Flow) -> bool {
+    const CLOSING: u8 = flag::CLIENT_FIN | flag::LEG_FIN | flag::CLOSE | flag::LEG_ENDS;
+    flow.state == state::SPLICED && flow.outstanding == 0 && flow.flags & CLOSING == 0
+}
+
 fn is_over(flow: &Flow, now: u64, limits: &Limits) -> bool {
     let half_closed = flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0;
     let limit = match flow.state {
         // Being made: the program that makes it is at work.
         state::FREE => return false,
         state::OPENING | state::HANDED | state::TAKEN => limits.opening,
-        state::CLOSING => limits.half_closed,
+        state::ENDING if has_ended(flow) => return true,
+        state::CLOSING | state::ENDING => limits.half_closed,
         _ if half_closed => limits.half_closed,
         _ if flow.outstanding > 0 => limits.waiting.max(limits.idle),
         _ => limits.idle,
     };
+    // An ending connection began to end then; what its client says meanwhile does not keep it.
+    let since = if flow.state == state::ENDING { flow.began } else { flow.last_seen };
     // Another CPU's clock may be a little ahead of ours.
-    u128::from(now.saturating_sub(flow.last_seen)) > limit.as_nanos()
+    u128::from(now.saturating_sub(since)) > limit.as_nanos()
 }
 
 fn end(flow: &Flow) -> End {
@@ -163,7 +248,10 @@ fn end(flow: &Flow) -> End {
         state::FREE | state::HANDED | state::TAKEN | state::CLOSING => End::Forget,
         // Its request is lost, or its answer cut short: a FIN would say that all is well.
         state::OPENING => End::Reset,
-        _ if flow.outstanding > 0 => End::Reset,
+        state::ENDING if has_ended(flow) => End::Forget,
+        // Our FIN was never answered; or the client has had one, of the endpoint, and not gone.
+        state::ENDING => End::Reset,
+        _ if flow.outstanding > 0 || flow.flags & flag::LEG_FIN != 0 => End::Reset,
         _ => End::Finish,
     }
 }
@@ -192,15 +280,19 @@ mod tests {
             (state::HANDED, 0, 0, 30),
             (state::TAKEN, 0, 0, 30),
             (state::CLOSING, 0, 0, 60),
+            (state::ENDING, 0, 0, 60),
         ] {
             let mut flow = flow(state, flags, outstanding);
             flow.last_seen = 10 * SECOND;
+            flow.began = 10 * SECOND;
             let over = |at: u64| is_over(&flow, (10 + at) * SECOND, &Limits::default());
             assert!(!over(seconds), "{state} {flags} {outstanding}");
             assert!(is_over(&flow, (10 + seconds) * SECOND + 1, &Limits::default()), "{state} {flags}");
             assert!(!is_over(&flow, 9 * SECOND, &Limits::default()), "a clock behind");
         }
         assert!(!is_over(&flow(state::FREE, 0, 0), u64::MAX, &Limits::default()));
+        let answered = flow(state::ENDING, flag::LEG_FIN_ACKED | flag::CLIENT_FIN_ACKED, 0);
+        assert!(is_over(&answered, 0, &Limits::default()), "at once");
     }
 
     #[test]
@@ -217,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn a_client_stays_without_its_endpoint_while_it_waits_for_nothing() {
+        assert!(is_idle(&flow(state::SPLICED, 0, 0)) && is_idle(&flow(state::SPLICED, flag::REPEATABLE, 0)));
+        assert!(!is_idle(&flow(state::SPLICED, 0, 1)) && !is_idle(&flow(state::OPENING, 0, 0)));
+        for flags in [flag::CLIENT_FIN, flag::LEG_FIN, flag::CLOSE, flag::LEG_ENDS] {
+            assert!(!is_idle(&flow(state::SPLICED, flags, 0)), "{flags}");
+        }
+    }
+
+    #[test]
     fn clients_are_reset_only_when_an_answer_is_cut_short() {
         assert_eq!(end(&flow(state::SPLICED, 0, 0)), End::Finish);
         assert_eq!(end(&flow(state::SPLICED, 0, 2)), End::Reset);
@@ -224,5 +325,9 @@ mod tests {
         assert_eq!(end(&flow(state::UNBOUND, 0, 0)), End::Finish);
         assert_eq!(end(&flow(state::HANDED, 0, 0)), End::Forget);
         assert_eq!(end(&flow(state::TAKEN, 0, 0)), End::Forget);
+        assert_eq!(end(&flow(state::SPLICED, flag::LEG_FIN, 0)), End::Reset, "it had a FIN");
+        assert_eq!(end(&flow(state::SPLICED, flag::CLIENT_FIN, 0)), End::Finish);
+        assert_eq!(end(&flow(state::ENDING, 0, 0)), End::Reset, "it never answered");
+        assert_eq!(end(&flow(state::ENDING, flag::LEG_FIN_ACKED | flag::CLIENT_FIN_ACKED, 0)), End::Forget);
     }
 }

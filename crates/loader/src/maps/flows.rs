@@ -3,7 +3,10 @@
 use wire::{Closed, EndpointHealth, EndpointRecord, Flow, Leg, Tuple};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{BACKEND_FAILURES, CLOSED, ENDPOINTS, FLOWS, LEGS, Maps, raw::BPF_F_LOCK};
+use super::{
+    BACKEND_FAILURES, CLOSED, ENDPOINTS, FLOWS, LEGS, Maps,
+    raw::{BPF_F_LOCK, BPF_NOEXIST},
+};
 use crate::{InUse, MapError};
 
 impl Maps {
@@ -31,6 +34,14 @@ impl Maps {
     /// The flow of that client connection.
     pub(crate) fn flow(&self, client: &Tuple) -> Result<Option<Flow>, MapError> {
         self.raw(FLOWS)?.get(client, BPF_F_LOCK)
+    }
+
+    /// Adds a flow, unless the client has begun another connection since.
+    pub(crate) fn insert_flow(&self, flow: &Flow) -> Result<(), MapError> {
+        match self.raw(FLOWS)?.put(flow.client.as_bytes(), flow.as_bytes(), BPF_NOEXIST) {
+            Err(MapError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            result => result,
+        }
     }
 
     /// Removes a flow and the leg that is still its own; the record as it was in the end.

@@ -25,6 +25,9 @@ const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 /// Take the value's lock while copying it.
 pub(super) const BPF_F_LOCK: u64 = 4;
 
+/// Only where there is no such key.
+pub(super) const BPF_NOEXIST: u64 = 1;
+
 /// `enum bpf_map_type`.
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 

@@ -127,6 +127,7 @@ fn state_name(value: u8) -> &'static str {
         state::SPLICED => "spliced",
         state::UNBOUND => "unbound",
         state::CLOSING => "closing",
+        state::ENDING => "ending",
         state::HANDED | state::TAKEN => "handed off",
         _ => "free",
     }
@@ -138,6 +139,7 @@ fn state_meaning(value: u8) -> &'static str {
         state::SPLICED => "both legs are joined",
         state::UNBOUND => "the client is connected, no endpoint is; the next request opens a leg",
         state::CLOSING => "the client closed while no endpoint was bound, our FIN is out",
+        state::ENDING => "nobody used it: our FIN is out, and comes again until the client answers it",
         state::HANDED => "given to the host's stack, where userspace serves it; kept until a socket has it",
         state::TAKEN => {
             "given to the host's stack, and userspace has answered; kept for late copies of its segments"

@@ -30,6 +30,7 @@ mod clients;
 mod endpoints;
 mod flood;
 mod forwarded;
+mod idle;
 mod leftovers;
 mod lifecycle;
 mod manifests;

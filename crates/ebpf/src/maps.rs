@@ -8,7 +8,7 @@ use dataplane::engine::{Part, Scratch};
 use wire::{
     BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, Closed, ENDPOINTS_MAX, EndpointHealth, EndpointRecord,
     FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
-    HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, ListenerResponses, MAGLEV_TABLES_MAX,
+    HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, Responses, MAGLEV_TABLES_MAX,
     MaglevTable, Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX,
     ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest,
     Tuple, Vip,
@@ -114,7 +114,15 @@ pub static PARTS: ProgramArray<{ Part::ALL.len() }> = ProgramArray::new();
 
 /// Responses by status class and time to their first byte, by listener.
 #[btf_map]
-pub static LISTENER_RESPONSES: PerCpuArray<ListenerResponses, RESPONSES_MAX> = PerCpuArray::new();
+pub static LISTENER_RESPONSES: PerCpuArray<Responses, RESPONSES_MAX> = PerCpuArray::new();
+
+/// The same by route, an index of `ROUTE_ACTIONS`. The agent sizes it for as many routes as are wanted by settings.
+#[btf_map]
+pub static ROUTE_RESPONSES: PerCpuArray<Responses, 1> = PerCpuArray::new();
+
+/// The same by endpoint, an index of `ENDPOINTS`.
+#[btf_map]
+pub static ENDPOINT_RESPONSES: PerCpuArray<Responses, 1> = PerCpuArray::new();
 
 /// Sampled events for `rauta trace`: values are [`wire::Event`]s. Named as type of the values libbpf would refuse it.
 #[btf_map]

@@ -24,14 +24,14 @@ use dataplane::{
 };
 use wire::{
     BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX, HeaderConditions,
-    Hop, HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey, PrefixRecord,
+    Hop, HostKey, HostRecord, Leg, ListenerKey, Responses, MaglevTable, PrefixKey, PrefixRecord,
     REQUESTS_PER_CPU, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::maps::{
-    BACKEND_FAILURES, BACKENDS, CANDIDATES, CLOSED, ENDPOINTS, EVENTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
+    BACKEND_FAILURES, BACKENDS, CANDIDATES, CLOSED, ENDPOINT_RESPONSES, ENDPOINTS, EVENTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
     LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, METRICS, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS,
-    ROUTE_ACTIONS, ROUTES, SETTINGS, TRUSTED_PROXIES, VIPS,
+    ROUTE_ACTIONS, ROUTE_RESPONSES, ROUTES, SETTINGS, TRUSTED_PROXIES, VIPS,
 };
 
 /// States of a socket (`include/net/tcp_states.h`).
@@ -288,8 +288,18 @@ impl Env for Tc<'_> {
     }
 
     #[inline(always)]
-    fn responses(&self, listener: u32) -> Option<*mut ListenerResponses> {
+    fn responses(&self, listener: u32) -> Option<*mut Responses> {
         LISTENER_RESPONSES.get_ptr_mut(listener)
+    }
+
+    #[inline(always)]
+    fn route_responses(&self, action: u32) -> Option<*mut Responses> {
+        ROUTE_RESPONSES.get_ptr_mut(action)
+    }
+
+    #[inline(always)]
+    fn endpoint_responses(&self, endpoint: u32) -> Option<*mut Responses> {
+        ENDPOINT_RESPONSES.get_ptr_mut(endpoint)
     }
 
     #[inline(always)]

@@ -71,7 +71,7 @@ impl Datapath {
         let interfaces = interfaces::choose(&options.interfaces)?;
         let functions = KernelFunctions::of_this_kernel();
         let mut prepared = Prepared::new(&functions)?;
-        maps::size(&mut prepared.shapes, options.max_flows);
+        maps::size(&mut prepared.shapes, options);
         let pins = PinFolder::open(&options.pin_root)?;
         maps::check_pins(&pins, &prepared.shapes)?;
 

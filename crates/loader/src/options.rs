@@ -22,6 +22,10 @@ pub struct Options {
     pub tcx: bool,
     /// How many client connections the kernel can splice at once; more are userspace's.
     pub max_flows: u32,
+    /// How many routes have responses and times counted by themselves.
+    pub counted_routes: u32,
+    /// How many endpoints have.
+    pub counted_endpoints: u32,
 }
 
 impl Default for Options {
@@ -32,6 +36,8 @@ impl Default for Options {
             hook: Hook::Auto,
             tcx: true,
             max_flows: FLOWS_MAX,
+            counted_routes: 0,
+            counted_endpoints: 0,
         }
     }
 }

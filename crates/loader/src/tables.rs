@@ -1,9 +1,9 @@
 //! What the agent tells the running programs, and what it reads from them.
 
 use nix::time::{ClockId, clock_gettime};
-use wire::{EndpointHealth, Flow, ListenerCounters, ListenerResponses, Metrics, Settings, Tuple};
+use wire::{EndpointHealth, Flow, ListenerCounters, Metrics, Responses, Settings, Tuple};
 
-use crate::{Datapath, Entry, ListenerAddress, MapError, Prefix, Write};
+use crate::{Answered, Datapath, Entry, ListenerAddress, MapError, Prefix, Write};
 
 /// Nanoseconds on the programs' clock (`bpf_ktime_get_ns`, which is CLOCK_MONOTONIC).
 pub fn now() -> u64 {
@@ -111,13 +111,13 @@ impl Datapath {
         self.maps.reasons()
     }
 
-    /// Responses given at the listener of that index ([`wire::Vip::listener`]), summed over CPUs.
+    /// Responses that were given, summed over CPUs; none where they are not counted by themselves.
     ///
     /// # Errors
     ///
     /// The kernel's answer to reading the map.
-    pub fn listener_responses(&self, listener: u32) -> Result<ListenerResponses, MapError> {
-        self.maps.responses(listener)
+    pub fn responses(&self, of: Answered) -> Result<Option<Responses>, MapError> {
+        self.maps.responses(of)
     }
 
     /// Every spliced connection. One that comes or goes meanwhile may or may not be among them.

@@ -28,6 +28,10 @@ pub struct KernelCounters {
     pub events: Vec<(&'static str, &'static str, u64)>,
     /// Per listener address.
     pub responses: Vec<KernelResponses>,
+    /// Per route, those that are counted by themselves.
+    pub routes: Vec<KernelResponses>,
+    /// Per endpoint, likewise.
+    pub endpoints: Vec<KernelResponses>,
     /// Client connections now.
     pub flows: u64,
     /// Room for client connections.
@@ -38,13 +42,11 @@ pub struct KernelCounters {
     pub legs_max: u64,
 }
 
-/// Responses through the kernel at one address that listeners share.
+/// Responses through the kernel, of one address that listeners share, one route or one endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelResponses {
-    /// As in [`ListenerCounters`].
-    pub listener: String,
-    /// Address and port.
-    pub address: String,
+    /// Names and values of the labels: `listener` and `address` as in [`ListenerCounters`], or `route`, or `endpoint`.
+    pub labels: Vec<(&'static str, String)>,
     /// Responses of status class 1xx to 5xx, and of any other.
     pub classes: [u64; 6],
     /// Requests by the time to the first byte of their response: upper bounds in microseconds, ascending, each with its own

@@ -37,7 +37,7 @@ pub use flow::{
 pub use icmp::TooBig;
 pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};
 pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
-pub use observe::{BUCKETS, Event, ListenerResponses, RESPONSES_MAX};
+pub use observe::{BUCKETS, Event, RESPONSES_MAX, Responses};
 pub use payload::{
     CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, PAYLOAD_ROOM, Payload, PayloadSpan, RequestFacts,
     ResponseFacts,

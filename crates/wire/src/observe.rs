@@ -7,13 +7,13 @@ use crate::Tuple;
 /// Listeners that have histograms of their own; the index is [`crate::Vip::listener`].
 pub const RESPONSES_MAX: usize = 1024;
 
-/// Buckets of [`ListenerResponses::first_byte`].
+/// Buckets of [`Responses::first_byte`].
 pub const BUCKETS: usize = 32;
 
-/// Value of map `LISTENER_RESPONSES` (per CPU).
+/// Value of maps `LISTENER_RESPONSES`, `ROUTE_RESPONSES` and `ENDPOINT_RESPONSES` (per CPU).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct ListenerResponses {
+pub struct Responses {
     /// Final responses by the first digit of their status: 1 to 5; 0: any other; the last two are never used.
     pub classes: [u64; 8],
     /// Requests whose time from the request to the first byte of the response was below 2^k microseconds and not below
@@ -22,15 +22,37 @@ pub struct ListenerResponses {
     /// Sum of those times, in nanoseconds.
     pub first_byte_ns: u64,
 }
-const _: () = assert!(size_of::<ListenerResponses>() == 8 * (9 + BUCKETS));
+const _: () = assert!(size_of::<Responses>() == 8 * (9 + BUCKETS));
 
-impl ListenerResponses {
+impl Responses {
     /// The bucket of a time.
     #[inline(always)]
     #[must_use]
     pub const fn bucket(nanoseconds: u64) -> usize {
         let bits = 64 - (nanoseconds / 1000).leading_zeros() as usize;
         if bits < BUCKETS { bits } else { BUCKETS - 1 }
+    }
+
+    /// The sum of two.
+    #[must_use]
+    pub fn merged(mut self, other: &Self) -> Self {
+        self.each(other, u64::wrapping_add);
+        self
+    }
+
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(mut self, before: &Self) -> Self {
+        self.each(before, u64::wrapping_sub);
+        self
+    }
+
+    fn each(&mut self, other: &Self, with: impl Fn(u64, u64) -> u64) {
+        let pairs = self.classes.iter_mut().zip(other.classes);
+        for (ours, theirs) in pairs.chain(self.first_byte.iter_mut().zip(other.first_byte)) {
+            *ours = with(*ours, theirs);
+        }
+        self.first_byte_ns = with(self.first_byte_ns, other.first_byte_ns);
     }
 }
 
@@ -67,8 +89,8 @@ mod tests {
 
     #[test]
     fn buckets_are_powers_of_two_of_microseconds() {
-        let bucket = |us: u64| ListenerResponses::bucket(us * 1000);
+        let bucket = |us: u64| Responses::bucket(us * 1000);
         assert_eq!([0, 1, 2, 3, 4, 1023, 1024].map(bucket), [0, 1, 2, 2, 3, 10, 11]);
-        assert_eq!(ListenerResponses::bucket(u64::MAX), BUCKETS - 1);
+        assert_eq!(Responses::bucket(u64::MAX), BUCKETS - 1);
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         EndpointStep::Reset => reset(env, scratch, Reason::DropOrphan),
         EndpointStep::Forward => {
             if scratch.image.payload_len != 0 {
-                let took = observe::response(env, seen.listener, scratch.view.status, seen.asked, now);
+                let took = observe::response(env, &seen, scratch.view.status, now);
                 observe::answered(env, scratch, &seen, took);
             }
             let verdict = emit::forward(env, scratch);

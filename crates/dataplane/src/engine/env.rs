@@ -1,6 +1,6 @@
 use wire::{
-    Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, ListenerResponses, Reason,
-    Settings, StoredRequest, Tuple, Vip,
+    Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, Reason, Responses, Settings,
+    StoredRequest, Tuple, Vip,
 };
 
 use super::{Scratch, Verdict};
@@ -169,7 +169,11 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn count(&self, reason: Reason);
 
     /// `LISTENER_RESPONSES`, of this CPU.
-    fn responses(&self, listener: u32) -> Option<*mut ListenerResponses>;
+    fn responses(&self, listener: u32) -> Option<*mut Responses>;
+    /// `ROUTE_RESPONSES`, of this CPU; none for a route that is not counted by itself.
+    fn route_responses(&self, action: u32) -> Option<*mut Responses>;
+    /// `ENDPOINT_RESPONSES`, of this CPU; none for an endpoint that is not counted by itself.
+    fn endpoint_responses(&self, endpoint: u32) -> Option<*mut Responses>;
     /// Puts an event into `EVENTS`.
     fn tell(&self, event: &Event);
 

@@ -1,30 +1,38 @@
 //! What is told of requests.
 
-use wire::{BUCKETS, ListenerResponses, Reason, Settings};
+use wire::{BUCKETS, Reason, Responses, Settings};
 
 use super::{Env, Scratch};
 use crate::opaque::opaque;
 
-/// Counts a final response and, with its request's time of arrival (0: seen before), how long its first byte took.
+/// Counts a final response (`status` is not 0) and, with its request's time of arrival (0: seen before), how long its first byte
+/// took, by listener, route and endpoint.
 #[inline(always)]
-pub(super) fn response<E: Env>(env: &E, listener: u32, status: u32, asked: u64, now: u64) -> u64 {
-    let Some(responses) = env.responses(listener) else { return 0 };
-    // SAFETY: a live value of this CPU.
-    let responses = unsafe { &mut *responses };
-    if status != 0 {
-        // A hundredth, exact below 1,000.
-        let class = (status * 656) >> 16;
-        let class = if class < 6 { class } else { 0 };
-        responses.classes[opaque(u64::from(class)) as usize & 7] += 1;
-    }
-    if asked == 0 {
+pub(super) fn response<E: Env>(env: &E, seen: &Seen, status: u32, now: u64) -> u64 {
+    if status == 0 && seen.asked == 0 {
         return 0;
     }
-    let took = now.saturating_sub(asked);
-    let bucket = opaque(ListenerResponses::bucket(took) as u64) as usize & (BUCKETS - 1);
-    responses.first_byte[bucket] += 1;
-    responses.first_byte_ns += took;
+    // 0: it is not counted here, for 0 ns is no time.
+    let took = if seen.asked == 0 { 0 } else { now.saturating_sub(seen.asked).max(1) };
+    // A hundredth, exact below 1,000.
+    let class = (status * 656) >> 16;
+    let class = if class < 6 { class } else { 0 };
+    let class = opaque(u64::from(class)) as usize & 7;
+    let bucket = opaque(Responses::bucket(took) as u64) as usize & (BUCKETS - 1);
+    count(env.responses(seen.listener), status != 0, class, bucket, took);
+    count(env.route_responses(seen.route), status != 0, class, bucket, took);
+    count(env.endpoint_responses(seen.endpoint), status != 0, class, bucket, took);
     took
+}
+
+#[inline(always)]
+fn count(responses: Option<*mut Responses>, is_final: bool, class: usize, bucket: usize, took: u64) {
+    let Some(responses) = responses else { return };
+    // SAFETY: a live value of this CPU.
+    let responses = unsafe { &mut *responses };
+    responses.classes[class & 7] += u64::from(is_final);
+    responses.first_byte[bucket & (BUCKETS - 1)] += u64::from(took != 0);
+    responses.first_byte_ns += took;
 }
 
 /// Tells of a request that was bound or sent on, one in so many: its route and its endpoint.

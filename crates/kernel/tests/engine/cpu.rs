@@ -6,8 +6,8 @@ use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
     BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Flow, HEADER_NAME_MAX,
-    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey,
-    PrefixRecord, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey, PrefixRecord,
+    Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::packet::{Packet, fold};
@@ -204,8 +204,16 @@ impl Env for Cpu<'_> {
         self.world.health.get(endpoint as usize).map(std::cell::UnsafeCell::get)
     }
 
-    fn responses(&self, listener: u32) -> Option<*mut ListenerResponses> {
+    fn responses(&self, listener: u32) -> Option<*mut Responses> {
         self.world.responses.get(listener as usize).map(std::cell::UnsafeCell::get)
+    }
+
+    fn route_responses(&self, action: u32) -> Option<*mut Responses> {
+        self.responses(action)
+    }
+
+    fn endpoint_responses(&self, endpoint: u32) -> Option<*mut Responses> {
+        self.responses(endpoint)
     }
 
     fn tell(&self, event: &wire::Event) {

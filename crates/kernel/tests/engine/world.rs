@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
 use wire::{
-    Closed, Cursor, EndpointHealth, Flow, Leg, ListenerResponses, Reason, Segment, Settings, StoredRequest,
-    Tuple,
+    Closed, Cursor, EndpointHealth, Flow, Leg, Reason, Responses, Segment, Settings, StoredRequest, Tuple,
 };
 
 use crate::cpu::Cpu;
@@ -87,7 +86,7 @@ pub(crate) struct World {
     pub(crate) slots: Vec<UnsafeCell<StoredRequest>>,
     pub(crate) next_slot: [Cell<u32>; 2],
     pub(crate) health: Vec<UnsafeCell<EndpointHealth>>,
-    pub(crate) responses: Vec<UnsafeCell<ListenerResponses>>,
+    pub(crate) responses: Vec<UnsafeCell<Responses>>,
     pub(crate) reasons: RefCell<HashMap<&'static str, u32>>,
     pub(crate) now: Cell<u64>,
     pub(crate) random: Random,

@@ -7,9 +7,9 @@ use aya::{
     sys::SyscallError,
     util::nr_cpus,
 };
-use wire::{ListenerCounters, ListenerKey, ListenerResponses, Metrics};
+use wire::{ListenerCounters, ListenerKey, Metrics, Responses};
 
-use super::{LISTENER_COUNTERS, LISTENER_RESPONSES, METRICS, Maps, REASONS, Record, access};
+use super::{Answered, LISTENER_COUNTERS, METRICS, Maps, REASONS, RESPONSES, Record, access};
 use crate::{ListenerAddress, MapError};
 
 impl Maps {
@@ -61,19 +61,23 @@ impl Maps {
             .collect()
     }
 
-    /// What was answered at the listener of that index, summed over CPUs; all zero for one that has no counters.
-    pub(crate) fn responses(&self, listener: u32) -> Result<ListenerResponses, MapError> {
-        let mut sum = ListenerResponses::default();
-        let has_counters = usize::try_from(listener).is_ok_and(|index| index < wire::RESPONSES_MAX);
-        let Some(responses) = self.responses.as_ref().filter(|_| has_counters) else { return Ok(sum) };
-        for Record(cpu) in responses.get(&listener, 0).map_err(access(LISTENER_RESPONSES))?.iter() {
-            let pairs = sum.classes.iter_mut().zip(cpu.classes);
-            for (sum, count) in pairs.chain(sum.first_byte.iter_mut().zip(cpu.first_byte)) {
-                *sum = sum.wrapping_add(count);
-            }
-            sum.first_byte_ns = sum.first_byte_ns.wrapping_add(cpu.first_byte_ns);
+    /// What was answered, summed over CPUs; none where nothing is counted.
+    pub(crate) fn responses(&self, of: Answered) -> Result<Option<Responses>, MapError> {
+        let (place, index) = match of {
+            Answered::AtListener(index) => (0, index),
+            Answered::ByRoute(index) => (1, index),
+            Answered::ByEndpoint(index) => (2, index),
+        };
+        let (Some(map), Some(name)) =
+            (self.responses.get(place).and_then(Option::as_ref), RESPONSES.get(place))
+        else {
+            return Ok(None);
+        };
+        if index >= map.len() {
+            return Ok(None);
         }
-        Ok(sum)
+        let cpus = map.get(&index, 0).map_err(access(name))?;
+        Ok(Some(cpus.iter().fold(Responses::default(), |sum, Record(cpu)| sum.merged(cpu))))
     }
 }
 

@@ -16,10 +16,14 @@ use aya::{
     util::nr_cpus,
 };
 use tracing::warn;
-use wire::{ListenerCounters, ListenerKey, ListenerResponses, Metrics, REQUESTS_PER_CPU};
+use wire::{ListenerCounters, ListenerKey, Metrics, REQUESTS_PER_CPU, Responses};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::{MapError, PinError, RoutingError, StartError, object::Shape, pins::PinFolder};
+use crate::{
+    MapError, Options, PinError, RoutingError, StartError,
+    object::Shape,
+    pins::{self, PinFolder},
+};
 
 pub use tables::{Entry, Prefix, Write};
 
@@ -29,6 +33,8 @@ const METRICS: &str = "METRICS";
 const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
 const REASONS: &str = "REASONS";
 const LISTENER_RESPONSES: &str = "LISTENER_RESPONSES";
+const ROUTE_RESPONSES: &str = "ROUTE_RESPONSES";
+const ENDPOINT_RESPONSES: &str = "ENDPOINT_RESPONSES";
 pub(crate) const EVENTS: &str = "EVENTS";
 const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
@@ -40,10 +46,27 @@ const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
 const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 
 /// The maps whose capacity is a setting, or the machine's.
-const SIZED: [&str; 4] = [FLOWS, LEGS, CLOSED, REQUESTS];
+const SIZED: [&str; 6] = [FLOWS, LEGS, CLOSED, REQUESTS, ROUTE_RESPONSES, ENDPOINT_RESPONSES];
+
+/// Those of them that hold counts alone: nothing is lost with them.
+const COUNTS: [&str; 2] = [ROUTE_RESPONSES, ENDPOINT_RESPONSES];
+
+/// The maps of responses, by [`Answered`].
+const RESPONSES: [&str; 3] = [LISTENER_RESPONSES, ROUTE_RESPONSES, ENDPOINT_RESPONSES];
+
+/// What responses are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// The index of a listener ([`wire::Vip::listener`]).
+    AtListener(u32),
+    /// An index of `ROUTE_ACTIONS`.
+    ByRoute(u32),
+    /// An index of `ENDPOINTS`.
+    ByEndpoint(u32),
+}
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 10] = [
+const ROUTING: [&str; 12] = [
     FLOWS,
     LEGS,
     CLOSED,
@@ -53,18 +76,23 @@ const ROUTING: [&str; 10] = [
     BACKEND_FAILURES,
     REASONS,
     LISTENER_RESPONSES,
+    ROUTE_RESPONSES,
+    ENDPOINT_RESPONSES,
     EVENTS,
 ];
 
-/// Gives the map of stored requests room for every CPU, and the maps of flows room for `max_flows`; a connection may leave
-/// legs behind that are still answered, so that legs have twice as much.
-pub(crate) fn size(shapes: &mut [Shape], max_flows: u32) {
+/// Gives the map of stored requests room for every CPU, and the maps of flows room for as many as are wanted; a connection may
+/// leave legs behind that are still answered, so that legs have twice as much. Routes and endpoints are counted by their index,
+/// and 0 is the index of none.
+pub(crate) fn size(shapes: &mut [Shape], options: &Options) {
     let cpus = nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
     for shape in shapes.iter_mut() {
         match shape.name.as_str() {
-            FLOWS | CLOSED => shape.entries = max_flows,
-            LEGS => shape.entries = max_flows.saturating_mul(2),
+            FLOWS | CLOSED => shape.entries = options.max_flows,
+            LEGS => shape.entries = options.max_flows.saturating_mul(2),
             REQUESTS => shape.entries = REQUESTS_PER_CPU.saturating_mul(cpus),
+            ROUTE_RESPONSES => shape.entries = options.counted_routes.saturating_add(1),
+            ENDPOINT_RESPONSES => shape.entries = options.counted_endpoints.saturating_add(1),
             _ => {}
         }
     }
@@ -97,6 +125,9 @@ pub(crate) fn check_pins(pins: &PinFolder, shapes: &[Shape]) -> Result<(), PinEr
         if found.max_entries() == shape.entries {
             return Ok(());
         }
+        if COUNTS.contains(&shape.name.as_str()) {
+            return pins::remove_pin(&path);
+        }
         if !SIZED.contains(&shape.name.as_str()) {
             return foreign("a map of another capacity");
         }
@@ -123,7 +154,8 @@ pub(crate) struct Maps {
     metrics: PerCpuArray<MapData, Record<Metrics>>,
     listeners: PerCpuHashMap<MapData, Record<ListenerKey>, Record<ListenerCounters>>,
     reasons: Option<PerCpuArray<MapData, u64>>,
-    responses: Option<PerCpuArray<MapData, Record<ListenerResponses>>>,
+    /// By listener, by route, by endpoint.
+    responses: [Option<PerCpuArray<MapData, Record<Responses>>>; 3],
     raw: BTreeMap<String, RawMap>,
 }
 
@@ -139,14 +171,16 @@ impl Maps {
             .map(|shape| Ok((shape.name.clone(), RawMap::open(shape, &pins.object(&shape.name))?)))
             .collect();
         let reasons: Option<Map> = object.take_map(REASONS);
-        let responses: Option<Map> = object.take_map(LISTENER_RESPONSES);
+        let [by_listener, by_route, by_endpoint] = RESPONSES
+            .map(|name| object.take_map(name).map(TryInto::try_into).transpose().map_err(access(name)));
+        let responses = [by_listener?, by_route?, by_endpoint?];
         let mut map = |name| object.take_map(name).ok_or(StartError::Incomplete { name });
         let (metrics, listeners): (Map, Map) = (map(METRICS)?, map(LISTENER_COUNTERS)?);
         Ok(Self {
             metrics: metrics.try_into().map_err(access(METRICS))?,
             listeners: listeners.try_into().map_err(access(LISTENER_COUNTERS))?,
             reasons: reasons.map(TryInto::try_into).transpose().map_err(access(REASONS))?,
-            responses: responses.map(TryInto::try_into).transpose().map_err(access(LISTENER_RESPONSES))?,
+            responses,
             raw: raw?,
         })
     }

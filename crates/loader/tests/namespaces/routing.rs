@@ -6,7 +6,7 @@ use std::{
 };
 
 use dataplane::flow::{end_for, flag, state};
-use loader::{Collected, Datapath, Limits, MapError, Prefix, Write, now};
+use loader::{Answered, Collected, Datapath, Limits, MapError, Prefix, Write, now};
 use nix::{
     net::if_::if_nametoindex,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -99,9 +99,9 @@ fn what_is_in_use_is_told_with_the_room_there_really_is() {
 fn nobody_has_answered_and_nothing_is_told_yet() {
     in_sandbox(|sandbox| {
         let datapath = started(&sandbox.options());
-        let none = wire::ListenerResponses::default();
-        assert_eq!(datapath.listener_responses(0).unwrap(), none);
-        assert_eq!(datapath.listener_responses(u32::MAX).unwrap(), none, "beyond the counters");
+        let none = wire::Responses::default();
+        assert_eq!(datapath.responses(Answered::AtListener(0)).unwrap(), Some(none));
+        assert_eq!(datapath.responses(Answered::AtListener(u32::MAX)).unwrap(), None, "beyond the counters");
         let mut events = datapath.events().unwrap();
         assert!(!events.wait(Duration::from_millis(1)));
         assert_eq!(events.take(), None);
@@ -324,5 +324,29 @@ fn legs_that_nobody_has_are_forgotten_in_time() {
         let left: Vec<_> = datapath.dump("LEGS").unwrap().into_iter().map(|(key, _)| key).collect();
         assert_eq!(left, [flow.leg.as_bytes()], "in use, however old");
         datapath.detach().unwrap();
+    });
+}
+
+#[test]
+fn routes_and_endpoints_are_counted_as_many_as_asked_for_and_the_number_may_change() {
+    in_sandbox(|sandbox| {
+        for (counted_routes, counted_endpoints) in [(0, 0), (3, 7), (5, 0)] {
+            let options = loader::Options { counted_routes, counted_endpoints, ..sandbox.options() };
+            let mut datapath = started(&options);
+            // A connection lives in the maps that stay.
+            insert(&mut datapath, &connection(1001, 1));
+            let is_counted = |of| datapath.responses(of).unwrap().is_some();
+            assert_eq!(
+                (is_counted(Answered::ByRoute(3)), is_counted(Answered::ByRoute(6))),
+                (counted_routes > 0, false)
+            );
+            assert_eq!(is_counted(Answered::ByEndpoint(7)), counted_endpoints > 0);
+            assert_eq!(datapath.flows().unwrap().len(), 1);
+            if counted_routes == 5 {
+                datapath.detach().unwrap();
+            } else {
+                datapath.keep();
+            }
+        }
     });
 }

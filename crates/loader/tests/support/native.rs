@@ -10,8 +10,8 @@ use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
     BackendRecord, Candidate, Closed, Cursor, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX,
-    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, ListenerResponses, MaglevTable, PrefixKey,
-    PrefixRecord, Reason, RouteAction, RouteKey, RouteRecord, Segment, Settings, StoredRequest, Tuple, Vip,
+    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey, PrefixRecord,
+    Reason, Responses, RouteAction, RouteKey, RouteRecord, Segment, Settings, StoredRequest, Tuple, Vip,
 };
 use zerocopy::FromZeros;
 
@@ -41,7 +41,7 @@ pub(crate) struct Native {
     slots: Vec<UnsafeCell<StoredRequest>>,
     next_slot: Cell<u32>,
     health: Vec<UnsafeCell<EndpointHealth>>,
-    responses: UnsafeCell<ListenerResponses>,
+    responses: UnsafeCell<Responses>,
     reasons: RefCell<Vec<Reason>>,
 }
 
@@ -269,8 +269,16 @@ impl Env for Cpu<'_> {
         self.maps.reasons.borrow_mut().push(reason);
     }
 
-    fn responses(&self, _: u32) -> Option<*mut ListenerResponses> {
+    fn responses(&self, _: u32) -> Option<*mut Responses> {
         Some(self.maps.responses.get())
+    }
+
+    fn route_responses(&self, _: u32) -> Option<*mut Responses> {
+        None
+    }
+
+    fn endpoint_responses(&self, _: u32) -> Option<*mut Responses> {
+        None
     }
 
     fn tell(&self, _: &Event) {}

@@ -204,6 +204,20 @@ pub(crate) static KEYS: &[Key] = &[
         max_flows,
         ToString::to_string
     ),
+    one!(
+        "dataplane.routeMetrics",
+        "routes that have kernel metrics of their own, 0 for none",
+        dataplane.route_metrics,
+        counted_routes,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.endpointMetrics",
+        "endpoints that have kernel metrics of their own, 0 for none",
+        dataplane.endpoint_metrics,
+        counted_endpoints,
+        ToString::to_string
+    ),
 ];
 
 fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
@@ -285,6 +299,16 @@ fn max_flows(text: &str) -> Result<u32, Expected> {
     // The upper end is some 450 bytes each: half a gigabyte.
     let fits = |flows: &u32| (1024..=1 << 20).contains(flows);
     text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1024 to 1048576"))
+}
+
+fn counted_routes(text: &str) -> Result<u32, Expected> {
+    let fits = |routes: &u32| (*routes as usize) < wire::ROUTE_ACTIONS_MAX;
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 0 to 16383"))
+}
+
+fn counted_endpoints(text: &str) -> Result<u32, Expected> {
+    let fits = |endpoints: &u32| (*endpoints as usize) < wire::ENDPOINTS_MAX;
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 0 to 16383"))
 }
 
 fn show_listen(listen: &translate::DefaultListener) -> String {
@@ -384,6 +408,8 @@ mod tests {
             ("dataplane.snat.ports", "80-10000"),
             ("dataplane.redrawAfter", "0"),
             ("dataplane.maxFlows", "100"),
+            ("dataplane.routeMetrics", "16384"),
+            ("dataplane.endpointMetrics", "-1"),
         ] {
             let key = find(name).unwrap();
             assert!(key.set(&mut Settings::default(), &[value]).is_err(), "{name}: {value}");

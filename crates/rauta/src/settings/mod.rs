@@ -52,6 +52,9 @@ pub(crate) struct DataplaneSettings {
     /// Requests after which userspace closes a connection, while the kernel routes; 0: never.
     pub(crate) close_after: usize,
     pub(crate) max_flows: u32,
+    /// How many routes and endpoints have series of their own in the kernel.
+    pub(crate) route_metrics: u32,
+    pub(crate) endpoint_metrics: u32,
 }
 
 /// How the kernel sends packets on.
@@ -109,6 +112,8 @@ impl Default for DataplaneSettings {
             redraw_after: 32,
             close_after: 100,
             max_flows,
+            route_metrics: 0,
+            endpoint_metrics: 0,
         }
     }
 }
@@ -159,6 +164,8 @@ impl Settings {
             interfaces: self.dataplane.interfaces.clone(),
             hook: self.dataplane.hook,
             max_flows: self.dataplane.max_flows,
+            counted_routes: self.dataplane.route_metrics,
+            counted_endpoints: self.dataplane.endpoint_metrics,
             ..loader::Options::default()
         }
     }

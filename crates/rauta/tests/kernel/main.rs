@@ -27,6 +27,7 @@ mod attacks;
 mod balancing;
 mod changes;
 mod clients;
+mod counted;
 mod endpoints;
 mod flood;
 mod forwarded;

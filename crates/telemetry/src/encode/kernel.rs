@@ -25,14 +25,12 @@ pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) 
     let help = "What became of packets and requests in the kernel, by reason.";
     counter(to, "rauta_kernel_events", help, events)?;
 
-    let listeners = bounded(&counters.responses);
-    let classes = listeners.iter().flat_map(|at| {
-        let seen = CLASSES.iter().zip(at.classes).filter(|(_, count)| *count > 0);
-        seen.map(|(class, count)| ([labels(at), vec![("class", Cow::from(*class))]].concat(), count))
-    });
-    let help = "Responses through the kernel, by class of status code.";
-    counter(to, "rauta_kernel_responses", help, classes)?;
-    first_byte(to, &listeners)?;
+    responses(to, "", &bounded(&counters.responses))?;
+    for (of, counted) in [("route_", &counters.routes), ("endpoint_", &counters.endpoints)] {
+        if !counted.is_empty() {
+            responses(to, of, counted)?;
+        }
+    }
 
     for (name, help, value) in [
         ("rauta_kernel_flows", "Client connections in the kernel now.", counters.flows),
@@ -45,11 +43,19 @@ pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) 
     Ok(())
 }
 
-fn first_byte(to: &mut DescriptorEncoder<'_>, listeners: &[KernelResponses]) -> fmt::Result {
+/// Classes and times; `of` is a part of the series' names.
+fn responses(to: &mut DescriptorEncoder<'_>, of: &str, counted: &[KernelResponses]) -> fmt::Result {
+    let classes = counted.iter().flat_map(|at| {
+        let seen = CLASSES.iter().zip(at.classes).filter(|(_, count)| *count > 0);
+        seen.map(|(class, count)| ([labels(at), vec![("class", Cow::from(*class))]].concat(), count))
+    });
+    let help = "Responses through the kernel, by class of status code.";
+    counter(to, &format!("rauta_kernel_{of}responses"), help, classes)?;
+
     let help = "From a request to the first byte of its response, through the kernel.";
-    let mut metric =
-        to.encode_descriptor("rauta_kernel_first_byte_seconds", help, None, MetricType::Histogram)?;
-    for at in listeners {
+    let name = format!("rauta_kernel_{of}first_byte_seconds");
+    let mut metric = to.encode_descriptor(&name, help, None, MetricType::Histogram)?;
+    for at in counted {
         let buckets = buckets(&at.first_byte);
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = Duration::from_nanos(at.first_byte_ns).as_secs_f64();
@@ -61,7 +67,7 @@ fn first_byte(to: &mut DescriptorEncoder<'_>, listeners: &[KernelResponses]) -> 
 }
 
 fn labels(at: &KernelResponses) -> Vec<Label<'_>> {
-    vec![("listener", Cow::from(at.listener.as_str())), ("address", Cow::from(at.address.as_str()))]
+    at.labels.iter().map(|(name, value)| (*name, Cow::from(value.as_str()))).collect()
 }
 
 /// Bounds in seconds with their own counts; what is below the first bound or above the last is one bucket each.
@@ -86,8 +92,8 @@ fn bounded(listeners: &[KernelResponses]) -> Vec<KernelResponses> {
     let (own, rest) = listeners.split_at(listeners.len().min(GATEWAYS_MAX));
     let mut bounded = own.to_vec();
     let Some((first, more)) = rest.split_first() else { return bounded };
-    let mut other =
-        KernelResponses { listener: OTHER.to_owned(), address: OTHER.to_owned(), ..first.clone() };
+    let labels = first.labels.iter().map(|&(name, _)| (name, OTHER.to_owned())).collect();
+    let mut other = KernelResponses { labels, ..first.clone() };
     for one in more {
         let classes = other.classes.iter_mut().zip(one.classes);
         let times = other
@@ -111,8 +117,7 @@ mod tests {
 
     fn responses(listener: &str) -> KernelResponses {
         KernelResponses {
-            listener: listener.into(),
-            address: "198.51.100.1:80".into(),
+            labels: vec![("listener", listener.into()), ("address", "198.51.100.1:80".into())],
             classes: [0, 5, 0, 1, 0, 0],
             first_byte: vec![
                 (Some(4), 1),
@@ -139,6 +144,11 @@ mod tests {
         let text = text(KernelCounters {
             events: vec![("event", "bound", 4), ("drop", "drop_gap", 2)],
             responses: vec![responses("shop/web/http")],
+            routes: vec![KernelResponses {
+                labels: vec![("route", "HTTPRoute shop/web rule 0".into())],
+                ..responses("")
+            }],
+            endpoints: vec![],
             flows: 3,
             flows_max: 65_536,
             legs: 4,
@@ -155,6 +165,8 @@ mod tests {
             &format!(r#"rauta_kernel_first_byte_seconds_bucket{{le="+Inf",{labels}}} 6"#),
             &format!(r#"rauta_kernel_first_byte_seconds_count{{{labels}}} 6"#),
             &format!(r#"rauta_kernel_first_byte_seconds_sum{{{labels}}} 1.5"#),
+            r#"rauta_kernel_route_responses_total{route="HTTPRoute shop/web rule 0",class="2xx"} 5"#,
+            r#"rauta_kernel_route_first_byte_seconds_count{route="HTTPRoute shop/web rule 0"} 6"#,
             "rauta_kernel_flows 3",
             "rauta_kernel_flows_max 65536",
             "rauta_kernel_legs 4",
@@ -163,6 +175,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
         }
         assert!(!text.contains("le=\"1073"), "{text}");
+        assert!(!text.contains("rauta_kernel_endpoint_"), "what is not counted has no series: {text}");
         assert!(!text.contains(r#"class="5xx""#), "what never occurred has no series");
     }
 

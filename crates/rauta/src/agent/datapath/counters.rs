@@ -1,9 +1,9 @@
 //! What the programs counted, for metrics and for `rauta status`.
 
 use api::v1::{KernelTier, RunTime};
-use loader::{Datapath, ListenerAddress};
+use loader::{Answered, Datapath, ListenerAddress};
 use telemetry::{DatapathCounters, KernelCounters, KernelResponses, ListenerCounters};
-use wire::{BUCKETS, Reason};
+use wire::{BUCKETS, Reason, Responses};
 
 use super::{Inner, Kernel};
 
@@ -37,7 +37,8 @@ pub(super) fn counts(datapath: &Datapath) -> Vec<(Reason, u64)> {
 impl Kernel {
     /// What the kernel has counted; none without programs.
     pub(crate) fn counters(&self) -> Option<DatapathCounters> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        let kernel = inner.kernel_counters();
         let datapath = inner.datapath.as_ref()?;
         let total = datapath.metrics().ok()?;
         let counted = datapath.listener_counters().ok()?;
@@ -55,7 +56,7 @@ impl Kernel {
             packets_dropped: total.packets_dropped,
             http_parse_errors: total.http_parse_errors,
             listeners: counted.into_iter().map(listener).collect(),
-            kernel: inner.kernel_counters(),
+            kernel,
         })
     }
 
@@ -94,30 +95,40 @@ impl Inner {
         found.map(|(address, port)| self.listener_name(ListenerAddress { address, port })).unwrap_or_default()
     }
 
-    fn kernel_counters(&self) -> Option<KernelCounters> {
+    fn kernel_counters(&mut self) -> Option<KernelCounters> {
+        let [routes, endpoints] = self.routing.as_mut()?.answered(self.datapath.as_ref()?);
+        let routes = routes.counted().map(|(name, counted)| series(vec![("route", name.clone())], counted));
+        let endpoints =
+            endpoints.counted().map(|(name, counted)| series(vec![("endpoint", name.clone())], counted));
+        let (routes, endpoints) = (routes.collect(), endpoints.collect());
         let (datapath, routing) = (self.datapath.as_ref()?, self.routing.as_ref()?);
         let in_use = datapath.in_use().ok()?;
         let events = counts(datapath);
         let responses = routing.listeners().iter().filter_map(|(&index, &(address, port))| {
             let at = ListenerAddress { address, port };
-            let counted = datapath.listener_responses(index).ok()?;
-            let [other, classes @ ..] = counted.classes;
-            Some(KernelResponses {
-                listener: self.listener_name(at),
-                address: text(at),
-                classes: [classes[0], classes[1], classes[2], classes[3], classes[4], other],
-                first_byte: buckets(&counted.first_byte),
-                first_byte_ns: counted.first_byte_ns,
-            })
+            let counted = datapath.responses(Answered::AtListener(index)).ok()?.unwrap_or_default();
+            Some(series(vec![("listener", self.listener_name(at)), ("address", text(at))], &counted))
         });
         Some(KernelCounters {
             events: events.into_iter().map(|(r, count)| (r.kind(), r.as_str(), count)).collect(),
             responses: responses.collect(),
+            routes,
+            endpoints,
             flows: in_use.flows,
             flows_max: in_use.flows_max.into(),
             legs: in_use.legs,
             legs_max: in_use.legs_max.into(),
         })
+    }
+}
+
+fn series(labels: Vec<(&'static str, String)>, counted: &Responses) -> KernelResponses {
+    let [other, classes @ ..] = counted.classes;
+    KernelResponses {
+        labels,
+        classes: [classes[0], classes[1], classes[2], classes[3], classes[4], other],
+        first_byte: buckets(&counted.first_byte),
+        first_byte_ns: counted.first_byte_ns,
     }
 }
 
@@ -136,7 +147,7 @@ fn text(at: ListenerAddress) -> String {
 
 #[cfg(test)]
 mod tests {
-    use wire::ListenerResponses;
+    use wire::Responses;
 
     use super::*;
 
@@ -144,7 +155,7 @@ mod tests {
     fn a_time_is_below_the_bound_of_its_bucket() {
         let buckets = buckets(&[0; BUCKETS]);
         for us in [0, 1, 7, 900, 1_000_000, 4_000_000, u64::MAX / 1000] {
-            let bucket = ListenerResponses::bucket(us * 1000);
+            let bucket = Responses::bucket(us * 1000);
             assert!(buckets[bucket].0.is_none_or(|bound| us < bound), "{us} in {bucket}");
             assert!(
                 bucket == 0 || buckets[bucket - 1].0.is_some_and(|bound| us >= bound),

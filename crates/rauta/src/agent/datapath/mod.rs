@@ -1,5 +1,6 @@
 //! The kernel programs, if this machine and this user may have them.
 
+mod answered;
 mod counters;
 mod facts;
 mod host;

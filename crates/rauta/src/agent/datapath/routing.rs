@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kernel::{Compiled, Compiler, Facts, Map, RoutePlacement, Tables, diff};
-use loader::{Datapath, Limits, Prefix, Write};
+use loader::{Answered, Datapath, Limits, Prefix, Write};
 use model::{RouteId, Snapshot, Tier};
 use tracing::{debug, info};
 
+use super::answered::Ledger;
 use super::facts::{Machine, ephemeral_ports, obstacle, segment_sizes};
 use crate::settings::{DataplaneSettings, Settings};
 use crate::view::flow;
@@ -57,6 +58,8 @@ pub(super) struct Routing {
     routes: BTreeMap<u32, RouteId>,
     /// The address and port of each index of listeners.
     listeners: BTreeMap<u32, (Option<IpAddr>, u16)>,
+    /// What was answered by each route and by each endpoint.
+    answered: [Ledger; 2],
     /// When to compile again, on the clock of the programs.
     again: Option<Duration>,
     /// Why nothing is routed.
@@ -89,6 +92,7 @@ impl Routing {
             placements: Vec::new(),
             routes: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            answered: Default::default(),
             again: None,
             obstacle: None,
             ticks: 0,
@@ -119,8 +123,10 @@ impl Routing {
         }
         let Compiled { tables, placements, routes, listeners, again, .. } =
             self.compiler.compile(snapshot, &from.1, now());
+        self.take_up(datapath);
         (self.placements, self.again) = (placements, again);
         (self.routes, self.listeners) = (routes, listeners);
+        self.take_up(datapath);
 
         // Names are looked for before the first route needs it, and until no route does.
         let sizes = segment_sizes(&ways);
@@ -134,6 +140,8 @@ impl Routing {
         }
         self.set(datapath, sizes, tables.captures_headers())?;
         debug!(writes = writes.len(), "kernel tables are up to date");
+        // The records of endpoints say whose their indices are.
+        self.take_up(datapath);
         if writes.iter().any(|write| write.map == Map::Endpoints) {
             self.collect(datapath)?;
         }
@@ -170,6 +178,30 @@ impl Routing {
         // Clients that were told to go are nobody's to wait for.
         datapath.each_flow(|flow| left += usize::from(flow.state != dataplane::flow::state::ENDING))?;
         Ok(left)
+    }
+
+    /// Adds to what was answered what the kernel has counted since.
+    fn take_up(&mut self, datapath: &Datapath) {
+        let (routes, endpoints) = (self.settings.route_metrics, self.settings.endpoint_metrics);
+        let read = |of: fn(u32) -> Answered, bound: u32| {
+            move |index: u32| (index <= bound).then(|| datapath.responses(of(index)).ok().flatten()).flatten()
+        };
+        if routes > 0 {
+            let names: Vec<_> =
+                self.routes.range(..=routes).map(|(&index, _)| (index, self.route_name(index))).collect();
+            self.answered[0].take_up(names, read(Answered::ByRoute, routes));
+        }
+        if endpoints > 0 {
+            let used = self.tables.endpoints.range(..=endpoints).filter(|(_, record)| record.generation != 0);
+            let names: Vec<_> = used.map(|(&index, _)| (index, self.endpoint_name(index))).collect();
+            self.answered[1].take_up(names, read(Answered::ByEndpoint, endpoints));
+        }
+    }
+
+    /// What was answered by each route and by each endpoint that is counted by itself.
+    pub(super) fn answered(&mut self, datapath: &Datapath) -> &[Ledger; 2] {
+        self.take_up(datapath);
+        &self.answered
     }
 
     /// The tier of each route.

@@ -97,6 +97,12 @@ pub enum RoutingError {
         /// Its name.
         name: &'static str,
     },
+    /// Programs may preempt each other on one CPU.
+    #[error(
+        "this kernel is preemptible while it receives packets (PREEMPT_RT), and the programs share their memory on each CPU: use a \
+         kernel without PREEMPT_RT, if the kernel tiers are wanted"
+    )]
+    Realtime,
     /// The object has no such map.
     #[error("the embedded object lacks map {name}: this build only counts packets")]
     Incomplete {

@@ -21,6 +21,7 @@ mod netlink;
 mod object;
 mod options;
 mod pins;
+mod realtime;
 mod sender;
 mod tables;
 mod usage;

@@ -5,6 +5,7 @@ use std::fs;
 use nix::sys::utsname::uname;
 
 use super::{Report, Row, State};
+use crate::realtime;
 
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 const HAND_OFF: &str = "bpf_sk_assign_tcp_reqsk";
@@ -17,6 +18,7 @@ pub(super) fn check(report: &mut Report) {
     report.push(btf_row(btf.as_deref()));
     report.push(jit());
     report.push(hand_off(btf.as_deref()));
+    report.push(preemption(realtime::is_realtime()));
 }
 
 fn btf_row(btf: Option<&[u8]>) -> Row {
@@ -55,6 +57,16 @@ fn hand_off(btf: Option<&[u8]>) -> Row {
     }
 }
 
+/// Whether the programs have a CPU to themselves while they run.
+fn preemption(is_realtime: bool) -> Row {
+    if !is_realtime {
+        return Row::new("kernel", "preemption", State::Ok, "not while packets are received");
+    }
+    Row::new("kernel", "preemption", State::Missing, "PREEMPT_RT: packets can overtake each other on a CPU")
+        .effect("the programs share memory there: kernel tiers stay off, every request is served by Tier 3")
+        .mend("use a kernel without PREEMPT_RT, if the kernel tiers are wanted")
+}
+
 /// Whether the string section of `btf` holds `name`; its strings are separated by zero bytes.
 fn names(btf: &[u8], name: &str) -> bool {
     btf.split(|byte| *byte == 0).any(|string| string == name.as_bytes())
@@ -71,5 +83,11 @@ mod tests {
         assert!(names(b"\0a\0bpf_sk_assign_tcp_reqsk\0", HAND_OFF));
         assert_eq!(hand_off(Some(btf)).state, State::Missing);
         assert_eq!(hand_off(None).state, State::Degraded);
+    }
+
+    #[test]
+    fn a_realtime_kernel_has_no_kernel_tiers() {
+        assert_eq!(preemption(true).state, State::Missing);
+        assert_eq!(preemption(false).state, State::Ok);
     }
 }

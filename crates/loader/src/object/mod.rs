@@ -10,7 +10,7 @@ use aya_obj::{
 };
 use zerocopy::IntoBytes;
 
-use crate::{RoutingError, StartError};
+use crate::{RoutingError, StartError, realtime};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/rauta.o"));
 
@@ -68,6 +68,9 @@ impl KernelFunctions {
     pub(crate) fn routing(&self) -> Result<(), RoutingError> {
         if !self.has_btf {
             return Err(RoutingError::NoTypeInformation);
+        }
+        if realtime::is_realtime() {
+            return Err(RoutingError::Realtime);
         }
         match self.ids.iter().find(|(_, id)| id.is_none()) {
             Some((name, _)) => Err(RoutingError::NoKernelFunction { name }),

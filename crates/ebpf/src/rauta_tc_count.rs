@@ -4,6 +4,7 @@ use aya_ebpf::{macros::classifier, programs::TcContext};
 use wire::{Cursor, DropReason, Segment, listener_of};
 
 use crate::maps::{LISTENER_COUNTERS, METRICS};
+use crate::tc::Tc;
 
 /// The next program of the hook decides (TCX_NEXT; the same value lets clsact go on to the next filter).
 const NEXT: i32 = -1;
@@ -14,6 +15,10 @@ const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
 /// Entry point, for every packet that enters an interface.
 #[classifier]
 pub fn rauta_tc_count(ctx: TcContext) -> i32 {
+    // Counted at the device of its VLAN.
+    if Tc::new(&ctx).is_of_vlan() {
+        return NEXT;
+    }
     let segment = match segment(&ctx) {
         // The headers may lie in a page fragment of the buffer, where direct access does not reach.
         Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => segment(&ctx),

@@ -3,7 +3,7 @@
 //! The engine's parts are programs of their own, entered by tail calls: the verifier looks at each by itself.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use dataplane::engine::{Part, Scratch, Verdict, ingress, resume, too_big};
+use dataplane::engine::{Env, Part, Scratch, Verdict, ingress, resume, too_big};
 use wire::{Cursor, DropReason, Segment, TooBig};
 
 use crate::maps::SCRATCH;
@@ -16,6 +16,9 @@ const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
 /// Entry point, for every packet that enters an interface.
 #[classifier]
 pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
+    if Tc::new(&ctx).is_of_vlan() {
+        return NEXT;
+    }
     let segment = match segment(&ctx) {
         // The headers may lie in a page fragment of the buffer, where direct access does not reach.
         Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => segment(&ctx),
@@ -27,6 +30,10 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
     let segment = match segment {
         Ok(segment) => segment,
         Err(DropReason::NotTcp) => return error(&ctx, scratch),
+        Err(DropReason::Fragment | DropReason::Ipv6Extension) => {
+            Tc::new(&ctx).go_on(Part::Shape, scratch);
+            return NEXT;
+        }
         Err(_) => return NEXT,
     };
     let verdict = ingress(&mut Tc::new(&ctx), &segment, scratch);
@@ -73,3 +80,4 @@ part!(rauta_tc_reopen, Reopen, "Sending the SYN of a leg again.");
 part!(rauta_tc_endpoint, Endpoint, "A segment of an endpoint.");
 part!(rauta_tc_open, Open, "The SYN-ACK of an endpoint.");
 part!(rauta_tc_other, Elsewhere, "The refusal of an endpoint.");
+part!(rauta_tc_shape, Shape, "A packet that is a fragment or has options.");

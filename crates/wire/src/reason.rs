@@ -53,6 +53,8 @@ pub enum Reason {
     HandNoRoom = 38,
     /// Handed off: a FIN, or odd control bits, with the first segment.
     HandFlags = 39,
+    /// Handed off: IP options or extension headers with the first request.
+    HandShape = 40,
 
     /// Held: responses of the leg are under way; the client sends the request again.
     HoldBusy = 64,
@@ -83,6 +85,8 @@ pub enum Reason {
     DropFlags = 107,
     /// Dropped: a late copy of the first request of a connection that is over.
     DropRepeated = 108,
+    /// Dropped: a fragment, IP options or extension headers on a connection of the kernel tier.
+    DropShape = 109,
     /// Dropped: an ICMP error about a connection of ours that cannot be true.
     DropTooBig = 112,
     /// Dropped: a segment of a leg by a device that the leg's segments do not come by.
@@ -103,7 +107,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -127,6 +131,7 @@ impl Reason {
         Self::HandNoWay,
         Self::HandNoRoom,
         Self::HandFlags,
+        Self::HandShape,
         Self::HoldBusy,
         Self::DropChecksum,
         Self::DropOptions,
@@ -141,6 +146,7 @@ impl Reason {
         Self::DropLacksOptions,
         Self::DropFlags,
         Self::DropRepeated,
+        Self::DropShape,
         Self::DropTooBig,
         Self::DropDevice,
         Self::PassOwned,
@@ -175,6 +181,7 @@ impl Reason {
             Self::HandNoWay => "hand_off_no_way",
             Self::HandNoRoom => "hand_off_no_room",
             Self::HandFlags => "hand_off_flags",
+            Self::HandShape => "hand_off_shape",
             Self::HoldBusy => "hold_busy",
             Self::DropChecksum => "drop_checksum",
             Self::DropOptions => "drop_options",
@@ -189,6 +196,7 @@ impl Reason {
             Self::DropLacksOptions => "drop_lacks_options",
             Self::DropFlags => "drop_flags",
             Self::DropRepeated => "drop_repeated",
+            Self::DropShape => "drop_shape",
             Self::DropTooBig => "drop_too_big",
             Self::DropDevice => "drop_device",
             Self::PassOwned => "pass_owned",
@@ -235,6 +243,7 @@ impl Reason {
             Self::HandNoWay => "the way to the endpoint is not known yet",
             Self::HandNoRoom => "no port of the SNAT pool is free, or the table of flows is full",
             Self::HandFlags => "a FIN or odd control bits came with the first segment",
+            Self::HandShape => "IP options or extension headers came with the first request",
             Self::HoldBusy => "responses are under way; the client sends the request again and then goes on",
             Self::DropChecksum => {
                 "the checksum of a request, FIN, RST or endpoint's segment does not fit its bytes"
@@ -253,6 +262,9 @@ impl Reason {
             Self::DropLacksOptions => "an endpoint lacks a TCP option that the client was promised",
             Self::DropFlags => "control bits that no stack sends together (SYN with FIN or RST)",
             Self::DropRepeated => "a late copy of the first request of a connection that is over",
+            Self::DropShape => {
+                "a fragment, IP options or extension headers on a connection of the kernel tier"
+            }
             Self::DropTooBig => {
                 "an ICMP \"packet too big\" about nothing under way, or with an MTU below all links"
             }

@@ -30,11 +30,13 @@ pub enum Part {
     Open = 7,
     /// The refusal of an endpoint: another one gets the request.
     Elsewhere = 8,
+    /// A fragment, or a packet with IP options or extension headers.
+    Shape = 9,
 }
 
 impl Part {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Client,
         Self::First,
         Self::Request,
@@ -44,6 +46,7 @@ impl Part {
         Self::Endpoint,
         Self::Open,
         Self::Elsewhere,
+        Self::Shape,
     ];
 
     /// The name of the part's program.
@@ -58,6 +61,7 @@ impl Part {
             Self::Endpoint => "rauta_tc_endpoint",
             Self::Open => "rauta_tc_open",
             Self::Elsewhere => "rauta_tc_other",
+            Self::Shape => "rauta_tc_shape",
         }
     }
 }

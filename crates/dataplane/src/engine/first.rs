@@ -31,29 +31,17 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     if env.owner(&image.tuple, image.is_v6 != 0) == Owner::Connection {
         return pass(env, Reason::PassOwned);
     }
-    let Cookie::First(mut options) = found else {
+    let Cookie::First(options) = found else {
         // A keep-alive probe (RFC 9293 section 3.8.4) says one byte less than what the handshake left.
         let is_probe = image.payload_len <= 1
             && matches!(cookie::check(key, &image.tuple, image.seq, cookie, now), Cookie::First(_));
         return if is_probe { answer_probe(env, scratch) } else { drop(env, Reason::DropEarly) };
     };
-    // SAFETY: a live map value; torn, it is another connection's, as if it had been evicted.
-    let last = env.closed(&image.tuple).map(|closed| unsafe { *closed });
-    if last.is_some_and(|last| last.isn == cookie && last.is_over != 0) {
-        return drop(env, Reason::DropRepeated);
+    if let Some(verdict) = begin(env, scratch, cookie, options) {
+        return verdict;
     }
-    if image.read_options().is_err() {
-        return drop(env, Reason::DropOptions);
-    }
-    if image.timestamps_at != 0 {
-        options.flags |= TcpOptions::TIMESTAMPS;
-    }
-    image.options = options;
-    if image.has(TcpFlags::FIN) {
+    if scratch.image.has(TcpFlags::FIN) {
         return hand_off::first(env, scratch, Reason::HandFlags);
-    }
-    if image.payload_len == 0 {
-        return drop(env, Reason::BareAck);
     }
     match decode(env, scratch) {
         Decoded::Routed if is_whole(scratch) && fits_segment(scratch) => env.go_on(Part::BindFirst, scratch),
@@ -61,6 +49,32 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         Decoded::Corrupt => drop(env, Reason::DropChecksum),
         refused => hand_off::first(env, scratch, refused.reason()),
     }
+}
+
+/// Takes up a connection with the options of its handshake, which `cookie` brought, and of the segment at hand. A verdict if
+/// there is nothing in it to decide.
+#[inline(always)]
+pub(super) fn begin<E: Env>(
+    env: &mut E,
+    scratch: &mut Scratch,
+    cookie: u32,
+    mut options: TcpOptions,
+) -> Option<Verdict> {
+    let image = &mut scratch.image;
+    // SAFETY: a live map value; torn, it is another connection's, as if it had been evicted.
+    let last = env.closed(&image.tuple).map(|closed| unsafe { *closed });
+    if last.is_some_and(|last| last.isn == cookie && last.is_over != 0) {
+        return Some(drop(env, Reason::DropRepeated));
+    }
+    if image.read_options().is_err() {
+        return Some(drop(env, Reason::DropOptions));
+    }
+    if image.timestamps_at != 0 {
+        options.flags |= TcpOptions::TIMESTAMPS;
+    }
+    image.options = options;
+    let is_bare = image.payload_len == 0 && !image.has(TcpFlags::FIN);
+    is_bare.then(|| drop(env, Reason::BareAck))
 }
 
 #[inline(always)]

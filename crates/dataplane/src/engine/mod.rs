@@ -15,6 +15,7 @@ mod forwarded;
 mod hand_off;
 mod observe;
 mod responses;
+mod shape;
 mod syn;
 mod too_big;
 mod ways;
@@ -141,6 +142,9 @@ pub fn ingress<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) ->
     scratch.arrived = segment.flags;
     if let Some(vip) = env.vip(&scratch.listener) {
         scratch.vip = *vip;
+        if has_options(segment) {
+            return env.go_on(Part::Shape, scratch);
+        }
         if scratch.vip.socket == 0 || !read(env, segment, scratch) {
             return pass(env, Reason::PassShape);
         }
@@ -149,12 +153,21 @@ pub fn ingress<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) ->
     if let Some(leg) = env.leg(&scratch.image.tuple) {
         // SAFETY: a live map value; a torn key finds no flow.
         scratch.old_key = unsafe { (*leg).client };
+        if has_options(segment) {
+            return env.go_on(Part::Shape, scratch);
+        }
         if !read(env, segment, scratch) {
             return pass(env, Reason::PassShape);
         }
         return env.go_on(Part::Endpoint, scratch);
     }
     Verdict::PASS
+}
+
+/// Whether the IPv4 header has options, in a frame without tags.
+#[inline(always)]
+const fn has_options(segment: &Segment) -> bool {
+    segment.network_at == 14 && !segment.is_v6 && segment.network_len != 20
 }
 
 /// Goes on at a part of the engine.
@@ -170,6 +183,7 @@ pub fn resume<E: Env>(part: Part, env: &mut E, scratch: &mut Scratch) -> Verdict
         Part::Endpoint => endpoint::segment(env, scratch),
         Part::Open => endpoint::open(env, scratch),
         Part::Elsewhere => bind::elsewhere(env, scratch),
+        Part::Shape => shape::packet(env, scratch),
     }
 }
 
@@ -180,8 +194,8 @@ fn read<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) -> bool {
     scratch.settings = *settings;
     let image = &mut scratch.image;
     let ip_len: u32 = if segment.is_v6 { 40 } else { 20 };
-    // VLAN tags and IP options stay with the stack.
-    if env.is_tagged() || segment.network_at != 14 || u32::from(segment.network_len) != ip_len {
+    // VLAN tags stay with the stack, which takes them off for the device that they name.
+    if env.is_tagged() || segment.network_at != 14 {
         return false;
     }
     image.ip_at = 14;

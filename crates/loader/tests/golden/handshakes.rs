@@ -115,7 +115,7 @@ fn other_shapes_and_other_peoples_packets_pass_untouched() {
         ("two VLAN tags", v6().vlans(&[0x88a8, 0x8100]), ours),
         ("three VLAN tags", v4().vlans(&[0x88a8, 0x8100, 0x8100]), None),
         ("IPv4 options", v4().ip_options(12).flags(packets::SYN), ours),
-        ("first fragment", v4().fragment(0x2000), None),
+        ("first fragment", v4().fragment(0x2000), ours),
         ("later fragment", v4().fragment(0x0010), None),
         ("IPv6 fragment header", v6().ipv6_next_header(44), None),
         ("IPv6 hop-by-hop options", v6().ipv6_next_header(0), None),

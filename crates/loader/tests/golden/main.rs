@@ -13,6 +13,7 @@ mod instructions;
 mod lockstep;
 mod packets;
 mod requests;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod talk;

@@ -9,9 +9,10 @@ use dataplane::lookup::{Balancing, Tables};
 use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
-    BackendRecord, Candidate, Closed, Cursor, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX,
-    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey, PrefixRecord,
-    Reason, Responses, RouteAction, RouteKey, RouteRecord, Segment, Settings, StoredRequest, Tuple, Vip,
+    BackendRecord, Candidate, Closed, Cursor, DropReason, EndpointHealth, EndpointRecord, Event, Flow,
+    HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey,
+    PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, Segment, Settings, StoredRequest,
+    Tuple, Vip,
 };
 use zerocopy::FromZeros;
 
@@ -77,12 +78,13 @@ impl Native {
     pub(crate) fn run(&self, frame: &[u8]) -> Done {
         self.reasons.borrow_mut().clear();
         let mut env = Cpu { maps: self, frame: frame.to_vec(), asked: None };
-        let Ok(segment) = Segment::parse(Cursor::new(frame)) else {
-            return Done { said: Said::Pass, frame: frame.to_vec(), reasons: vec![], asked: None };
-        };
         // SAFETY: a scratch is numbers, and its content means nothing before.
         let mut scratch: Box<Scratch> = unsafe { Box::new_zeroed().assume_init() };
-        let verdict = ingress(&mut env, &segment, &mut scratch);
+        let verdict = match Segment::parse(Cursor::new(frame)) {
+            Ok(segment) => ingress(&mut env, &segment, &mut scratch),
+            Err(DropReason::Fragment | DropReason::Ipv6Extension) => env.go_on(Part::Shape, &mut scratch),
+            Err(_) => Verdict::PASS,
+        };
         let said = match verdict {
             Verdict::PASS => Said::Pass,
             Verdict::DROP => Said::Drop,

@@ -161,3 +161,45 @@ fn pseudo(src: IpAddr, dst: IpAddr, tcp_len: usize) -> u64 {
     };
     of(src) + of(dst) + 6 + tcp_len as u64
 }
+
+/// The frame with options in its IPv4 header.
+pub(crate) fn with_ip_options(frame: &[u8], options: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame.splice(34..34, options.iter().copied());
+    frame[14] = 0x40 | (5 + options.len() / 4) as u8;
+    finish_v4(&mut frame);
+    frame
+}
+
+/// The frame with this field of flags and offset: in its IPv4 header, or in a fragment header behind that of IPv6.
+pub(crate) fn with_fragment_header(frame: &[u8], field: u16) -> Vec<u8> {
+    let [high, low] = field.to_be_bytes();
+    if frame[12] != 8 {
+        return with_extension(frame, 44, &[high, low, 0, 0, 0, 7]);
+    }
+    let mut frame = frame.to_vec();
+    frame[20..22].copy_from_slice(&[high, low]);
+    finish_v4(&mut frame);
+    frame
+}
+
+/// The frame with an extension header of that type before all that follows the IPv6 header; `rest` is behind its first two
+/// bytes.
+pub(crate) fn with_extension(frame: &[u8], kind: u8, rest: &[u8; 6]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let length = u16::from_be_bytes([frame[18], frame[19]]) + 8;
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    let next = std::mem::replace(&mut frame[20], kind);
+    frame.splice(54..54, [next, 0].into_iter().chain(rest.iter().copied()));
+    frame
+}
+
+/// Length and checksum of the IPv4 header.
+fn finish_v4(frame: &mut [u8]) {
+    let length = u16::try_from(frame.len() - 14).unwrap();
+    frame[16..18].copy_from_slice(&length.to_be_bytes());
+    frame[24..26].fill(0);
+    let end = 14 + usize::from(frame[14] & 15) * 4;
+    let checksum = !fold(sum(&frame[14..end]));
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+}

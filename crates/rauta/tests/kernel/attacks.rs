@@ -16,10 +16,12 @@ on_every_network!(
     a_stray_acknowledgment_is_reset,
     urgent_and_ecn_bits_do_no_harm,
     fragments_and_ip_options_are_userspaces,
+    fragments_and_ip_options_reset_no_connection,
+    ip_options_with_the_first_request_are_userspaces,
 );
 
 /// A connection of `host` that `b0` has served, and in which the next request goes to `b1`.
-fn served(world: &World, host: &RawHost, port: u16) -> RawConnection {
+pub(crate) fn served(world: &World, host: &RawHost, port: u16) -> RawConnection {
     let mut connection = host.connect(world.address(), port, Options::LINUX, 70_000).unwrap();
     host.write(&mut connection, &get("/a")).unwrap();
     assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b0", "/a");
@@ -27,7 +29,7 @@ fn served(world: &World, host: &RawHost, port: u16) -> RawConnection {
 }
 
 #[track_caller]
-fn assert_lives(host: &RawHost, connection: &mut RawConnection) {
+pub(crate) fn assert_lives(host: &RawHost, connection: &mut RawConnection) {
     host.write(connection, &get("/b")).unwrap();
     assert_answers(&host.read(connection, LIMIT, is_whole).unwrap(), "b1", "/b");
 }
@@ -194,18 +196,77 @@ fn fragments_and_ip_options_are_userspaces(network: Network) {
     assert_eq!(world.get("/b").endpoint(), Some("b1"));
 }
 
+/// A segment in other shapes, each as the frames to send.
+fn shapes(network: Network, frame: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    if network.is_v6 {
+        return vec![vec![with_hop_by_hop_options(frame)]];
+    }
+    let mut reversed = fragments(frame);
+    reversed.reverse();
+    vec![fragments(frame), reversed, vec![with_header_options(frame, &[1, 1, 1, 0])]]
+}
+
+/// The stack does not know of the kernel tier's connections: what it would answer is a reset.
+fn fragments_and_ip_options_reset_no_connection(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    let mut port = 4710;
+    for is_first in [true, false] {
+        for shape in 0..shapes(network, &[0; 100]).len() {
+            port += 1;
+            let mut connection = if is_first {
+                host.connect(world.address(), port, Options::LINUX, 9).unwrap()
+            } else {
+                served(&world, &host, port)
+            };
+            let request = connection.segment(flag::ACK | flag::PSH, &get("/b"));
+            for frame in &shapes(network, &host.frame(&request))[shape] {
+                host.send_frame(frame).unwrap();
+            }
+            // Whatever came of it, the client repeats its request until it is answered, once.
+            connection.seq = request.end();
+            host.send(&request).unwrap();
+            assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
+            assert_lives(&host, &mut connection);
+        }
+    }
+}
+
+fn ip_options_with_the_first_request_are_userspaces(network: Network) {
+    let world = World::new(network);
+    let host = RawHost::new(&world.lab).unwrap();
+    world.hands_off(|| {
+        let mut connection = host.connect(world.address(), 4720, Options::LINUX, 9).unwrap();
+        let request = connection.segment(flag::ACK | flag::PSH, &get("/b"));
+        connection.seq = request.end();
+        let plain = host.frame(&request);
+        let frame = if network.is_v6 {
+            with_hop_by_hop_options(&plain)
+        } else {
+            with_header_options(&plain, &[1, 1, 1, 0])
+        };
+        host.send_frame(&frame).unwrap();
+        assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
+        assert_lives(&host, &mut connection);
+    });
+}
+
 /// A hop-by-hop header of nothing but padding (RFC 8200 section 4.3).
+fn with_hop_by_hop_options(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let length = u16::from_be_bytes([frame[18], frame[19]]) + 8;
+    frame[18..20].copy_from_slice(&length.to_be_bytes());
+    frame[20] = 0;
+    frame.splice(54..54, [6, 0, 1, 4, 0, 0, 0, 0]);
+    frame
+}
+
 fn extension_headers_are_userspaces(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
     let local = host.address(world.address(), 4700);
     let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 1, 1) };
-    let mut frame = host.frame(&request);
-    let length = u16::from_be_bytes([frame[18], frame[19]]) + 8;
-    frame[18..20].copy_from_slice(&length.to_be_bytes());
-    frame[20] = 0;
-    frame.splice(54..54, [6, 0, 1, 4, 0, 0, 0, 0]);
-    host.send_frame(&frame).unwrap();
+    host.send_frame(&with_hop_by_hop_options(&host.frame(&request))).unwrap();
     let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
     assert_eq!(answer.flags & flag::RST, flag::RST, "{answer:?}");
     assert_eq!(world.get("/b").endpoint(), Some("b1"));

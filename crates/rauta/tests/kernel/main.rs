@@ -43,4 +43,5 @@ mod segments;
 mod storm;
 mod tiers;
 mod transfers;
+mod vlans;
 mod world;

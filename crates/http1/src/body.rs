@@ -24,8 +24,10 @@ pub enum Piece {
     NeedMore,
     /// So many bytes of payload.
     Data(usize),
-    /// So many bytes of framing: chunk lines, the CRLF behind a chunk's data, trailers.
+    /// So many bytes of framing: chunk lines, the CRLF behind a chunk's data, the empty line behind trailers.
     Framing(usize),
+    /// One trailer line with its CRLF, so many bytes.
+    Trailer(usize),
     /// Nothing of this message: it has ended.
     Done,
 }
@@ -67,7 +69,7 @@ impl Body {
         let mut at = 0;
         loop {
             match self.next_piece(buf.get(at..).unwrap_or_default())? {
-                Piece::Data(n) | Piece::Framing(n) => at += n,
+                Piece::Data(n) | Piece::Framing(n) | Piece::Trailer(n) => at += n,
                 Piece::NeedMore | Piece::Done => return Ok(at),
             }
         }
@@ -155,7 +157,7 @@ impl Body {
             return Err(BodyError::TrailersTooLarge);
         }
         check_trailer(line)?;
-        Ok(Piece::Framing(line.len()))
+        Ok(Piece::Trailer(line.len()))
     }
 }
 

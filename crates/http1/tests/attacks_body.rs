@@ -23,7 +23,7 @@ fn payload(bytes: &[u8]) -> Vec<u8> {
                 data.extend_from_slice(&bytes[at..at + n]);
                 at += n;
             }
-            Piece::Framing(n) => at += n,
+            Piece::Framing(n) | Piece::Trailer(n) => at += n,
             Piece::NeedMore => panic!("incomplete"),
             Piece::Done => return data,
         }

@@ -184,7 +184,7 @@ fn payload(data: &[u8]) -> Vec<u8> {
                 found.extend_from_slice(&data[at..at + n]);
                 at += n;
             }
-            Piece::Framing(n) => at += n,
+            Piece::Framing(n) | Piece::Trailer(n) => at += n,
             Piece::NeedMore | Piece::Done => break,
         }
     }
@@ -264,7 +264,7 @@ fn listen<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Heard>, Vec<u8>) {
             let taken = match body.next_piece(&buf) {
                 Err(_) => return (heard, sent),
                 Ok(Piece::NeedMore) => break,
-                Ok(Piece::Framing(n)) => buf.split_to(n),
+                Ok(Piece::Framing(n) | Piece::Trailer(n)) => buf.split_to(n),
                 Ok(Piece::Data(n)) => {
                     payload.extend_from_slice(&buf[..n]);
                     buf.split_to(n)

@@ -1,6 +1,7 @@
 //! From the endpoint to the client.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
@@ -40,11 +41,7 @@ impl<S: Transport> Exchange<'_, S> {
             match self.download {
                 Download::Head => ready!(self.poll_head(cx))?,
                 Download::Body { .. } => ready!(self.poll_body(cx))?,
-                Download::Flush => {
-                    ready!(self.poll_write_down(cx))?;
-                    let flushed = ready!(std::pin::Pin::new(&mut self.down.stream).poll_flush(cx));
-                    return Poll::Ready(flushed.map_err(|_| Failure::ClientGone));
-                }
+                Download::Flush => return self.poll_write_down(cx),
             }
         }
     }
@@ -163,7 +160,14 @@ impl<S: Transport> Exchange<'_, S> {
             self.download = Download::Flush;
             return Poll::Ready(Ok(()));
         }
-        match ready!(poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BODY_BYTES)) {
+        let read = poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BODY_BYTES);
+        if read.is_pending() {
+            if let Poll::Ready(Err(error)) = self.push_down(cx) {
+                return Poll::Ready(Err(error));
+            }
+            return Poll::Pending;
+        }
+        match ready!(read) {
             Ok(0) if self.framing == Framing::UntilClose => {
                 if *recode == Recode::Chunk {
                     if *has_open_chunk {
@@ -191,7 +195,17 @@ impl<S: Transport> Exchange<'_, S> {
         if written.is_pending() {
             self.waits_for_client = true;
         }
-        written.map_err(|_| Failure::ClientGone)
+        ready!(written).map_err(|_| Failure::ClientGone)?;
+        self.push_down(cx)
+    }
+
+    /// Lets what the client's transport keeps back leave: TLS records and frames have a pace of their own.
+    fn push_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let pushed = Pin::new(&mut self.down.stream).poll_flush(cx);
+        if pushed.is_pending() {
+            self.waits_for_client = true;
+        }
+        pushed.map_err(|_| Failure::ClientGone)
     }
 }
 
@@ -201,7 +215,7 @@ fn dechunk(body: &mut Body, read: &mut BytesMut, out: &mut BytesMut) -> Result<(
         match body.next_piece(read)? {
             http1::Piece::NeedMore | http1::Piece::Done => break,
             http1::Piece::Data(length) => out.extend_from_slice(&read.split_to(length)),
-            http1::Piece::Framing(length) => drop(read.split_to(length)),
+            http1::Piece::Framing(length) | http1::Piece::Trailer(length) => drop(read.split_to(length)),
         }
     }
     Ok(())

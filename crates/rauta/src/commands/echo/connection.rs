@@ -70,7 +70,7 @@ async fn read_body(
                 length += bytes as u64;
                 buffer.advance(bytes);
             }
-            Ok(Piece::Framing(bytes)) => buffer.advance(bytes),
+            Ok(Piece::Framing(bytes) | Piece::Trailer(bytes)) => buffer.advance(bytes),
             Ok(Piece::NeedMore) if !fill(stream, buffer).await? => return Ok(None),
             Ok(Piece::NeedMore) => {}
             Err(_) => return Ok(None),

@@ -1,0 +1,305 @@
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::client::{ResponseFuture, SendRequest};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Method, Request, Uri, Version, header};
+use http1::{Limits, RequestHead};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::Settings;
+use crate::body_in::BodyIn;
+use crate::body_out::BodyOut;
+use crate::error::{invalid, io_error, is_unprocessed};
+use crate::fields;
+
+/// A connection to an endpoint that carries many requests at once.
+pub struct Client {
+    send: SendRequest<Bytes>,
+    scheme: Scheme,
+    limits: Limits,
+    /// Each stream holds one more reference.
+    streams: Rc<()>,
+}
+
+/// Moves a connection's frames; it is ready when the connection is over. Whoever opens a connection runs it.
+pub type Driver = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+
+impl Client {
+    /// Exchanges prefaces over `io`. `is_tls`: what `:scheme` says.
+    ///
+    /// # Errors
+    /// The endpoint does not speak HTTP/2, or is gone.
+    pub async fn handshake<S>(
+        io: S,
+        is_tls: bool,
+        settings: &Settings,
+        limits: &Limits,
+    ) -> io::Result<(Self, Driver)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let (send, connection) = h2::client::Builder::new()
+            .enable_push(false)
+            .initial_window_size(settings.stream_window)
+            .initial_connection_window_size(settings.connection_window)
+            .max_send_buffer_size(settings.send_buffer_max)
+            .max_header_list_size(settings.header_list_max)
+            .reset_stream_duration(settings.reset_memory)
+            .handshake(io)
+            .await
+            .map_err(io_error)?;
+        let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
+        let driver = Box::pin(async move { connection.await.map_err(io_error) });
+        Ok((Self { send, scheme, limits: *limits, streams: Rc::new(()) }, driver))
+    }
+
+    /// Whether another stream may be opened at once: the endpoint's limit of concurrent streams is not reached.
+    pub fn has_room(&self) -> bool {
+        self.active() < self.send.current_max_send_streams()
+    }
+
+    /// Streams under way.
+    pub fn active(&self) -> usize {
+        Rc::strong_count(&self.streams) - 1
+    }
+
+    /// Whether the connection takes no more streams: it is over, or the endpoint said GOAWAY.
+    pub fn is_closed(&mut self) -> bool {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        matches!(self.send.poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
+
+    /// A stream for one request.
+    pub fn open(&self) -> ClientStream {
+        ClientStream {
+            send: self.send.clone(),
+            scheme: self.scheme.clone(),
+            limits: self.limits,
+            _counted: self.streams.clone(),
+            request: Sending::Head(BytesMut::new()),
+            response: Receiving::Nothing,
+            method: Method::GET,
+            input: BytesMut::new(),
+            is_unprocessed: false,
+        }
+    }
+}
+
+/// One request to an endpoint, as HTTP/1.1 text to write, and its response, as HTTP/1.1 text to read.
+pub struct ClientStream {
+    send: SendRequest<Bytes>,
+    scheme: Scheme,
+    limits: Limits,
+    _counted: Rc<()>,
+    request: Sending,
+    response: Receiving,
+    method: Method,
+    input: BytesMut,
+    is_unprocessed: bool,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one for each stream, and most become a body")]
+enum Sending {
+    /// Text of the head so far.
+    Head(BytesMut),
+    /// A head that waits for room on the connection, and what came behind it.
+    Waiting(Box<(RequestHead, BytesMut)>),
+    Body(BodyOut),
+    Over,
+}
+
+enum Receiving {
+    Nothing,
+    Head(ResponseFuture),
+    Body(BodyIn),
+    Over,
+}
+
+impl ClientStream {
+    /// Whether the endpoint said that it processed nothing of the request (RFC 9113 section 8.7).
+    pub fn is_unprocessed(&self) -> bool {
+        self.is_unprocessed
+    }
+
+    /// Whether request and response are whole.
+    pub fn is_over(&self) -> bool {
+        let is_sent = match &self.request {
+            Sending::Body(body) => body.is_over(),
+            Sending::Over => true,
+            _ => false,
+        };
+        is_sent && matches!(self.response, Receiving::Over) && self.input.is_empty()
+    }
+
+    /// Opens the stream once its head is whole and the connection has room.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Sending::Head(text) = &mut self.request {
+            let mut head = RequestHead::default();
+            if !head.parse(text, &self.limits).map_err(|_| invalid("no valid request head"))? {
+                return Poll::Ready(Ok(()));
+            }
+            self.request = Sending::Waiting(Box::new((head, std::mem::take(text))));
+        }
+        if let Sending::Waiting(waiting) = &mut self.request {
+            ready!(self.send.poll_ready(cx)).map_err(io_error)?;
+            let (head, rest) = &mut **waiting;
+            let request = request(head, &self.scheme)?;
+            self.method = request.method().clone();
+            let is_whole = !head.framing().has_body();
+            let (response, stream) = self.send.send_request(request, is_whole).map_err(io_error)?;
+            self.response = Receiving::Head(response);
+            self.request = if is_whole {
+                Sending::Over
+            } else {
+                Sending::Body(BodyOut::new(stream, head.framing(), &self.limits, std::mem::take(rest)))
+            };
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Moves what was written on as far as it goes.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_open(cx))?;
+        match &mut self.request {
+            Sending::Body(body) => body.poll_send(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Appends what comes next to `input`; false: the response is over.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        match &mut self.response {
+            // `poll_send` wakes the task that opens the stream, which is this one.
+            Receiving::Nothing => Poll::Pending,
+            Receiving::Over => Poll::Ready(Ok(false)),
+            Receiving::Body(body) => {
+                let more = ready!(body.poll_more(cx, &mut self.input))?;
+                if !more {
+                    self.response = Receiving::Over;
+                }
+                Poll::Ready(Ok(more))
+            }
+            Receiving::Head(response) => {
+                if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+                    let (parts, ()) = interim.map_err(io_error)?.into_parts();
+                    write_head(&mut self.input, &parts, None);
+                    return Poll::Ready(Ok(true));
+                }
+                let (parts, stream) = ready!(Pin::new(response).poll(cx)).map_err(io_error)?.into_parts();
+                let has_body = !stream.is_end_stream();
+                let is_bodiless = self.method == Method::HEAD || matches!(parts.status.as_u16(), 204 | 304);
+                let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
+                let framing = match (has_body, has_length || is_bodiless) {
+                    (_, true) => None,
+                    (true, false) => Some("transfer-encoding: chunked\r\n"),
+                    (false, false) => Some("content-length: 0\r\n"),
+                };
+                write_head(&mut self.input, &parts, framing);
+                self.response = if has_body && !is_bodiless {
+                    Receiving::Body(BodyIn::new(stream, !has_length))
+                } else {
+                    Receiving::Over
+                };
+                Poll::Ready(Ok(true))
+            }
+        }
+    }
+
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.is_unprocessed |= is_unprocessed(error);
+        }
+        result
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Poll::Ready(sent) = this.poll_send(cx) {
+            // An endpoint that takes no more of the request may have answered it all the same.
+            if let Err(error) = this.note(sent)
+                && matches!(this.response, Receiving::Nothing)
+            {
+                return Poll::Ready(Err(error));
+            }
+        }
+        while this.input.is_empty() {
+            let more = ready!(this.poll_more(cx));
+            if !this.note(more)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let size = this.input.len().min(buf.remaining());
+        buf.put_slice(&this.input[..size]);
+        this.input.advance(size);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match &mut this.request {
+            Sending::Head(text) => {
+                text.extend_from_slice(buf);
+                if let Poll::Ready(sent) = this.poll_send(cx) {
+                    this.note(sent)?;
+                }
+                Poll::Ready(Ok(buf.len()))
+            }
+            Sending::Waiting(_) => {
+                let sent = ready!(this.poll_send(cx));
+                this.note(sent)?;
+                Pin::new(this).poll_write(cx, buf)
+            }
+            Sending::Body(body) => {
+                let taken = ready!(body.poll_take(cx, buf));
+                Poll::Ready(this.note(taken))
+            }
+            Sending::Over => Poll::Ready(Err(invalid("bytes behind a request without a body"))),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let sent = ready!(this.poll_send(cx));
+        Poll::Ready(this.note(sent))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+/// A request for HTTP/2 out of a head of HTTP/1.
+fn request(head: &RequestHead, scheme: &Scheme) -> io::Result<Request<()>> {
+    let unsendable = || invalid("a request that HTTP/2 cannot carry");
+    let mut fields = fields::read_lines(head.headers()).map_err(|_| unsendable())?;
+    fields.remove(header::HOST);
+    let target = PathAndQuery::try_from(head.target()).map_err(|_| unsendable())?;
+    let uri = Uri::builder().scheme(scheme.clone()).authority(head.authority()).path_and_query(target);
+    let mut request = Request::new(());
+    *request.version_mut() = Version::HTTP_2;
+    *request.method_mut() = Method::from_bytes(head.method().as_bytes()).map_err(|_| unsendable())?;
+    *request.uri_mut() = uri.build().map_err(|_| unsendable())?;
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+/// The head of a response as HTTP/1.1 text.
+fn write_head(out: &mut BytesMut, parts: &http::response::Parts, framing: Option<&str>) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(parts.status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(http1::reason_phrase(parts.status.as_u16()).as_bytes());
+    out.put_slice(b"\r\n");
+    fields::write_lines(out, parts.headers.iter());
+    out.put_slice(framing.unwrap_or_default().as_bytes());
+    out.put_slice(b"\r\n");
+}

@@ -1,0 +1,54 @@
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::io_error;
+use crate::{ServerStream, Settings};
+
+/// A client's connection.
+pub struct Server<S> {
+    connection: h2::server::Connection<S, Bytes>,
+    limits: http1::Limits,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
+    /// Exchanges prefaces over `io`.
+    ///
+    /// # Errors
+    /// The peer does not speak HTTP/2, or is gone.
+    pub async fn handshake(io: S, settings: &Settings, limits: &http1::Limits) -> io::Result<Self> {
+        let connection = h2::server::Builder::new()
+            .max_concurrent_streams(settings.streams_max)
+            .initial_window_size(settings.stream_window)
+            .initial_connection_window_size(settings.connection_window)
+            .max_send_buffer_size(settings.send_buffer_max)
+            .max_header_list_size(settings.header_list_max)
+            .max_pending_accept_reset_streams(settings.pending_reset_max)
+            .max_local_error_reset_streams(Some(settings.error_reset_max))
+            .reset_stream_duration(settings.reset_memory)
+            .handshake(io)
+            .await
+            .map_err(io_error)?;
+        Ok(Self { connection, limits: *limits })
+    }
+
+    /// The next request; none: the connection is over, in order. All of its streams move only while this is polled.
+    ///
+    /// # Errors
+    /// The connection is over otherwise, and so are its streams.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<ServerStream>>> {
+        self.connection.poll_accept(cx).map(|next| {
+            Some(match next? {
+                Ok((request, respond)) => Ok(ServerStream::new(request, respond, &self.limits)),
+                Err(error) => Err(io_error(error)),
+            })
+        })
+    }
+
+    /// Takes no new streams, tells the client so, and lets those under way finish (GOAWAY, RFC 9113 section 6.8).
+    pub fn shut_down(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+}

@@ -1,0 +1,195 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{Request, Response, StatusCode, header};
+use http1::{Framing, Limits, ResponseHead};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::body_in::BodyIn;
+use crate::body_out::BodyOut;
+use crate::error::{invalid, io_error};
+use crate::fields;
+
+/// One request of a client, as HTTP/1.1 text to read, and its response, as HTTP/1.1 text to write.
+///
+/// Reading never ends by itself behind the request: nothing more comes, and an error tells that the client has reset
+/// the stream. Dropping it before the response is whole resets the stream.
+pub struct ServerStream {
+    input: BytesMut,
+    body: Option<BodyIn>,
+    method: http::Method,
+    respond: SendResponse<Bytes>,
+    answer: Answer,
+    limits: Limits,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one for each stream, and most become a body")]
+enum Answer {
+    /// Text of a head so far.
+    Head(BytesMut),
+    Body(BodyOut),
+    /// No more may come: there was no body.
+    Over,
+}
+
+impl ServerStream {
+    pub(crate) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, limits: &Limits) -> Self {
+        let (parts, stream) = request.into_parts();
+        let has_body = !stream.is_end_stream();
+        let is_chunked = has_body && !parts.headers.contains_key(header::CONTENT_LENGTH);
+        let mut input = BytesMut::with_capacity(512);
+        write_head(&mut input, &parts, is_chunked);
+        Self {
+            input,
+            body: has_body.then(|| BodyIn::new(stream, is_chunked)),
+            method: parts.method,
+            respond,
+            answer: Answer::Head(BytesMut::new()),
+            limits: *limits,
+        }
+    }
+
+    /// Ready when the client has reset the stream or its connection is gone.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.answer {
+            Answer::Head(_) => self.respond.poll_reset(cx).map(|_| ()),
+            Answer::Body(body) if !body.is_over() => body.poll_reset(cx),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Resets the stream: what was answered so far is not all.
+    pub fn reset(&mut self) {
+        match &mut self.answer {
+            Answer::Body(body) => body.reset(),
+            _ => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+
+    /// Whether the response is whole and on its way.
+    pub fn is_answered(&self) -> bool {
+        match &self.answer {
+            Answer::Head(_) => false,
+            Answer::Body(body) => body.is_over(),
+            Answer::Over => true,
+        }
+    }
+
+    /// Sends the heads that `text` holds; the state moves on behind the final one.
+    fn send_heads(&mut self) -> io::Result<()> {
+        let mut head = ResponseHead::default();
+        while let Answer::Head(text) = &mut self.answer {
+            let is_whole = head.parse(text, &self.limits).map_err(|_| invalid("no valid response head"))?;
+            if !is_whole {
+                return Ok(());
+            }
+            let status = StatusCode::from_u16(head.status()).map_err(|_| invalid("no valid status"))?;
+            let mut response = Response::new(());
+            *response.status_mut() = status;
+            *response.headers_mut() = fields::read_lines(head.headers())
+                .map_err(|_| invalid("a field that HTTP/2 cannot carry"))?;
+            if head.is_informational() {
+                self.respond.send_informational(response).map_err(io_error)?;
+                continue;
+            }
+            let framing =
+                head.framing(self.method.as_str()).map_err(|_| invalid("no valid framing of a response"))?;
+            if !framing.has_body() {
+                self.respond.send_response(response, true).map_err(io_error)?;
+                self.answer = Answer::Over;
+                return Ok(());
+            }
+            if framing == Framing::UntilClose {
+                return Err(invalid("a response whose end nothing tells"));
+            }
+            let rest = std::mem::take(text);
+            let stream = self.respond.send_response(response, false).map_err(io_error)?;
+            self.answer = Answer::Body(BodyOut::new(stream, framing, &self.limits, rest));
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for ServerStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.input.is_empty() {
+            let more = match &mut this.body {
+                Some(body) => ready!(body.poll_more(cx, &mut this.input))?,
+                None => false,
+            };
+            if !more {
+                this.body = None;
+                return this.poll_gone(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()));
+            }
+        }
+        let size = this.input.len().min(buf.remaining());
+        buf.put_slice(&this.input[..size]);
+        this.input.advance(size);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for ServerStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match &mut this.answer {
+            Answer::Head(text) => {
+                text.extend_from_slice(buf);
+                this.send_heads()?;
+                if let Answer::Body(body) = &mut this.answer
+                    && let Poll::Ready(Err(error)) = body.poll_send(cx)
+                {
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Ready(Ok(buf.len()))
+            }
+            Answer::Body(body) => body.poll_take(cx, buf),
+            Answer::Over => Poll::Ready(Err(invalid("bytes behind a response without a body"))),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().answer {
+            Answer::Body(body) => body.poll_send(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(cx)
+    }
+}
+
+/// The head as HTTP/1.1 text (RFC 9113 section 8.3.1). Two different hosts become two lines, which the codec refuses.
+fn write_head(out: &mut BytesMut, parts: &http::request::Parts, is_chunked: bool) {
+    let target = match parts.uri.path_and_query() {
+        Some(target) if parts.method != http::Method::CONNECT => target.as_str(),
+        _ => parts.uri.authority().map_or("/", http::uri::Authority::as_str),
+    };
+    out.put_slice(parts.method.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(target.as_bytes());
+    out.put_slice(b" HTTP/1.1\r\n");
+    let authority = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    if let Some(authority) = authority {
+        fields::write_line(out, "host", authority);
+    }
+    let of_own = |name: &http::HeaderName, value: &http::HeaderValue| {
+        name == header::COOKIE || (name == header::HOST && Some(value.as_bytes()) == authority)
+    };
+    fields::write_lines(out, parts.headers.iter().filter(|(name, value)| !of_own(name, value)));
+    fields::write_cookie(out, &parts.headers);
+    if is_chunked {
+        out.put_slice(b"transfer-encoding: chunked\r\n");
+    }
+    // `te` is the one field of the connection that HTTP/2 keeps; in HTTP/1 it needs `connection` (RFC 9110 section 10.1.4).
+    if parts.headers.contains_key(header::TE) {
+        out.put_slice(b"connection: te\r\n");
+    }
+    out.put_slice(b"\r\n");
+}

@@ -9,8 +9,9 @@ const LAYERS: &[&[&str]] = &[
     &["wire"],
     &["dataplane"],
     &["model", "ebpf"],
-    &["route", "balance", "telemetry", "resources"],
+    &["route", "balance", "telemetry", "resources", "tls"],
     &["translate", "http1", "kernel"],
+    &["http2"],
     &["proxy", "files", "loader", "api", "admin"],
     &["rauta"],
 ];
@@ -32,7 +33,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("prometheus-client", &["telemetry"]),
     ("tracing-subscriber", &["telemetry"]),
     ("regex", &["route", "translate"]),
-    ("rustls", &[]),
+    ("rustls", &["tls"]),
+    ("tokio-rustls", &["tls"]),
+    ("x509-parser", &["tls"]),
+    ("h2", &["http2"]),
+    ("http", &["http2"]),
     ("aws-lc-rs", &[]),
     ("hyper", &[]),
     ("reqwest", &[]),
@@ -154,10 +159,10 @@ mod tests {
     #[test]
     fn upward_sideways_and_foreign_edges_are_named() {
         for (bad, message) in [
-            (("model", &[("proxy", None)] as &[_]), "model (layer 2) must not use proxy (layer 5)"),
-            (("http1", &[("rauta", Some("build"))]), "http1 (layer 4) must not use rauta (layer 6)"),
+            (("model", &[("proxy", None)] as &[_]), "model (layer 2) must not use proxy (layer 6)"),
+            (("http1", &[("rauta", Some("build"))]), "http1 (layer 4) must not use rauta (layer 7)"),
             (("route", &[("proxy", Some("dev"))]), "even for its tests"),
-            (("proxy", &[("files", None)]), "both are on layer 5"),
+            (("proxy", &[("files", None)]), "both are on layer 6"),
             (("proxy", &[("aya", None)]), "proxy must not use aya: that is for loader only"),
             (("admin", &[("rustls", None)]), "that is for no crate only"),
             (("proxy", &[("testkit", None)]), "it is for tests only"),

@@ -1,0 +1,84 @@
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{SupportedProtocolVersion, version};
+
+use crate::provider::provider;
+use crate::{Certificate, ConfigError};
+
+/// A connection whose TLS ends here.
+pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// TLS 1.2 (RFC 5246), with forward secrecy and AEAD only.
+    #[default]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
+}
+
+/// How connections of one listener are secured.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The certificates to choose from by the name that a client asks for. The first one is for names that none covers.
+    pub certificates: Vec<Arc<Certificate>>,
+    /// The oldest version that is spoken.
+    pub min_version: Version,
+    /// ALPN names, the best first.
+    pub protocols: Vec<&'static [u8]>,
+}
+
+/// [`ServerOptions`] made ready. Cheap to clone; clones share their session tickets.
+#[derive(Clone)]
+pub struct ServerConfig(pub(crate) Arc<rustls::ServerConfig>);
+
+impl ServerConfig {
+    /// Makes `options` ready, with ticket keys of its own that change every six hours.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn new(options: &ServerOptions) -> Result<Self, ConfigError> {
+        let keys: Vec<_> = options.certificates.iter().map(|c| (c.clone(), c.key().clone())).collect();
+        if keys.is_empty() {
+            return Err(ConfigError::NoCertificate);
+        }
+        let both: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+        let versions = if options.min_version == Version::Tls13 { &both[..1] } else { both };
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .map_err(ConfigError::Rejected)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ByName(keys)));
+        config.alpn_protocols = options.protocols.iter().map(|name| name.to_vec()).collect();
+        // Tickets carry sessions of both versions: no memory for what clients may never come back to.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(ConfigError::Rejected)?;
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerConfig")
+    }
+}
+
+/// Chooses the first certificate that covers the name and can sign as the client wants.
+#[derive(Debug)]
+struct ByName(Vec<(Arc<Certificate>, Arc<CertifiedKey>)>);
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let covers = |c: &Certificate| name.as_deref().is_some_and(|name| c.covers(name));
+        let can_sign = |k: &CertifiedKey| k.key.choose_scheme(hello.signature_schemes()).is_some();
+        let covering = || self.0.iter().filter(|(certificate, _)| covers(certificate));
+        let best = covering().find(|(_, key)| can_sign(key)).or_else(|| covering().next());
+        let any = || self.0.iter().find(|(_, key)| can_sign(key)).or(self.0.first());
+        best.or_else(any).map(|(_, key)| key.clone())
+    }
+}

@@ -24,7 +24,9 @@ mod snapshot;
 pub use backend::{AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use host::{HostError, HostPattern, WildcardLabels};
-pub use listener::{Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls};
+pub use listener::{
+    Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls, TlsVersion,
+};
 pub use object::{ObjectKind, ObjectRef};
 pub use route::{
     Action, BackendRef, BackendTarget, Balancing, HeaderMatch, InvalidBackend, PathMatch, QueryMatch,

@@ -75,6 +75,20 @@ pub struct Listener {
 pub struct Tls {
     /// The certificates to choose from by SNI; the first is the default.
     pub certificates: Vec<CertificateId>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// Names a certificate: the Secret that holds it.

@@ -1,6 +1,6 @@
 //! A client's side of a connection: reading heads, writing answers, ending well.
 
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use http1::{RequestError, RequestHead};
 use tokio::time::Instant;
 
+use crate::client::Client;
 use crate::io::{poll_read, poll_write_both};
 use crate::transport::Transport;
 use crate::watchdog::{Expired, Watchdog};
@@ -23,17 +24,12 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The client's side of a connection.
 pub(crate) struct Downstream<S> {
     pub(crate) stream: S,
-    pub(crate) peer: SocketAddr,
-    /// The peer's address without its port, written once for all requests.
-    pub(crate) peer_text: Rc<str>,
-    pub(crate) local: SocketAddr,
+    pub(crate) client: Rc<Client>,
     /// Bytes that came and are not yet taken.
     pub(crate) read: BytesMut,
     /// Requests so far.
     pub(crate) requests: u64,
-    pub(crate) is_trusted_proxy: bool,
     watchdog: Option<Watchdog>,
-    id: u64,
 }
 
 /// What becomes of the connection after a request.
@@ -47,27 +43,31 @@ pub(crate) enum Fate {
     Linger,
 }
 
+/// How much of HTTP/2's preface is there.
+enum Preface {
+    Absent,
+    Partly,
+    Whole,
+}
+
 /// What a connection brings next.
 pub(crate) enum Next {
     Request,
     Closed,
+    /// The preface of HTTP/2 instead of a first request; it is in the read buffer.
+    Http2,
     Refused(RequestError),
     TimedOut,
 }
 
 impl<S: Transport> Downstream<S> {
-    /// Over `stream` from `peer`, by the name that `open` gave it.
-    pub(crate) fn new(worker: &Worker, stream: S, peer: SocketAddr, local: SocketAddr, id: u64) -> Self {
+    pub(crate) fn new(worker: &Worker, stream: S, client: Rc<Client>) -> Self {
         Self {
-            is_trusted_proxy: worker.config().trusted_proxies.iter().any(|net| net.contains(&peer.ip())),
             stream,
-            peer,
-            peer_text: peer.ip().to_string().into(),
-            local,
+            client,
             read: BytesMut::new(),
             requests: 0,
             watchdog: Some(Watchdog::new(worker.config().timeouts.idle)),
-            id,
         }
     }
 
@@ -76,12 +76,14 @@ impl<S: Transport> Downstream<S> {
         let timeouts = worker.config().timeouts;
         let mut begun = None;
         loop {
-            if !self.read.is_empty() {
-                match head.parse(&mut self.read, &worker.config().limits) {
+            match self.preface() {
+                Preface::Whole => return Next::Http2,
+                Preface::Partly => {}
+                Preface::Absent => match head.parse(&mut self.read, &worker.config().limits) {
                     Ok(true) => return Next::Request,
                     Ok(false) => {}
                     Err(error) => return Next::Refused(error),
-                }
+                },
             }
             let deadline = match (self.read.is_empty(), begun) {
                 (true, _) => Instant::now() + timeouts.idle,
@@ -121,7 +123,7 @@ impl<S: Transport> Downstream<S> {
                             deadline = deadline.min(Instant::now() + worker.config().timeouts.drain_idle);
                         }
                     } else {
-                        worker.park(self.id, cx.waker());
+                        worker.park(self.client.connection, cx.waker());
                     }
                 }
                 (read, deadline)
@@ -129,6 +131,20 @@ impl<S: Transport> Downstream<S> {
             .await;
         self.return_watchdog(watchdog);
         result
+    }
+
+    /// How much of the preface of HTTP/2 the connection begins with.
+    fn preface(&self) -> Preface {
+        let begins = self.requests == 0 && self.read.first() == http2::PREFACE.first();
+        if !begins {
+            Preface::Absent
+        } else if self.read.starts_with(http2::PREFACE) {
+            Preface::Whole
+        } else if http2::PREFACE.starts_with(&self.read) {
+            Preface::Partly
+        } else {
+            Preface::Absent
+        }
     }
 
     /// Writes `out`; false if the client is gone or takes nothing.
@@ -146,11 +162,31 @@ impl<S: Transport> Downstream<S> {
                 if moved > 0 {
                     deadline = Instant::now() + stall;
                 }
+                let done = match done {
+                    Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(cx),
+                    done => done,
+                };
                 (done, deadline)
             })
             .await;
         self.return_watchdog(watchdog);
         matches!(written, Ok(Ok(())))
+    }
+
+    /// Waits until the client has taken what was written.
+    pub(crate) async fn finish(&mut self, worker: &Worker) {
+        self.write(worker, &mut BytesMut::new()).await;
+    }
+
+    /// Says goodbye where that is to be said.
+    pub(crate) async fn close(&mut self) {
+        if !self.stream.says_goodbye() {
+            return;
+        }
+        let mut watchdog = self.take_watchdog();
+        let deadline = Instant::now() + LINGER;
+        let _ = watchdog.guard(|cx| (Pin::new(&mut self.stream).poll_shutdown(cx), deadline)).await;
+        self.return_watchdog(watchdog);
     }
 
     /// Says that nothing more comes, and takes what the client still sends for a while.
@@ -161,7 +197,7 @@ impl<S: Transport> Downstream<S> {
         let _ = watchdog
             .guard(|cx| {
                 if !is_shut {
-                    match std::pin::Pin::new(&mut self.stream).poll_shutdown(cx) {
+                    match Pin::new(&mut self.stream).poll_shutdown(cx) {
                         Poll::Pending => return (Poll::Pending, deadline),
                         Poll::Ready(Err(_)) => return (Poll::Ready(()), deadline),
                         Poll::Ready(Ok(())) => is_shut = true,

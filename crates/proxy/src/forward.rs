@@ -65,7 +65,7 @@ async fn tries<S: Transport>(
     let worker = work.worker;
     let group = work.group()?;
     let pick = Pick {
-        hash: balance::hash_flow(down.peer, down.local, down.requests),
+        hash: balance::hash_flow(down.client.peer, down.client.local, down.requests),
         random: worker.random(),
         turn: group.turn(worker.index),
     };

@@ -6,6 +6,8 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::client::Client;
+
 /// Headers by which a client could claim to be another.
 const FORWARDING: &[&str] = &[
     "forwarded",
@@ -20,6 +22,7 @@ const FORWARDING: &[&str] = &[
 pub(crate) struct Forwarded {
     /// The client's address, as text.
     address: Rc<str>,
+    scheme: &'static str,
     inserts: bool,
     removes: bool,
     /// For a request that names no host.
@@ -28,9 +31,14 @@ pub(crate) struct Forwarded {
 
 impl Forwarded {
     /// `brings`: the request has forwarding headers of its own. `is_on`: neither listener nor route turned them off.
-    pub(crate) fn new(peer: &Rc<str>, is_trusted: bool, brings: bool, is_on: bool) -> Self {
-        let inserts = is_on && !(brings && is_trusted);
-        Self { address: peer.clone(), inserts, removes: brings && !is_trusted, host: None }
+    pub(crate) fn new(client: &Client, brings: bool, is_on: bool) -> Self {
+        Self {
+            address: client.peer_text.clone(),
+            scheme: client.scheme(),
+            inserts: is_on && !(brings && client.is_trusted_proxy),
+            removes: brings && !client.is_trusted_proxy,
+            host: None,
+        }
     }
 
     /// Names the address that the client dialled as Host of an HTTP/1.0 request without one: many endpoints refuse an
@@ -43,7 +51,7 @@ impl Forwarded {
 
     pub(crate) fn with_edits<T>(&self, apply: impl FnOnce(&http1::Edits<'_>) -> T) -> T {
         let insert =
-            [("X-Forwarded-For", self.address.as_bytes()), ("X-Forwarded-Proto", b"http".as_slice())];
+            [("X-Forwarded-For", self.address.as_bytes()), ("X-Forwarded-Proto", self.scheme.as_bytes())];
         apply(&http1::Edits {
             insert: if self.inserts { &insert } else { &[] },
             remove: if self.removes { FORWARDING } else { &[] },
@@ -60,7 +68,6 @@ mod tests {
     /// (trusted, brings, on) -> (inserts, removes)
     #[test]
     fn forged_headers_never_pass_and_trusted_ones_are_left_alone() {
-        let peer = "10.0.0.9".into();
         for (trusted, brings, on, expected) in [
             (false, false, true, (true, false)),
             (false, true, true, (true, true)),
@@ -69,7 +76,16 @@ mod tests {
             (false, true, false, (false, true)),
             (false, false, false, (false, false)),
         ] {
-            let edits = Forwarded::new(&peer, trusted, brings, on)
+            let peer = "10.0.0.9:1234".parse().unwrap();
+            let client = Client {
+                peer,
+                peer_text: "10.0.0.9".into(),
+                local: peer,
+                is_trusted_proxy: trusted,
+                secured: None,
+                connection: 0,
+            };
+            let edits = Forwarded::new(&client, brings, on)
                 .with_edits(|edits| (!edits.insert.is_empty(), !edits.remove.is_empty()));
             assert_eq!(edits, expected, "trusted {trusted} brings {brings} on {on}");
         }

@@ -9,10 +9,11 @@
 //!             by one)                   tries)     in one future)
 //! ```
 //!
-//! Deliberately absent: knowledge of Kubernetes, of BPF and of TLS libraries; HTTP/1 parsing (`http1`), matching
+//! Deliberately absent: knowledge of Kubernetes, of BPF and of TLS libraries; HTTP/1 parsing (`http1`), HTTP/2 (`http2`), TLS (`tls`), matching
 //! (`route`) and choosing (`balance`) are pure crates below.
 
 mod accept;
+mod client;
 mod config;
 mod connection;
 mod downstream;
@@ -25,9 +26,12 @@ mod io;
 mod reply;
 mod request;
 mod request_body;
+mod secure;
+mod secured;
 mod shared;
 mod sockets;
 mod state;
+mod streams;
 mod thread;
 mod transport;
 mod upstream;

@@ -43,7 +43,7 @@ async fn decide<'s, S: Transport>(
     state: &'s State,
     started: Instant,
 ) -> (Outcome, Option<&'s Arc<Listener>>) {
-    let Some(socket) = state.table.socket(down.local.ip(), down.local.port()) else {
+    let Some(socket) = state.table.socket(down.client.local.ip(), down.client.local.port()) else {
         return (answer(worker, down, head, body, 404, "no listener on this address").await, None);
     };
     let request = route::Request {
@@ -53,7 +53,21 @@ async fn decide<'s, S: Transport>(
         method: head.method(),
         headers: &HeadersOf(head),
     };
-    let (listener, route, route_index) = match socket.lookup(&request) {
+    let found = socket.lookup(&request);
+    // A name in TLS that belongs to one listener must not open the routes of another (RFC 9110 section 15.5.20).
+    let named = match &found {
+        Lookup::Match { listener, .. } | Lookup::NoRoute { listener } => Some(&listener.id),
+        Lookup::NoListener => None,
+    };
+    if let (Some(named), Some(secured)) = (named, &down.client.secured)
+        && named != secured
+    {
+        return (
+            answer(worker, down, head, body, 421, "host of another listener than the TLS name").await,
+            None,
+        );
+    }
+    let (listener, route, route_index) = match found {
         Lookup::Match { listener, route, route_index, .. } => (listener, route, route_index),
         Lookup::NoRoute { listener } => {
             return (answer(worker, down, head, body, 404, "no route").await, Some(listener));
@@ -69,8 +83,8 @@ async fn decide<'s, S: Transport>(
         CompiledAction::Forward(action) => {
             let is_on = listener.forwarded_headers && route.forwarded_headers;
             let brings = head.has_forwarding_headers();
-            let forwarded = Forwarded::new(&down.peer_text, down.is_trusted_proxy, brings, is_on)
-                .with_host_where_none(head.authority(), down.local);
+            let forwarded = Forwarded::new(&down.client, brings, is_on)
+                .with_host_where_none(head.authority(), down.client.local);
             let work = Forward { worker, head, action, forwarded, started };
             forward::forward(&work, down, body, response).await
         }

@@ -47,7 +47,7 @@ impl fmt::Display for ListenProblem {
 pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Vec<ListenerId>> {
     let any = any_address();
     let mut wanted: BTreeMap<SocketAddr, Vec<ListenerId>> = BTreeMap::new();
-    for listener in snapshot.listeners.values().filter(|l| l.protocol == model::Protocol::Http) {
+    for listener in snapshot.listeners.values() {
         let addresses =
             if listener.addresses.is_empty() { std::slice::from_ref(&any) } else { &listener.addresses };
         for address in addresses {

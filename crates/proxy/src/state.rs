@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
-use model::{Action, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Snapshot};
+use model::{
+    Action, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Protocol, Snapshot,
+};
 use telemetry::GatewayMetrics;
 
 use crate::endpoint::{Endpoint, EndpointStats};
+use crate::secured::SecuredListeners;
 
 /// What the userspace tier serves at one moment. Immutable but for the endpoints' counters.
 pub struct State {
@@ -25,6 +28,13 @@ pub struct State {
     backends: BTreeMap<BackendId, BackendState>,
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
     gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
+    secured: SecuredListeners,
+}
+
+/// A listener that ends TLS.
+pub(crate) struct SecuredListener<'s> {
+    pub(crate) id: &'s model::ListenerId,
+    pub(crate) config: &'s tls::ServerConfig,
 }
 
 /// One endpoint of one backend, for people to read.
@@ -121,6 +131,7 @@ impl State {
             backends: BTreeMap::new(),
             endpoints: HashMap::new(),
             gateways: HashMap::new(),
+            secured: SecuredListeners::default(),
         }
     }
 
@@ -140,7 +151,9 @@ impl State {
             snapshot.routes.iter().map(|route| compile(route, &mut backends, before, threads)).collect();
         let gateways =
             snapshot.listeners.keys().map(|id| (id.clone(), metrics.gateway(&gateway_label(id)))).collect();
-        Self { table: route::Table::build(&snapshot), snapshot, actions, backends, endpoints, gateways }
+        let secured = SecuredListeners::build(&snapshot, &before.secured);
+        let table = route::Table::build(&snapshot);
+        Self { table, snapshot, actions, backends, endpoints, gateways, secured }
     }
 
     pub(crate) fn action(&self, route_index: usize) -> &CompiledAction {
@@ -149,6 +162,18 @@ impl State {
 
     pub(crate) fn gateway(&self, listener: &model::ListenerId) -> Option<&Arc<GatewayMetrics>> {
         self.gateways.get(listener)
+    }
+
+    /// Whether connections to `local` begin with TLS that ends here. The listeners of a socket agree on that.
+    pub(crate) fn ends_tls(&self, local: SocketAddr) -> bool {
+        let socket = self.table.socket(local.ip(), local.port());
+        socket.and_then(|s| s.listeners().next()).is_some_and(|l| l.protocol == Protocol::Https)
+    }
+
+    /// The listener at `local` for clients that ask for `name` in TLS; empty: they name none.
+    pub(crate) fn secured(&self, local: SocketAddr, name: &str) -> Option<SecuredListener<'_>> {
+        let listener = self.table.socket(local.ip(), local.port())?.listener_of(name)?;
+        Some(SecuredListener { id: &listener.id, config: self.secured.get(&listener.id)? })
     }
 
     /// Whether any backend still holds the address.

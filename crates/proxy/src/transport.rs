@@ -1,15 +1,111 @@
-use tokio::io::{AsyncRead, AsyncWrite};
+//! What carries requests: TCP, TLS over it, a stream of HTTP/2.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What carries a client's connection: TCP now, TLS over it later.
+/// A client's side of a connection.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Makes closing it reset the connection, so that the client cannot take half a response for a whole one.
-    fn reset_on_close(&self);
+    fn reset_on_close(&mut self);
+
+    /// Whether the end of the stream must be said before it is closed.
+    fn says_goodbye(&self) -> bool {
+        false
+    }
+
+    /// Ready when the client has said that it wants no answer any more.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 impl Transport for TcpStream {
-    fn reset_on_close(&self) {
+    fn reset_on_close(&mut self) {
         // Should it fail, the connection closes in the ordinary way.
-        let _ = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl<S: Transport> Transport for tls::ServerStream<S> {
+    fn reset_on_close(&mut self) {
+        self.get_mut().0.reset_on_close();
+    }
+
+    /// Without close_notify an end could be an attacker's (RFC 8446 section 6.1).
+    fn says_goodbye(&self) -> bool {
+        true
+    }
+}
+
+impl Transport for http2::ServerStream {
+    fn reset_on_close(&mut self) {
+        self.reset();
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
+}
+
+/// A stream with bytes that were read from it already.
+pub(crate) struct Rewound<S> {
+    stream: S,
+    read: BytesMut,
+}
+
+impl<S> Rewound<S> {
+    pub(crate) fn new(stream: S, read: BytesMut) -> Self {
+        Self { stream, read }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let size = self.read.len().min(buf.remaining());
+        buf.put_slice(&self.read[..size]);
+        self.read.advance(size);
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

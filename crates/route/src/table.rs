@@ -144,6 +144,11 @@ impl SocketTable {
         self.listeners.iter().map(|table| &table.listener)
     }
 
+    /// The listener that serves `host`: the one with the most specific name that covers it.
+    pub fn listener_of(&self, host: &str) -> Option<&Arc<Listener>> {
+        self.listener(host).map(|table| &table.listener)
+    }
+
     /// Finds the route of a request.
     pub fn lookup<H: Headers>(&self, request: &Request<'_, H>) -> Lookup<'_> {
         let Some(table) = self.listener(request.host) else { return Lookup::NoListener };

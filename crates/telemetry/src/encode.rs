@@ -101,6 +101,8 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
         "Malformed requests refused, by reason.",
         reasons(metrics.refusals.values()),
     )?;
+    let help = "TLS handshakes that failed, by reason.";
+    counter(to, "rauta_tls_handshake_failures", help, reasons(metrics.tls_failures.values()))?;
     let help = "Responses made by the gateway itself, by reason.";
     counter(to, "rauta_responses_generated", help, reasons(metrics.responses_generated.values()))
 }
@@ -285,6 +287,7 @@ mod tests {
         metrics.upstream_connected(0, ConnectResult::Refused);
         metrics.upstream_reuses.add(1, 9);
         metrics.refused(0, "bare LF");
+        metrics.tls_failed(0, "handshake failed");
         metrics.response_generated(1, "no route");
         metrics.set_diagnostics(2, 1);
         metrics.config_applied(7, Duration::from_millis(3), 1);
@@ -303,6 +306,7 @@ mod tests {
             r#"rauta_upstream_connections_total{result="ok"} 0"#,
             "rauta_upstream_reuses_total 9",
             r#"rauta_refusals_total{reason="bare LF"} 1"#,
+            r#"rauta_tls_handshake_failures_total{reason="handshake failed"} 1"#,
             r#"rauta_responses_generated_total{reason="no route"} 1"#,
             "rauta_snapshot_version 7",
             r#"rauta_config_diagnostics{severity="error"} 2"#,

@@ -60,6 +60,8 @@ pub struct Metrics {
     pub upstream_retries: ShardedCounter,
     /// Malformed requests refused, by the codec's reason.
     pub refusals: LabelledCounter,
+    /// TLS handshakes that failed, by reason.
+    pub tls_failures: LabelledCounter,
     /// Answers made here (404, 500, 502, 503, 504), by reason.
     pub responses_generated: LabelledCounter,
     pub(crate) upstream_connects: [ShardedCounter; ConnectResult::ALL.len()],
@@ -93,6 +95,7 @@ impl Metrics {
             upstream_connections_active: ShardedGauge::new(shards),
             upstream_retries: counter(),
             refusals: LabelledCounter::new(shards),
+            tls_failures: LabelledCounter::new(shards),
             responses_generated: LabelledCounter::new(shards),
             upstream_connects: std::array::from_fn(|_| counter()),
             config_apply: ShardedHistogram::new(1),
@@ -130,6 +133,11 @@ impl Metrics {
     /// Counts a malformed request by the codec's reason.
     pub fn refused(&self, shard: usize, reason: &'static str) {
         self.refusals.inc(shard, reason);
+    }
+
+    /// Counts a TLS handshake that failed.
+    pub fn tls_failed(&self, shard: usize, reason: &'static str) {
+        self.tls_failures.inc(shard, reason);
     }
 
     /// Counts an answer made here by its reason.

@@ -22,7 +22,6 @@ mod objects;
 mod options;
 mod own;
 mod pattern;
-mod pem;
 mod report;
 mod store;
 

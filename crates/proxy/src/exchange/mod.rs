@@ -215,6 +215,9 @@ impl<'x, S: Transport> Exchange<'x, S> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.waits_for_client = false;
+        if self.down.stream.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Failure::ClientGone));
+        }
         if self.upload == Upload::Active {
             match self.poll_upload(cx) {
                 Poll::Pending => {}

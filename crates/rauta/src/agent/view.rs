@@ -9,7 +9,7 @@ use api::v1::{
     TraceEvent, TraceRequest, Traffic,
 };
 use api::{ControlView, ExplainError, KernelError};
-use model::{Protocol, Severity};
+use model::Severity;
 use telemetry::ConnectResult;
 use tokio::sync::mpsc::Receiver;
 
@@ -125,9 +125,6 @@ impl Agent {
         let problems: Arc<_> = self.problems();
         let is_draining = self.phase() == Phase::Draining;
         view::listeners(&self.gateway.state().snapshot, |listener| {
-            if listener.protocol == Protocol::Https {
-                return "HTTPS is not served by this version".to_owned();
-            }
             let problem = problems.iter().find(|problem| problem.listeners.contains(&listener.id));
             match problem {
                 Some(problem) => problem.text.clone(),

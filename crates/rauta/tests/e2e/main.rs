@@ -14,6 +14,7 @@ mod kernel;
 mod manifests;
 mod metrics;
 mod routing;
+mod secure;
 mod tier;
 mod unprivileged;
 mod world;

@@ -5,7 +5,6 @@ use resources::core::Secret;
 use resources::gateway::{GatewayListeners, GatewayListenersTlsCertificateRefs};
 
 use super::Builder;
-use crate::pem;
 
 impl Builder<'_> {
     /// The certificates of a listener; none if not one of them can be used.
@@ -65,11 +64,9 @@ impl Builder<'_> {
         let (Some(chain), Some(private)) = (entry(secret, "tls.crt"), entry(secret, "tls.key")) else {
             return invalid(format!("{key} must hold tls.crt and tls.key"));
         };
-        if let Err(error) = pem::check_chain(&chain) {
-            return invalid(format!("tls.crt of {key} {error}"));
-        }
-        if let Err(error) = pem::check_key(&private) {
-            return invalid(format!("tls.key of {key} {error}"));
+        if let Err(error) = tls::Certificate::from_pem(&chain, &private) {
+            let part = if error.is_about_key() { "tls.key" } else { "tls.crt" };
+            return invalid(format!("{part} of {key} {error}"));
         }
         let id = CertificateId { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
         Ok(Certificate { id, chain_pem: chain.into(), key_pem: SecretBytes::new(&private) })

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use model::{Listener, ListenerId, ObjectRef, Protocol, Reason, Tls};
+use model::{Listener, ListenerId, ObjectRef, Protocol, Reason, Tls, TlsVersion};
 use resources::gateway::{
     Gateway, GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom, GatewayListenersTlsMode,
 };
@@ -11,6 +11,8 @@ use crate::report::Report;
 
 /// The label that every Namespace has: the one that a selector can be judged by without Namespace objects.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// The oldest version of TLS that a listener speaks, in `tls.options`.
+const MIN_VERSION: &str = "rauta.io/min-tls-version";
 
 impl Builder<'_> {
     /// Opens the listeners of our Gateways, oldest Gateway first: where two conflict, the first one wins.
@@ -122,7 +124,10 @@ impl Builder<'_> {
         let (from, takes_http_routes) = allowed_routes(key, listener, field, &mut report);
         let tls = match protocol {
             Protocol::Http => None,
-            Protocol::Https => Some(Tls { certificates: self.certificates_of(key, listener, field)? }),
+            Protocol::Https => {
+                let min_version = min_version(listener, field, &mut report)?;
+                Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version })
+            }
         };
         let forwarded_headers = self.options.forwarded_headers;
         let addresses = addresses.to_vec();
@@ -142,8 +147,27 @@ fn warn_of_unsupported(gateway: &Gateway, report: &mut Report<'_>) {
     warn(spec.allowed_listeners.is_some(), "spec.allowedListeners");
     warn(spec.tls.as_ref().is_some_and(|tls| tls.backend.is_some()), "spec.tls.backend");
     for (i, listener) in spec.listeners.iter().enumerate() {
-        let options = listener.tls.as_ref().and_then(|tls| tls.options.as_ref());
-        warn(options.is_some_and(|options| !options.is_empty()), &format!("spec.listeners[{i}].tls.options"));
+        let options = listener.tls.iter().filter_map(|tls| tls.options.as_ref()).flatten();
+        for (name, _) in options.filter(|(name, _)| *name != MIN_VERSION) {
+            warn(true, &format!("spec.listeners[{i}].tls.options[{name:?}]"));
+        }
+    }
+}
+
+/// The oldest version of TLS to speak; no value: what stands there is none, and newer than meant beats older.
+fn min_version(listener: &GatewayListeners, field: &str, report: &mut Report<'_>) -> Option<TlsVersion> {
+    let options = listener.tls.as_ref().and_then(|tls| tls.options.as_ref());
+    match options.and_then(|options| options.get(MIN_VERSION)).map(String::as_str) {
+        None => Some(TlsVersion::default()),
+        Some("1.2") => Some(TlsVersion::Tls12),
+        Some("1.3") => Some(TlsVersion::Tls13),
+        Some(other) => {
+            let message = format!(
+                "{other:?} is no version to choose, so this listener is not served: write \"1.2\" or \"1.3\""
+            );
+            report.error(Reason::InvalidField, format!("{field}.tls.options[{MIN_VERSION:?}]"), message);
+            None
+        }
     }
 }
 
@@ -188,15 +212,11 @@ fn protocol(listener: &GatewayListeners, field: &str, report: &mut Report<'_>) -
             report.error(Reason::Unsupported, format!("{field}.tls.mode"), message);
             None
         }
-        "HTTPS" => {
-            let message = "HTTPS is not served in this version: what is written is checked, but nothing listens on \
-                           this port; use HTTP behind something that ends TLS";
-            report.error(Reason::Unsupported, format!("{field}.protocol"), message);
-            Some(Protocol::Https)
-        }
+        "HTTPS" => Some(Protocol::Https),
         other => {
-            let message =
-                format!("{other:?} is not served in this version, so this listener is not: use HTTP");
+            let message = format!(
+                "{other:?} is not served in this version, so this listener is not: use HTTP or HTTPS"
+            );
             report.error(Reason::Unsupported, format!("{field}.protocol"), message);
             None
         }

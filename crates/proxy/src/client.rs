@@ -1,0 +1,39 @@
+//! Who is at the other end of a connection, and how it came here.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use model::ListenerId;
+
+use crate::worker::Worker;
+
+/// The client of a connection: the same for all requests on it.
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    /// The peer's address without its port, written once for all requests.
+    pub(crate) peer_text: Rc<str>,
+    pub(crate) local: SocketAddr,
+    pub(crate) is_trusted_proxy: bool,
+    /// The listener that the name in TLS chose; none: cleartext.
+    pub(crate) secured: Option<ListenerId>,
+    /// The connection's name on this thread.
+    pub(crate) connection: u64,
+}
+
+impl Client {
+    pub(crate) fn new(worker: &Worker, peer: SocketAddr, local: SocketAddr, connection: u64) -> Self {
+        Self {
+            is_trusted_proxy: worker.config().trusted_proxies.iter().any(|net| net.contains(&peer.ip())),
+            peer,
+            peer_text: peer.ip().to_string().into(),
+            local,
+            secured: None,
+            connection,
+        }
+    }
+
+    /// The scheme of its requests.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.secured.is_some() { "https" } else { "http" }
+    }
+}

@@ -212,6 +212,9 @@ pub(super) fn load<E: Env>(env: &mut E, scratch: &mut Scratch, len: u32, is_larg
     if len != image.payload_len {
         return Decoded::TooLong;
     }
+    if env.is_verified() {
+        return Decoded::Routed;
+    }
     let payload = env.sum(bytes, len);
     let pseudo = image.pseudo_sum(image.tcp_len + len);
     let whole = pseudo.plus(image.header_sum()).plus(payload).half(image.checksum());

@@ -54,6 +54,18 @@ pub fn check(key: &[u64; 2], tuple: &Tuple, client_isn: u32, cookie: u32, now: u
     }
 }
 
+/// Options with a little less in them, for another cookie to the same SYN: 16 bits tell one connection of a tuple from the next,
+/// and may happen not to.
+#[inline(always)]
+#[must_use]
+pub const fn lesser(options: TcpOptions) -> TcpOptions {
+    let index = mss_index(options.mss);
+    if index > 0 {
+        return TcpOptions { mss: mss_of(index - 1), ..options };
+    }
+    TcpOptions { flags: options.flags & !TcpOptions::SACK, ..options }
+}
+
 /// The MSS that a cookie will remember for one of `mss`.
 #[inline(always)]
 #[must_use]
@@ -197,6 +209,18 @@ mod tests {
 
     fn tuple(port: u8) -> Tuple {
         Tuple { source: [7; 16], destination: [9; 16], source_port: [1, port], destination_port: [0, 80] }
+    }
+
+    #[test]
+    fn less_in_the_options_is_another_cookie() {
+        let tuple = Tuple { source_port: [1, 2], ..Tuple::default() };
+        for mss in [536, 1220, 1440, 1460, 9000] {
+            let options = TcpOptions { mss, window_scale: 7, flags: TcpOptions::SACK };
+            let [one, other] = [options, lesser(options)].map(|options| make(&[1, 2], &tuple, 5, options, 7));
+            assert_ne!(one, other, "{mss}");
+            let Cookie::First(found) = check(&[1, 2], &tuple, 5, other, 7) else { panic!("{mss}") };
+            assert!(found.mss <= mss && found.window_scale == 7, "{found:?}");
+        }
     }
 
     #[test]

@@ -29,8 +29,15 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     if scratch.image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }
+    let image = &mut scratch.image;
+    let mut isn = cookie::make(&settings.cookie_key, &image.tuple, image.seq, image.options, now);
+    // SAFETY: a live map value; torn, it is another connection's, as if it had been evicted.
+    if env.closed(&image.tuple).is_some_and(|last| unsafe { (*last).isn } == isn) {
+        // The first request would be taken for a late copy of the last connection's.
+        image.options = cookie::lesser(image.options);
+        isn = cookie::make(&settings.cookie_key, &image.tuple, image.seq, image.options, now);
+    }
     let (image, plan) = (&scratch.image, &mut scratch.plan);
-    let isn = cookie::make(&settings.cookie_key, &image.tuple, image.seq, image.options, now);
     if let Some(flow) = env.flow(&image.tuple) {
         match env.locked(flow, |flow| on_syn(flow, image, isn, now, plan)) {
             Rival::Yes => {}

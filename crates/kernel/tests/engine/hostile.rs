@@ -262,6 +262,25 @@ fn a_late_copy_of_a_first_request_is_not_served_again() {
     }
 }
 
+/// 16 bits of a cookie tell one connection of a tuple from the next: one in 65,536 would look like the last one.
+#[test]
+fn a_connection_whose_cookie_would_be_the_last_ones_gets_another() {
+    let mut sim = sim(11);
+    let steps = || vec![send(Ask::post('b', 20)), Step::Wait, Step::Shut];
+    let client = sim.dial(from(40_000), vip(), profile(1), steps());
+    assert_answered(&mut sim, client, &["e3"]);
+    let cookie = |isn| {
+        let options = TcpOptions { mss: 1460, window_scale: 7, flags: TcpOptions::SACK };
+        cookie::make(&sim.world.settings.cookie_key, &tuple(from(40_000), vip()), isn, options, sim.now)
+    };
+    let last = sim.world.closed.all()[0].1.isn;
+    let like_it = (2..u32::MAX).find(|isn| cookie(*isn) == last).expect("65,536 are enough, mostly");
+    let client = sim.dial(from(40_000), vip(), profile(like_it), steps());
+    assert_answered(&mut sim, client, &["e3"]);
+    assert_eq!(sim.world.counted(Reason::DropRepeated), 0);
+    assert_ne!(sim.world.closed.all()[0].1.isn, last);
+}
+
 #[test]
 fn a_first_request_that_the_host_lost_is_handed_off_again() {
     let mut sim = sim(10);

@@ -35,7 +35,14 @@ fn a_hundred_thousand_connections_from_few_ports(network: Network) {
 fn storm(world: &World, client: u16, done: &AtomicU32) {
     for turn in 0..CONNECTIONS / u32::from(CLIENTS) {
         let port = 8000 + client * 100 + u16::try_from(turn % u32::from(PORTS)).unwrap();
-        let context = |what: &dyn std::fmt::Display| format!("port {port}, turn {turn}: {what}");
+        let context = |what: &dyn std::fmt::Display| {
+            let client = std::net::SocketAddr::new(world.network.client().parse().unwrap(), port);
+            let asked = [client.to_string(), world.address().to_string()];
+            let flow = world.gateway.cli(&["explain", "flow", &asked[0], &asked[1]]).unwrap();
+            let drops = world.gateway.cli(&["drops"]).unwrap();
+            let text = [flow.stdout, flow.stderr, drops.stdout].concat();
+            format!("port {port}, turn {turn}: {what}\n{}", String::from_utf8_lossy(&text))
+        };
         let mut connection =
             world.dial().from_port(port).open_here().unwrap_or_else(|error| panic!("{}", context(&error)));
         let (path, endpoint) = if turn % 2 == 0 { ("/a", "b0") } else { ("/b", "b1") };

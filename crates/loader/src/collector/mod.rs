@@ -30,6 +30,8 @@ pub struct Limits {
     pub opening: Duration,
     /// With a request outstanding: an answer may take its time, but an end that vanished says nothing.
     pub waiting: Duration,
+    /// In the midst of an answer when the endpoint is gone: it may be at work still.
+    pub orphaned: Duration,
 }
 
 impl Limits {
@@ -39,6 +41,7 @@ impl Limits {
         half_closed: Duration::ZERO,
         opening: Duration::ZERO,
         waiting: Duration::ZERO,
+        orphaned: Duration::ZERO,
     };
 
     /// Whether these end everything, answered or not.
@@ -54,6 +57,7 @@ impl Default for Limits {
             half_closed: Duration::from_secs(60),
             opening: Duration::from_secs(30),
             waiting: Duration::from_secs(3600),
+            orphaned: Duration::from_secs(5),
         }
     }
 }
@@ -78,6 +82,8 @@ pub(crate) struct Memory {
     fins: HashMap<Tuple, u32>,
     /// Legs that were reset and that their flows still have.
     reset: HashSet<Tuple>,
+    /// Legs whose endpoint is gone in the midst of an answer, and since when.
+    orphans: HashMap<Tuple, u64>,
 }
 
 /// How often a FIN is sent again: after 1, 2, 4... seconds.
@@ -95,8 +101,8 @@ enum End {
 }
 
 impl Datapath {
-    /// Ends the connections that are over by `limits`, or whose endpoint is gone from map `ENDPOINTS`. To be called every second or
-    /// so, and at once when an endpoint was removed.
+    /// Ends the connections that are over by `limits`, or whose endpoint is gone from map `ENDPOINTS`. To be called every few
+    /// seconds, each second while [`Datapath::has_orphans`], and at once when an endpoint was removed.
     ///
     /// # Errors
     ///
@@ -105,9 +111,17 @@ impl Datapath {
         let endpoints = self.maps.endpoints()?;
         let now = now();
         let (mut over, mut left, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let (known, mut orphans) = (std::mem::take(&mut self.collector.orphans), HashMap::new());
         self.each_flow(|flow| {
             let is_orphan = is_orphan(flow, &endpoints);
             let stays = is_orphan && is_idle(flow) && !limits.ends_all();
+            if is_orphan && is_under_way(flow) && !is_over(flow, now, limits) {
+                let since = known.get(&flow.leg).copied().unwrap_or(now);
+                if u128::from(now.saturating_sub(since)) < limits.orphaned.as_nanos() {
+                    orphans.insert(flow.leg, since);
+                    return;
+                }
+            }
             if is_orphan && !stays || is_over(flow, now, limits) {
                 over.push((flow.client, flow.last_seen, is_orphan && !stays));
             } else if stays {
@@ -116,6 +130,7 @@ impl Datapath {
                 waiting.push(*flow);
             }
         })?;
+        self.collector.orphans = orphans;
         let mut collected = Collected::default();
         self.reset_legs_of(&left, &mut collected);
         self.finish_again(&waiting, now, &mut collected);
@@ -142,6 +157,11 @@ impl Datapath {
             }
         }
         Ok(collected)
+    }
+
+    /// Whether the last [`Datapath::collect`] left connections whose endpoint is gone in the midst of an answer.
+    pub fn has_orphans(&self) -> bool {
+        !self.collector.orphans.is_empty()
     }
 
     /// Resets legs whose endpoint is gone, each once.
@@ -221,7 +241,12 @@ fn is_orphan(flow: &Flow, endpoints: &[EndpointRecord]) -> bool {
 /// Whether the client waits for nothing, and may stay without an endpoint.
 const fn is_idle(flow: &Flow) -> bool {
     const CLOSING: u8 = flag::CLIENT_FIN | flag::LEG_FIN | flag::CLOSE | flag::LEG_ENDS;
-    flow.state == state::SPLICED && flow.outstanding == 0 && flow.flags & CLOSING == 0
+    flow.state == state::SPLICED && flow.outstanding == 0 && flow.flags & CLOSING == 0 && !is_under_way(flow)
+}
+
+/// Whether the client waits for an answer, or for bytes of one that its endpoint may have to send again.
+const fn is_under_way(flow: &Flow) -> bool {
+    flow.outstanding > 0 || flow.state == state::OPENING || flow.client_ack != flow.sent_end
 }
 
 fn is_over(flow: &Flow, now: u64, limits: &Limits) -> bool {
@@ -312,6 +337,8 @@ mod tests {
     fn a_client_stays_without_its_endpoint_while_it_waits_for_nothing() {
         assert!(is_idle(&flow(state::SPLICED, 0, 0)) && is_idle(&flow(state::SPLICED, flag::REPEATABLE, 0)));
         assert!(!is_idle(&flow(state::SPLICED, 0, 1)) && !is_idle(&flow(state::OPENING, 0, 0)));
+        // The end of an answer is not acknowledged: its endpoint may have to send it again.
+        assert!(!is_idle(&Flow { sent_end: 1, ..flow(state::SPLICED, 0, 0) }));
         for flags in [flag::CLIENT_FIN, flag::LEG_FIN, flag::CLOSE, flag::LEG_ENDS] {
             assert!(!is_idle(&flow(state::SPLICED, flags, 0)), "{flags}");
         }

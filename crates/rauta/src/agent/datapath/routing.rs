@@ -156,7 +156,7 @@ impl Routing {
         // What was left a moment ago: a program may just be writing it.
         let before = now().saturating_sub(Duration::from_millis(100)).as_nanos();
         datapath.reset_left_legs(u64::try_from(before).unwrap_or(u64::MAX))?;
-        if self.ticks.is_multiple_of(COLLECT) {
+        if datapath.has_orphans() || self.ticks.is_multiple_of(COLLECT) {
             self.collect(datapath)?;
         }
         if self.ticks.is_multiple_of(FORGET) {

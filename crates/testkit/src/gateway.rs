@@ -75,7 +75,7 @@ impl GatewayBuilder {
     /// Starts it in the gateway's namespace and waits until `/readyz` says so.
     ///
     /// # Errors
-    /// It ends or is not ready within 20 s; the error shows its log.
+    /// It ends or is not ready within a minute; the error shows its log.
     pub fn start(self, lab: &Lab) -> Result<Gateway> {
         let mut gateway = self.spawn(lab)?;
         gateway.wait_ready()?;
@@ -165,10 +165,11 @@ impl Gateway {
     /// Waits until `/readyz` answers 200.
     ///
     /// # Errors
-    /// It ends or is not ready within 20 s.
+    /// It ends or is not ready within a minute.
     pub fn wait_ready(&mut self) -> Result<()> {
         let netns = self.netns.clone();
-        self.process.wait_for(Duration::from_secs(20), "readiness (GET /readyz)", || {
+        // The kernel verifies the programs meanwhile, which a busy machine needs many seconds for.
+        self.process.wait_for(Duration::from_secs(60), "readiness (GET /readyz)", || {
             let response = local_get(&netns, 9901, "/readyz").ok()?;
             (response.status == 200).then_some(())
         })

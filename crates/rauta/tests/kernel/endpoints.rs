@@ -22,18 +22,22 @@ on_every_network!(
 );
 
 fn endpoints_that_close_idle_connections_are_never_seen_by_clients(network: Network) {
+    // Around the moment at which nginx closes.
+    const IDLE_MS: [u64; 16] =
+        [900, 950, 980, 990, 995, 998, 999, 1000, 1001, 1002, 1003, 1006, 1010, 1020, 1100, 1500];
+    const EACH: u32 = 6;
+    const PATHS: [(&str, &str); 4] = [("/a", "b0"), ("/a", "b0"), ("/b", "b1"), ("/b", "b1")];
     let lab = network.lab();
     let options = NginxOptions { keepalive: Duration::from_secs(1) };
     let nginx = (0..2).map(|index| Nginx::with(&lab, index, options).unwrap()).collect();
     let world = World::around(network, lab, nginx, None, &[]);
-    world.decides(24, || {
+    world.decides(16 * 4 * EACH, || {
         std::thread::scope(|scope| {
-            // Around the moment at which nginx closes.
-            for idle_ms in [900, 990, 995, 1000, 1003, 1006, 1010, 1500] {
+            for idle_ms in IDLE_MS.repeat(usize::try_from(EACH).unwrap()) {
                 let world = &world;
                 scope.spawn(move || {
                     let mut connection = world.connect();
-                    for (path, endpoint) in [("/a", "b0"), ("/a", "b0"), ("/b", "b1")] {
+                    for (path, endpoint) in PATHS {
                         let answer = connection.get("a.test", path);
                         assert_eq!(
                             answer.unwrap_or_else(|e| panic!("{idle_ms} ms: {e}")).endpoint(),

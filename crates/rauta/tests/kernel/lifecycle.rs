@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Load, ONE_MEGABYTE_SHA256, Response, sha256_hex};
+use testkit::{ClientError, Connection, Load, ONE_MEGABYTE_SHA256, Response, sha256_hex, until};
 
 use crate::world::{Network, World, hook};
 
@@ -10,6 +10,7 @@ on_two_networks!(
     requests_go_on_while_the_agent_is_dead,
     a_transfer_survives_the_death_of_the_agent,
     drains_and_leaves_nothing,
+    an_agent_may_leave_its_programs_at_work,
 );
 
 /// How often the agent dies in a row.
@@ -80,8 +81,48 @@ fn drains_and_leaves_nothing(network: Network) {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(!text.contains("rauta"), "{text}");
     // A port that nobody listens on refuses: no half of a gateway stays.
-    assert!(matches!(
-        testkit::Connection::open(world.lab.client(), world.address()),
-        Err(testkit::ClientError::Refused)
-    ));
+    assert!(matches!(Connection::open(world.lab.client(), world.address()), Err(ClientError::Refused)));
+}
+
+/// With `dataplane.onExit: keep` the programs go on for as long as an agent may be away; then they take nothing new, and
+/// a node without an agent refuses instead of being silent. What is not ours passes all the time.
+fn an_agent_may_leave_its_programs_at_work(network: Network) {
+    if hook() == "off" {
+        return;
+    }
+    let settings = [("RAUTA_DATAPLANE_ON_EXIT", "keep"), ("RAUTA_DATAPLANE_HEARTBEAT_TIMEOUT", "5s")];
+    let mut world = World::tuned(network, &settings);
+    let request = "GET /both HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let kept =
+        Load::start(world.lab.client_two(), world.address(), 4, request, |answer| answer.status == 200);
+    let goes_on = || kept.wait_for_more(200, Duration::from_secs(10)).unwrap();
+    goes_on();
+    world.gateway.process().signal(testkit::Signal::SIGTERM).unwrap();
+    let status = world.gateway.process().wait(Duration::from_secs(20)).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", world.gateway.log());
+
+    // Nobody is there, and both old and new connections are served.
+    goes_on();
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    // Then nothing new is taken: the host answers, which has no listener.
+    until(Duration::from_secs(10), "new connections to be refused", || {
+        matches!(Connection::open(world.lab.client(), world.address()), Err(ClientError::Refused))
+            .then_some(())
+    })
+    .unwrap();
+    goes_on();
+    // Through the node, past the gateway.
+    let mut transit = Connection::open(world.lab.client(), network.endpoint(1)).unwrap();
+    assert_eq!(transit.get("a.test", "/").unwrap().endpoint(), Some("b1"));
+
+    // The next agent takes over where they are.
+    world.restart();
+    goes_on();
+    world.decides(2, || {
+        let mut connection = world.connect();
+        assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    });
+    let report = kept.stop();
+    assert_eq!(report.failed(), 0, "{report:?}");
 }

@@ -62,6 +62,17 @@ pub(crate) fn routes_with(network: Network, both: &[u8]) -> String {
     yaml
 }
 
+/// `routes` with endpoint `index` on its way out, wherever it is one.
+pub(crate) fn draining(network: Network, routes: &str, index: u8) -> String {
+    let ip = network.endpoint(index).ip();
+    let ready = format!("{{addresses: [\"{ip}\"], conditions: {{ready: true}}}}");
+    assert!(routes.contains(&ready), "{routes}");
+    routes.replace(
+        &ready,
+        &format!("{{addresses: [\"{ip}\"], conditions: {{ready: false, serving: true, terminating: true}}}}"),
+    )
+}
+
 const GATEWAY: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass

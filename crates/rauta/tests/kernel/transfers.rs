@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use testkit::{
-    Connection, Endpoints, FaultCounts, Faults, ONE_MEGABYTE_SHA256, Response, one_megabyte, sha256_hex,
+    Connection, Endpoints, FaultCounts, Faults, Lab, Nginx, ONE_MEGABYTE_SHA256, Response, one_megabyte,
+    sha256_hex,
 };
 
 use crate::world::{Network, World};
@@ -23,6 +24,9 @@ mod bad {
         uploads_over_a_bad_wire,
         bodies_over_a_very_bad_wire,
         many_small_requests_over_a_very_bad_wire,
+        ten_megabytes_over_a_very_bad_wire,
+        a_small_window_over_a_bad_wire,
+        jumbo_frames_pass,
     );
     use super::*;
 }
@@ -160,4 +164,52 @@ fn many_small_requests_over_a_very_bad_wire(network: Network) {
         });
     });
     assert_struck(faulty.counts().unwrap());
+}
+
+/// Ten megabytes down and up, with changes of endpoint and, for the upload, of tier.
+fn ten_megabytes_over_a_very_bad_wire(network: Network) {
+    let world =
+        World::with_endpoint(network, |netns, address| Endpoints::digesting(netns, address, "digest"));
+    let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
+    let mut connection = world.connect();
+    connection.set_read_limit(Duration::from_secs(60)).unwrap();
+    assert_megabytes(&download(&mut connection, "b.test", "/10m"), "b1", 10);
+    assert_eq!(connection.get("a.test", "/x").unwrap().endpoint(), Some("digest"));
+    assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+    assert_eq!(upload(&mut connection, 10).text(), sha256_hex(&one_megabyte().repeat(10)));
+    assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+    assert_struck(faulty.counts().unwrap());
+}
+
+/// A window of two segments, and three in a hundred packets lost: 262,144 bytes in sixteen answers (attack X-6).
+fn a_small_window_over_a_bad_wire(network: Network) {
+    let world = World::new(network);
+    let faulty = world.lab.faults(Faults { loss: 0.03, ..ONE_PERCENT }).unwrap();
+    world.decides_all_but(1, 16, || {
+        let mut connection = world.dial().receive_buffer(4096).open(world.lab.client()).unwrap();
+        connection.set_read_limit(Duration::from_secs(30)).unwrap();
+        for turn in 0..16 {
+            let (host, endpoint) = if turn % 4 == 3 { ("b.test", "b1") } else { ("a.test", "b0") };
+            let answer = download(&mut connection, host, "/16k");
+            assert_eq!(answer.endpoint(), Some(endpoint));
+            assert_eq!(answer.body, vec![b'x'; 16 * 1024]);
+        }
+    });
+    assert!(faulty.counts().unwrap().lost > 0);
+}
+
+/// Segments of nearly 9,000 bytes, as on a network of a data centre (attack X-14).
+fn jumbo_frames_pass(network: Network) {
+    let lab = Lab::builder().backends(2).mtu(9000).offloads(network.offloads).build().unwrap();
+    let endpoint = Endpoints::digesting(lab.backend(0), network.endpoint(0), "digest").unwrap();
+    let nginx = vec![Nginx::start(&lab, 1).unwrap()];
+    let world = World::around(network, lab, nginx, Some(endpoint), &[]);
+    world.decides(2, || {
+        let mut connection = world.connect();
+        assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+        assert_eq!(connection.get("a.test", "/x").unwrap().endpoint(), Some("digest"));
+    });
+    let mut connection = world.connect();
+    assert_megabytes(&download(&mut connection, "b.test", "/10m"), "b1", 10);
+    assert_eq!(upload(&mut connection, 1).text(), ONE_MEGABYTE_SHA256);
 }

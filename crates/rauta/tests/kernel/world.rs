@@ -8,13 +8,13 @@ use testkit::{Addresses, Connection, Dial, Gateway, Lab, Netns, Nginx, Offloads,
 use crate::manifests;
 
 /// The program under test.
-const RAUTA: &str = env!("CARGO_BIN_EXE_rauta");
+pub(crate) const RAUTA: &str = env!("CARGO_BIN_EXE_rauta");
 
 /// What the packets of a case look like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Network {
     pub(crate) is_v6: bool,
-    offloads: Offloads,
+    pub(crate) offloads: Offloads,
 }
 
 impl Network {

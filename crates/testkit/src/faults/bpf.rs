@@ -1,4 +1,4 @@
-//! The few calls of bpf(2) that the injector needs (include/uapi/linux/bpf.h).
+//! The few calls of bpf(2) that the injector and other programs of the lab need (include/uapi/linux/bpf.h).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,21 +16,23 @@ const MAP_TYPE_ARRAY: u32 = 2;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
 const TCX_INGRESS: u32 = 46;
 const TCX_EGRESS: u32 = 47;
+/// `BPF_F_BEFORE`: before all others where no other is named.
+const BEFORE: u32 = 1 << 3;
 
 /// One array element of three counters, read and written by programs directly.
 #[derive(Debug)]
-pub(super) struct Counters(OwnedFd);
+pub(crate) struct Counters(OwnedFd);
 
 /// A loaded program.
 #[derive(Debug)]
-pub(super) struct Program(OwnedFd);
+pub(crate) struct Program(OwnedFd);
 
 /// A program on a hook; taken off when this is dropped.
 #[derive(Debug)]
-pub(super) struct Link(#[expect(dead_code, reason = "held open: closing it detaches the program")] OwnedFd);
+pub(crate) struct Link(#[expect(dead_code, reason = "held open: closing it detaches the program")] OwnedFd);
 
 impl Counters {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         #[repr(C)]
         struct Create {
             map_type: u32,
@@ -45,11 +47,11 @@ impl Counters {
     }
 
     /// The map's descriptor, for the program that counts.
-    pub(super) fn map(&self) -> RawFd {
+    pub(crate) fn map(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 
-    pub(super) fn read(&self) -> Result<[u64; 3]> {
+    pub(crate) fn read(&self) -> Result<[u64; 3]> {
         #[repr(C)]
         struct Lookup {
             map: u32,
@@ -73,7 +75,7 @@ impl Counters {
 }
 
 impl Program {
-    pub(super) fn load(name: &str, instructions: &[Instruction]) -> Result<Self> {
+    pub(crate) fn load(name: &str, instructions: &[Instruction]) -> Result<Self> {
         #[repr(C)]
         struct Load {
             program_type: u32,
@@ -116,15 +118,21 @@ impl Program {
 }
 
 impl Link {
-    pub(super) fn ingress(program: &Program, interface: u32) -> io::Result<Self> {
-        Self::make(program, interface, TCX_INGRESS)
+    /// Behind the programs that are there.
+    pub(crate) fn ingress(program: &Program, interface: u32) -> io::Result<Self> {
+        Self::make(program, interface, TCX_INGRESS, 0)
     }
 
-    pub(super) fn egress(program: &Program, interface: u32) -> io::Result<Self> {
-        Self::make(program, interface, TCX_EGRESS)
+    /// Before the programs that are there.
+    pub(crate) fn ingress_first(program: &Program, interface: u32) -> io::Result<Self> {
+        Self::make(program, interface, TCX_INGRESS, BEFORE)
     }
 
-    fn make(program: &Program, interface: u32, hook: u32) -> io::Result<Self> {
+    pub(crate) fn egress(program: &Program, interface: u32) -> io::Result<Self> {
+        Self::make(program, interface, TCX_EGRESS, 0)
+    }
+
+    fn make(program: &Program, interface: u32, hook: u32, flags: u32) -> io::Result<Self> {
         #[repr(C)]
         struct Create {
             program: u32,
@@ -134,7 +142,7 @@ impl Link {
         }
         let program = program.0.as_raw_fd().cast_unsigned();
         // SAFETY: no field is a pointer.
-        unsafe { call_for_fd(LINK_CREATE, &Create { program, interface, hook, flags: 0 }) }.map(Self)
+        unsafe { call_for_fd(LINK_CREATE, &Create { program, interface, hook, flags }) }.map(Self)
     }
 }
 

@@ -4,8 +4,8 @@
 //! a spare veth pair whose token bucket is kept empty by a copy that goes before it, and put back on its way behind
 //! packets that were sent after it.
 
-mod bpf;
-mod program;
+pub(crate) mod bpf;
+pub(crate) mod program;
 
 use std::process::Command;
 use std::time::Duration;

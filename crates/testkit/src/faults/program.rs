@@ -1,4 +1,4 @@
-//! The injector's two programs, instruction by instruction: some seventy, for which a compiler for another target would
+//! The injector's two programs and a neighbour's, instruction by instruction: some ninety, for which a compiler for another target would
 //! cost every build of the tests a minute.
 
 use std::os::fd::RawFd;
@@ -8,7 +8,7 @@ use super::Faults;
 /// An instruction as the kernel reads it (`struct bpf_insn`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub(super) struct Instruction {
+pub(crate) struct Instruction {
     code: u8,
     /// Destination in the low half, source in the high half.
     registers: u8,
@@ -72,16 +72,7 @@ pub(super) fn injector(faults: Faults, delay: u32, counters: RawFd) -> Vec<Instr
     code.move_register(CONTEXT, 1);
     code.load_field(1, MARK);
     code.jump_if_set(1, LEAVE, Label::Pass);
-
-    code.load_field(1, PROTOCOL);
-    code.jump_unless_equal(1, IPV4, Label::Ipv6);
-    code.load_packet_byte(IPV4_PROTOCOL);
-    code.jump(Label::Protocol);
-    code.label(Label::Ipv6);
-    code.jump_unless_equal(1, IPV6, Label::Pass);
-    code.load_packet_byte(IPV6_NEXT_HEADER);
-    code.label(Label::Protocol);
-    code.jump_unless_equal(0, TCP, Label::Pass);
+    code.pass_unless_tcp();
 
     code.draw(faults.loss, Label::Duplicate);
     code.count(counters, LOST);
@@ -134,6 +125,20 @@ pub(super) fn returner() -> Vec<Instruction> {
     code.and(1, !LEAVE);
     code.set(2, 0);
     code.call(REDIRECT);
+    code.exit();
+    code.finish()
+}
+
+/// Counts TCP packets and says `verdict` of each; the rest is the next program's.
+pub(crate) fn verdict_on_tcp(verdict: i32, counters: RawFd) -> Vec<Instruction> {
+    let mut code = Assembler::default();
+    code.move_register(CONTEXT, 1);
+    code.pass_unless_tcp();
+    code.count(counters, LOST);
+    code.set(0, verdict);
+    code.exit();
+    code.label(Label::Pass);
+    code.set(0, NEXT);
     code.exit();
     code.finish()
 }
@@ -220,6 +225,19 @@ impl Assembler {
     fn draw(&mut self, probability: f64, otherwise: Label) {
         self.call(GET_PRANDOM_U32);
         self.conditional(0x36, 0, threshold(probability).cast_signed(), otherwise);
+    }
+
+    /// Jumps to [`Label::Pass`] where the packet is not TCP.
+    fn pass_unless_tcp(&mut self) {
+        self.load_field(1, PROTOCOL);
+        self.jump_unless_equal(1, IPV4, Label::Ipv6);
+        self.load_packet_byte(IPV4_PROTOCOL);
+        self.jump(Label::Protocol);
+        self.label(Label::Ipv6);
+        self.jump_unless_equal(1, IPV6, Label::Pass);
+        self.load_packet_byte(IPV6_NEXT_HEADER);
+        self.label(Label::Protocol);
+        self.jump_unless_equal(0, TCP, Label::Pass);
     }
 
     /// Adds one to a counter. (`BPF_LD | BPF_IMM | BPF_DW` of a map's value, then `BPF_STX | BPF_ATOMIC | BPF_DW`)

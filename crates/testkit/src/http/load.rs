@@ -51,7 +51,8 @@ impl LoadReport {
         self.failures.values().sum()
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds what other clients saw.
+    pub fn add(&mut self, other: Self) {
         self.answered += other.answered;
         self.connections += other.connections;
         self.slowest = self.slowest.max(other.slowest);

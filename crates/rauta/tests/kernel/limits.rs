@@ -1,0 +1,65 @@
+//! What is finite in the kernel: connections and ports. What does not fit is userspace's (attack X-11).
+
+use testkit::Connection;
+
+use crate::world::{Network, World};
+
+on_two_networks!(
+    connections_beyond_the_kernels_table_are_served,
+    connections_beyond_the_ports_for_legs_are_served,
+);
+
+/// Opens `count` connections, asks for `/b` on each, and keeps them.
+fn open(world: &World, count: usize) -> Vec<Connection> {
+    let open = || {
+        (0..count)
+            .map(|index| {
+                let mut connection = world.dial().open_here().unwrap();
+                let answer = connection.get("a.test", "/b");
+                let answer = answer.unwrap_or_else(|error| panic!("connection {index}: {error}"));
+                assert_eq!(answer.endpoint(), Some("b1"), "connection {index}");
+                connection
+            })
+            .collect()
+    };
+    world.lab.client().run(open).unwrap()
+}
+
+/// All of them are served to the end, in whichever tier, and those that the kernel has are not thrown out for others.
+#[track_caller]
+fn assert_serves(world: &World, mut connections: Vec<Connection>) {
+    for path in ["/a", "/b"] {
+        let endpoint = if path == "/a" { "b0" } else { "b1" };
+        for (index, connection) in connections.iter_mut().enumerate() {
+            let answer = connection.get("a.test", path);
+            let answer = answer.unwrap_or_else(|error| panic!("connection {index}, {path}: {error}"));
+            assert_eq!(answer.endpoint(), Some(endpoint), "connection {index}");
+        }
+    }
+    for connection in connections {
+        connection.reset().unwrap();
+    }
+    // With room again, the kernel takes new ones.
+    crate::leftovers::assert_none(world);
+    world.decides(1, || assert_eq!(world.get("/b").endpoint(), Some("b1")));
+}
+
+fn connections_beyond_the_kernels_table_are_served(network: Network) {
+    let world = World::tuned(network, &[("RAUTA_DATAPLANE_MAX_FLOWS", "1024")]);
+    let connections = world.hands_off(|| open(&world, 1500));
+    if world.hook != "off" {
+        let flows = world.gateway.metric("rauta_kernel_flows", "").unwrap();
+        assert!(flows >= 1024.0, "{flows} connections in the kernel");
+    }
+    assert_serves(&world, connections);
+}
+
+fn connections_beyond_the_ports_for_legs_are_served(network: Network) {
+    let world = World::tuned(network, &[("RAUTA_DATAPLANE_SNAT_PORTS", "10240-11263")]);
+    let connections = world.hands_off(|| open(&world, 1500));
+    if world.hook != "off" {
+        let legs = world.gateway.metric("rauta_kernel_legs", "").unwrap();
+        assert!((512.0..=1024.5).contains(&legs), "{legs} legs from 1,024 ports");
+    }
+    assert_serves(&world, connections);
+}

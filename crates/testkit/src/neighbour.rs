@@ -1,0 +1,61 @@
+use anyhow::{Context, Result};
+use nix::net::if_::if_nametoindex;
+
+use crate::Netns;
+use crate::faults::bpf::{Counters, Link, Program};
+use crate::faults::program::verdict_on_tcp;
+
+/// What a [`Neighbour`] says of TCP packets (enum `tcx_action_base` of include/uapi/linux/bpf.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The next program decides.
+    Next = -1,
+    /// The stack gets it, and no other program sees it.
+    Pass = 0,
+    /// It is dropped.
+    Drop = 2,
+}
+
+/// Where a [`Neighbour`] stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Before all programs that are there.
+    First,
+    /// Behind them.
+    Last,
+}
+
+/// A program of somebody else (a network plugin, a firewall) at an interface's tcx ingress, for as long as this lives. It
+/// counts TCP packets and says the same of each.
+#[derive(Debug)]
+pub struct Neighbour {
+    counters: Counters,
+    _link: Link,
+}
+
+impl Neighbour {
+    /// Attaches it to `interface` in `netns`.
+    ///
+    /// # Errors
+    /// There is no such interface, or the kernel has no tcx hook (Linux 6.6).
+    pub fn attach(netns: &Netns, interface: &str, order: Order, verdict: Verdict) -> Result<Self> {
+        let counters = Counters::new()?;
+        let program = Program::load("neighbour", &verdict_on_tcp(verdict as i32, counters.map()))?;
+        let link = netns.run(|| -> Result<Link> {
+            let index = if_nametoindex(interface).with_context(|| format!("no interface {interface}"))?;
+            Ok(match order {
+                Order::First => Link::ingress_first(&program, index)?,
+                Order::Last => Link::ingress(&program, index)?,
+            })
+        })??;
+        Ok(Self { counters, _link: link })
+    }
+
+    /// How many TCP packets it has seen.
+    ///
+    /// # Errors
+    /// The kernel refuses to read its own counter.
+    pub fn seen(&self) -> Result<u64> {
+        Ok(self.counters.read()?[0])
+    }
+}

@@ -1,4 +1,4 @@
-//! The work behind `./x`, the one door to this repository: demo, test, bench, lab, tidy.
+//! The work behind `./x`, the one door to this repository: demo, test, bench, soak, lab, tidy.
 #![allow(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
 mod agent;
@@ -8,6 +8,7 @@ mod fuzz;
 mod lab;
 mod paths;
 mod run;
+mod soak;
 mod tests;
 mod tidy;
 
@@ -37,6 +38,8 @@ enum Task {
     Test(tests::Options),
     /// Measure the gateway beside others in the same network.
     Bench(bench::Options),
+    /// Traffic for minutes, after which nothing may have grown.
+    Soak(soak::Options),
     /// Say what this machine can do for the gateway.
     Doctor {
         /// Passed on to `rauta doctor`.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => tests::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Doctor { arguments } => run::doctor(&arguments),
         Task::Lab { command } => lab::run(&command),
         Task::Tidy => tidy::run(),

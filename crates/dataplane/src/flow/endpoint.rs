@@ -219,7 +219,7 @@ fn crossed(flow: &Flow) -> bool {
     let seen = points::to_client(flow, flow.leg_ack);
     flow.outstanding == 1
         && flow.asked != 0
-        && flow.flags & flag::CLIENT_FIN == 0
+        && flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) == 0
         && not_after(seen, flow.newest_seq)
         && flow.leg_next == flow.leg_end
         && not_after(flow.sent_end, flow.client_ack)

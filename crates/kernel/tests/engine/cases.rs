@@ -382,3 +382,21 @@ fn a_segment_of_an_endpoint_from_another_network_is_dropped() {
     assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
     assert_eq!(sim.nodes[&endpoint(3, false)].syns, 1);
 }
+
+#[test]
+fn no_leg_is_opened_behind_an_end_that_the_client_was_told() {
+    let mut sim = sim(22);
+    // The end of the answer cannot be seen, so that of the connection is passed on; the next request is late.
+    manners(&mut sim, 3, Manners { idle_close: Some(300), ..Manners::default() });
+    sim.filter = Some(Box::new(|seg, at, ms| {
+        at == Place::FromClient && !seg.data.is_empty() && (8..700).contains(&ms)
+    }));
+    let trailer = Ask::get('b').kind(Kind::Trailer);
+    // And one behind it, so that it does not say that the client has closed meanwhile.
+    let late = [send(Ask::get('b').pad(1250)), send(Ask::get('b').pad(1250))];
+    let client = dial(&mut sim, [vec![send(trailer), Step::Wait], late.to_vec(), vec![Step::Wait]].concat());
+    sim.client(client).may_be_cut = true;
+    assert_eq!(finish(&mut sim, client), ["e3"]);
+    assert_eq!(sim.nodes[&endpoint(3, false)].syns, 1);
+    assert_eq!(sim.world.counted(Reason::Reset), 1, "passed on");
+}

@@ -22,7 +22,7 @@ fn any_profile(random: &Random, v6: bool) -> Profile {
         sack: random.chance(80),
         timestamps: random.chance(60),
         window: if has_scale { 200_000 } else { 60_000 },
-        large: false,
+        large: random.chance(30),
         isn,
     }
 }

@@ -380,6 +380,8 @@ impl End {
 
     fn take_data(&mut self, seq: i64, seg: &Seg, random: &Random) {
         self.compare(seq, &seg.data);
+        let end = seq + seg.data.len() as i64;
+        assert!(self.rcv_fin.is_none_or(|fin| end <= fin as i64), "{}: bytes behind the end", self.name);
         let skip = (self.rcv_nxt as i64 - seq).max(0) as usize;
         if seg.has(FIN) {
             let fin = (seq + seg.data.len() as i64) as u64;

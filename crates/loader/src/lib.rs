@@ -33,7 +33,7 @@ pub use error::{AttachError, DetachError, MapError, PinError, RoutingError, Send
 pub use events::Events;
 pub use listener::ListenerAddress;
 pub use maps::{Answered, Entry, Prefix, Write};
-pub use object::{is_built, object, patched};
+pub use object::{is_built, object, patched, patched_of};
 pub use options::{Attachment, Hook, HookError, Mechanism, Options};
 pub use tables::now;
 pub use usage::{InUse, RunTime};

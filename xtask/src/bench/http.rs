@@ -11,7 +11,7 @@ use testkit::{Connection, CpuTime, Lab, Nginx, Offloads, RunTimes, machine_cpu, 
 use super::contenders::{self, Contender, KERNEL, Tier};
 use super::machine::Machine;
 use super::profile;
-use super::report::{Figures, ProgramCost, Report, Row};
+use super::report::{self, Figures, ProgramCost, Report, Row};
 use super::wrk::{self, Load, precise};
 use crate::agent::{self, Tiers};
 use crate::run::{Profile, build_rauta};
@@ -73,8 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         measure(&mut report, name, *offloads, &bench)?;
     }
     report.print();
-    let path = report.write("http")?;
-    println!("\nWritten to {}.", path.strip_prefix(crate::paths::root()).unwrap_or(&path).display());
+    report::write("http", &report)?;
     report.check()
 }
 

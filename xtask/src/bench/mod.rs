@@ -4,6 +4,7 @@ mod contenders;
 mod http;
 mod machine;
 mod profile;
+mod programs;
 mod report;
 mod wrk;
 
@@ -23,6 +24,8 @@ pub(crate) struct Options {
 enum Bench {
     /// HTTP/1.1 through RAUTA in both tiers, nginx, haproxy and Envoy, and past them.
     Http(http::Options),
+    /// What one packet costs in the kernel programs, by kind of packet.
+    Programs(programs::Options),
     /// The benches there are.
     List,
 }
@@ -31,6 +34,7 @@ enum Bench {
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.bench {
         Bench::Http(options) => http::run(options),
+        Bench::Programs(options) => programs::run(options),
         Bench::List => list(),
     }
 }
@@ -41,6 +45,9 @@ fn list() -> Result<()> {
     );
     println!("./x bench http --quick       one short round (about a minute)");
     println!("./x bench http --profile     where the userspace tier's time goes (perf)");
+    println!(
+        "./x bench programs           nanoseconds of each kind of packet in the kernel programs (seconds)"
+    );
     let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     for package in metadata["packages"].as_array().into_iter().flatten() {

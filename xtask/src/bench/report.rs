@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -129,18 +128,6 @@ impl Report {
         }
     }
 
-    /// Writes `bench/results/NAME.json`.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(super) fn write(&self, name: &str) -> Result<PathBuf> {
-        let folder = root().join("bench/results");
-        fs::create_dir_all(&folder)?;
-        let path = folder.join(format!("{name}.json"));
-        fs::write(&path, serde_json::to_string_pretty(self)? + "\n")?;
-        Ok(path)
-    }
-
     /// Figures with failed requests in them are no figures.
     ///
     /// # Errors
@@ -202,6 +189,19 @@ impl Report {
             ns_per_packet * packets_per_request / 1e3
         ))
     }
+}
+
+/// Writes `bench/results/NAME.json`, and says so.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn write(name: &str, report: &impl Serialize) -> Result<()> {
+    let folder = root().join("bench/results");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{name}.json"));
+    fs::write(&path, serde_json::to_string_pretty(report)? + "\n")?;
+    println!("\nWritten to {}.", path.strip_prefix(root()).unwrap_or(&path).display());
+    Ok(())
 }
 
 fn headings() -> String {

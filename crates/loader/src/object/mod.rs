@@ -44,7 +44,12 @@ pub fn object() -> Option<&'static [u8]> {
 /// The ELF object with every placeholder call resolved against this kernel's type information, as aya may load it; `None`
 /// when built without.
 pub fn patched() -> Option<Vec<u8>> {
-    let prepared = Prepared::new(&KernelFunctions::of_this_kernel()).ok()?;
+    patched_of(object()?)
+}
+
+/// The same of another object of our programs; `None` if it is none.
+pub fn patched_of(object: &[u8]) -> Option<Vec<u8>> {
+    let prepared = Prepared::of(object, &KernelFunctions::of_this_kernel()).ok()?;
     Some(prepared.bytes().to_vec())
 }
 
@@ -107,7 +112,10 @@ impl Prepared {
     ///
     /// [`StartError::NotBuilt`]; [`StartError::Object`] for an object that cannot be read, which is a broken build.
     pub(crate) fn new(functions: &KernelFunctions) -> Result<Self, StartError> {
-        let object = object().ok_or(StartError::NotBuilt)?;
+        Self::of(object().ok_or(StartError::NotBuilt)?, functions)
+    }
+
+    fn of(object: &[u8], functions: &KernelFunctions) -> Result<Self, StartError> {
         let mut words = vec![0u64; object.len().div_ceil(size_of::<u64>())];
         if let Some(to) = words.as_mut_bytes().get_mut(..object.len()) {
             to.copy_from_slice(object);

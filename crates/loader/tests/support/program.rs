@@ -25,6 +25,10 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 
+/// Length of `struct __sk_buff` (include/uapi/linux/bpf.h), and where its `gso_size` is.
+const CONTEXT_LEN: usize = 192;
+const GSO_SIZE_AT: usize = 176;
+
 /// What the program said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Said {
@@ -48,10 +52,15 @@ pub(crate) struct Program {
 impl Program {
     pub(crate) fn load() -> Self {
         let object = loader::patched().expect("built without the kernel programs: run ./x setup");
+        Self::load_object(&object)
+    }
+
+    /// Loads another object than the embedded one, made ready by [`loader::patched_of`].
+    pub(crate) fn load_object(object: &[u8]) -> Self {
         let cpus = u32::try_from(nr_cpus().unwrap()).unwrap();
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("REQUESTS", REQUESTS_PER_CPU * cpus)
-            .load(&object)
+            .load(object)
             .expect("loads: needs root");
         for name in [PROGRAM].into_iter().chain(Part::ALL.map(Part::program)) {
             classifier(&mut ebpf, name).load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
@@ -79,8 +88,19 @@ impl Program {
 
     /// Runs the program on a frame. The time is that of the program alone.
     pub(crate) fn run(&mut self, frame: &[u8]) -> (Said, &[u8], Duration) {
-        let options =
-            TestRunOptions { data_in: Some(frame), data_out: Some(&mut self.out), ..Default::default() };
+        self.run_as(frame, 0)
+    }
+
+    /// The same, of a frame that stands for segments of `gso_size` bytes; 0: for itself.
+    pub(crate) fn run_as(&mut self, frame: &[u8], gso_size: u32) -> (Said, &[u8], Duration) {
+        let mut context = [0; CONTEXT_LEN];
+        context[GSO_SIZE_AT..GSO_SIZE_AT + 4].copy_from_slice(&gso_size.to_ne_bytes());
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut self.out),
+            ctx_in: Some(&context),
+            ..Default::default()
+        };
         let program: &SchedClassifier = self.ebpf.program(PROGRAM).unwrap().try_into().unwrap();
         let done = program.test_run(options).unwrap_or_else(|error| panic!("{frame:x?}: {error:?}"));
         let said = match done.return_value {

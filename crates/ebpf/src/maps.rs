@@ -6,12 +6,11 @@ use aya_ebpf::{
 };
 use dataplane::engine::{Part, Scratch};
 use wire::{
-    BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, Closed, ENDPOINTS_MAX, EndpointHealth, EndpointRecord,
-    FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
-    HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, Responses, MAGLEV_TABLES_MAX,
-    MaglevTable, Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX,
-    ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest,
-    Tuple, Vip,
+    BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, Closed, ENDPOINTS_MAX, EndpointHealth,
+    EndpointRecord, FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions,
+    HostKey, HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable,
+    Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX,
+    ROUTES_MAX, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 /// The six counters of the whole data plane.

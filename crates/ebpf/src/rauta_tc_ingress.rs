@@ -8,7 +8,7 @@ use wire::{Cursor, DropReason, Segment, TooBig};
 
 use crate::maps::SCRATCH;
 use crate::tc::Tc;
-use crate::verdict::{NEXT, carry_out, finish};
+use crate::verdict::{NEXT, carry_out, finish, finish_leg};
 
 /// Ethernet, two VLAN tags, the longest IPv4 header, the fixed TCP header.
 const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
@@ -19,37 +19,39 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
     if Tc::new(&ctx).is_of_vlan() {
         return NEXT;
     }
-    let segment = match segment(&ctx) {
-        // The headers may lie in a page fragment of the buffer, where direct access does not reach.
-        Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => segment(&ctx),
-        parsed => parsed,
-    };
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
     // SAFETY: this CPU's own value; a program of this hook is not preempted by itself on one CPU.
     let scratch = unsafe { &mut *scratch };
-    let segment = match segment {
-        Ok(segment) => segment,
+    let read = match read(&ctx, &mut scratch.segment) {
+        // The headers may lie in a page fragment of the buffer, where direct access does not reach.
+        Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => {
+            read(&ctx, &mut scratch.segment)
+        }
+        read => read,
+    };
+    match read {
+        Ok(()) => {}
         Err(DropReason::NotTcp) => return error(&ctx, scratch),
         Err(DropReason::Fragment | DropReason::Ipv6Extension) => {
             Tc::new(&ctx).go_on(Part::Shape, scratch);
             return NEXT;
         }
         Err(_) => return NEXT,
-    };
-    let verdict = ingress(&mut Tc::new(&ctx), &segment, scratch);
+    }
+    let verdict = ingress(&mut Tc::new(&ctx), scratch);
     finish(scratch, verdict)
 }
 
 #[inline(always)]
-fn segment(ctx: &TcContext) -> Result<Segment, DropReason> {
+fn read(ctx: &TcContext, segment: &mut Segment) -> Result<(), DropReason> {
     // SAFETY: the kernel keeps data..data_end readable until a helper moves the packet; the result borrows nothing of it.
-    Segment::parse(unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) })
+    segment.read(unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) })
 }
 
 /// An ICMP error for a connection of ours; anything else that is not TCP goes on.
 #[inline(always)]
 fn error(ctx: &TcContext, scratch: &mut Scratch) -> i32 {
-    // SAFETY: as in `segment`.
+    // SAFETY: as in `read`.
     let frame = unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) };
     let Ok(found) = TooBig::parse(frame) else { return NEXT };
     let verdict = too_big(&mut Tc::new(ctx), &found, scratch);
@@ -58,7 +60,7 @@ fn error(ctx: &TcContext, scratch: &mut Scratch) -> i32 {
 
 /// The program of a part.
 macro_rules! part {
-    ($name:ident, $part:ident, $what:literal) => {
+    ($name:ident, $part:ident, $finish:expr, $what:literal) => {
         #[doc = $what]
         #[classifier]
         pub fn $name(ctx: TcContext) -> i32 {
@@ -66,18 +68,18 @@ macro_rules! part {
             // SAFETY: as above; the program before this one left its findings there.
             let scratch = unsafe { &mut *scratch };
             let verdict = resume(Part::$part, &mut Tc::new(&ctx), scratch);
-            finish(scratch, verdict)
+            $finish(scratch, verdict)
         }
     };
 }
 
-part!(rauta_tc_client, Client, "A segment of a client.");
-part!(rauta_tc_first, First, "A segment of a client without a flow.");
-part!(rauta_tc_request, Request, "A request on a connection that has a flow.");
-part!(rauta_tc_bind, BindFirst, "Binding the first request of a connection.");
-part!(rauta_tc_rebind, BindAgain, "Binding a later one.");
-part!(rauta_tc_reopen, Reopen, "Sending the SYN of a leg again.");
-part!(rauta_tc_endpoint, Endpoint, "A segment of an endpoint.");
-part!(rauta_tc_open, Open, "The SYN-ACK of an endpoint.");
-part!(rauta_tc_other, Elsewhere, "The refusal of an endpoint.");
-part!(rauta_tc_shape, Shape, "A packet that is a fragment or has options.");
+part!(rauta_tc_client, Client, finish, "A segment of a client.");
+part!(rauta_tc_first, First, finish, "A segment of a client without a flow.");
+part!(rauta_tc_request, Request, finish, "A request on a connection that has a flow.");
+part!(rauta_tc_bind, BindFirst, finish, "Binding the first request of a connection.");
+part!(rauta_tc_rebind, BindAgain, finish, "Binding a later one.");
+part!(rauta_tc_reopen, Reopen, finish, "Sending the SYN of a leg again.");
+part!(rauta_tc_endpoint, Endpoint, finish_leg, "A segment of an endpoint.");
+part!(rauta_tc_open, Open, finish_leg, "The SYN-ACK of an endpoint.");
+part!(rauta_tc_other, Elsewhere, finish_leg, "The refusal of an endpoint.");
+part!(rauta_tc_shape, Shape, finish, "A packet that is a fragment or has options.");

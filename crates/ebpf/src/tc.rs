@@ -5,13 +5,14 @@ use core::{ffi::c_void, mem};
 use aya_ebpf::{
     EbpfContext,
     bindings::{
-        __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_EXIST, BPF_F_CURRENT_NETNS, BPF_F_PSEUDO_HDR, BPF_NOEXIST, bpf_sock, bpf_sock_tuple,
+        __sk_buff, BPF_CSUM_LEVEL_QUERY, BPF_EXIST, BPF_F_CURRENT_NETNS, BPF_F_PSEUDO_HDR, BPF_NOEXIST,
+        bpf_sock, bpf_sock_tuple,
     },
     btf_maps::lpm_trie::Key,
     helpers::generated::{
-        bpf_csum_diff, bpf_csum_level, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_l4_csum_replace,
-        bpf_sk_release, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
-        bpf_skc_to_tcp_sock, bpf_spin_lock, bpf_spin_unlock,
+        bpf_csum_diff, bpf_csum_level, bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns,
+        bpf_l4_csum_replace, bpf_sk_release, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_skc_lookup_tcp, bpf_skc_to_tcp_sock, bpf_spin_lock, bpf_spin_unlock,
     },
     programs::TcContext,
 };
@@ -23,15 +24,17 @@ use dataplane::{
     sum::Sum,
 };
 use wire::{
-    BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX, HeaderConditions,
-    Hop, HostKey, HostRecord, Leg, ListenerKey, Responses, MaglevTable, PrefixKey, PrefixRecord,
-    REQUESTS_PER_CPU, Reason, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX,
+    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey, PrefixRecord,
+    REQUESTS_PER_CPU, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple,
+    Vip,
 };
 
 use crate::maps::{
-    BACKEND_FAILURES, BACKENDS, CANDIDATES, CLOSED, ENDPOINT_RESPONSES, ENDPOINTS, EVENTS, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
-    LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, METRICS, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS,
-    ROUTE_ACTIONS, ROUTE_RESPONSES, ROUTES, SETTINGS, TRUSTED_PROXIES, VIPS,
+    BACKEND_FAILURES, BACKENDS, CANDIDATES, CLOSED, ENDPOINT_RESPONSES, ENDPOINTS, EVENTS, FLOWS,
+    HEADER_CONDITIONS, HEADER_NAMES, HOSTS, LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, METRICS, NEXT_REQUEST,
+    PARTS, PREFIX_ROUTES, REASONS, REQUESTS, ROUTE_ACTIONS, ROUTE_RESPONSES, ROUTES, SETTINGS,
+    TRUSTED_PROXIES, VIPS,
 };
 
 /// States of a socket (`include/net/tcp_states.h`).

@@ -12,10 +12,19 @@ pub const NEXT: i32 = -1;
 /// The packet ends here (TCX_DROP, TC_ACT_SHOT).
 const DROP: i32 = 2;
 
-/// Counts the packet and carries the verdict out.
+/// Counts the packet of a client and carries the verdict out.
 #[inline(always)]
 pub fn finish(scratch: &mut Scratch, verdict: Verdict) -> i32 {
     count(scratch, verdict);
+    carry_out(verdict)
+}
+
+/// The same for the packet of an endpoint: no listener is asked, for it is for none.
+#[inline(always)]
+pub fn finish_leg(_: &mut Scratch, verdict: Verdict) -> i32 {
+    if verdict != Verdict::PASS {
+        count_decision(verdict);
+    }
     carry_out(verdict)
 }
 
@@ -52,6 +61,11 @@ fn count(scratch: &mut Scratch, verdict: Verdict) {
         // Not ours at all.
         return;
     }
+    count_decision(verdict);
+}
+
+#[inline(always)]
+fn count_decision(verdict: Verdict) {
     let Some(metrics) = METRICS.get_ptr_mut(0) else { return };
     // SAFETY: as above.
     unsafe {

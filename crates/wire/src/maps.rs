@@ -51,7 +51,7 @@ impl Metrics {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct ListenerKey {
     /// Address, IPv4 mapped; all zero for any address of either family.
     pub address: IpAddress,
@@ -62,7 +62,7 @@ pub struct ListenerKey {
     /// Zero.
     pub pad: u8,
 }
-const _: () = assert!(size_of::<ListenerKey>() == 20 && align_of::<ListenerKey>() == 1);
+const _: () = assert!(size_of::<ListenerKey>() == 20 && align_of::<ListenerKey>() == 4);
 
 impl ListenerKey {
     /// The address that stands for any.

@@ -5,8 +5,9 @@ use crate::{
     TcpHeader, link_header,
 };
 
-/// Addresses, ports and flags of a TCP segment.
+/// Addresses, ports and flags of a TCP segment. Aligned to words, for programs to copy it by words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(4))]
 pub struct Segment {
     /// Sender.
     pub source: IpAddress,
@@ -34,31 +35,51 @@ impl Segment {
     /// The reason why the frame holds no TCP segment that may be matched.
     #[inline(always)]
     pub fn parse(frame: Cursor<'_>) -> Result<Self, DropReason> {
+        let mut segment = Self {
+            source: [0; 16],
+            destination: [0; 16],
+            source_port: [0; 2],
+            destination_port: [0; 2],
+            flags: TcpFlags(0),
+            network_at: 0,
+            network_len: 0,
+            is_v6: false,
+        };
+        segment.read(frame)?;
+        Ok(segment)
+    }
+
+    /// The same in place: a program that returns its findings by value carries them through its branches byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// As [`Segment::parse`]; then what is in here means nothing.
+    #[inline(always)]
+    pub fn read(&mut self, frame: Cursor<'_>) -> Result<(), DropReason> {
         let (ether_type, network_at, cursor) = link_header(frame)?;
         match ether_type {
-            EtherType::IPV4 => Self::over::<Ipv4Header>(cursor, network_at),
-            EtherType::IPV6 => Self::over::<Ipv6Header>(cursor, network_at),
+            EtherType::IPV4 => self.over::<Ipv4Header>(cursor, network_at),
+            EtherType::IPV6 => self.over::<Ipv6Header>(cursor, network_at),
             _ => Err(DropReason::NotIp),
         }
     }
 
     #[inline(always)]
-    fn over<H: NetworkHeader>(cursor: Cursor<'_>, network_at: u8) -> Result<Self, DropReason> {
+    fn over<H: NetworkHeader>(&mut self, cursor: Cursor<'_>, network_at: u8) -> Result<(), DropReason> {
         let (network, cursor) = cursor.read::<H>()?;
         let (tcp, _) = network.transport(cursor)?.read::<TcpHeader>()?;
         if tcp.length() < 20 {
             return Err(DropReason::BadHeader);
         }
-        Ok(Self {
-            source: network.source(),
-            destination: network.destination(),
-            source_port: tcp.source_port,
-            destination_port: tcp.destination_port,
-            flags: tcp.flags(),
-            network_at,
-            network_len: network.length(),
-            is_v6: H::IS_V6,
-        })
+        self.source = network.source();
+        self.destination = network.destination();
+        self.source_port = tcp.source_port;
+        self.destination_port = tcp.destination_port;
+        self.flags = tcp.flags();
+        self.network_at = network_at;
+        self.network_len = network.length();
+        self.is_v6 = H::IS_V6;
+        Ok(())
     }
 }
 

@@ -101,10 +101,8 @@ pub struct HandOff {
     pub sack_ok: u8,
     /// 1 with timestamps.
     pub tstamp_ok: u8,
-    /// 0: unknown.
-    pub usec_ts_ok: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
+    /// `usec_ts_ok` (0: unknown) and three reserved bytes: zero.
+    pub reserved: u32,
 }
 const _: () = assert!(size_of::<HandOff>() == 20);
 

@@ -41,6 +41,8 @@ pub const TEXT_MAX: usize = 128;
 /// What a packet's decisions need beside the stack: one per CPU. Its content means nothing before.
 #[repr(C)]
 pub struct Scratch {
+    /// What the first look at the packet found.
+    pub segment: Segment,
     /// Bytes of a head.
     pub payload: Payload,
     /// A request's facts.
@@ -129,9 +131,10 @@ impl Verdict {
     }
 }
 
-/// One packet that carries TCP, as [`Segment`] read it.
+/// One packet that carries TCP, as `scratch.segment` read it.
 #[inline(always)]
-pub fn ingress<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) -> Verdict {
+pub fn ingress<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    let segment = &scratch.segment;
     scratch.image.tuple = Tuple {
         source: segment.source,
         destination: segment.destination,
@@ -140,23 +143,31 @@ pub fn ingress<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) ->
     };
     scratch.listener = ListenerKey::tcp(segment.destination, segment.destination_port);
     scratch.arrived = segment.flags;
-    if let Some(vip) = env.vip(&scratch.listener) {
+    // A port of the legs' range is hardly ever a listener's: the map that knows it is asked first, since each look costs.
+    let is_legs = env.settings().is_some_and(|settings| in_range(settings, &scratch.listener.port));
+    let mut leg = if is_legs { env.leg(&scratch.image.tuple) } else { None };
+    if leg.is_none()
+        && let Some(vip) = env.vip(&scratch.listener)
+    {
         scratch.vip = *vip;
-        if has_options(segment) {
+        if has_options(&scratch.segment) {
             return env.go_on(Part::Shape, scratch);
         }
-        if scratch.vip.socket == 0 || !read(env, segment, scratch) {
+        if scratch.vip.socket == 0 || !read(env, scratch) {
             return pass(env, Reason::PassShape);
         }
         return env.go_on(Part::Client, scratch);
     }
-    if let Some(leg) = env.leg(&scratch.image.tuple) {
+    if !is_legs {
+        leg = env.leg(&scratch.image.tuple);
+    }
+    if let Some(leg) = leg {
         // SAFETY: a live map value; a torn key finds no flow.
         scratch.old_key = unsafe { (*leg).client };
-        if has_options(segment) {
+        if has_options(&scratch.segment) {
             return env.go_on(Part::Shape, scratch);
         }
-        if !read(env, segment, scratch) {
+        if !read(env, scratch) {
             return pass(env, Reason::PassShape);
         }
         return env.go_on(Part::Endpoint, scratch);
@@ -168,6 +179,12 @@ pub fn ingress<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) ->
 #[inline(always)]
 const fn has_options(segment: &Segment) -> bool {
     segment.network_at == 14 && !segment.is_v6 && segment.network_len != 20
+}
+
+/// Whether legs have such a port. They may have others, if the agent was given another range since.
+#[inline(always)]
+fn in_range(settings: &Settings, port: &[u8; 2]) -> bool {
+    u32::from(u16::from_be_bytes(*port).wrapping_sub(settings.port_first)) < u32::from(settings.port_count)
 }
 
 /// Goes on at a part of the engine.
@@ -189,10 +206,10 @@ pub fn resume<E: Env>(part: Part, env: &mut E, scratch: &mut Scratch) -> Verdict
 
 /// Copies the headers; whether they have a shape that the kernel tier can work with.
 #[inline(always)]
-fn read<E: Env>(env: &mut E, segment: &Segment, scratch: &mut Scratch) -> bool {
+fn read<E: Env>(env: &mut E, scratch: &mut Scratch) -> bool {
     let Some(settings) = env.settings() else { return false };
     scratch.settings = *settings;
-    let image = &mut scratch.image;
+    let Scratch { segment, image, .. } = scratch;
     let ip_len: u32 = if segment.is_v6 { 40 } else { 20 };
     // VLAN tags stay with the stack, which takes them off for the device that they name.
     if env.is_tagged() || segment.network_at != 14 {

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
-use wire::{
-    Closed, Cursor, EndpointHealth, Flow, Leg, Reason, Responses, Segment, Settings, StoredRequest, Tuple,
-};
+use wire::{Closed, Cursor, EndpointHealth, Flow, Leg, Reason, Responses, Settings, StoredRequest, Tuple};
 
 use crate::cpu::Cpu;
 use crate::packet::Packet;
@@ -142,11 +140,11 @@ impl World {
 
     /// The engine on one packet, of CPU `cpu`; what became of it is added to the fates.
     pub(crate) fn process(&self, packet: Packet, cpu: usize) {
-        let Ok(segment) = Segment::parse(Cursor::new(&packet.frame)) else { panic!("the model sends TCP") };
         // SAFETY: a scratch is numbers; and its content means nothing before.
         let mut scratch: Box<Scratch> = unsafe { Box::new_zeroed().assume_init() };
+        assert!(scratch.segment.read(Cursor::new(&packet.frame)).is_ok(), "the model sends TCP");
         let mut env = Cpu { world: self, packet, handed: None, cpu };
-        let verdict = ingress(&mut env, &segment, &mut scratch);
+        let verdict = ingress(&mut env, &mut scratch);
         let Cpu { packet, handed, .. } = env;
         if verdict == Verdict::PASS {
             self.fates.borrow_mut().push(Fate::Passed(packet, handed));

@@ -11,8 +11,7 @@ use dataplane::sum::Sum;
 use wire::{
     BackendRecord, Candidate, Closed, Cursor, DropReason, EndpointHealth, EndpointRecord, Event, Flow,
     HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey,
-    PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, Segment, Settings, StoredRequest,
-    Tuple, Vip,
+    PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 use zerocopy::FromZeros;
 
@@ -80,8 +79,8 @@ impl Native {
         let mut env = Cpu { maps: self, frame: frame.to_vec(), asked: None };
         // SAFETY: a scratch is numbers, and its content means nothing before.
         let mut scratch: Box<Scratch> = unsafe { Box::new_zeroed().assume_init() };
-        let verdict = match Segment::parse(Cursor::new(frame)) {
-            Ok(segment) => ingress(&mut env, &segment, &mut scratch),
+        let verdict = match scratch.segment.read(Cursor::new(frame)) {
+            Ok(()) => ingress(&mut env, &mut scratch),
             Err(DropReason::Fragment | DropReason::Ipv6Extension) => env.go_on(Part::Shape, &mut scratch),
             Err(_) => Verdict::PASS,
         };

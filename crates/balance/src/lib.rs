@@ -4,6 +4,7 @@
 //! can be repeated and explained, and a table can be shared by all cores without a lock.
 
 mod alias;
+mod client;
 mod flow;
 mod maglev;
 mod mix;
@@ -11,6 +12,7 @@ mod pick;
 mod random;
 mod round_robin;
 
+pub use client::{hash_client, subject};
 pub use flow::hash_flow;
 pub use maglev::{EndpointKey, Maglev, TableError, check_table_size};
 pub use pick::{Balancer, Pick};

@@ -1,16 +1,18 @@
 //! Every map of the programs. The agent pins each under its own name, and fills all but the flows.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use dataplane::engine::{Part, Scratch};
 use wire::{
-    BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, Candidate, Closed, ENDPOINTS_MAX, EndpointHealth,
-    EndpointRecord, FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions,
-    HostKey, HostRecord, LISTENERS_MAX, Leg, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable,
-    Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX,
-    ROUTES_MAX, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    BACKEND_MEMBERS_MAX, BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, CachedClient, CachedEndpoint,
+    Candidate, Closed, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, FLOW_CACHE_MAX, FLOWS_MAX, Flow,
+    HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey, HostRecord, LISTENERS_MAX,
+    Leg, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable, Member, Metrics, PREFIX_ROUTES_MAX,
+    PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason,
+    Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 /// The six counters of the whole data plane.
@@ -102,6 +104,19 @@ pub static ENDPOINTS: Array<EndpointRecord, ENDPOINTS_MAX> = Array::new();
 /// Legs that did not open, by endpoint.
 #[btf_map]
 pub static BACKEND_FAILURES: Array<EndpointHealth, ENDPOINTS_MAX> = Array::new();
+
+/// Which endpoint a client has. The agent sizes it; when it is full the client that was silent longest goes.
+#[btf_map]
+pub static FLOW_CACHE: LruHashMap<CachedClient, CachedEndpoint, FLOW_CACHE_MAX> = LruHashMap::new();
+
+/// Endpoints of the backends whose clients stay. Takes memory only for what is in it.
+#[btf_map]
+pub static BACKEND_MEMBERS: HashMap<
+    Member,
+    u32,
+    { 2 * BACKEND_MEMBERS_MAX },
+    { BPF_F_NO_PREALLOC as usize },
+> = HashMap::new();
 
 /// Senders whose forwarding headers are believed.
 #[btf_map]

@@ -24,17 +24,17 @@ use dataplane::{
     sum::Sum,
 };
 use wire::{
-    BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Event, Flow, HEADER_NAME_MAX,
-    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey, PrefixRecord,
-    REQUESTS_PER_CPU, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple,
-    Vip,
+    BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, EndpointHealth, EndpointRecord, Event,
+    Flow, HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, Member,
+    PrefixKey, PrefixRecord, REQUESTS_PER_CPU, Reason, Responses, RouteAction, RouteKey, RouteRecord,
+    Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::maps::{
-    BACKEND_FAILURES, BACKENDS, CANDIDATES, CLOSED, ENDPOINT_RESPONSES, ENDPOINTS, EVENTS, FLOWS,
-    HEADER_CONDITIONS, HEADER_NAMES, HOSTS, LEGS, LISTENER_RESPONSES, MAGLEV_TABLES, METRICS, NEXT_REQUEST,
-    PARTS, PREFIX_ROUTES, REASONS, REQUESTS, ROUTE_ACTIONS, ROUTE_RESPONSES, ROUTES, SETTINGS,
-    TRUSTED_PROXIES, VIPS,
+    BACKEND_FAILURES, BACKEND_MEMBERS, BACKENDS, CANDIDATES, CLOSED, ENDPOINT_RESPONSES, ENDPOINTS, EVENTS,
+    FLOW_CACHE, FLOWS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS, LEGS, LISTENER_RESPONSES, MAGLEV_TABLES,
+    METRICS, NEXT_REQUEST, PARTS, PREFIX_ROUTES, REASONS, REQUESTS, ROUTE_ACTIONS, ROUTE_RESPONSES, ROUTES,
+    SETTINGS, TRUSTED_PROXIES, VIPS,
 };
 
 /// States of a socket (`include/net/tcp_states.h`).
@@ -254,6 +254,12 @@ impl Balancing for Tc<'_> {
     fn endpoint(&self, index: u32) -> Option<&EndpointRecord> {
         ENDPOINTS.get(index)
     }
+
+    #[inline(always)]
+    fn member(&self, key: &Member) -> Option<u32> {
+        // SAFETY: four bytes, copied at once.
+        unsafe { BACKEND_MEMBERS.get(key) }.copied()
+    }
 }
 
 impl Names for Tc<'_> {
@@ -338,6 +344,17 @@ impl Env for Tc<'_> {
     #[inline(always)]
     fn health(&self, endpoint: u32) -> Option<*mut EndpointHealth> {
         BACKEND_FAILURES.get_ptr_mut(endpoint)
+    }
+
+    #[inline(always)]
+    fn cached(&self, key: &CachedClient) -> Option<*mut CachedEndpoint> {
+        FLOW_CACHE.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn cache(&self, key: &CachedClient, value: &CachedEndpoint) {
+        // Without it the client's next choice is its first one again.
+        let _ = FLOW_CACHE.insert(key, value, 0);
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 use model::{
-    Action, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Route, Snapshot,
-    Tier,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Route,
+    Snapshot, Tier,
 };
 use wire::{MAGLEV_SLOTS_MAX, ROUTE_BACKENDS_MAX};
 
@@ -9,11 +9,21 @@ use crate::{Facts, Reach, Why};
 /// A backend as the kernel sees it: the Maglev table has the size that the route asks for.
 pub(crate) type BackendKey = (BackendId, u32);
 
+/// A backend of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    /// Above 0.
+    pub(crate) weight: u32,
+    /// None: userspace's.
+    pub(crate) backend: Option<BackendKey>,
+    /// For how many seconds a client keeps its endpoint; 0: it does not.
+    pub(crate) affinity_s: u32,
+}
+
 /// What the kernel does with the requests of a route.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Weight above 0, and the backend; none: userspace's.
-    pub(crate) shares: Vec<(u32, Option<BackendKey>)>,
+    pub(crate) shares: Vec<Share>,
     /// Why a part is userspace's.
     pub(crate) partly: Option<Why>,
     /// Whether the kernel reaches some backend now. (The tables follow the endpoints without a new route.)
@@ -43,6 +53,7 @@ pub(crate) fn plan(route: &Route, snapshot: &Snapshot, facts: &Facts) -> Result<
     }
     let (mut shares, mut partly, mut serves) = (Vec::new(), None, false);
     for one in weighted {
+        let mut affinity_s = 0;
         let target = match &one.target {
             BackendTarget::Invalid(_) => Err(Why::InvalidBackend),
             BackendTarget::Backend(id) => match snapshot.backends.get(id) {
@@ -53,14 +64,15 @@ pub(crate) fn plan(route: &Route, snapshot: &Snapshot, facts: &Facts) -> Result<
                     let now = unreachable(backend, facts);
                     serves |= now.is_none();
                     partly = partly.or(now);
+                    affinity_s = route.affinity.of(backend).map_or(0, Affinity::seconds);
                     Ok((id.clone(), table_size))
                 }
             },
         };
         partly = partly.or(target.as_ref().err().copied());
-        shares.push((one.weight, target.ok()));
+        shares.push(Share { weight: one.weight, backend: target.ok(), affinity_s });
     }
-    if shares.iter().all(|(_, backend)| backend.is_none()) {
+    if shares.iter().all(|share| share.backend.is_none()) {
         return Err(partly.unwrap_or(Why::NoBackend));
     }
     Ok(Plan { shares, partly, serves })

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use balance::{EndpointKey, Maglev};
 use model::{EndpointCondition, Snapshot};
 use wire::{
-    BACKENDS_MAX, BackendRecord, ENDPOINTS_MAX, EndpointRecord, IpAddress, MAGLEV_SLOTS_MAX,
-    MAGLEV_TABLES_MAX, MaglevTable,
+    BACKEND_MEMBERS_MAX, BACKENDS_MAX, BackendRecord, ENDPOINTS_MAX, EndpointRecord, IpAddress,
+    MAGLEV_SLOTS_MAX, MAGLEV_TABLES_MAX, MaglevTable, Member,
 };
 
 use crate::actions::{BackendKey, unreachable};
@@ -29,6 +29,8 @@ pub(crate) struct Pool {
     generations: HashMap<u32, u32>,
     /// Of endpoints.
     devices: HashMap<u32, u32>,
+    /// Backends whose clients keep their endpoint.
+    kept: BTreeSet<u32>,
     pub(crate) serial: u32,
 }
 
@@ -41,6 +43,7 @@ impl Pool {
             built: HashMap::new(),
             generations: HashMap::new(),
             devices: HashMap::new(),
+            kept: BTreeSet::new(),
             serial: 0,
         }
     }
@@ -49,11 +52,17 @@ impl Pool {
         self.backends.begin();
         self.maglev.begin();
         self.endpoints.begin();
+        self.kept.clear();
     }
 
     /// The index of a backend; none if there are too many.
     pub(crate) fn backend(&mut self, key: &BackendKey) -> Option<u32> {
         self.backends.get(key).map(|(index, _)| index)
+    }
+
+    /// Notes backends whose clients keep their endpoint.
+    pub(crate) fn keep(&mut self, backends: impl IntoIterator<Item = u32>) {
+        self.kept.extend(backends);
     }
 
     /// Writes down all backends that were asked for, with their tables and endpoints.
@@ -82,8 +91,12 @@ impl Pool {
                 }
                 if unreachable(backend, facts).is_none() {
                     record = self.table(&known, size, tables).unwrap_or_default();
+                    if self.kept.contains(&index) && !self.members(index, &known, tables) {
+                        record = BackendRecord::default();
+                    }
                 }
             }
+            record.subject = balance::subject(&id.to_string());
             tables.backends.insert(index, record);
         }
         for (id, takes) in &takes {
@@ -149,7 +162,21 @@ impl Pool {
         }
         let table = self.built.get(&index)?;
         tables.maglev.insert(index, table.clone());
-        Some(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0 })
+        Some(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0, subject: 0 })
+    }
+
+    /// Writes down which endpoints clients of a backend may have; false if there is no room.
+    fn members(&mut self, backend: u32, endpoints: &[(EndpointId, u16)], tables: &mut Tables) -> bool {
+        let takes = || endpoints.iter().filter(|(_, weight)| *weight > 0);
+        if tables.members.len() + takes().count() > BACKEND_MEMBERS_MAX {
+            return false;
+        }
+        for (id, _) in takes() {
+            let Some(index) = self.endpoint(id) else { return false };
+            let (address, port) = (mapped(id.0.ip()), id.0.port().to_be_bytes());
+            tables.members.insert(Member { address, port, pad: [0; 2], backend }, index);
+        }
+        true
     }
 
     fn endpoint(&mut self, id: &EndpointId) -> Option<u32> {

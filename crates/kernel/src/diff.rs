@@ -31,6 +31,8 @@ pub enum Map {
     MaglevTables,
     /// Array.
     Endpoints,
+    /// Hash.
+    BackendMembers,
 }
 
 impl Map {
@@ -48,6 +50,7 @@ impl Map {
             Self::Backends => "BACKENDS",
             Self::MaglevTables => "MAGLEV_TABLES",
             Self::Endpoints => "ENDPOINTS",
+            Self::BackendMembers => "BACKEND_MEMBERS",
         }
     }
 }
@@ -76,6 +79,7 @@ pub fn diff(old: &Tables, new: &Tables) -> Vec<Write> {
     };
     put(&mut writes, Map::Endpoints, &old.endpoints, new.endpoints.iter().filter(|(at, r)| !weaker(at, r)));
     let changed = |at: &u32| old.maglev.get(at) != new.maglev.get(at);
+    put(&mut writes, Map::BackendMembers, &old.members, &new.members);
     writes.extend(new.maglev.iter().filter(|(at, _)| changed(at)).map(|(at, table)| Write {
         map: Map::MaglevTables,
         key: at.as_bytes().to_vec(),
@@ -96,6 +100,8 @@ pub fn diff(old: &Tables, new: &Tables) -> Vec<Write> {
     let mut hosts: Vec<&HostKey> = old.hosts.keys().filter(|key| !new.hosts.contains_key(key)).collect();
     hosts.sort_by_key(|key| key.bits);
     remove(&mut writes, Map::Hosts, hosts);
+    // One that leaves its backend is no choice of the backend's any more, and now no client's.
+    remove(&mut writes, Map::BackendMembers, old.members.keys().filter(|key| !new.members.contains_key(key)));
     put(&mut writes, Map::Endpoints, &old.endpoints, new.endpoints.iter().filter(|(at, r)| weaker(at, r)));
     remove(&mut writes, Map::PrefixRoutes, old.prefixes.keys().filter(|key| !new.prefixes.contains_key(key)));
     remove(&mut writes, Map::Routes, old.routes.keys().filter(|key| !new.routes.contains_key(key)));

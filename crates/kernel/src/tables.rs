@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use wire::{
     BackendRecord, Candidate, EndpointRecord, HEADER_NAME_MAX, HeaderConditions, HostKey, HostRecord,
-    ListenerKey, MaglevTable, PrefixKey, PrefixRecord, RouteAction, RouteKey, RouteRecord, Vip,
+    ListenerKey, MaglevTable, Member, PrefixKey, PrefixRecord, RouteAction, RouteKey, RouteRecord, Vip,
 };
 use zerocopy::FromBytes;
 
@@ -37,6 +37,8 @@ pub struct Tables {
     pub maglev: BTreeMap<u32, Arc<MaglevTable>>,
     /// `ENDPOINTS`.
     pub endpoints: BTreeMap<u32, EndpointRecord>,
+    /// `BACKEND_MEMBERS`: of backends whose clients stay.
+    pub members: BTreeMap<Member, u32>,
 }
 
 impl Tables {
@@ -54,6 +56,7 @@ impl Tables {
             Map::RouteActions => exchange(&mut self.actions, write),
             Map::Backends => exchange(&mut self.backends, write),
             Map::Endpoints => exchange(&mut self.endpoints, write),
+            Map::BackendMembers => exchange(&mut self.members, write),
             Map::MaglevTables => {
                 let key = u32::read_from_bytes(&write.key).ok();
                 let value = write.value.as_deref().and_then(|bytes| MaglevTable::read_from_bytes(bytes).ok());
@@ -86,6 +89,7 @@ impl Tables {
         add(&mut self.actions, &other.actions);
         add(&mut self.backends, &other.backends);
         add(&mut self.maglev, &other.maglev);
+        add(&mut self.members, &other.members);
     }
 }
 
@@ -151,5 +155,9 @@ impl dataplane::lookup::Balancing for Tables {
 
     fn endpoint(&self, index: u32) -> Option<&EndpointRecord> {
         self.endpoints.get(&index)
+    }
+
+    fn member(&self, key: &Member) -> Option<u32> {
+        self.members.get(key).copied()
     }
 }

@@ -94,7 +94,7 @@ fn weights_draw_backends_and_shares_of_userspace_stay_there() {
     let action = compiled.tables.action(*compiled.routes.keys().next().unwrap()).unwrap();
     let mut counts = [0; 3];
     for n in 0..10_000u32 {
-        let place = match choose(action, n * 429_496) {
+        let place = match choose(action, n * 429_496).map(|drawn| drawn.backend) {
             None => 2,
             Some(backend) if backend == backend_of(&compiled, "a") => 0,
             Some(backend) => {

@@ -32,7 +32,7 @@ pub use datapath::{Datapath, detach_all};
 pub use error::{AttachError, DetachError, MapError, PinError, RoutingError, SendError, StartError};
 pub use events::Events;
 pub use listener::ListenerAddress;
-pub use maps::{Answered, Entry, Prefix, Write};
+pub use maps::{Answered, Clients, Entry, Prefix, Write};
 pub use object::{is_built, object, patched, patched_of};
 pub use options::{Attachment, Hook, HookError, Mechanism, Options};
 pub use tables::now;

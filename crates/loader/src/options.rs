@@ -7,11 +7,13 @@ use thiserror::Error;
 /// As many as the maps of the object have room for.
 #[expect(clippy::cast_possible_truncation, reason = "far below")]
 const FLOWS_MAX: u32 = wire::FLOWS_MAX as u32;
+#[expect(clippy::cast_possible_truncation, reason = "far below")]
+const FLOW_CACHE_MAX: u32 = wire::FLOW_CACHE_MAX as u32;
 
 /// How to start the kernel programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Folder on a bpf file system; the layout version (`v2`) is a folder inside it. Agents that share a host and its
+    /// Folder on a bpf file system; the layout version (`v3`) is a folder inside it. Agents that share a host and its
     /// bpf file system need one each.
     pub pin_root: PathBuf,
     /// Names of the interfaces to attach to; empty: every Ethernet interface that is up, but loopback.
@@ -26,6 +28,8 @@ pub struct Options {
     pub counted_routes: u32,
     /// How many endpoints have.
     pub counted_endpoints: u32,
+    /// How many clients the kernel remembers that keep their endpoint.
+    pub affinity_entries: u32,
 }
 
 impl Default for Options {
@@ -38,6 +42,7 @@ impl Default for Options {
             max_flows: FLOWS_MAX,
             counted_routes: 0,
             counted_endpoints: 0,
+            affinity_entries: FLOW_CACHE_MAX,
         }
     }
 }

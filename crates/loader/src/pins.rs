@@ -1,7 +1,7 @@
 //! The pin folder: `<root>/v<layout>/`, mode 0700, locked by the agent that uses it.
 //!
 //! ```text
-//! /sys/fs/bpf/rauta/v2/METRICS                        maps under their own names
+//! /sys/fs/bpf/rauta/v3/METRICS                        maps under their own names
 //!                      LISTENER_COUNTERS
 //!                      rauta_tc_ingress               the program in use
 //!                      links/rauta_tc_ingress@eth0    one link per interface; removing it detaches

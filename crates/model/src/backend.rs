@@ -1,6 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -70,6 +71,35 @@ pub struct Backend {
     /// The endpoints that may get traffic, sorted by address, each address once. The source has already applied the
     /// rules for ready, serving and terminating; a [`EndpointCondition::Draining`] one gets no new connections.
     pub endpoints: Vec<Endpoint>,
+    /// Whether its clients keep their endpoint, where the route does not say it (`sessionAffinity` of the Service).
+    pub affinity: Option<Affinity>,
+}
+
+/// A client, known by the address that its connections come from, keeps the endpoint that was chosen for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Affinity {
+    /// For how long after its last request: whole seconds, from 1 to [`Affinity::TIMEOUT_MAX`].
+    pub timeout: Duration,
+}
+
+impl Affinity {
+    /// Unless something else is said: three hours.
+    ///
+    /// Source: Kubernetes API v1, `ClientIPConfig.timeoutSeconds`.
+    pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10_800);
+    /// The longest time: a day. Source: as above.
+    pub const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
+    /// The same in seconds.
+    pub fn seconds(self) -> u32 {
+        u32::try_from(self.timeout.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Default for Affinity {
+    fn default() -> Self {
+        Self { timeout: Self::TIMEOUT_DEFAULT }
+    }
 }
 
 /// One address behind a backend.

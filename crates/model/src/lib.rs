@@ -21,7 +21,7 @@ mod object;
 mod route;
 mod snapshot;
 
-pub use backend::{AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
+pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use listener::{
@@ -30,6 +30,6 @@ pub use listener::{
 pub use object::{ObjectKind, ObjectRef};
 pub use route::{
     Action, BackendRef, BackendTarget, Balancing, HeaderMatch, InvalidBackend, PathMatch, QueryMatch,
-    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
+    RegexAnchor, RegexPattern, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
 };
 pub use snapshot::Snapshot;

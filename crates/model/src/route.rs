@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{BackendId, HostPattern, ListenerId, ObjectRef};
+use crate::{Affinity, Backend, BackendId, HostPattern, ListenerId, ObjectRef};
 
 /// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
 /// comes last).
@@ -37,6 +37,8 @@ pub struct Route {
     pub action: Action,
     /// How an endpoint is chosen within a backend.
     pub balancing: Balancing,
+    /// Whether a client keeps what was chosen for it.
+    pub affinity: RouteAffinity,
     /// Time limits.
     pub timeouts: Timeouts,
     /// When the object was made, in seconds since 1970; none for objects from files. The older route wins a tie.
@@ -194,6 +196,35 @@ impl Balancing {
 impl Default for Balancing {
     fn default() -> Self {
         Self::Maglev { table_size: Self::MAGLEV_TABLE_SIZE_DEFAULT }
+    }
+}
+
+/// Whether a client keeps what was chosen for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RouteAffinity {
+    /// Within each backend as that says: [`Backend::affinity`].
+    #[default]
+    OfBackend,
+    /// No.
+    Off,
+    /// Its endpoint, and its backend for as long as the weights stay.
+    Client(Affinity),
+}
+
+impl RouteAffinity {
+    /// How clients of the route keep their endpoint of `backend`; none: they do not.
+    pub fn of(self, backend: &Backend) -> Option<Affinity> {
+        match self {
+            Self::OfBackend => backend.affinity,
+            Self::Off => None,
+            Self::Client(affinity) => Some(affinity),
+        }
+    }
+
+    /// Whether a client keeps its backend too.
+    pub fn keeps_backend(self) -> bool {
+        matches!(self, Self::Client(_))
     }
 }
 

@@ -82,6 +82,7 @@ mod tests {
             matches: vec![],
             action: Action::Respond { status: 404, reason: "test".into() },
             balancing: Balancing::default(),
+            affinity: Default::default(),
             timeouts: Timeouts::default(),
             created_unix_s,
             tier: None,

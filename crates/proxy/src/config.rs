@@ -15,6 +15,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Client connections in all; one more is answered 503 and closed.
     pub connections_max: usize,
+    /// Clients whose endpoint is remembered, on routes that want it.
+    pub affinity_entries: usize,
     /// Idle connections kept for each endpoint by each thread.
     pub pool_idle_max: usize,
     /// Different endpoints tried for one request that none has acknowledged.
@@ -29,6 +31,7 @@ impl Default for Config {
             timeouts: TimeoutConfig::default(),
             trusted_proxies: Vec::new(),
             connections_max: 65_536,
+            affinity_entries: 65_536,
             pool_idle_max: 128,
             tries_max: 3,
         }

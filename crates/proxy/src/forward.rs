@@ -1,7 +1,7 @@
 //! Forwarding a request: choosing an endpoint, getting a connection, and trying another where that is safe.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +10,14 @@ use http1::{RequestHead, ResponseHead};
 use telemetry::ConnectResult;
 use tokio::time::Instant;
 
+use crate::affinity::Holding;
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
 use crate::reply::{Outcome, STATUS_CLIENT_GONE, answer, close};
 use crate::request_body::RequestBody;
-use crate::state::{ForwardAction, Group};
+use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
@@ -63,7 +64,14 @@ async fn tries<S: Transport>(
     response: &mut ResponseHead,
 ) -> Result<Outcome, (u16, &'static str)> {
     let worker = work.worker;
-    let group = work.group()?;
+    let Target { group, kept } = work.target(down.client.peer.ip())?;
+    let clients = kept.map(|_| worker.shared.clients());
+    let mut holding = match (*kept, &clients) {
+        (Some(kept), Some(clients)) => {
+            Some(Holding::of(down.client.peer.ip(), kept, clients.as_ref().as_ref()))
+        }
+        _ => None,
+    };
     let pick = Pick {
         hash: balance::hash_flow(down.client.peer, down.client.local, down.requests),
         random: worker.random(),
@@ -72,7 +80,7 @@ async fn tries<S: Transport>(
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut wants_fresh = false;
     let mut refusal = (503, "no endpoint is ready");
-    while let Some(endpoint) = group.pick(&pick, &tried) {
+    while let Some(endpoint) = group.pick(&pick, holding.as_ref(), &tried) {
         let upstream = match work.connection(endpoint, wants_fresh, down).await {
             Ok(upstream) => upstream,
             Err((status, reason)) => {
@@ -85,6 +93,9 @@ async fn tries<S: Transport>(
                 continue;
             }
         };
+        if let (Some(holding), Some(clients)) = (&mut holding, &clients) {
+            holding.keep(endpoint.address, clients.as_ref().as_ref());
+        }
         match work.attempt(endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
             Try::Failed(status, reason) => return Err((status, reason)),
@@ -108,13 +119,18 @@ async fn tries<S: Transport>(
 
 impl Forward<'_> {
     /// The backend that gets this request.
-    fn group(&self) -> Result<&Arc<Group>, (u16, &'static str)> {
-        let Some(drawn) = self.action.choice.pick(self.worker.random()) else {
+    fn target(&self, client: IpAddr) -> Result<&Target, (u16, &'static str)> {
+        let drawn = match self.action.draw_subject {
+            // The high half, as in the kernel tier.
+            Some(subject) => self.action.choice.at((balance::hash_client(client, subject, 0) >> 32) as u32),
+            None => self.action.choice.pick(self.worker.random()),
+        };
+        let Some(drawn) = drawn else {
             return Err((500, "no backend has weight"));
         };
         match &self.action.targets[drawn] {
-            Some(group) if group.is_empty() => Err((503, "no endpoint is ready")),
-            Some(group) => Ok(group),
+            Some(target) if target.group.is_empty() => Err((503, "no endpoint is ready")),
+            Some(target) => Ok(target),
             None => Err((500, "backend reference cannot be resolved")),
         }
     }

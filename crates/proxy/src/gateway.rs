@@ -12,6 +12,7 @@ use model::Snapshot;
 use telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::affinity::ClientCache;
 use crate::config::Config;
 use crate::shared::Shared;
 use crate::sockets::{self, ListenProblem};
@@ -119,6 +120,11 @@ impl Gateway {
     /// connections to this gateway and cannot take them back, this is how clients come back to it.
     pub fn set_close_after(&self, requests: u64) {
         self.shared.set_close_after(requests);
+    }
+
+    /// Remembers in `clients` which endpoint each client has, instead of in a memory of its own: where a kernel tier has one.
+    pub fn set_client_cache(&self, clients: Box<dyn ClientCache>) {
+        self.shared.set_clients(clients);
     }
 
     /// Stops accepting, lets requests under way finish and says `Connection: close` in their responses; idle

@@ -13,6 +13,7 @@
 //! (`route`) and choosing (`balance`) are pure crates below.
 
 mod accept;
+mod affinity;
 mod client;
 mod config;
 mod connection;
@@ -38,6 +39,7 @@ mod upstream;
 mod watchdog;
 mod worker;
 
+pub use affinity::ClientCache;
 pub use config::{Config, TimeoutConfig};
 pub use endpoint::EndpointStats;
 pub use gateway::{Gateway, StartError};

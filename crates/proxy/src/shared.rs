@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use telemetry::Metrics;
 
+use crate::affinity::{ClientCache, LocalCache};
 use crate::config::Config;
 use crate::state::State;
 
@@ -19,11 +20,15 @@ pub(crate) struct Shared {
     /// Requests after which a client connection is closed; 0: never.
     close_after: AtomicU64,
     connections: AtomicUsize,
+    /// Which endpoint each client has, on routes that want it.
+    clients: ArcSwap<Box<dyn ClientCache>>,
 }
 
 impl Shared {
     pub(crate) fn new(config: Config, metrics: Arc<Metrics>) -> Self {
+        let clients: Box<dyn ClientCache> = Box::new(LocalCache::new(config.affinity_entries));
         Self {
+            clients: ArcSwap::from_pointee(clients),
             config,
             metrics,
             state: ArcSwap::from_pointee(State::empty()),
@@ -64,6 +69,14 @@ impl Shared {
     pub(crate) fn has_had_enough(&self, requests: u64) -> bool {
         let most = self.close_after.load(Ordering::Relaxed);
         most != 0 && requests >= most
+    }
+
+    pub(crate) fn clients(&self) -> Arc<Box<dyn ClientCache>> {
+        self.clients.load_full()
+    }
+
+    pub(crate) fn set_clients(&self, clients: Box<dyn ClientCache>) {
+        self.clients.store(Arc::new(clients));
     }
 
     pub(crate) fn connections(&self) -> usize {

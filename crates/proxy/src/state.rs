@@ -14,6 +14,7 @@ use model::{
 };
 use telemetry::GatewayMetrics;
 
+use crate::affinity::{Holding, Kept};
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::secured::SecuredListeners;
 
@@ -78,20 +79,44 @@ pub(crate) enum CompiledAction {
 pub(crate) struct ForwardAction {
     /// Draws among `targets`.
     pub(crate) choice: WeightedChoice,
+    /// What a client's draw is made from, if it keeps its backend.
+    pub(crate) draw_subject: Option<u64>,
     /// None: the reference cannot be resolved, or its endpoints do not speak HTTP/1.1.
-    pub(crate) targets: Vec<Option<Arc<Group>>>,
+    pub(crate) targets: Vec<Option<Target>>,
     pub(crate) timeouts: model::Timeouts,
 }
 
+/// A backend of a route.
+pub(crate) struct Target {
+    pub(crate) group: Arc<Group>,
+    /// Whether clients keep their endpoint.
+    pub(crate) kept: Option<Kept>,
+}
+
 impl Group {
-    /// An endpoint for a request that is none of `tried`: one that refused a connection lately only if no other is
-    /// left.
-    pub(crate) fn pick(&self, pick: &Pick, tried: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
+    /// An endpoint for a request that is none of `tried`: the one that the client has; one that refused a connection lately
+    /// only if no other is left.
+    pub(crate) fn pick(
+        &self,
+        pick: &Pick,
+        holding: Option<&Holding>,
+        tried: &[SocketAddr],
+    ) -> Option<&Arc<Endpoint>> {
         // Further draws keep the balancer's shares; the search below finds what chance did not.
         const DRAWS_MAX: u64 = 8;
         let is_good = |e: &Endpoint| !tried.contains(&e.address) && !e.is_passed_over();
+        let had = holding.and_then(Holding::endpoint);
+        if let Some(endpoint) = had.and_then(|address| self.members().find(|e| e.address == address))
+            && is_good(endpoint)
+        {
+            return Some(endpoint);
+        }
         for draw in 0..DRAWS_MAX {
-            let endpoint = &self.endpoints[self.balancer.pick(&again(pick, draw))?];
+            let mut drawn = again(pick, draw);
+            if let Some(holding) = holding {
+                drawn.hash = holding.hash(draw);
+            }
+            let endpoint = &self.endpoints[self.balancer.pick(&drawn)?];
             if is_good(endpoint) {
                 return Some(endpoint);
             }
@@ -233,15 +258,18 @@ fn compile(
         }
         Action::Forward(references) => {
             let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();
-            let targets = references.iter().map(|reference| match &reference.target {
-                BackendTarget::Backend(id) => {
-                    let backend = backends.get_mut(id).filter(|b| b.source.protocol == AppProtocol::Http1);
-                    backend.map(|backend| group(backend, route.balancing, before, threads))
-                }
-                BackendTarget::Invalid(_) => None,
+            let targets = references.iter().map(|reference| {
+                let BackendTarget::Backend(id) = &reference.target else { return None };
+                let backend = backends.get_mut(id).filter(|b| b.source.protocol == AppProtocol::Http1)?;
+                let affinity = route.affinity.of(&backend.source);
+                let kept = affinity
+                    .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
+                Some(Target { group: group(backend, route.balancing, before, threads), kept })
             });
+            let object = || balance::subject(&route.id.object.to_string());
             CompiledAction::Forward(ForwardAction {
                 targets: targets.collect(),
+                draw_subject: route.affinity.keeps_backend().then(object),
                 choice: WeightedChoice::new(&weights),
                 timeouts: route.timeouts,
             })

@@ -12,8 +12,8 @@ pub mod strict;
 
 pub use path::FieldPath;
 pub use routing_rule::{
-    LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec, RuleBackend, RuleMatch,
-    RulePath, RulePathType, RuleService, RuleValue, RuleValueType,
+    AffinityType, LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec,
+    RuleAffinity, RuleBackend, RuleMatch, RulePath, RulePathType, RuleService, RuleValue, RuleValueType,
 };
 
 /// The core types as k8s-openapi has them.

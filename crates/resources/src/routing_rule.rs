@@ -45,6 +45,9 @@ pub struct RoutingRuleSpec {
     /// How an endpoint is chosen; unset: Maglev.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancer: Option<LoadBalancer>,
+    /// Whether a client keeps its endpoint; unset: as each backend's Service says (`sessionAffinity`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<RuleAffinity>,
     /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added for endpoints; unset: yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded_headers: Option<bool>,
@@ -204,6 +207,29 @@ pub enum LoadBalancerType {
     RoundRobin,
     /// By chance.
     Random,
+}
+
+/// Whether a client keeps its endpoint.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuleAffinity {
+    /// How a client is known.
+    #[serde(rename = "type")]
+    pub kind: AffinityType,
+    /// For how long after its last request, in whole seconds from `1s` to `24h`; unset: `3h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub timeout: Option<String>,
+}
+
+/// How a client is known that keeps its endpoint.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AffinityType {
+    /// By the address that its connections come from.
+    #[default]
+    ClientIP,
+    /// It does not keep its endpoint, whatever the Service says.
+    None,
 }
 
 fn one() -> u32 {

@@ -86,7 +86,8 @@ fn manifests_survive_a_round_trip() {
                            "headers": [{"name": "X-API-Version", "value": "2", "type": "Exact"}]},
                  "backends": [{"endpoint": "10.0.1.1:8080", "weight": 100},
                               {"service": {"name": "s", "port": 80}, "weight": 2}],
-                 "maglev": {"tableSize": 4099}, "loadBalancer": {"type": "Maglev"}, "forwardedHeaders": false}}));
+                 "maglev": {"tableSize": 4099}, "loadBalancer": {"type": "Maglev"},
+                 "affinity": {"type": "ClientIP", "timeout": "30m"}, "forwardedHeaders": false}}));
 }
 
 #[test]

@@ -95,6 +95,7 @@ fn a_route(i: usize, hosts: Vec<HostPattern>, matches: Vec<RouteMatch>) -> Route
         matches,
         action: Action::Respond { status: 200, reason: "bench".into() },
         balancing: Balancing::default(),
+        affinity: Default::default(),
         timeouts: Timeouts::default(),
         created_unix_s: None,
         tier: None,

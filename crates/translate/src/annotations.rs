@@ -1,7 +1,8 @@
 use kube::core::ObjectMeta;
-use model::{Reason, Tier};
+use model::{Reason, RouteAffinity, Tier};
 use resources::LoadBalancerType;
 
+use crate::affinity;
 use crate::report::Report;
 
 /// What annotations `rauta.io/…` of an Ingress or HTTPRoute say.
@@ -11,6 +12,7 @@ pub(crate) struct Settings {
     pub(crate) load_balancer: LoadBalancerType,
     pub(crate) forwarded_headers: bool,
     pub(crate) use_regex: bool,
+    pub(crate) affinity: RouteAffinity,
 }
 
 /// Annotations of ingress-nginx that decide who may pass. A route that lost them would let everybody in.
@@ -38,7 +40,9 @@ pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>)
         load_balancer: LoadBalancerType::Maglev,
         forwarded_headers: true,
         use_regex: false,
+        affinity: RouteAffinity::OfBackend,
     };
+    let (mut kept, mut kept_for) = (None, None);
     for (key, value) in meta.annotations.iter().flatten() {
         let field = || field(key);
         match key.as_str() {
@@ -61,14 +65,17 @@ pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>)
                 Ok(value) => settings.use_regex |= value,
                 Err(_) => report.invalid(field(), format!("{value:?} is neither \"true\" nor \"false\"")),
             },
+            affinity::ANNOTATION => kept = Some((value.as_str(), field())),
+            affinity::TIMEOUT => kept_for = Some((value.as_str(), field())),
             _ if key.starts_with("rauta.io/") => report.invalid(
                 field(),
-                "no such annotation; there are rauta.io/tier, rauta.io/load-balancer, rauta.io/forwarded-headers \
-                 and, for an Ingress, rauta.io/use-regex",
+                "no such annotation; there are rauta.io/tier, rauta.io/load-balancer, rauta.io/forwarded-headers, \
+                 rauta.io/affinity, rauta.io/affinity-timeout and, for an Ingress, rauta.io/use-regex",
             ),
             _ => {}
         }
     }
+    settings.affinity = affinity::annotated(kept, kept_for, report);
     settings
 }
 

@@ -13,6 +13,7 @@
 //!
 //! Invariants: no I/O, no clock, no randomness; equal objects give an equal snapshot in whatever order they came.
 
+mod affinity;
 mod annotations;
 mod build;
 mod class;

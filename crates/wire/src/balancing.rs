@@ -31,15 +31,17 @@ pub struct Vip {
 const _: () = assert!(size_of::<Vip>() == 12 && align_of::<Vip>() == 4);
 
 /// One weighted backend of a route.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct WeightedBackend {
     /// Sum of the weights up to and with this one; draws below it and at or above the one before choose this backend.
     pub up_to: u32,
     /// Index in `BACKENDS`; [`WeightedBackend::TIER3`]: whoever draws it is Tier 3's.
     pub backend: u32,
+    /// For how many seconds after its last request a client keeps its endpoint; 0: endpoints are shared by connection.
+    pub affinity_s: u32,
 }
-const _: () = assert!(size_of::<WeightedBackend>() == 8);
+const _: () = assert!(size_of::<WeightedBackend>() == 12);
 
 impl WeightedBackend {
     /// A backend that only userspace serves (invalid, host-local, without endpoints...).
@@ -58,15 +60,17 @@ pub struct RouteAction {
     pub total: u32,
     /// Changes whenever the record is given to another route.
     pub generation: u32,
+    /// What a client's draw is made from, with [`RouteAction::AFFINITY`]: stands for the route's object.
+    pub subject: u64,
     /// In the order of the route's backendRefs, weight 0 left out.
     pub backends: [WeightedBackend; ROUTE_BACKENDS_MAX],
 }
-const _: () = assert!(size_of::<RouteAction>() == 16 + 8 * ROUTE_BACKENDS_MAX);
+const _: () = assert!(size_of::<RouteAction>() == 24 + 12 * ROUTE_BACKENDS_MAX);
 
 impl RouteAction {
     /// Insert X-Forwarded-For and X-Forwarded-Proto.
     pub const FORWARDED_HEADERS: u32 = 1;
-    /// Requests of one client stay on one endpoint.
+    /// One client draws one backend, for as long as the weights stay.
     pub const AFFINITY: u32 = 2;
     /// Userspace must serve it.
     pub const TIER3: u32 = 4;
@@ -84,8 +88,10 @@ pub struct BackendRecord {
     pub serial: u32,
     /// Zero.
     pub pad: u32,
+    /// Stands for the backend in [`crate::CachedClient`], on every machine and after every restart.
+    pub subject: u64,
 }
-const _: () = assert!(size_of::<BackendRecord>() == 16);
+const _: () = assert!(size_of::<BackendRecord>() == 24);
 
 /// Value of map `MAGLEV_TABLES`: the endpoint of each slot, an index of `ENDPOINTS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -7,6 +7,7 @@
 
 #![cfg_attr(not(test), no_std)]
 
+mod affinity;
 mod balancing;
 mod cursor;
 mod drop_reason;
@@ -22,6 +23,7 @@ mod routing;
 mod segment;
 mod tcp;
 
+pub use affinity::{BACKEND_MEMBERS_MAX, CachedClient, CachedEndpoint, FLOW_CACHE_MAX, Member};
 pub use balancing::{
     BACKENDS_MAX, BackendRecord, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, MAGLEV_SLOTS_MAX,
     MAGLEV_TABLES_MAX, MaglevTable, ROUTE_ACTIONS_MAX, ROUTE_BACKENDS_MAX, RouteAction, Settings, Vip,

@@ -4,11 +4,12 @@ use wire::{EndpointHealth, Flow, Leg, PAYLOAD_MAX, Reason, StoredRequest, TcpFla
 
 use super::first::{Decoded, Request, load};
 use super::{
-    Env, FLOW_WORDS, Scratch, Verdict, drop, emit, forwarded, hand_off, observe, retire, syn, way_back,
+    Env, FLOW_WORDS, Scratch, Verdict, affinity, drop, emit, forwarded, hand_off, observe, retire, syn,
+    way_back,
 };
 use crate::flow::{TRIES_MAX, begin_leg, doom, open_with, state, unbind};
 use crate::image::Image;
-use crate::lookup::{Balancing, choose, endpoint, flow_hash};
+use crate::lookup::{Balancing, client_hash, endpoint, flow_hash};
 use crate::opaque::opaque;
 use crate::repeat::{Step, repeat};
 
@@ -21,10 +22,12 @@ const PORTS: u32 = 6;
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub struct Chosen {
-    backend: u32,
-    serial: u32,
+    pub(super) backend: u32,
+    pub(super) serial: u32,
     pub(super) endpoint: u32,
-    generation: u32,
+    pub(super) generation: u32,
+    /// Not 0 if the client keeps the endpoint: for how many seconds.
+    pub(super) affinity_s: u32,
 }
 
 /// What came of choosing and reserving.
@@ -106,9 +109,11 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 #[inline(always)]
 pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.image.tuple) else { return drop(env, Reason::DropRace) };
-    // A leg that is left to draw anew may go where it went; one that was lost should not.
+    // A leg that is left to draw anew may go where it went; one that was lost should not, unless the client keeps it: then a
+    // leg that does not open says so.
+    let keeps = affinity::is_kept(env, scratch.request.action);
     let (legs, avoided) = env.locked(flow, |flow| {
-        (flow.legs, if flow.state == state::SPLICED { u32::MAX } else { flow.endpoint })
+        (flow.legs, if keeps || flow.state == state::SPLICED { u32::MAX } else { flow.endpoint })
     });
     scratch.client = scratch.image.tuple;
     let reserved = reserve(env, scratch, legs, avoided);
@@ -408,12 +413,18 @@ fn begin(flow: &mut Flow, key: &Tuple, leg: &Leg, chosen: &Chosen, action: u32, 
 /// Chooses an endpoint for `scratch.request` and reserves a port for the leg: `leg_key`, `leg` and `chosen` in the scratch.
 #[inline(never)]
 fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) -> Reserved {
-    let draw = env.random();
     let Some(record) = env.action(scratch.request.action) else { return Reserved::NoRoute };
-    let Some(backend) = choose(record, draw) else { return Reserved::NoRoute };
+    let Some(drawn) = affinity::draw(env, record, &scratch.client.source) else { return Reserved::NoRoute };
     let now = env.now();
-    let Some(serial) = env.backend(backend).map(|record| record.serial) else { return Reserved::NoEndpoint };
-    scratch.chosen = Chosen { backend, serial, endpoint: u32::MAX, generation: 0 };
+    let Some(record) = env.backend(drawn.backend) else { return Reserved::NoEndpoint };
+    affinity::begin(scratch, scratch.client.source, drawn, record);
+    if drawn.affinity_s != 0 {
+        affinity::recall(env, scratch, now);
+        let Chosen { endpoint, generation, .. } = scratch.chosen;
+        if endpoint == avoided || !may_use(env, &scratch.settings, endpoint, generation, now) {
+            scratch.chosen.endpoint = u32::MAX;
+        }
+    }
     repeat(CHOICES, &mut Choice { env, scratch, now, legs, avoided }, |round, choice| choice.look(round));
     if scratch.chosen.endpoint == u32::MAX {
         return Reserved::NoEndpoint;
@@ -439,7 +450,13 @@ fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) 
         return Reserved::NoEndpoint;
     }
     repeat(PORTS, &mut Choice { env, scratch, now, legs, avoided }, |_, choice| choice.take_port());
-    if scratch.leg_key.destination_port == [0, 0] { Reserved::NoRoom } else { Reserved::Yes }
+    if scratch.leg_key.destination_port == [0, 0] {
+        return Reserved::NoRoom;
+    }
+    if chosen.affinity_s != 0 {
+        affinity::keep(env, scratch, chosen.endpoint, now);
+    }
+    Reserved::Yes
 }
 
 /// Whether an address is IPv4 (RFC 4291 section 2.5.5.2).
@@ -461,7 +478,15 @@ struct Choice<'c, E> {
 impl<E: Env> Choice<'_, E> {
     #[inline(always)]
     fn look(&mut self, round: u32) -> Step {
-        let hash = flow_hash(&self.scratch.client, self.legs.wrapping_add(round));
+        // The endpoint that the client has.
+        if round == 0 && self.scratch.chosen.endpoint != u32::MAX {
+            return Step::Stop;
+        }
+        let hash = if self.scratch.chosen.affinity_s != 0 {
+            client_hash(&self.scratch.client.source, self.scratch.cached_key.subject, round)
+        } else {
+            flow_hash(&self.scratch.client, self.legs.wrapping_add(round))
+        };
         let Some(found) = endpoint(self.env, self.scratch.chosen.backend, hash) else { return Step::Next };
         if !may_use(self.env, &self.scratch.settings, found.endpoint, found.generation, self.now) {
             return Step::Next;

@@ -3,14 +3,15 @@ use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, fits_segment, is_whole};
 use super::{
-    Env, Owner, Part, Scratch, Verdict, bind, drop, emit, hand_off, observe, pass, retire, syn, ways,
+    Env, Owner, Part, Scratch, Verdict, affinity, bind, drop, emit, hand_off, observe, pass, retire, syn,
+    ways,
 };
 use crate::cookie::{self, Cookie};
 use crate::flow::{
     ClientStep, HandedStep, RequestStep, Rival, Wish, on_client, on_handed, on_newcomer, on_request,
     on_taken, state,
 };
-use crate::lookup::{Balancing, endpoint as choose_endpoint, flow_hash};
+use crate::lookup::{Balancing, Drawn, choose, client_draw, endpoint as choose_endpoint, flow_hash};
 
 /// A segment for one of our sockets.
 #[inline(always)]
@@ -239,7 +240,7 @@ pub(super) fn request<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 
 /// What a decoded request wants of the leg that is there.
 #[inline(always)]
-fn wish<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> Wish {
+fn wish<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) -> Wish {
     let is_whole = is_whole(scratch);
     // A body may follow where nothing is inserted, on the leg that is there.
     if fits_leg(env, scratch, flow) && (is_whole || scratch.request.inserts == 0) {
@@ -251,7 +252,7 @@ fn wish<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> Wish {
 /// Whether the leg's endpoint may serve the request: its backend has weight in the route, it is there and takes requests,
 /// and it is not time to draw again.
 #[inline(always)]
-fn fits_leg<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> bool {
+fn fits_leg<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) -> bool {
     let (joined, backend, serial, endpoint, generation, drawn, legs) = env.locked(flow, |flow| {
         let joined = flow.state == state::SPLICED;
         let leg = (flow.endpoint, flow.endpoint_generation, flow.drawn, flow.legs);
@@ -269,11 +270,25 @@ fn fits_leg<E: Env>(env: &E, scratch: &Scratch, flow: *mut Flow) -> bool {
     if action.flags & RouteAction::TIER3 != 0 {
         return false;
     }
+    let keeps = action.flags & RouteAction::AFFINITY != 0;
     // One backend needs no drawing.
-    if drawn >= scratch.settings.redraw_after && action.backends_used > 1 {
+    if drawn >= scratch.settings.redraw_after && action.backends_used > 1 && !keeps {
         return false;
     }
-    has_backend(action, backend) && is_member(env, scratch, flow, (backend, serial, endpoint, legs))
+    if keeps && client_draws(action, scratch) != Some(backend) {
+        return false;
+    }
+    let Some(share) = share_of(action, backend) else { return false };
+    if share.affinity_s != 0 {
+        return affinity::has(env, scratch, share, endpoint, env.now());
+    }
+    is_member(env, scratch, flow, (backend, serial, endpoint, legs))
+}
+
+/// The backend that the client draws.
+#[inline(always)]
+fn client_draws(action: &RouteAction, scratch: &Scratch) -> Option<u32> {
+    choose(action, client_draw(action, &scratch.image.tuple.source)).map(|drawn| drawn.backend)
 }
 
 /// Whether the endpoint of a leg is still what the backend's table gives to the flow. Tables that did not change since
@@ -300,12 +315,15 @@ fn is_member<E: Env>(
 }
 
 #[inline(always)]
-fn has_backend(action: &RouteAction, backend: u32) -> bool {
-    let mut found = 0u32;
+fn share_of(action: &RouteAction, backend: u32) -> Option<Drawn> {
+    let (mut found, mut affinity_s) = (0u32, 0u32);
     let mut i = 0;
     while i < wire::ROUTE_BACKENDS_MAX {
-        found |= u32::from((i as u32) < action.backends_used && action.backends[i].backend == backend);
+        let share = &action.backends[i];
+        let is_it = u32::from((i as u32) < action.backends_used && share.backend == backend);
+        found |= is_it;
+        affinity_s |= is_it.wrapping_neg() & share.affinity_s;
         i += 1;
     }
-    found != 0
+    if found == 0 { None } else { Some(Drawn { backend, affinity_s }) }
 }

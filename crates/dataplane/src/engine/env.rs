@@ -1,6 +1,6 @@
 use wire::{
-    Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, Reason, Responses, Settings,
-    StoredRequest, Tuple, Vip,
+    CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey,
+    Reason, Responses, Settings, StoredRequest, Tuple, Vip,
 };
 
 use super::{Scratch, Verdict};
@@ -187,6 +187,11 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn is_trusted(&self, address: &[u8; 16]) -> bool;
     /// `BACKEND_FAILURES`.
     fn health(&self, endpoint: u32) -> Option<*mut EndpointHealth>;
+
+    /// `FLOW_CACHE`.
+    fn cached(&self, key: &CachedClient) -> Option<*mut CachedEndpoint>;
+    /// Puts an entry into it; the one that was used longest ago may go for it.
+    fn cache(&self, key: &CachedClient, value: &CachedEndpoint);
 
     /// `FLOWS`.
     fn flow(&self, key: &Tuple) -> Option<*mut Flow>;

@@ -4,6 +4,7 @@
 //! is tested is what runs. One file per part of a packet's life: a SYN, the first request, later segments of the client,
 //! segments of the endpoint; `emit` writes packets.
 
+mod affinity;
 mod bind;
 mod checksum;
 mod client;
@@ -25,8 +26,8 @@ pub use too_big::too_big;
 pub use env::{Env, HandOff, Owner, Packet, Part};
 
 use wire::{
-    Closed, Event, Flow, Hop, Leg, ListenerKey, Payload, Reason, RequestFacts, ResponseFacts, Segment,
-    Settings, TcpFlags, Tuple, Vip,
+    CachedClient, CachedEndpoint, Closed, Event, Flow, Hop, Leg, ListenerKey, Member, Payload, Reason,
+    RequestFacts, ResponseFacts, Segment, Settings, TcpFlags, Tuple, Vip,
 };
 
 use crate::flow::{Plan, ResponseView};
@@ -75,6 +76,12 @@ pub struct Scratch {
     pub request: Request,
     /// The endpoint for a new leg.
     pub chosen: Chosen,
+    /// The client whose endpoint is looked for, and of what.
+    pub cached_key: CachedClient,
+    /// The endpoint that it has.
+    pub cached: CachedEndpoint,
+    /// The same as a member of its backend.
+    pub member: Member,
     /// The key of a leg that is left.
     pub old_key: Tuple,
     /// The client whose request is bound.

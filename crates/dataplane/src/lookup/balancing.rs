@@ -1,8 +1,8 @@
 //! From the route to an endpoint.
 
 use wire::{
-    BackendRecord, EndpointRecord, MAGLEV_SLOTS_MAX, MaglevTable, ROUTE_BACKENDS_MAX, RouteAction, Tuple,
-    WeightedBackend,
+    BackendRecord, EndpointRecord, MAGLEV_SLOTS_MAX, MaglevTable, Member, ROUTE_BACKENDS_MAX, RouteAction,
+    Tuple, WeightedBackend,
 };
 
 /// The maps that the choice of an endpoint reads: kernel maps there, tables in tests.
@@ -15,6 +15,8 @@ pub trait Balancing {
     fn table(&self, index: u32) -> Option<&MaglevTable>;
     /// `ENDPOINTS`.
     fn endpoint(&self, index: u32) -> Option<&EndpointRecord>;
+    /// `BACKEND_MEMBERS`.
+    fn member(&self, key: &Member) -> Option<u32>;
 }
 
 /// An endpoint that may get a leg.
@@ -26,11 +28,20 @@ pub struct Chosen {
     pub generation: u32,
 }
 
-/// Draws one of the route's backends by weight; `draw` is 32 random bits.
+/// A backend that was drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    /// Index of `BACKENDS`.
+    pub backend: u32,
+    /// [`WeightedBackend::affinity_s`].
+    pub affinity_s: u32,
+}
+
+/// Draws one of the route's backends by weight; `draw` is 32 random bits, or a client's ([`client_draw`]).
 ///
 /// None: userspace serves the share that was drawn, or all of the route.
 #[inline(always)]
-pub fn choose(action: &RouteAction, draw: u32) -> Option<u32> {
+pub fn choose(action: &RouteAction, draw: u32) -> Option<Drawn> {
     if action.flags & RouteAction::TIER3 != 0 {
         return None;
     }
@@ -46,11 +57,20 @@ pub fn choose(action: &RouteAction, draw: u32) -> Option<u32> {
         }
         half /= 2;
     }
-    let backend = action.backends[place & (ROUTE_BACKENDS_MAX - 1)].backend;
-    if action.total == 0 || backend == WeightedBackend::TIER3 { None } else { Some(backend) }
+    let WeightedBackend { backend, affinity_s, .. } = action.backends[place & (ROUTE_BACKENDS_MAX - 1)];
+    if action.total == 0 || backend == WeightedBackend::TIER3 {
+        return None;
+    }
+    Some(Drawn { backend, affinity_s })
 }
 
-/// The endpoint of a backend for a flow, by its hash ([`flow_hash`]).
+/// What a client draws among the backends of a route with [`RouteAction::AFFINITY`], whichever connection it comes by.
+#[inline(always)]
+pub fn client_draw(action: &RouteAction, client: &[u8; 16]) -> u32 {
+    (client_hash(client, action.subject, 0) >> 32) as u32
+}
+
+/// The endpoint of a backend for a hash ([`flow_hash`], [`client_hash`]).
 ///
 /// None: userspace serves the backend (it has no endpoint, or one that the kernel cannot reach), or its tables are
 /// being replaced.
@@ -96,6 +116,14 @@ pub fn flow_hash(client: &Tuple, leg: u32) -> u64 {
     step(hash, u64::from(leg))
 }
 
+/// Hashes a client for what it chooses from, as `balance::hash_client` does.
+#[inline(never)]
+pub fn client_hash(client: &[u8; 16], subject: u64, round: u32) -> u64 {
+    let hash = step(mix(subject), high(client));
+    let hash = step(hash, low(client));
+    step(hash, u64::from(round))
+}
+
 #[inline(always)]
 const fn step(hash: u64, word: u64) -> u64 {
     mix(hash.rotate_left(23) ^ word)
@@ -127,12 +155,20 @@ mod tests {
 
     fn action(weights: &[u32]) -> RouteAction {
         let mut action = RouteAction { backends_used: weights.len() as u32, ..RouteAction::default() };
-        action.backends.fill(WeightedBackend { up_to: u32::MAX, backend: WeightedBackend::TIER3 });
+        action.backends.fill(WeightedBackend {
+            up_to: u32::MAX,
+            backend: WeightedBackend::TIER3,
+            affinity_s: 0,
+        });
         for (at, weight) in weights.iter().enumerate() {
             action.total += weight;
-            action.backends[at] = WeightedBackend { up_to: action.total, backend: at as u32 };
+            action.backends[at] = WeightedBackend { up_to: action.total, backend: at as u32, affinity_s: 0 };
         }
         action
+    }
+
+    fn drawn(action: &RouteAction, draw: u32) -> Option<u32> {
+        choose(action, draw).map(|drawn| drawn.backend)
     }
 
     #[test]
@@ -140,19 +176,19 @@ mod tests {
         let action = action(&[60, 30, 10]);
         let mut counts = [0u32; 3];
         for n in 0..100_000u32 {
-            counts[choose(&action, n.wrapping_mul(42_949)).unwrap() as usize] += 1;
+            counts[drawn(&action, n.wrapping_mul(42_949)).unwrap() as usize] += 1;
         }
         for (count, share) in counts.into_iter().zip([60_000u32, 30_000, 10_000]) {
             assert!(count.abs_diff(share) < 20, "{counts:?}");
         }
-        assert_eq!((choose(&action, 0), choose(&action, u32::MAX)), (Some(0), Some(2)));
+        assert_eq!((drawn(&action, 0), drawn(&action, u32::MAX)), (Some(0), Some(2)));
     }
 
     #[test]
     fn all_sixteen_can_be_drawn() {
         let action = action(&[1; ROUTE_BACKENDS_MAX]);
         for at in 0..16u32 {
-            assert_eq!(choose(&action, at << 28), Some(at));
+            assert_eq!(drawn(&action, at << 28), Some(at));
         }
     }
 
@@ -160,7 +196,7 @@ mod tests {
     fn shares_of_userspace_are_left_to_it() {
         let mut shared = action(&[1, 1]);
         shared.backends[1].backend = WeightedBackend::TIER3;
-        assert_eq!((choose(&shared, 0), choose(&shared, u32::MAX)), (Some(0), None));
+        assert_eq!((drawn(&shared, 0), drawn(&shared, u32::MAX)), (Some(0), None));
         assert_eq!(choose(&action(&[]), 7), None);
         let mut refused = action(&[1]);
         refused.flags = RouteAction::TIER3;

@@ -21,7 +21,7 @@ use wire::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-pub use balancing::{Balancing, Chosen, choose, endpoint, flow_hash};
+pub use balancing::{Balancing, Chosen, Drawn, choose, client_draw, client_hash, endpoint, flow_hash};
 
 /// The maps that a lookup reads: kernel maps there, tables in tests.
 pub trait Tables {

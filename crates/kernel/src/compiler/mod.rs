@@ -12,6 +12,7 @@ use std::time::Duration;
 use model::{BackendId, ListenerId, Route, RouteId, Snapshot, Tier};
 use wire::{
     CANDIDATES_MAX, HEADER_CONDITIONS_MAX, HostRecord, LISTENERS_MAX, ListenerKey, ROUTE_ACTIONS_MAX, Vip,
+    WeightedBackend,
 };
 
 use crate::actions::{Plan, plan};
@@ -65,8 +66,8 @@ type Socket = (Option<IpAddr>, u16);
 struct ActionKey {
     route: RouteId,
     flags: u32,
-    /// Weight and index in `BACKENDS`.
-    shares: Vec<(u32, u32)>,
+    /// As in the record, with weights in place of their sums.
+    shares: Vec<WeightedBackend>,
 }
 
 /// What the maps held when the agent started.

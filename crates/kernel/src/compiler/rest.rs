@@ -106,17 +106,19 @@ impl Compiler {
 }
 
 fn record(key: &ActionKey, generation: u32) -> RouteAction {
-    let unused = WeightedBackend { up_to: u32::MAX, backend: WeightedBackend::TIER3 };
+    let unused = WeightedBackend { up_to: u32::MAX, backend: WeightedBackend::TIER3, affinity_s: 0 };
     let mut record = RouteAction {
         flags: key.flags,
         generation,
+        // Rules of one object draw alike, so that a client does not change sides between them.
+        subject: balance::subject(&key.route.object.to_string()),
         backends: [unused; ROUTE_BACKENDS_MAX],
         ..RouteAction::default()
     };
-    for (place, (weight, backend)) in record.backends.iter_mut().zip(&key.shares) {
-        record.total += weight;
+    for (place, share) in record.backends.iter_mut().zip(&key.shares) {
+        record.total += share.up_to;
         record.backends_used += 1;
-        *place = WeightedBackend { up_to: record.total, backend: *backend };
+        *place = WeightedBackend { up_to: record.total, ..*share };
     }
     record
 }

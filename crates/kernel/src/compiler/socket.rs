@@ -107,8 +107,20 @@ impl Compiler {
         let mut index = |backend: &Option<_>| {
             backend.as_ref().and_then(|key| self.pool.backend(key)).unwrap_or(WeightedBackend::TIER3)
         };
-        let shares = plan.shares.iter().map(|(weight, backend)| (*weight, index(backend))).collect();
-        let flags = if forwards { RouteAction::FORWARDED_HEADERS } else { 0 };
+        let shares: Vec<_> = plan
+            .shares
+            .iter()
+            .map(|share| WeightedBackend {
+                up_to: share.weight,
+                backend: index(&share.backend),
+                affinity_s: share.affinity_s,
+            })
+            .collect();
+        self.pool.keep(shares.iter().filter(|share| share.affinity_s != 0).map(|share| share.backend));
+        let mut flags = if forwards { RouteAction::FORWARDED_HEADERS } else { 0 };
+        if route.affinity.keeps_backend() {
+            flags |= RouteAction::AFFINITY;
+        }
         let key = ActionKey { route: route.id.clone(), flags, shares };
         let (index, is_new) = self.actions.get(&key).ok_or(Why::Full)?;
         if is_new {

@@ -5,9 +5,10 @@ use dataplane::lookup::{Balancing, Tables};
 use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
-    BackendRecord, Candidate, Closed, EndpointHealth, EndpointRecord, Flow, HEADER_NAME_MAX,
-    HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey, PrefixRecord,
-    Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, EndpointHealth, EndpointRecord, Flow,
+    HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, Member,
+    PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest,
+    Tuple, Vip,
 };
 
 use crate::packet::{Packet, fold};
@@ -164,6 +165,10 @@ impl Balancing for Cpu<'_> {
     fn endpoint(&self, index: u32) -> Option<&EndpointRecord> {
         Balancing::endpoint(*self.world.tables.borrow(), index)
     }
+
+    fn member(&self, key: &Member) -> Option<u32> {
+        self.world.tables.borrow().member(key)
+    }
 }
 
 impl Names for Cpu<'_> {
@@ -220,6 +225,14 @@ impl Env for Cpu<'_> {
 
     fn tell(&self, event: &wire::Event) {
         assert!(event.tier == 2 || event.tier == 3, "{event:?}");
+    }
+
+    fn cached(&self, key: &CachedClient) -> Option<*mut CachedEndpoint> {
+        self.world.cache.get(key)
+    }
+
+    fn cache(&self, key: &CachedClient, value: &CachedEndpoint) {
+        self.world.cache.put(key, *value);
     }
 
     fn flow(&self, key: &Tuple) -> Option<*mut Flow> {

@@ -8,6 +8,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "the model's numbers are small, or cut on purpose")]
 #![allow(clippy::print_stderr, reason = "a trace is asked for")]
 
+mod affinity;
 mod apps;
 mod basics;
 mod cases;

@@ -1,5 +1,5 @@
 //! The snapshot of the model: routes /a and /b with forwarded headers, /n and /m to the same backends without, /w to both, /t
-//! for userspace.
+//! for userspace; /k to one and /v to both for clients that keep their endpoint.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use kernel::{Compiler, Facts, REST, Reach, Tables};
 use model::{
-    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint, EndpointCondition,
-    PathMatch, RegexAnchor, Snapshot,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint,
+    EndpointCondition, PathMatch, RegexAnchor, RouteAffinity, Snapshot,
 };
 
 use crate::support::{listener, on, pattern, route};
@@ -45,6 +45,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
             id: BackendId::service("test", name, 80),
             protocol: AppProtocol::Http1,
             endpoints: numbers.iter().filter_map(endpoint).collect(),
+            affinity: None,
         }
     };
     let rule = |letter: char, backends: &[&str], forwarded: bool| {
@@ -58,6 +59,9 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
         let refs = backends.iter().map(|name| BackendRef { weight: 1, target: target(name) });
         route.action = Action::Forward(refs.collect());
         route.forwarded_headers = forwarded;
+        if letter == 'k' || letter == 'v' {
+            route.affinity = RouteAffinity::Client(Affinity { timeout: Duration::from_secs(60) });
+        }
         Arc::new(route)
     };
     let routes = [
@@ -67,6 +71,8 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
         rule('m', &["y"], false),
         rule('w', &["x", "y"], true),
         rule('t', &["x"], true),
+        rule('k', &["x"], true),
+        rule('v', &["x", "y"], true),
     ];
     let backends = [Arc::new(of("x", &[1, 2])), Arc::new(of("y", &[3]))];
     Snapshot::new(1, [Arc::new(listener.clone())], routes, backends, [])

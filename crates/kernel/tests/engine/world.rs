@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
-use wire::{Closed, Cursor, EndpointHealth, Flow, Leg, Reason, Responses, Settings, StoredRequest, Tuple};
+use wire::{
+    CachedClient, CachedEndpoint, Closed, Cursor, EndpointHealth, Flow, Leg, Reason, Responses, Settings,
+    StoredRequest, Tuple,
+};
 
 use crate::cpu::Cpu;
 use crate::packet::Packet;
@@ -60,6 +63,51 @@ impl<V: Copy> Slab<V> {
     }
 }
 
+/// The clients that keep their endpoint. A place that is given away again shows its next owner, as in the kernel's map.
+pub(crate) struct Cache {
+    places: Vec<UnsafeCell<CachedEndpoint>>,
+    /// By place, the one that was used longest ago first.
+    keys: RefCell<VecDeque<(CachedClient, usize)>>,
+}
+
+impl Cache {
+    pub(crate) fn new(places: usize) -> Self {
+        Self { places: (0..places).map(|_| UnsafeCell::default()).collect(), keys: RefCell::default() }
+    }
+
+    pub(crate) fn get(&self, key: &CachedClient) -> Option<*mut CachedEndpoint> {
+        let mut keys = self.keys.borrow_mut();
+        let at = keys.iter().position(|(other, _)| other == key)?;
+        let found = keys.remove(at)?;
+        keys.push_back(found);
+        Some(self.places[found.1].get())
+    }
+
+    pub(crate) fn put(&self, key: &CachedClient, value: CachedEndpoint) {
+        let place = self.get(key).unwrap_or_else(|| {
+            let mut keys = self.keys.borrow_mut();
+            let used = keys.len();
+            let place = if used < self.places.len() { used } else { keys.pop_front().unwrap().1 };
+            keys.push_back((*key, place));
+            self.places[place].get()
+        });
+        // SAFETY: the model has one thread, and the engine copies what it reads.
+        unsafe { *place = value };
+    }
+
+    /// Makes a newcomer of a client.
+    pub(crate) fn forget_client(&self, client: std::net::IpAddr) {
+        let (unknown, client) = ([0; 16], octets(client));
+        for (key, _) in self.keys.borrow_mut().iter_mut().filter(|(key, _)| key.client == client) {
+            key.client = unknown;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.borrow().len()
+    }
+}
+
 /// Slots for stored requests of one CPU: few, so that they run over.
 pub(crate) const SLOTS: u32 = 6;
 
@@ -79,6 +127,7 @@ pub(crate) struct World {
     pub(crate) tables: RefCell<&'static Tables>,
     pub(crate) settings: Settings,
     pub(crate) flows: Slab<Flow>,
+    pub(crate) cache: Cache,
     pub(crate) legs: Slab<Leg>,
     pub(crate) closed: Slab<Closed>,
     pub(crate) slots: Vec<UnsafeCell<StoredRequest>>,
@@ -119,6 +168,7 @@ impl World {
             tables: RefCell::new(tables),
             settings,
             flows: Slab::new(1000),
+            cache: Cache::new(100),
             legs: Slab::new(1000),
             closed: Slab::new(1000),
             // SAFETY: a stored request is numbers.

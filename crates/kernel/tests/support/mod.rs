@@ -63,6 +63,7 @@ pub(crate) fn route(
         matches,
         action: Action::Forward(vec![BackendRef { weight: 1, target }]),
         balancing: Balancing::default(),
+        affinity: Default::default(),
         timeouts: Timeouts::default(),
         created_unix_s: None,
         tier: None,
@@ -81,14 +82,21 @@ pub(crate) fn backend(name: &str, endpoints: &[u8]) -> Backend {
         id: BackendId::service("test", name, 80),
         protocol: AppProtocol::Http1,
         endpoints: endpoints.iter().map(endpoint).collect(),
+        affinity: None,
     }
 }
 
-/// The same snapshot with a backend of one endpoint for each that a route names.
+/// The same snapshot with a backend of one endpoint for each that a route names; on some routes clients keep theirs.
 pub(crate) fn with_backends(snapshot: &Snapshot) -> Snapshot {
     let names = snapshot.routes.iter().map(|route| route.id.object.name.clone());
     let backends = (1..=250).cycle().zip(names).map(|(n, name)| Arc::new(backend(&name, &[n])));
-    Snapshot::new(1, snapshot.listeners.values().cloned(), snapshot.routes.iter().cloned(), backends, [])
+    let routes = snapshot.routes.iter().cloned().enumerate().map(|(n, mut route)| {
+        if n % 3 == 0 {
+            Arc::make_mut(&mut route).affinity = model::RouteAffinity::Client(model::Affinity::default());
+        }
+        route
+    });
+    Snapshot::new(1, snapshot.listeners.values().cloned(), routes, backends, [])
 }
 
 /// A host at 10.0.0.1 and 10.0.0.2 that reaches 10.1.0.0/24.

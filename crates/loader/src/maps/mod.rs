@@ -3,6 +3,7 @@
 //! Which maps there are and what they look like is read from the object; every map is pinned under its own name. Tables
 //! that the compiler fills are written by their bytes ([`raw`]); the rest has a type here.
 
+mod clients;
 mod counters;
 mod flows;
 mod raw;
@@ -25,6 +26,7 @@ use crate::{
     pins::{self, PinFolder},
 };
 
+pub use clients::Clients;
 pub use tables::{Entry, Prefix, Write};
 
 use raw::RawMap;
@@ -39,6 +41,7 @@ pub(crate) const EVENTS: &str = "EVENTS";
 const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
 const CLOSED: &str = "CLOSED";
+const FLOW_CACHE: &str = "FLOW_CACHE";
 const REQUESTS: &str = "REQUESTS";
 const ENDPOINTS: &str = "ENDPOINTS";
 const SETTINGS: &str = "SETTINGS";
@@ -46,7 +49,7 @@ const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
 const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 
 /// The maps whose capacity is a setting, or the machine's.
-const SIZED: [&str; 6] = [FLOWS, LEGS, CLOSED, REQUESTS, ROUTE_RESPONSES, ENDPOINT_RESPONSES];
+const SIZED: [&str; 7] = [FLOWS, LEGS, CLOSED, FLOW_CACHE, REQUESTS, ROUTE_RESPONSES, ENDPOINT_RESPONSES];
 
 /// Those of them that hold counts alone: nothing is lost with them.
 const COUNTS: [&str; 2] = [ROUTE_RESPONSES, ENDPOINT_RESPONSES];
@@ -66,10 +69,11 @@ pub enum Answered {
 }
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 12] = [
+const ROUTING: [&str; 13] = [
     FLOWS,
     LEGS,
     CLOSED,
+    FLOW_CACHE,
     ENDPOINTS,
     SETTINGS,
     TRUSTED_PROXIES,
@@ -89,6 +93,7 @@ pub(crate) fn size(shapes: &mut [Shape], options: &Options) {
     for shape in shapes.iter_mut() {
         match shape.name.as_str() {
             FLOWS | CLOSED => shape.entries = options.max_flows,
+            FLOW_CACHE => shape.entries = options.affinity_entries,
             LEGS => shape.entries = options.max_flows.saturating_mul(2),
             REQUESTS => shape.entries = REQUESTS_PER_CPU.saturating_mul(cpus),
             ROUTE_RESPONSES => shape.entries = options.counted_routes.saturating_add(1),
@@ -131,11 +136,11 @@ pub(crate) fn check_pins(pins: &PinFolder, shapes: &[Shape]) -> Result<(), PinEr
         if !SIZED.contains(&shape.name.as_str()) {
             return foreign("a map of another capacity");
         }
-        // Connections live in it: better the old size than none of them.
+        // Connections live in it, or clients' endpoints: better the old size than none of them.
         warn!(
             map = shape.name,
             entries = found.max_entries(),
-            "the new capacity (dataplane.maxFlows) takes effect after `rauta detach`; the kernel keeps the flows of the last run"
+            "the new capacity (dataplane.maxFlows, dataplane.affinity.entries) takes effect after `rauta detach`; the kernel keeps what the last run left"
         );
         Ok(())
     })

@@ -70,6 +70,11 @@ impl RawMap {
         Ok(Self { shape: shape.clone(), fd })
     }
 
+    /// What it looks like.
+    pub(crate) const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     /// How many entries it has room for: one that an earlier run pinned may differ from what was asked for.
     pub(crate) fn capacity(&self) -> u32 {
         let entries = fdinfo(self.fd.as_fd()).ok();

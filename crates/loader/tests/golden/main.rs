@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 #![allow(clippy::cast_possible_truncation, reason = "frames and numbers of tests are short")]
 
+mod affinity;
 mod ends;
 mod handshakes;
 mod instructions;

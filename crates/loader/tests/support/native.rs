@@ -9,9 +9,10 @@ use dataplane::lookup::{Balancing, Tables};
 use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
-    BackendRecord, Candidate, Closed, Cursor, DropReason, EndpointHealth, EndpointRecord, Event, Flow,
-    HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, PrefixKey,
-    PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, Cursor, DropReason, EndpointHealth,
+    EndpointRecord, Event, Flow, HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg,
+    ListenerKey, MaglevTable, Member, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey,
+    RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 use zerocopy::FromZeros;
 
@@ -38,6 +39,7 @@ pub(crate) struct Native {
     /// What was taken out: the engine may still point at it, as in the kernel until the end of the run.
     gone_flows: Gone<Flow>,
     gone_legs: Gone<Leg>,
+    cached: RefCell<HashMap<CachedClient, Box<UnsafeCell<CachedEndpoint>>>>,
     slots: Vec<UnsafeCell<StoredRequest>>,
     next_slot: Cell<u32>,
     health: Vec<UnsafeCell<EndpointHealth>>,
@@ -66,6 +68,7 @@ impl Native {
             closed: RefCell::default(),
             gone_flows: RefCell::default(),
             gone_legs: RefCell::default(),
+            cached: RefCell::default(),
             slots: (0..SLOTS).map(|_| UnsafeCell::new(StoredRequest::new_zeroed())).collect(),
             next_slot: Cell::new(0),
             health: (0..64).map(|_| UnsafeCell::default()).collect(),
@@ -105,6 +108,15 @@ impl Native {
     pub(crate) fn closed(&self, client: &Tuple) -> Option<Closed> {
         // SAFETY: as above.
         self.closed.borrow().get(client).map(|place| unsafe { *place.get() })
+    }
+
+    pub(crate) fn cached(&self, key: &CachedClient) -> Option<CachedEndpoint> {
+        // SAFETY: as above.
+        self.cached.borrow().get(key).map(|place| unsafe { *place.get() })
+    }
+
+    pub(crate) fn set_cached(&self, key: &CachedClient, value: CachedEndpoint) {
+        self.cached.borrow_mut().insert(*key, Box::new(UnsafeCell::new(value)));
     }
 
     pub(crate) fn health(&self, endpoint: u32) -> EndpointHealth {
@@ -245,6 +257,10 @@ impl Balancing for Cpu<'_> {
     fn endpoint(&self, index: u32) -> Option<&EndpointRecord> {
         Balancing::endpoint(&self.maps.tables, index)
     }
+
+    fn member(&self, key: &Member) -> Option<u32> {
+        self.maps.tables.member(key)
+    }
 }
 
 impl Names for Cpu<'_> {
@@ -298,6 +314,20 @@ impl Env for Cpu<'_> {
 
     fn health(&self, endpoint: u32) -> Option<*mut EndpointHealth> {
         self.maps.health.get(endpoint as usize).map(UnsafeCell::get)
+    }
+
+    fn cached(&self, key: &CachedClient) -> Option<*mut CachedEndpoint> {
+        self.maps.cached.borrow().get(key).map(|place| place.get())
+    }
+
+    fn cache(&self, key: &CachedClient, value: &CachedEndpoint) {
+        // One thread: what was there is replaced in its place.
+        match self.maps.cached.borrow_mut().entry(*key) {
+            std::collections::hash_map::Entry::Occupied(mut place) => *place.get_mut().get_mut() = *value,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(Box::new(UnsafeCell::new(*value)));
+            }
+        }
     }
 
     fn flow(&self, key: &Tuple) -> Option<*mut Flow> {

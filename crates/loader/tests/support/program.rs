@@ -14,7 +14,10 @@ use aya::{
 };
 use dataplane::engine::Part;
 use kernel::Write;
-use wire::{Closed, EndpointHealth, Flow, Leg, REQUESTS_PER_CPU, Reason, Settings, Tuple};
+use wire::{
+    CachedClient, CachedEndpoint, Closed, EndpointHealth, Flow, Leg, REQUESTS_PER_CPU, Reason, Settings,
+    Tuple,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The entry point.
@@ -136,6 +139,14 @@ impl Program {
 
     pub(crate) fn closed(&self, client: &Tuple) -> Option<Closed> {
         self.get("CLOSED", client)
+    }
+
+    pub(crate) fn cached(&self, key: &CachedClient) -> Option<CachedEndpoint> {
+        self.get("FLOW_CACHE", key)
+    }
+
+    pub(crate) fn cache(&self, key: &CachedClient, value: &CachedEndpoint) {
+        self.put("FLOW_CACHE", key.as_bytes(), value.as_bytes());
     }
 
     pub(crate) fn leg(&self, key: &Tuple) -> Option<Leg> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use kernel::{Compiled, Compiler, Facts, REST, Reach};
 use model::{
-    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
-    EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route, RouteId,
-    RouteMatch, Snapshot, Tier, Timeouts,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
+    EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
+    RouteAffinity, RouteId, RouteMatch, Snapshot, Tier, Timeouts,
 };
 
 pub(crate) const VIP: &str = "192.0.2.1:8080";
@@ -20,17 +20,19 @@ pub(crate) const SOURCE: &str = "10.0.0.1";
 pub(crate) const SOURCE6: &str = "2001:db8:1::ffff";
 
 /// By listener and prefix, the endpoints of its route; the backend has the name of the prefix.
-const ROUTES: [(&str, &str, &[&str]); 11] = [
+const ROUTES: [(&str, &str, &[&str]); 13] = [
     ("v4", "/", &["10.1.0.1:80"]),
     ("v4", "/api", &["10.1.0.2:80"]),
     ("v4", "/api/v2", &["10.1.0.3:80"]),
     ("v4", "/plain", &["10.1.0.4:80"]),
     ("v4", "/two", &["10.1.0.5:80", "10.1.0.6:80"]),
     ("v4", "/user", &["10.1.0.7:80"]),
+    ("v4", "/kept", &["10.1.0.10:80", "10.1.0.11:80"]),
     ("v4", "/none", &[]),
     ("v4", "/mixed4", &["[2001:db8:1::9]:80"]),
     ("v6", "/", &["[2001:db8:1::1]:80"]),
     ("v6", "/api", &["[2001:db8:1::2]:80"]),
+    ("v6", "/kept", &["[2001:db8:1::10]:80", "[2001:db8:1::11]:80"]),
     ("v6", "/mixed6", &["10.1.0.8:80"]),
 ];
 
@@ -91,6 +93,10 @@ fn route(listener: &str, prefix: &str) -> Route {
             target: BackendTarget::Backend(id(listener, prefix)),
         }]),
         balancing: Balancing::default(),
+        affinity: match prefix {
+            "/kept" => RouteAffinity::Client(Affinity::default()),
+            _ => RouteAffinity::OfBackend,
+        },
         timeouts: Timeouts::default(),
         created_unix_s: None,
         tier: (prefix == "/user").then_some(Tier::Userspace),
@@ -108,5 +114,6 @@ fn backend(listener: &str, prefix: &str, endpoints: &[&str]) -> Backend {
         id: id(listener, prefix),
         protocol: AppProtocol::Http1,
         endpoints: endpoints.iter().map(endpoint).collect(),
+        affinity: None,
     }
 }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use model::{
     Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
-    EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route, RouteId,
-    RouteMatch, Snapshot, Timeouts,
+    EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
+    RouteAffinity, RouteId, RouteMatch, Snapshot, Timeouts,
 };
 
 /// Long enough for a loaded machine, short enough to fail in time.
@@ -282,6 +282,7 @@ pub struct Rule<'r> {
     pub target: Target<'r>,
     pub timeouts: Timeouts,
     pub balancing: Balancing,
+    pub affinity: RouteAffinity,
 }
 
 pub enum Target<'r> {
@@ -295,6 +296,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         target: Target::Endpoints(endpoints),
         timeouts: Timeouts::default(),
         balancing: Balancing::RoundRobin,
+        affinity: Default::default(),
     }
 }
 
@@ -359,7 +361,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                     .collect();
                 endpoints.sort();
                 let protocol = AppProtocol::Http1;
-                backends.push(Arc::new(Backend { id: backend.clone(), protocol, endpoints }));
+                backends.push(Arc::new(Backend { id: backend.clone(), protocol, endpoints, affinity: None }));
                 BackendTarget::Backend(backend)
             }
         };
@@ -375,6 +377,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
             }],
             action: Action::Forward(vec![BackendRef { weight: 1, target }]),
             balancing: rule.balancing,
+            affinity: rule.affinity,
             timeouts: rule.timeouts,
             created_unix_s: None,
             tier: None,

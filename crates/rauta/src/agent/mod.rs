@@ -59,7 +59,7 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     limits::raise_descriptors();
     let bound = control::bind(settings)?;
     let metrics = Metrics::new(settings.proxy.threads);
-    let gateway = Gateway::start(settings.proxy.clone(), Arc::clone(&metrics))?;
+    let gateway = Gateway::start(settings.proxy_config(), Arc::clone(&metrics))?;
     let sources = paths.iter().map(|path| path.display().to_string()).collect();
     let (mut loaded, _watch) =
         files::watch(paths, settings.translate_options()).context("cannot watch the files")?;
@@ -67,6 +67,9 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     kernel.feed(&metrics);
     if kernel.can_route() {
         gateway.set_close_after(u64::try_from(settings.dataplane.close_after).unwrap_or(0));
+    }
+    if let Some(clients) = kernel.clients() {
+        gateway.set_client_cache(clients);
     }
     let network = Network::listen(&kernel).context("cannot listen for changes of the network")?;
     let agent = Arc::new(Agent::new(settings, gateway, Arc::clone(&metrics), kernel, sources));

@@ -218,6 +218,13 @@ pub(crate) static KEYS: &[Key] = &[
         counted_endpoints,
         ToString::to_string
     ),
+    one!(
+        "dataplane.affinity.entries",
+        "clients whose endpoint is remembered, on routes that want it",
+        dataplane.affinity_entries,
+        affinity_entries,
+        ToString::to_string
+    ),
 ];
 
 fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
@@ -309,6 +316,12 @@ fn counted_routes(text: &str) -> Result<u32, Expected> {
 fn counted_endpoints(text: &str) -> Result<u32, Expected> {
     let fits = |endpoints: &u32| (*endpoints as usize) < wire::ENDPOINTS_MAX;
     text.parse().ok().filter(fits).ok_or(Expected("a whole number from 0 to 16383"))
+}
+
+fn affinity_entries(text: &str) -> Result<u32, Expected> {
+    // The upper end is some 110 bytes each.
+    let fits = |entries: &u32| (1024..=1 << 22).contains(entries);
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1024 to 4194304"))
 }
 
 fn show_listen(listen: &translate::DefaultListener) -> String {
@@ -410,6 +423,7 @@ mod tests {
             ("dataplane.maxFlows", "100"),
             ("dataplane.routeMetrics", "16384"),
             ("dataplane.endpointMetrics", "-1"),
+            ("dataplane.affinity.entries", "100"),
         ] {
             let key = find(name).unwrap();
             assert!(key.set(&mut Settings::default(), &[value]).is_err(), "{name}: {value}");

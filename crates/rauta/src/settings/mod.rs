@@ -55,6 +55,8 @@ pub(crate) struct DataplaneSettings {
     /// How many routes and endpoints have series of their own in the kernel.
     pub(crate) route_metrics: u32,
     pub(crate) endpoint_metrics: u32,
+    /// Clients that are remembered, in both tiers.
+    pub(crate) affinity_entries: u32,
 }
 
 /// How the kernel sends packets on.
@@ -97,7 +99,8 @@ impl std::fmt::Display for PortRange {
 
 impl Default for DataplaneSettings {
     fn default() -> Self {
-        let loader::Options { pin_root, interfaces, hook, max_flows, .. } = loader::Options::default();
+        let loader::Options { pin_root, interfaces, hook, max_flows, affinity_entries, .. } =
+            loader::Options::default();
         Self {
             hook,
             interfaces,
@@ -114,6 +117,7 @@ impl Default for DataplaneSettings {
             max_flows,
             route_metrics: 0,
             endpoint_metrics: 0,
+            affinity_entries,
         }
     }
 }
@@ -157,6 +161,12 @@ impl Settings {
         }
     }
 
+    /// How the userspace tier runs under these settings.
+    pub(crate) fn proxy_config(&self) -> proxy::Config {
+        let affinity_entries = usize::try_from(self.dataplane.affinity_entries).unwrap_or(usize::MAX);
+        proxy::Config { affinity_entries, ..self.proxy.clone() }
+    }
+
     /// How the kernel programs are loaded under these settings.
     pub(crate) fn loader_options(&self) -> loader::Options {
         loader::Options {
@@ -166,6 +176,7 @@ impl Settings {
             max_flows: self.dataplane.max_flows,
             counted_routes: self.dataplane.route_metrics,
             counted_endpoints: self.dataplane.endpoint_metrics,
+            affinity_entries: self.dataplane.affinity_entries,
             ..loader::Options::default()
         }
     }

@@ -172,6 +172,7 @@ fn forwarded(snapshot: &Snapshot, route: &Route, explanation: &mut Explanation) 
         };
         explanation.candidates.extend(endpoints.iter().filter(takes).filter(|e| e.weight > 0).map(of));
     }
+    kept(snapshot, route, references, &mut explanation.steps);
     if broken > 0.0 {
         explanation
             .steps
@@ -187,6 +188,20 @@ fn forwarded(snapshot: &Snapshot, route: &Route, explanation: &mut Explanation) 
         0 => answer(explanation, 503, "no endpoint is ready"),
         1 => explanation.outcome = format!("forwarded to {}", explanation.candidates[0].address),
         n => explanation.outcome = format!("forwarded to one of {n} endpoints"),
+    }
+}
+
+/// Says which clients keep the endpoint that they get.
+fn kept(snapshot: &Snapshot, route: &Route, references: &[model::BackendRef], steps: &mut Vec<String>) {
+    for reference in references.iter().filter(|reference| reference.weight > 0) {
+        let BackendTarget::Backend(id) = &reference.target else { continue };
+        let Some(backend) = snapshot.backends.get(id) else { continue };
+        let Some(affinity) = route.affinity.of(backend) else { continue };
+        let asks = if route.affinity.keeps_backend() { "the rule" } else { "its Service" };
+        let kept_for = text::affinity(affinity);
+        steps.push(format!(
+            "a client keeps its endpoint of {id} ({kept_for} after its last request): {asks} asks for it"
+        ));
     }
 }
 
@@ -219,7 +234,7 @@ mod tests {
         let ready = EndpointCondition::Ready;
         let endpoints =
             vec![endpoint(1, ready), endpoint(2, ready), endpoint(3, EndpointCondition::Draining)];
-        let backend = Backend { id: cart.clone(), protocol: Default::default(), endpoints };
+        let backend = Backend { id: cart.clone(), protocol: Default::default(), endpoints, affinity: None };
         let beta = HeaderMatch { name: "x-beta".into(), value: ValueMatch::Exact("1".into()) };
         let rule = |rule, headers, action| {
             Arc::new(Route {
@@ -234,6 +249,7 @@ mod tests {
                 }],
                 action,
                 balancing: Balancing::default(),
+                affinity: Default::default(),
                 timeouts: Timeouts::default(),
                 created_unix_s: None,
                 tier: None,
@@ -275,6 +291,30 @@ mod tests {
         let rival =
             "not HTTPRoute shop/web rule 1 by `/cart/* header x-beta=1`: header x-beta is missing or another";
         assert!(explanation.steps.iter().any(|step| step == rival), "{:?}", explanation.steps);
+    }
+
+    #[test]
+    fn clients_that_keep_their_endpoint_are_told_of() {
+        let said = |change: &dyn Fn(&mut Snapshot)| {
+            let mut snapshot = snapshot();
+            change(&mut snapshot);
+            let request =
+                ExplainRequestRequest { url: "http://a.example:8080/cart".into(), ..Default::default() };
+            let steps = explain(&snapshot, &Table::build(&snapshot), &request).unwrap().steps;
+            steps.into_iter().find(|step| step.starts_with("a client keeps"))
+        };
+        let kept = model::Affinity { timeout: std::time::Duration::from_secs(1800) };
+        assert_eq!(said(&|_| {}), None);
+        let by_service = said(&|snapshot| {
+            snapshot.backends.values_mut().for_each(|backend| Arc::make_mut(backend).affinity = Some(kept));
+        });
+        let wanted = "a client keeps its endpoint of shop/cart:80 (client-ip 30m after its last request): ";
+        assert_eq!(by_service, Some(format!("{wanted}its Service asks for it")));
+        let by_rule = said(&|snapshot| {
+            let client = model::RouteAffinity::Client(kept);
+            snapshot.routes.iter_mut().for_each(|route| Arc::make_mut(route).affinity = client);
+        });
+        assert_eq!(by_rule, Some(format!("{wanted}the rule asks for it")));
     }
 
     #[test]

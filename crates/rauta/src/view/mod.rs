@@ -81,6 +81,12 @@ fn with_endpoints<'s>(
             model::AppProtocol::H2c => "h2c".to_owned(),
             model::AppProtocol::Https => "HTTPS".to_owned(),
         },
+        affinity: snapshot
+            .backends
+            .get(id)
+            .and_then(|backend| backend.affinity)
+            .map(text::affinity)
+            .unwrap_or_default(),
         routes: text::small(routes.get(id).copied().unwrap_or(0)),
         endpoints,
     };

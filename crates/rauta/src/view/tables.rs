@@ -43,13 +43,21 @@ pub(crate) fn routes(routes: &[Route], wide: bool) -> Table {
             targets(route),
         ];
         if wide {
-            row.extend([Cell::from(&route.balancing), tier(route), route.listeners.join("\n").into()]);
+            row.extend([balancing(route), tier(route), route.listeners.join("\n").into()]);
         } else if is_served {
             row.push(route.served_tier.map_or_else(Cell::default, |tier| tier.to_string().into()));
         }
         table.row(row);
     }
     table
+}
+
+/// How endpoints are chosen, and whether clients keep theirs.
+fn balancing(route: &Route) -> Cell {
+    match route.affinity.as_str() {
+        "" => Cell::from(&route.balancing),
+        affinity => Cell::from(format!("{}\naffinity {affinity}", route.balancing)),
+    }
 }
 
 /// The tier that decides, the one asked for if it is another, and why.
@@ -69,8 +77,11 @@ fn tier(route: &Route) -> Cell {
 /// The backends, a row for each endpoint.
 pub(crate) fn backends(backends: &[Backend], wide: bool) -> Table {
     let narrow = ["backend", "endpoint", "state", "active", "requests", "failures"];
-    let columns =
-        if wide { [&narrow[..], &["weight", "protocol", "rules"]].concat() } else { narrow.to_vec() };
+    let columns = if wide {
+        [&narrow[..], &["weight", "protocol", "affinity", "rules"]].concat()
+    } else {
+        narrow.to_vec()
+    };
     let mut table = Table::new("Backends", &columns, "No backends.");
     for backend in backends {
         let none = [Endpoint::default()];
@@ -97,8 +108,12 @@ pub(crate) fn backends(backends: &[Backend], wide: bool) -> Table {
                 row.push(weight.into());
                 // What belongs to the backend stands in its first row.
                 row.extend(match i {
-                    0 => [Cell::from(&backend.protocol), backend.routes.to_string().into()],
-                    _ => [Cell::default(), Cell::default()],
+                    0 => [
+                        Cell::from(&backend.protocol),
+                        Cell::from(&backend.affinity),
+                        backend.routes.to_string().into(),
+                    ],
+                    _ => [Cell::default(), Cell::default(), Cell::default()],
                 });
             }
             table.row(row);

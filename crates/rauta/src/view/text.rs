@@ -2,8 +2,8 @@
 
 use api::v1::{Diagnostic, Listener, Route, RouteBackend};
 use model::{
-    Action, BackendTarget, Balancing, InvalidBackend, PathMatch, Protocol, RegexAnchor, RegexPattern,
-    RouteMatch, Severity, Tier, ValueMatch,
+    Action, Affinity, BackendTarget, Balancing, InvalidBackend, PathMatch, Protocol, RegexAnchor,
+    RegexPattern, RouteAffinity, RouteMatch, Severity, Tier, ValueMatch,
 };
 
 /// A listener; `routes` is the number of rules on it, `problem` why it does not serve.
@@ -46,10 +46,20 @@ pub(crate) fn route(route: &model::Route) -> Route {
             Balancing::RoundRobin => "round robin".to_owned(),
             Balancing::Random => "random".to_owned(),
         },
+        affinity: match route.affinity {
+            RouteAffinity::OfBackend => String::new(),
+            RouteAffinity::Off => "none".to_owned(),
+            RouteAffinity::Client(kept) => affinity(kept),
+        },
         tier: route.tier.map(tier),
         served_tier: None,
         tier_reason: String::new(),
     }
+}
+
+/// `client-ip 3h`.
+pub(crate) fn affinity(kept: Affinity) -> String {
+    format!("client-ip {}", crate::settings::parse::show_duration(kept.timeout))
 }
 
 /// The tier's number.

@@ -23,6 +23,7 @@ macro_rules! on_two_networks {
     };
 }
 
+mod affinity;
 mod attacks;
 mod balancing;
 mod changes;

@@ -18,6 +18,7 @@ const CLOSED_PORT: u16 = 9;
 /// | `/refuse` | a port of `b0` that nobody listens on |
 /// | `/far` and below | an address of `b0` behind another router |
 /// | `/dead` | an address that nobody has |
+/// | host `kept.test` | the same as `/both`, and each client keeps its endpoint |
 /// | anything else | `b0` |
 pub(crate) fn routes(network: Network) -> String {
     routes_with(network, &[0, 1])
@@ -42,6 +43,8 @@ pub(crate) fn routes_with(network: Network, both: &[u8]) -> String {
         yaml.push_str(&service(name, &endpoints));
     }
     yaml.push_str(&route("by-host", Some("b.test"), &[("PathPrefix", "/", "[{name: b, port: 80}]")]));
+    let kept = route("kept", Some("kept.test"), &[("PathPrefix", "/", "[{name: both, port: 80}]")]);
+    yaml.push_str(&kept.replace("{name: kept,", "{name: kept, annotations: {rauta.io/affinity: client-ip},"));
     yaml.push_str(&route(
         "by-path",
         None,

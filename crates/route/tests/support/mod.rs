@@ -45,6 +45,7 @@ pub(crate) fn route(
         matches,
         action: Action::Respond { status: 200, reason: "test".into() },
         balancing: Balancing::default(),
+        affinity: Default::default(),
         timeouts: Timeouts::default(),
         created_unix_s: None,
         tier: None,

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::Netns;
 #[derive(Clone, Copy, Debug)]
 pub struct Dial {
     to: SocketAddr,
+    from: Option<IpAddr>,
     from_port: u16,
     mss: Option<u32>,
     receive_buffer: Option<usize>,
@@ -21,7 +22,14 @@ pub struct Dial {
 impl Dial {
     /// A connection to this address.
     pub fn to(address: SocketAddr) -> Self {
-        Self { to: address, from_port: 0, mss: None, receive_buffer: None }
+        Self { to: address, from: None, from_port: 0, mss: None, receive_buffer: None }
+    }
+
+    /// From this local address.
+    #[must_use]
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.from = Some(address);
+        self
     }
 
     /// From this local port, also while an earlier connection of it is in TIME_WAIT.
@@ -83,11 +91,12 @@ impl Dial {
         if let Some(bytes) = self.receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
         }
+        let any = if self.to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         if self.from_port != 0 {
             socket.set_reuse_address(true)?;
-            let any =
-                if self.to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-            socket.bind(&SocketAddr::new(any, self.from_port).into())?;
+        }
+        if self.from_port != 0 || self.from.is_some() {
+            socket.bind(&SocketAddr::new(self.from.unwrap_or(any), self.from_port).into())?;
         }
         socket.connect_timeout(&self.to.into(), Duration::from_secs(5))?;
         Ok(socket)

@@ -2,8 +2,8 @@ use model::{AppProtocol, Backend, BackendId, Endpoint, InvalidBackend, ObjectKin
 use resources::core::{Service, ServicePort};
 
 use super::{Builder, endpoints};
-use crate::pattern;
 use crate::report::Report;
+use crate::{affinity, pattern};
 
 /// How a reference names a port of a Service.
 #[derive(Clone, Copy, Debug)]
@@ -110,10 +110,6 @@ impl Builder<'_> {
             );
             report.warning(Reason::BackendNotFound, "spec.ports", message);
         }
-        if service.spec.as_ref().and_then(|spec| spec.session_affinity.as_deref()) == Some("ClientIP") {
-            let message = "ClientIP has no effect in this version";
-            report.warning(Reason::Unsupported, "spec.sessionAffinity", message);
-        }
         let protocol = protocol(port.app_protocol.as_deref());
         if protocol != AppProtocol::Http1 {
             let message = format!(
@@ -125,7 +121,7 @@ impl Builder<'_> {
         }
         let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
         let endpoints = self.allowed(key, endpoints);
-        Backend { id, protocol, endpoints }
+        Backend { id, protocol, endpoints, affinity: affinity::of_service(service) }
     }
 }
 

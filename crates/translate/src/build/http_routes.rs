@@ -74,6 +74,7 @@ impl Builder<'_> {
             matches,
             action: self.http_action(key, rule, &field),
             balancing: self.options.balancing(settings.load_balancer, None),
+            affinity: settings.affinity,
             timeouts,
             created_unix_s: created_unix_s(&route.metadata),
             tier: settings.tier,

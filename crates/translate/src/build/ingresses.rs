@@ -132,6 +132,7 @@ impl Builder<'_> {
             matches: vec![one],
             action,
             balancing: self.options.balancing(settings.load_balancer, None),
+            affinity: settings.affinity,
             timeouts: Timeouts::default(),
             created_unix_s: created_unix_s(&ingress.metadata),
             tier: settings.tier,

@@ -49,6 +49,7 @@ impl Builder<'_> {
                 balancing: self
                     .options
                     .balancing(own::routing_rule::load_balancer(rule), own::routing_rule::table_size(rule)),
+                affinity: own::routing_rule::affinity(rule, &mut muted),
                 timeouts: Timeouts::default(),
                 created_unix_s: created_unix_s(&rule.metadata),
                 tier: rule.spec.tier.and_then(annotations::tier),
@@ -89,8 +90,8 @@ impl Builder<'_> {
                 is_same
             });
             let id = BackendId::routing_rule(&key.namespace, &key.name);
-            self.backends
-                .insert(id.clone(), Backend { id: id.clone(), protocol: AppProtocol::Http1, endpoints });
+            let backend = Backend { id: id.clone(), protocol: AppProtocol::Http1, endpoints, affinity: None };
+            self.backends.insert(id.clone(), backend);
             backends.insert(0, BackendRef { weight, target: BackendTarget::Backend(id) });
         }
         backends

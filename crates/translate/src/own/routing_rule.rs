@@ -1,11 +1,14 @@
 use std::net::SocketAddr;
 
-use model::{HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteMatch, WildcardLabels};
-use resources::{LoadBalancerType, RoutingRule, RulePathType, RuleValueType};
+use model::{
+    Affinity, HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteAffinity, RouteMatch,
+    WildcardLabels,
+};
+use resources::{AffinityType, LoadBalancerType, RoutingRule, RulePathType, RuleValueType};
 
 use crate::pattern::{self, PathKind};
 use crate::report::Report;
-use crate::{MAGLEV_TABLE_SIZES, is_maglev_table_size};
+use crate::{MAGLEV_TABLE_SIZES, affinity, is_maglev_table_size};
 
 const WEIGHT_MAX: u32 = 65_535;
 
@@ -20,6 +23,7 @@ pub(crate) fn check(rule: &RoutingRule, report: &mut Report<'_>) {
     hosts(rule, report);
     matches(rule, report);
     check_balancing(rule, report);
+    affinity(rule, report);
     for (i, parent) in spec.parent_refs.iter().enumerate() {
         if parent.port == Some(0) {
             report.invalid(format!("spec.parentRefs[{i}].port"), "0 is no port");
@@ -107,6 +111,25 @@ pub(crate) fn load_balancer(rule: &RoutingRule) -> LoadBalancerType {
 /// Slots of the Maglev table, if the rule says it.
 pub(crate) fn table_size(rule: &RoutingRule) -> Option<u32> {
     rule.spec.maglev.as_ref().and_then(|maglev| maglev.table_size)
+}
+
+/// Whether clients keep their endpoint.
+pub(crate) fn affinity(rule: &RoutingRule, report: &mut Report<'_>) -> RouteAffinity {
+    let Some(said) = &rule.spec.affinity else { return RouteAffinity::OfBackend };
+    let timeout = said.timeout.as_deref();
+    let field = "spec.affinity.timeout";
+    match said.kind {
+        AffinityType::None => {
+            if timeout.is_some() {
+                report.invalid(field, "has no effect with type None: remove it, or write type ClientIP");
+            }
+            RouteAffinity::Off
+        }
+        AffinityType::ClientIP => {
+            let timeout = timeout.and_then(|text| affinity::timeout(text, field, report));
+            RouteAffinity::Client(timeout.map_or_else(Affinity::default, |timeout| Affinity { timeout }))
+        }
+    }
 }
 
 fn check_balancing(rule: &RoutingRule, report: &mut Report<'_>) {

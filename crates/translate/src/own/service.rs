@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use resources::core::{EndpointSlice, Service};
 
-use crate::pattern;
 use crate::report::Report;
+use crate::{affinity, pattern};
 
 /// The label that ties an EndpointSlice to its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -17,6 +17,7 @@ pub(crate) fn check(service: &Service, report: &mut Report<'_>) {
     for (i, port) in spec.ports.iter().flatten().enumerate() {
         pattern::port(port.port, format!("spec.ports[{i}].port"), report);
     }
+    affinity::check(service, report);
 }
 
 /// Checks what an EndpointSlice says by itself.

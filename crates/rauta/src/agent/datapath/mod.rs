@@ -1,6 +1,7 @@
 //! The kernel programs, if this machine and this user may have them.
 
 mod answered;
+mod clients;
 mod counters;
 mod facts;
 mod host;
@@ -194,6 +195,19 @@ impl Kernel {
     /// Whether the kernel routes requests here.
     pub(crate) fn can_route(&self) -> bool {
         self.lock().routing.is_some()
+    }
+
+    /// The clients that keep their endpoint, as the kernel knows them; none where it does not route.
+    pub(crate) fn clients(&self) -> Option<Box<dyn proxy::ClientCache>> {
+        let inner = self.lock();
+        let datapath = inner.datapath.as_ref().filter(|_| inner.routing.is_some())?;
+        match datapath.clients() {
+            Ok(clients) => Some(Box::new(clients::KernelClients(clients))),
+            Err(error) => {
+                warn!(%error, "userspace remembers clients' endpoints by itself: a client may have one in each tier");
+                None
+            }
+        }
     }
 
     /// Lets the metrics read the kernel's counters.

@@ -30,7 +30,7 @@ const EJECT_FOR: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_millis(50);
 
 /// Every map that the compiler fills.
-const MAPS: [Map; 11] = [
+const MAPS: [Map; 12] = [
     Map::Vips,
     Map::Hosts,
     Map::Routes,
@@ -42,6 +42,7 @@ const MAPS: [Map; 11] = [
     Map::Backends,
     Map::MaglevTables,
     Map::Endpoints,
+    Map::BackendMembers,
 ];
 
 /// What the kernel routes by.

@@ -11,13 +11,10 @@ use crate::request::scan;
 /// A segment of a connection that there is no flow for: the first request behind a cookie, or not ours at all.
 #[inline(always)]
 pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
-    let (image, settings) = (&mut scratch.image, &scratch.settings);
-    if image.has(TcpFlags::FIN | TcpFlags::RST)
-        && let Some(closed) = env.closed(&image.tuple)
-    {
-        // SAFETY: a live map value; one word. The client ends what userspace has.
-        unsafe { (*closed).is_over = 1 };
+    if scratch.image.has(TcpFlags::FIN | TcpFlags::RST) {
+        note_end(env, scratch);
     }
+    let (image, settings) = (&mut scratch.image, &scratch.settings);
     if !image.has(TcpFlags::ACK) || image.has(TcpFlags::RST | TcpFlags::SYN) {
         return pass(env, Reason::PassForeign);
     }
@@ -48,6 +45,18 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         Decoded::Routed => hand_off::first(env, scratch, Reason::HandTooLong),
         Decoded::Corrupt => drop(env, Reason::DropChecksum),
         refused => hand_off::first(env, scratch, refused.reason()),
+    }
+}
+
+/// The client ends what a socket of the host has: what its first request looked like is not to be served again. While no socket has
+/// it, the host may have lost the request, and gets it once more from a client that has closed its side.
+#[inline(never)]
+fn note_end<E: Env>(env: &E, scratch: &Scratch) {
+    let image = &scratch.image;
+    let Some(closed) = env.closed(&image.tuple) else { return };
+    if matches!(env.owner(&image.tuple, image.is_v6 != 0), Owner::Connection | Owner::TimeWait) {
+        // SAFETY: a live map value; one word.
+        unsafe { (*closed).is_over = 1 };
     }
 }
 

@@ -292,3 +292,17 @@ fn a_first_request_that_the_host_lost_is_handed_off_again() {
     assert_answered(&mut sim, client, &["host"]);
     assert_eq!(sim.world.counted(Reason::HandRoute), 2);
 }
+
+/// What the host lost comes again from a client that has nothing else to say.
+#[test]
+fn a_client_that_half_closed_behind_what_the_host_lost_is_answered() {
+    let mut sim = sim(15);
+    let steps = vec![send(Ask::post('t', 20)), Step::Shut, Step::Wait];
+    let client = sim.dial(from(40_000), vip(), profile(1), steps);
+    sim.is_full = true;
+    sim.run_for(100);
+    assert_eq!(sim.world.counted(Reason::HandRoute) + sim.world.counted(Reason::HandFlags), 1);
+    sim.is_full = false;
+    assert_answered(&mut sim, client, &["host"]);
+    assert_eq!(sim.world.counted(Reason::DropRepeated), 0);
+}

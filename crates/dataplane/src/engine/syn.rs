@@ -1,4 +1,4 @@
-use wire::{Reason, TcpFlags, TcpOptions};
+use wire::{Reason, TcpFlags, TcpOptions, Tuple};
 
 use super::{Env, Owner, Scratch, Verdict, drop, emit, pass, way_back};
 use crate::cookie;
@@ -31,9 +31,8 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let image = &mut scratch.image;
     let mut isn = cookie::make(&settings.cookie_key, &image.tuple, image.seq, image.options, now);
-    // SAFETY: a live map value; torn, it is another connection's, as if it had been evicted.
-    if env.closed(&image.tuple).is_some_and(|last| unsafe { (*last).isn } == isn) {
-        // The first request would be taken for a late copy of the last connection's.
+    if is_known(env, &image.tuple, isn) {
+        // The first request would be taken for a late copy of the other connection's.
         image.options = cookie::lesser(image.options);
         isn = cookie::make(&settings.cookie_key, &image.tuple, image.seq, image.options, now);
     }
@@ -68,6 +67,14 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         flags: image.options.flags,
     };
     emit::handshake(env, scratch, offered, Reason::SynCookie)
+}
+
+/// Whether the cookie is that of the last connection of the tuple, or of the one that a new one would take the place of.
+#[inline(always)]
+fn is_known<E: Env>(env: &E, tuple: &Tuple, isn: u32) -> bool {
+    // SAFETY: live map values; torn, they are another connection's, as if they had been evicted.
+    env.closed(tuple).is_some_and(|last| unsafe { (*last).isn } == isn)
+        || env.flow(tuple).is_some_and(|flow| unsafe { (&raw const (*flow).isn).read_volatile() } == isn)
 }
 
 /// The clock of our timestamps: milliseconds.

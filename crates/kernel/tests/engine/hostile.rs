@@ -281,6 +281,26 @@ fn a_connection_whose_cookie_would_be_the_last_ones_gets_another() {
     assert_ne!(sim.world.closed.all()[0].1.isn, last);
 }
 
+/// The same where the record of the old connection is still there, since its client went without a word.
+#[test]
+fn a_connection_whose_cookie_would_be_that_of_the_one_it_replaces_gets_another() {
+    let mut sim = sim(14);
+    let steps = vec![send(Ask::get('b')), Step::Wait, Step::Pause(5000), send(Ask::get('b'))];
+    let old = sim.dial(from(40_000), vip(), profile(1), steps);
+    sim.run_for(2000);
+    sim.conns[old].end.death = Some(crate::tcp::Death::Aborted);
+    sim.client(old).is_done = true;
+    let options = TcpOptions { mss: 1460, window_scale: 7, flags: TcpOptions::SACK };
+    let (key, last, now) = (sim.world.settings.cookie_key, flow(&sim).isn, sim.now);
+    let cookie = |isn| cookie::make(&key, &tuple(from(40_000), vip()), isn, options, now);
+    let like_it = (2..u32::MAX).find(|isn| cookie(*isn) == last).expect("65,536 are enough, mostly");
+    let steps = vec![send(Ask::post('b', 20)), Step::Wait, Step::Shut];
+    let client = sim.dial(from(40_000), vip(), profile(like_it), steps);
+    sim.run(20_000);
+    assert_eq!(sim.client(client).answers.iter().map(|(_, by)| by.as_str()).collect::<Vec<_>>(), ["e3"]);
+    assert_eq!((sim.world.counted(Reason::DropRepeated), sim.world.counted(Reason::Superseded)), (0, 1));
+}
+
 #[test]
 fn a_first_request_that_the_host_lost_is_handed_off_again() {
     let mut sim = sim(10);

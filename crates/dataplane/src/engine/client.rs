@@ -8,8 +8,8 @@ use super::{
 };
 use crate::cookie::{self, Cookie};
 use crate::flow::{
-    ClientStep, HandedStep, RequestStep, Rival, Wish, on_client, on_handed, on_newcomer, on_request,
-    on_taken, state,
+    ClientStep, HandedStep, RequestStep, Rival, Wish, learn_way_down, on_client, on_handed, on_newcomer,
+    on_request, on_taken, state,
 };
 use crate::lookup::{Balancing, Drawn, choose, client_draw, endpoint as choose_endpoint, flow_hash};
 
@@ -35,7 +35,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let step = env.locked(flow, |flow| {
         *old_key = flow.leg;
         let step = on_client(flow, image, now, plan);
-        learn_way_back(flow, image, device, step);
+        learn_way_down(flow, image, device, step);
         step
     });
     match step {
@@ -107,22 +107,6 @@ fn handed<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64)
         HandedStep::Stray => stray(env, scratch, flow, now, Reason::PassForeign),
         HandedStep::Early => drop(env, Reason::DropEarly),
         HandedStep::Useless => drop(env, Reason::DropUseless),
-    }
-}
-
-/// Answers go where the newest segment came from: routers change.
-#[inline(always)]
-fn learn_way_back(flow: &mut Flow, image: &crate::image::Image, device: u32, step: ClientStep) {
-    // A segment in its place, not any that happens to fit a window.
-    if step == ClientStep::Forward
-        && image.end() == flow.client_end
-        && flow.down.destination
-            != [image.link[6], image.link[7], image.link[8], image.link[9], image.link[10], image.link[11]]
-    {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = image.link;
-        flow.down.destination = [g, h, i, j, k, l];
-        flow.down.source = [a, b, c, d, e, f];
-        flow.down.device = device;
     }
 }
 

@@ -27,7 +27,7 @@ pub use leg::{accepted, begin_leg, doom, unbind};
 pub use plan::Plan;
 pub use points::{fold, to_client, to_leg};
 pub use request::{RequestStep, Wish, on_request, open_with};
-pub use ways::learn_way_up;
+pub use ways::{learn_way_down, learn_way_up};
 
 /// Values of `Flow::state`.
 pub mod state {

@@ -2,7 +2,7 @@
 
 use wire::{Flow, Hop};
 
-use super::{EndpointStep, Plan};
+use super::{ClientStep, EndpointStep, Plan};
 use crate::image::Image;
 
 /// Repetitions in a row behind which each second one leaves the way to the host, which looks it up anew: routers and link
@@ -45,13 +45,26 @@ pub(super) const fn heard_down(flow: &mut Flow) {
 /// acknowledged: not any that happens to fit a window.
 #[inline(always)]
 pub fn learn_way_up(flow: &mut Flow, image: &Image, device: u32, step: EndpointStep) {
+    if step == EndpointStep::Forward && image.ack == flow.leg_ack {
+        follow(&mut flow.up, image, device);
+    }
+}
+
+/// The same of the client: from a segment that ends where the client's newest byte does.
+#[inline(always)]
+pub fn learn_way_down(flow: &mut Flow, image: &Image, device: u32, step: ClientStep) {
+    if step == ClientStep::Forward && image.end() == flow.client_end {
+        follow(&mut flow.down, image, device);
+    }
+}
+
+/// Routers share link addresses (RFC 9568 section 7.3): the device tells them apart.
+#[inline(always)]
+fn follow(way: &mut Hop, image: &Image, device: u32) {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = image.link;
     let from = [g, h, i, j, k, l];
-    if step == EndpointStep::Forward
-        && image.ack == flow.leg_ack
-        && (flow.up.destination != from || flow.up.device != device)
-    {
-        flow.up = Hop { device, destination: from, source: [a, b, c, d, e, f] };
+    if way.destination != from || way.device != device {
+        *way = Hop { device, destination: from, source: [a, b, c, d, e, f] };
     }
 }
 
@@ -107,5 +120,17 @@ mod tests {
         assert_eq!(learnt(77, EndpointStep::Forward), new);
         assert_eq!(learnt(76, EndpointStep::Forward), Hop::default());
         assert_eq!(learnt(77, EndpointStep::Useless), Hop::default());
+    }
+
+    #[test]
+    fn a_client_is_followed_to_another_device_though_its_router_has_one_address_on_both() {
+        let way = Hop { device: 5, destination: [2; 6], source: [1; 6] };
+        let mut flow = Flow { client_end: 100, down: way, ..Flow::default() };
+        let image = Image { seq: 100, link: [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2], ..Image::default() };
+        learn_way_down(&mut flow, &Image { seq: 99, ..image }, 6, ClientStep::Forward);
+        learn_way_down(&mut flow, &image, 6, ClientStep::Early);
+        assert_eq!(flow.down, way);
+        learn_way_down(&mut flow, &image, 6, ClientStep::Forward);
+        assert_eq!(flow.down, Hop { device: 6, ..way });
     }
 }

@@ -26,7 +26,7 @@ use Program::{SockOps, Tc, Xdp};
 
 const NO_TIERS: &str = "kernel tiers stay off";
 
-const HELPERS: [Helper; 17] = [
+const HELPERS: [Helper; 18] = [
     helper(
         "bpf_map_lookup_elem",
         BpfHelper::BPF_FUNC_map_lookup_elem,
@@ -47,6 +47,7 @@ const HELPERS: [Helper; 17] = [
     helper("bpf_skb_change_tail", BpfHelper::BPF_FUNC_skb_change_tail, &[Tc], NO_TIERS),
     helper("bpf_l4_csum_replace", BpfHelper::BPF_FUNC_l4_csum_replace, &[Tc], "Tier 2 stays off"),
     helper("bpf_csum_diff", BpfHelper::BPF_FUNC_csum_diff, &[Tc, Xdp], NO_TIERS),
+    helper("bpf_csum_level", BpfHelper::BPF_FUNC_csum_level, &[Tc], "Tier 2 stays off"),
     helper("bpf_xdp_load_bytes", BpfHelper::BPF_FUNC_xdp_load_bytes, &[Xdp], "Tier 1 stays off"),
     helper("bpf_xdp_adjust_meta", BpfHelper::BPF_FUNC_xdp_adjust_meta, &[Xdp], "Tier 1 stays off"),
     helper("bpf_loop", BpfHelper::BPF_FUNC_loop, &[Tc, Xdp], NO_TIERS),

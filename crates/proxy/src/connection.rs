@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http1::{RequestHead, ResponseHead};
+use http1::{HeadError, RequestError, RequestHead, ResponseHead};
 use tokio::net::TcpStream;
 
 use crate::client::Client;
@@ -67,6 +67,11 @@ async fn serve_http1<S: Transport>(worker: &Worker, down: &mut Downstream<S>) ->
                 down.requests += 1;
                 request::handle(worker, down, &head, &mut response).await
             }
+            Next::Refused(error) if down.requests == 0 && speaks_something_else(error, &down.read) => {
+                worker.metrics().refused(worker.index, "not HTTP");
+                tracing::debug!(peer = %down.client.peer, "a connection that does not speak HTTP");
+                Fate::Close
+            }
             Next::Refused(error) => {
                 worker.metrics().refused(worker.index, error.reason());
                 tracing::debug!(peer = %down.client.peer, reason = error.reason(), "request refused");
@@ -90,5 +95,32 @@ async fn serve_http1<S: Transport>(worker: &Worker, down: &mut Downstream<S>) ->
                 return Speaks::Http1;
             }
         }
+    }
+}
+
+/// Whether a first line has neither a target nor a version of HTTP: no mistaken request, but a broken preface of HTTP/2 or
+/// another protocol, to which an answer of HTTP/1 says nothing. RFC 9113 section 3.4: "A GOAWAY frame MAY be omitted in
+/// this case, since an invalid preface indicates that the peer is not using HTTP/2."
+fn speaks_something_else(error: RequestError, read: &[u8]) -> bool {
+    let target = read.split(|&b| matches!(b, b' ' | b'\r' | b'\n')).nth(1).unwrap_or_default();
+    let is_of_http = target.starts_with(b"/") || target == b"*" || target.windows(3).any(|w| w == b"://");
+    error == RequestError::Head(HeadError::BadVersion) && !is_of_http
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_line_is_of_http_by_its_target_or_its_version() {
+        let bad = RequestError::Head(HeadError::BadVersion);
+        assert!(speaks_something_else(bad, b"INVALID CONNECTION PREFACE\r\n\r\n"));
+        assert!(speaks_something_else(bad, b"EHLO a.test\r\n\r\n"));
+        for mistaken in
+            ["GET /\r\n\r\n", "GET / HTTQ/1.1\r\n\r\n", "GET http://a/ x\r\n\r\n", "OPTIONS *\r\n\r\n"]
+        {
+            assert!(!speaks_something_else(bad, mistaken.as_bytes()), "{mistaken}");
+        }
+        assert!(!speaks_something_else(RequestError::NoHost, b"INVALID CONNECTION PREFACE\r\n"));
     }
 }

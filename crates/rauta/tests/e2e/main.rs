@@ -5,6 +5,7 @@ mod attacks;
 mod bodies;
 mod changes;
 mod command_line;
+mod conformance;
 mod connections;
 mod drain;
 mod early;

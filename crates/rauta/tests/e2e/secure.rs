@@ -10,7 +10,7 @@ use crate::manifests::{GATEWAY, route, service};
 use crate::world::World;
 
 /// A self-signed certificate for `name` and its key, both PEM.
-fn pair(name: &str) -> (String, String) {
+pub(crate) fn pair(name: &str) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
@@ -19,7 +19,7 @@ fn indented(pem: &str) -> String {
     pem.lines().map(|line| format!("    {line}\n")).collect()
 }
 
-fn secret(name: &str, (chain, key): &(String, String)) -> String {
+pub(crate) fn secret(name: &str, (chain, key): &(String, String)) -> String {
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: default}}\ntype: kubernetes.io/tls\n\
          stringData:\n  tls.crt: |\n{}  tls.key: |\n{}",

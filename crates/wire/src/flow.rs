@@ -194,7 +194,7 @@ pub struct Flow {
 
     /// Sequence number of our SYN on the leg.
     pub leg_isn: u32,
-    /// Sequence number of the endpoint's SYN-ACK.
+    /// Sequence number of the endpoint's SYN-ACK; after 2^31 bytes, one farther back than any window.
     pub leg_peer_isn: u32,
     /// Just behind the highest byte that the endpoint sent.
     pub leg_end: u32,

@@ -117,7 +117,7 @@ pub fn on_endpoint(
         return EndpointStep::Useless;
     }
     // Nothing of before the bind: those numbers belong to another leg in the client's space.
-    if before(image.seq, flow.leg_peer_isn.wrapping_add(1)) && image.payload_len != 0 {
+    if is_before_bind(flow, image.seq) && image.payload_len != 0 {
         return EndpointStep::Useless;
     }
     plan.down(flow, image);
@@ -162,6 +162,17 @@ fn reach(flow: &Flow) -> u32 {
     1 << (17 + if shift > 13 { 13 * u32::from(shift == 14) } else { shift })
 }
 
+/// A leg's first byte is remembered for so many bytes, then a later one, farther back than anything may be repeated: with 2^31 and
+/// more between them, numbers do not say which one comes first.
+const FORGOTTEN: u32 = 1 << 31;
+
+/// Whether a segment that is near lies before the leg's first byte.
+#[inline(always)]
+const fn is_before_bind(flow: &Flow, seq: u32) -> bool {
+    let said = flow.leg_end.wrapping_sub(flow.leg_peer_isn).wrapping_sub(1);
+    before(seq, flow.leg_end) && flow.leg_end.wrapping_sub(seq) > said
+}
+
 #[inline(always)]
 fn while_opening(flow: &Flow, image: &Image) -> EndpointStep {
     let answers_us = image.has(TcpFlags::ACK) && image.ack == flow.leg_isn.wrapping_add(1);
@@ -200,6 +211,9 @@ fn note_sent(flow: &mut Flow, image: &Image, plan: &mut Plan) {
         ways::repeated_down(flow, plan);
     }
     flow.leg_end = latest(flow.leg_end, end);
+    if flow.leg_end.wrapping_sub(flow.leg_peer_isn) > FORGOTTEN {
+        flow.leg_peer_isn = flow.leg_end.wrapping_sub(FORGOTTEN / 2);
+    }
     flow.sent_end = latest(flow.sent_end, end.wrapping_sub(flow.ack_add));
     flow.sent_tsval = latest(flow.sent_tsval, plan.tsval);
     flow.leg_peer_tsval = latest(flow.leg_peer_tsval, image.tsval);

@@ -400,3 +400,56 @@ fn no_leg_is_opened_behind_an_end_that_the_client_was_told() {
     assert_eq!(sim.nodes[&endpoint(3, false)].syns, 1);
     assert_eq!(sim.world.counted(Reason::Reset), 1, "passed on");
 }
+
+/// A connection whose request waits for endpoint 3, in whose name the case speaks.
+fn waiting(sim: &mut Sim) -> wire::Flow {
+    dial(sim, vec![send(Ask::get('b').delay(100_000)), Step::Wait]);
+    sim.run_for(50);
+    sim.world.flows.all()[0].1
+}
+
+/// Endpoint 3 says this on the leg of `flow`; the record as it is then.
+fn say(sim: &Sim, flow: &wire::Flow, seq: u32, data: &[u8]) -> wire::Flow {
+    let from = (endpoint(3, false), 8080).into();
+    let to = (vip().ip(), u16::from_be_bytes(flow.leg.destination_port)).into();
+    let seg = Seg { data: data.to_vec(), ..Seg::bare(from, to, ACK, seq, flow.leg_ack) };
+    sim.world.process(seg.packet(false, data.len() > 1460, false), 0);
+    sim.world.flows.all()[0].1
+}
+
+/// Lengths have 64 bits, and what lies within one may be missing: all but the last bytes are said in strides.
+#[test]
+fn a_body_of_five_gigabytes_ends_where_it_was_declared() {
+    const BODY: u64 = 5_000_000_000;
+    const STRIDE: u64 = 1 << 23;
+    let mut sim = sim(23);
+    let flow = waiting(&mut sim);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+    say(&sim, &flow, flow.leg_end, head.as_bytes());
+    let mut seq = flow.leg_end.wrapping_add(head.len() as u32);
+    let mut said = 0;
+    while said < BODY - 1 {
+        let stride = STRIDE.min(BODY - 1 - said);
+        said += stride;
+        seq = seq.wrapping_add(stride as u32);
+        let now = say(&sim, &flow, seq.wrapping_sub(1), b"x");
+        assert_eq!((now.outstanding, now.remaining, now.leg_end), (1, BODY - said, seq));
+    }
+    let end = say(&sim, &flow, seq, b"x");
+    assert_eq!((end.outstanding, end.remaining), (0, 0));
+    say(&sim, &flow, seq.wrapping_add(1), b"x");
+    assert_eq!(sim.world.counted(Reason::DropSurplus), 1);
+}
+
+/// Repeated bytes from before the leg's first are nobody's, however little has come since.
+#[test]
+fn bytes_from_before_a_leg_are_dropped() {
+    let mut sim = sim(24);
+    let flow = waiting(&mut sim);
+    let useless = sim.world.counted(Reason::DropUseless);
+    for back in [1, 1000] {
+        let now = say(&sim, &flow, flow.leg_end.wrapping_sub(back), b"x");
+        assert_eq!(wire::Flow { last_seen: flow.last_seen, ..now }, flow);
+    }
+    assert_eq!(sim.world.counted(Reason::DropUseless), useless + 2);
+}

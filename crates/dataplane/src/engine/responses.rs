@@ -10,8 +10,9 @@ use crate::response;
 use crate::response::chunks::{Chunks, Next, PIECE_MAX, Phase};
 use crate::sequence::before;
 
-/// Steps of one walk: heads, bodies and boundaries in a segment.
-const STEPS_MAX: u32 = 40;
+/// Steps of one walk: heads, bodies and boundaries in a segment. A chunk is two: one joined segment may hold 32 of them, as servers
+/// write 2 KiB at a time.
+const STEPS_MAX: u32 = 72;
 
 /// A record keeps the walk's place in chunked framing in one byte: phase above, digits below.
 const DIGITS_BITS: u32 = 5;

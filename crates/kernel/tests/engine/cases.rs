@@ -453,3 +453,14 @@ fn bytes_from_before_a_leg_are_dropped() {
     }
     assert_eq!(sim.world.counted(Reason::DropUseless), useless + 2);
 }
+
+/// What servers write 2 KiB at a time is joined on its way.
+#[test]
+fn the_end_of_31_chunks_in_one_segment_is_seen() {
+    let mut sim = sim(25);
+    let flow = waiting(&mut sim);
+    let chunk = format!("800\r\n{}\r\n", "x".repeat(2048));
+    let answer =
+        ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &chunk.repeat(31), "0\r\n\r\n"].concat();
+    assert_eq!(say(&sim, &flow, flow.leg_end, answer.as_bytes()).outstanding, 0);
+}

@@ -94,6 +94,10 @@ fn any_steps(random: &Random) -> Vec<Step> {
         steps.extend([Step::Send(vec![last], vec![]), Step::Wait, Step::End]);
     } else if random.chance(20) {
         steps.extend([Step::Send(vec![any_ask(random)], vec![]), Step::Shut, Step::Wait]);
+    } else if random.chance(20) {
+        // In whatever state that is.
+        let step = Step::Send(vec![any_ask(random)], vec![]);
+        steps.extend([step, Step::Pause(random.below(random.pick(&[3, 30, 600]))), Step::Abort]);
     }
     steps
 }

@@ -41,7 +41,8 @@ pub(super) fn recall<E: Env>(env: &E, scratch: &mut Scratch, now: u64) {
     let Some(found) = env.cached(&scratch.cached_key) else { return };
     // SAFETY: a live map value; volatile, for it may be replaced at any time. What is torn is no member.
     scratch.cached = unsafe { found.read_volatile() };
-    if seconds(now).wrapping_sub(scratch.cached.used_s) > scratch.chosen.affinity_s {
+    // Another CPU may be in the next second already.
+    if seconds(now).saturating_sub(scratch.cached.used_s) > scratch.chosen.affinity_s {
         return;
     }
     let CachedEndpoint { address, port, .. } = scratch.cached;

@@ -76,6 +76,18 @@ fn an_endpoint_that_goes_or_drains_loses_its_clients_and_they_stay_away() {
     }
 }
 
+/// As another CPU notes it, or userspace, when their clock is a little ahead.
+#[test]
+fn a_client_that_was_noted_in_a_second_to_come_stays() {
+    let n = of_one()[0];
+    let mut sim = sim(130);
+    sim.world.tables.replace(tables_removed());
+    assert_eq!(ask(&mut sim, n, 40_000, 'k'), "e2");
+    sim.world.tables.replace(tables(false));
+    sim.world.cache.each(|cached| cached.used_s += 60);
+    assert_eq!(ask(&mut sim, n, 40_001, 'k'), "e2");
+}
+
 #[test]
 fn an_open_connection_stays_when_the_endpoints_change() {
     let n = of_one()[0];

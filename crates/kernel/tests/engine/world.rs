@@ -95,6 +95,12 @@ impl Cache {
         unsafe { *place = value };
     }
 
+    /// Changes what is remembered of every client.
+    pub(crate) fn each(&self, change: impl Fn(&mut CachedEndpoint)) {
+        // SAFETY: as in `put`.
+        self.keys.borrow().iter().for_each(|(_, place)| change(unsafe { &mut *self.places[*place].get() }));
+    }
+
     /// Makes a newcomer of a client.
     pub(crate) fn forget_client(&self, client: std::net::IpAddr) {
         let (unknown, client) = ([0; 16], octets(client));

@@ -47,6 +47,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
         })
     }
 
+    /// Ends the connection and all of its streams, and tells the client that it asks too much (ENHANCE_YOUR_CALM).
+    pub fn calm(&mut self) {
+        self.connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+    }
+
     /// Takes no new streams, tells the client so, and lets those under way finish (GOAWAY, RFC 9113 section 6.8).
     pub fn shut_down(&mut self) {
         self.connection.graceful_shutdown();

@@ -1,6 +1,6 @@
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -25,6 +25,8 @@ pub struct ServerStream {
     respond: SendResponse<Bytes>,
     answer: Answer,
     limits: Limits,
+    /// Whether it ends by our own reset.
+    is_reset: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one for each stream, and most become a body")]
@@ -42,7 +44,7 @@ impl ServerStream {
         let has_body = !stream.is_end_stream();
         let is_chunked = has_body && !parts.headers.contains_key(header::CONTENT_LENGTH);
         let mut input = BytesMut::with_capacity(512);
-        write_head(&mut input, &parts, is_chunked);
+        write_head(&mut input, &parts, is_chunked, limits);
         Self {
             input,
             body: has_body.then(|| BodyIn::new(stream, is_chunked)),
@@ -50,7 +52,14 @@ impl ServerStream {
             respond,
             answer: Answer::Head(BytesMut::new()),
             limits: *limits,
+            is_reset: false,
         }
+    }
+
+    /// Whether the client has given the request up, or made it fail by an error of its own, before its answer was whole.
+    pub fn is_cancelled(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.is_reset && !self.is_answered() && self.poll_gone(&mut cx).is_ready()
     }
 
     /// Ready when the client has reset the stream or its connection is gone.
@@ -64,6 +73,7 @@ impl ServerStream {
 
     /// Resets the stream: what was answered so far is not all.
     pub fn reset(&mut self) {
+        self.is_reset = true;
         match &mut self.answer {
             Answer::Body(body) => body.reset(),
             _ => self.respond.send_reset(Reason::INTERNAL_ERROR),
@@ -166,7 +176,7 @@ impl AsyncWrite for ServerStream {
 }
 
 /// The head as HTTP/1.1 text (RFC 9113 section 8.3.1). Two different hosts become two lines, which the codec refuses.
-fn write_head(out: &mut BytesMut, parts: &http::request::Parts, is_chunked: bool) {
+fn write_head(out: &mut BytesMut, parts: &http::request::Parts, is_chunked: bool, limits: &Limits) {
     let target = match parts.uri.path_and_query() {
         Some(target) if parts.method != http::Method::CONNECT => target.as_str(),
         _ => parts.uri.authority().map_or("/", http::uri::Authority::as_str),
@@ -179,11 +189,16 @@ fn write_head(out: &mut BytesMut, parts: &http::request::Parts, is_chunked: bool
     if let Some(authority) = authority {
         fields::write_line(out, "host", authority);
     }
+    // As one line they would slip past the bound of lines: too many stay what they are, and the codec refuses them.
+    let merges_cookie = parts.headers.len() <= limits.headers_max;
     let of_own = |name: &http::HeaderName, value: &http::HeaderValue| {
-        name == header::COOKIE || (name == header::HOST && Some(value.as_bytes()) == authority)
+        (merges_cookie && name == header::COOKIE)
+            || (name == header::HOST && Some(value.as_bytes()) == authority)
     };
     fields::write_lines(out, parts.headers.iter().filter(|(name, value)| !of_own(name, value)));
-    fields::write_cookie(out, &parts.headers);
+    if merges_cookie {
+        fields::write_cookie(out, &parts.headers);
+    }
     if is_chunked {
         out.put_slice(b"transfer-encoding: chunked\r\n");
     }

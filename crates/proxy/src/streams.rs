@@ -1,5 +1,6 @@
 //! A client's connection of HTTP/2: each stream is served like a connection of HTTP/1 with one request.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use http1::{RequestHead, ResponseHead};
@@ -14,6 +15,9 @@ use crate::request;
 use crate::watchdog::Watchdog;
 use crate::worker::Worker;
 
+/// Requests that a client may give up before most of them matter: each took an endpoint's connection with it.
+const CANCELLED_MIN: u64 = 100;
+
 /// Serves until the client leaves, is idle for too long, or the gateway has drained.
 pub(crate) async fn serve<S>(worker: &Rc<Worker>, stream: S, client: Rc<Client>)
 where
@@ -27,6 +31,7 @@ where
     let mut watchdog = Watchdog::new(timeouts.idle);
     // Every stream holds one more.
     let active = Rc::new(());
+    let cancelled = Rc::new(Cell::new(0));
     let mut requests = 0;
     let mut progress = Instant::now();
     let mut is_leaving = false;
@@ -36,6 +41,12 @@ where
                 if Rc::strong_count(&active) > 1 {
                     progress = Instant::now();
                 }
+                if !is_leaving && cancels_most(cancelled.get(), requests) {
+                    is_leaving = true;
+                    worker.metrics().refused(worker.index, "most streams cancelled");
+                    tracing::debug!(peer = %client.peer, requests, "a client cancels most of its requests");
+                    server.calm();
+                }
                 if !is_leaving {
                     if worker.ends_after(requests) {
                         is_leaving = true;
@@ -44,7 +55,9 @@ where
                         worker.park(client.connection, cx.waker());
                     }
                 }
-                (server.poll_accept(cx), progress + timeouts.idle)
+                // Who was told that all ends and does not go is not waited for as long as who may come back.
+                let limit = if is_leaving { timeouts.stall.min(timeouts.idle) } else { timeouts.idle };
+                (server.poll_accept(cx), progress + limit)
             })
             .await;
         match next {
@@ -52,8 +65,11 @@ where
                 requests += 1;
                 progress = Instant::now();
                 let (worker, client, active) = (worker.clone(), client.clone(), active.clone());
+                let cancelled = cancelled.clone();
                 tokio::task::spawn_local(async move {
-                    serve_stream(&worker, stream, client, requests).await;
+                    if serve_stream(&worker, stream, client, requests).await {
+                        cancelled.set(cancelled.get() + 1);
+                    }
                     drop(active);
                 });
             }
@@ -73,7 +89,14 @@ where
     }
 }
 
-async fn serve_stream(worker: &Worker, stream: ServerStream, client: Rc<Client>, number: u64) {
+/// Whether a client opens streams to give them up: rapid reset (CVE-2023-44487), also where each stream lives for long
+/// enough to be taken, and resets that it provokes (CVE-2025-8671). A browser that leaves pages stays below it.
+fn cancels_most(cancelled: u64, requests: u64) -> bool {
+    cancelled >= CANCELLED_MIN && cancelled * 2 > requests
+}
+
+/// Whether the client gave the request up.
+async fn serve_stream(worker: &Worker, stream: ServerStream, client: Rc<Client>, number: u64) -> bool {
     let mut down = Downstream::new(worker, stream, client);
     down.requests = number;
     let mut head = RequestHead::default();
@@ -92,4 +115,18 @@ async fn serve_stream(worker: &Worker, stream: ServerStream, client: Rc<Client>,
     // What the client has not yet taken leaves as its window opens.
     down.finish(worker).await;
     worker.return_buffer(std::mem::take(&mut down.read));
+    down.stream.is_cancelled()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_cancels_many_and_most_is_stopped() {
+        assert!(cancels_most(CANCELLED_MIN, CANCELLED_MIN));
+        assert!(!cancels_most(CANCELLED_MIN - 1, CANCELLED_MIN - 1));
+        assert!(!cancels_most(CANCELLED_MIN, 2 * CANCELLED_MIN));
+        assert!(cancels_most(1000, 1999));
+    }
 }

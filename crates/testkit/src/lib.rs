@@ -35,6 +35,7 @@ pub use faults::{FaultCounts, Faults, FaultyNetwork};
 pub use gateway::{Gateway, GatewayBuilder};
 pub use http::client::{ClientError, Connection};
 pub use http::dial::Dial;
+pub use http::frames::{Ended, Frame, Http2, encode, frame, section};
 pub use http::load::{Failure, Load, LoadReport};
 pub use http::response::Response;
 pub use lab::builder::{LabBuilder, Offloads};

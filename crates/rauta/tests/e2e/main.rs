@@ -11,6 +11,8 @@ mod drain;
 mod early;
 mod failures;
 mod forwarded;
+mod http2_floods;
+mod http2_smuggling;
 mod kernel;
 mod manifests;
 mod metrics;

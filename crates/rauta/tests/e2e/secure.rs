@@ -52,7 +52,7 @@ fn curl(lab: &Lab, chain: &Path, address: &str, arguments: &[&str]) -> Result<St
     if output.status.success() { Ok(text) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-fn eventually(what: &str, is_true: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, is_true: impl Fn() -> bool) {
     until(Duration::from_secs(20), what, || is_true().then_some(())).unwrap();
 }
 

@@ -2,5 +2,6 @@
 
 pub(crate) mod client;
 pub(crate) mod dial;
+pub(crate) mod frames;
 pub(crate) mod load;
 pub(crate) mod response;

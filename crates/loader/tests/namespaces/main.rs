@@ -68,7 +68,7 @@ fn real_connections_are_counted_and_pass() {
 fn maps_program_and_links_are_pinned_for_the_owner_alone() {
     in_sandbox(|sandbox| {
         let datapath = Datapath::start(&sandbox.options()).unwrap();
-        let folder = sandbox.pin_root().join("v2");
+        let folder = sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION));
         let pins = names(&folder);
         for pin in ["LISTENER_COUNTERS", "METRICS", "links", "rauta_tc_ingress"] {
             assert!(pins.contains(&pin.to_owned()), "{pins:?}");
@@ -194,7 +194,7 @@ fn what_a_dead_agent_left_can_be_removed_but_not_under_a_live_one() {
 fn pins_that_are_not_ours_are_refused_and_left() {
     in_sandbox(|sandbox| {
         Datapath::start(&sandbox.options()).unwrap().keep();
-        let folder = sandbox.pin_root().join("v2");
+        let folder = sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION));
         let metrics = folder.join("METRICS");
         fs::remove_file(&metrics).unwrap();
         fs::rename(folder.join("LISTENER_COUNTERS"), &metrics).unwrap();

@@ -22,6 +22,8 @@ pub(crate) struct BodyOut {
     payload: BytesMut,
     trailers: HeaderMap,
     is_over: bool,
+    /// Payload that left since someone asked.
+    sent: usize,
 }
 
 impl BodyOut {
@@ -34,12 +36,18 @@ impl BodyOut {
             payload: BytesMut::new(),
             trailers: HeaderMap::new(),
             is_over: false,
+            sent: 0,
         }
     }
 
     /// Whether the last frame is on its way.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// Bytes of payload that left since the last call.
+    pub(crate) fn take_sent(&mut self) -> usize {
+        std::mem::take(&mut self.sent)
     }
 
     /// Takes more text. What was taken before must be gone first: Pending until it is.
@@ -71,6 +79,7 @@ impl BodyOut {
             let is_last = size == self.payload.len() && self.body.is_done() && self.trailers.is_empty();
             self.stream.send_data(self.payload.split_to(size).freeze(), is_last).map_err(io_error)?;
             self.is_over = is_last;
+            self.sent += size;
         }
         Poll::Ready(Ok(()))
     }

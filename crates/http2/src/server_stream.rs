@@ -62,6 +62,14 @@ impl ServerStream {
         !self.is_reset && !self.is_answered() && self.poll_gone(&mut cx).is_ready()
     }
 
+    /// Bytes of the answer that left since the last call: what is written is taken at once and leaves as the window opens.
+    pub fn take_sent(&mut self) -> usize {
+        match &mut self.answer {
+            Answer::Body(body) => body.take_sent(),
+            _ => 0,
+        }
+    }
+
     /// Ready when the client has reset the stream or its connection is gone.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.answer {

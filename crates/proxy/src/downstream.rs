@@ -159,13 +159,13 @@ impl<S: Transport> Downstream<S> {
                 let taken = |_: &[u8]| {};
                 let done =
                     poll_write_both(&mut self.stream, cx, out, &mut none, &mut pending, taken, &mut moved);
-                if moved > 0 {
-                    deadline = Instant::now() + stall;
-                }
                 let done = match done {
                     Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(cx),
                     done => done,
                 };
+                if moved + self.stream.take_sent() > 0 {
+                    deadline = Instant::now() + stall;
+                }
                 (done, deadline)
             })
             .await;

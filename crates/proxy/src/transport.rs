@@ -19,6 +19,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
+    /// Bytes that left since the last call, although writes had taken them before: a client that takes them does not stall.
+    fn take_sent(&mut self) -> usize {
+        0
+    }
+
     /// Ready when the client has said that it wants no answer any more.
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
@@ -46,6 +51,10 @@ impl<S: Transport> Transport for tls::ServerStream<S> {
 impl Transport for http2::ServerStream {
     fn reset_on_close(&mut self) {
         self.reset();
+    }
+
+    fn take_sent(&mut self) -> usize {
+        self.take_sent()
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -158,7 +158,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
         let result = watchdog
             .guard(|cx| {
                 let result = self.poll(cx);
-                if self.moved > 0 {
+                if self.moved + self.down.stream.take_sent() > 0 {
                     self.moved = 0;
                     self.progress = Instant::now();
                 }

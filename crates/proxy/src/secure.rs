@@ -2,6 +2,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tls::{Hello, alpn};
 use tokio::net::TcpStream;
@@ -12,9 +13,12 @@ use crate::state::SecuredListener;
 use crate::streams;
 use crate::worker::{Current, Worker};
 
+/// A handshake takes a few round trips; who needs longer holds a place for nothing.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
 /// Handshakes, then serves what the client and the gateway agreed to speak.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, mut client: Client) {
-    let limit = worker.config().timeouts.header_read;
+    let limit = worker.config().timeouts.header_read.min(HANDSHAKE_MAX);
     let secured = match tokio::time::timeout(limit, handshake(worker, stream, &mut client)).await {
         Ok(Ok(Some(secured))) => secured,
         Ok(Ok(None)) => return worker.metrics().tls_failed(worker.index, "unknown server name"),

@@ -6,6 +6,7 @@ mod support;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -322,4 +323,28 @@ async fn draining_says_goaway_and_lets_requests_finish() {
     assert_eq!((status, text.as_str()), (200, "ok"));
     assert_eq!(draining.await.unwrap(), 0);
     assert!(over.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_in_over_tls_has_its_time() {
+    let endpoint = Scripted::echo("one");
+    let endpoints = [endpoint.address];
+    let rules = [rule("/", &endpoints)];
+    let a = pair("a.test");
+    let timeouts = proxy::TimeoutConfig { header_read: Duration::from_secs(1), ..Default::default() };
+    let lab = Lab::with(proxy::Config { threads: 1, timeouts, ..Default::default() }, &rules);
+    lab.gateway.apply(secured(9, lab.address, &rules, &[("a.test", &a)]));
+    let stream = handshake(&lab, &a, "a.test", &[b"http/1.1"]).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let trickle = tokio::spawn(async move {
+        // Ends where the gateway closes.
+        while write.write_all(b"G").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let mut text = String::new();
+    read.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+    assert_eq!(endpoint.connections(), 0);
+    trickle.abort();
 }

@@ -96,6 +96,45 @@ async fn answers_before_the_end_of_a_body_cost_the_connection_nothing() {
 }
 
 #[tokio::test]
+async fn a_body_that_stops_coming_is_answered_408() {
+    let endpoint = Scripted::new(|conn| {
+        conn.head();
+        conn.body(usize::MAX);
+    });
+    let lab = stalling_after(Duration::from_millis(500), &endpoint);
+    let mut client = client(&lab, 65_535).await;
+    let request = Request::post("http://a.test/").header("content-length", 100).body(()).unwrap();
+    let (response, mut send) = client.send_request(request, false).unwrap();
+    send.send_data("half".into(), false).unwrap();
+    assert_eq!(response.await.unwrap().status().as_u16(), 408);
+    let reason = std::future::poll_fn(|cx| send.poll_reset(cx)).await.unwrap();
+    assert_eq!(reason, h2::Reason::NO_ERROR);
+}
+
+#[tokio::test]
+async fn a_request_that_no_endpoint_took_goes_to_another_with_its_body() {
+    let closing = Scripted::new(|_| {});
+    let echo = Scripted::echo("other");
+    let endpoints = [closing.address, echo.address];
+    let lab = Lab::new(&[rule("/", &endpoints)]);
+    let mut client = client(&lab, 65_535).await;
+    for i in 0..6 {
+        let request = Request::put("http://a.test/").header("content-length", 5).body(()).unwrap();
+        let (response, mut send) = client.send_request(request, false).unwrap();
+        send.send_data("12345".into(), true).unwrap();
+        let (parts, mut body) = response.await.unwrap().into_parts();
+        assert_eq!(parts.status.as_u16(), 200, "{i}");
+        let mut text = Vec::new();
+        while let Some(data) = body.data().await {
+            text.extend_from_slice(&data.unwrap());
+        }
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with("other\nPUT") && text.ends_with("\r\n\r\n12345"), "{i}: {text}");
+    }
+    assert!(closing.connections() > 0, "it was tried");
+}
+
+#[tokio::test]
 async fn responses_without_a_body_end_with_their_head() {
     let endpoint = Scripted::new(|conn| {
         while let Some(head) = conn.head() {

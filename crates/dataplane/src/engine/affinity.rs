@@ -5,7 +5,7 @@
 
 use wire::{BackendRecord, CachedClient, CachedEndpoint, EndpointRecord, Member, RouteAction};
 
-use super::bind::Chosen;
+use super::reserve::Chosen;
 use super::{Env, Scratch};
 use crate::lookup::{Balancing, Drawn, choose, client_draw};
 

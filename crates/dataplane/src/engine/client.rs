@@ -3,8 +3,8 @@ use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
 use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, fits_segment, is_whole};
 use super::{
-    Env, Owner, Part, Scratch, Verdict, affinity, bind, drop, emit, hand_off, observe, pass, retire, syn,
-    ways,
+    Env, Owner, Part, Scratch, Verdict, affinity, bind, drop, emit, hand_off, observe, pass, retire, stored,
+    syn, ways,
 };
 use crate::cookie::{self, Cookie};
 use crate::flow::{
@@ -114,7 +114,7 @@ fn handed<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow, now: u64)
 #[inline(always)]
 fn send<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     scratch.request.inserts = scratch.plan.insert_len;
-    bind::text(scratch);
+    stored::text(scratch);
     emit::forward(env, scratch)
 }
 
@@ -195,7 +195,7 @@ pub(super) fn request<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let inserts = scratch.request.inserts != 0;
     let now = env.now();
-    let text_len = bind::text(scratch);
+    let text_len = stored::text(scratch);
     let Scratch { image, facts, plan, request, .. } = scratch;
     let step = env.locked(flow, |flow| {
         if wish == Wish::SameLeg && flow.client == image.tuple && flow.next_seq == image.seq {

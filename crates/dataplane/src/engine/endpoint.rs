@@ -1,7 +1,7 @@
 use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
-use super::{Env, Part, Scratch, Verdict, bind, checksum, drop, emit, responses, retire, way_back, ways};
+use super::{Env, Part, Scratch, Verdict, checksum, drop, emit, reserve, responses, retire, way_back, ways};
 use crate::flow::{EndpointStep, accepted, learn_way_up, on_endpoint, response_view, state, unbind};
 
 /// A segment for one of our legs.
@@ -139,7 +139,7 @@ pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         env.remove_leg(&scratch.image.tuple);
         return reset(env, scratch, Reason::DropLacksOptions);
     }
-    bind::with_health(env, endpoint, generation, |health| health.failures = 0);
+    reserve::with_health(env, endpoint, generation, |health| health.failures = 0);
     let with_timestamps = scratch.image.timestamps_at != 0;
     let Some(stored) = env.slot(slot) else { return drop(env, Reason::DropMangle) };
     // SAFETY: a live map value; whose it is, is checked before and after its bytes are copied.
@@ -171,7 +171,7 @@ const LACK_NS: u64 = 60_000_000_000;
 /// Remembers that the endpoint does not take what clients are promised.
 #[inline(always)]
 pub(super) fn note_lack<E: Env>(env: &E, endpoint: u32, generation: u32, now: u64) {
-    bind::with_health(env, endpoint, generation, |health| {
+    reserve::with_health(env, endpoint, generation, |health| {
         health.flags |= EndpointHealth::LACKS_OPTIONS;
         health.ejected_until = now + LACK_NS;
     });

@@ -15,8 +15,10 @@ mod first;
 mod forwarded;
 mod hand_off;
 mod observe;
+mod reserve;
 mod responses;
 mod shape;
+mod stored;
 mod syn;
 mod too_big;
 mod ways;
@@ -33,8 +35,8 @@ use wire::{
 use crate::flow::{Plan, ResponseView};
 use crate::image::Image;
 use crate::lookup::LookupScratch;
-use bind::Chosen;
 use first::Request;
+use reserve::Chosen;
 
 /// Length of the longest text of forwarded headers, rounded up to whole words.
 pub const TEXT_MAX: usize = 128;

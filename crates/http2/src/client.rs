@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version, header};
@@ -16,6 +16,7 @@ use crate::body_in::BodyIn;
 use crate::body_out::BodyOut;
 use crate::error::{invalid, io_error, is_unprocessed};
 use crate::fields;
+use crate::hand_out;
 
 /// A connection to an endpoint that carries many requests at once.
 pub struct Client {
@@ -235,9 +236,7 @@ impl AsyncRead for ClientStream {
                 return Poll::Ready(Ok(()));
             }
         }
-        let size = this.input.len().min(buf.remaining());
-        buf.put_slice(&this.input[..size]);
-        this.input.advance(size);
+        hand_out(&mut this.input, buf);
         Poll::Ready(Ok(()))
     }
 }

@@ -22,6 +22,9 @@ mod server;
 mod server_stream;
 mod settings;
 
+use bytes::{Buf, BytesMut};
+use tokio::io::ReadBuf;
+
 pub use client::{Client, ClientStream, Driver};
 pub use server::Server;
 pub use server_stream::ServerStream;
@@ -29,3 +32,10 @@ pub use settings::Settings;
 
 /// What a client of HTTP/2 says first (RFC 9113 section 3.4). No valid HTTP/1 request begins so.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Gives the reader as much of `text` as it has room for.
+fn hand_out(text: &mut BytesMut, buf: &mut ReadBuf<'_>) {
+    let size = text.len().min(buf.remaining());
+    buf.put_slice(&text[..size]);
+    text.advance(size);
+}

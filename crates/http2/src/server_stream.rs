@@ -2,7 +2,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response, StatusCode, header};
@@ -13,6 +13,7 @@ use crate::body_in::BodyIn;
 use crate::body_out::BodyOut;
 use crate::error::{invalid, io_error};
 use crate::fields;
+use crate::hand_out;
 
 /// One request of a client, as HTTP/1.1 text to read, and its response, as HTTP/1.1 text to write.
 ///
@@ -145,9 +146,7 @@ impl AsyncRead for ServerStream {
                 return this.poll_gone(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()));
             }
         }
-        let size = this.input.len().min(buf.remaining());
-        buf.put_slice(&this.input[..size]);
-        this.input.advance(size);
+        hand_out(&mut this.input, buf);
         Poll::Ready(Ok(()))
     }
 }

@@ -73,9 +73,7 @@ async fn serve_http1<S: Transport>(worker: &Worker, down: &mut Downstream<S>) ->
                 Fate::Close
             }
             Next::Refused(error) => {
-                worker.metrics().refused(worker.index, error.reason());
-                tracing::debug!(peer = %down.client.peer, reason = error.reason(), "request refused");
-                reply::send(worker, down, &Reply::refusal(error)).await;
+                reply::refuse(worker, down, error).await;
                 Fate::Linger
             }
             Next::TimedOut => {

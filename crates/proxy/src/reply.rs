@@ -43,7 +43,7 @@ impl Reply {
     }
 
     /// For what is no valid request; the connection cannot go on behind it.
-    pub(crate) fn refusal(error: RequestError) -> Self {
+    fn refusal(error: RequestError) -> Self {
         Self::constant(error.status(), error.reason())
     }
 
@@ -78,6 +78,13 @@ pub(crate) async fn send<S: Transport>(worker: &Worker, down: &mut Downstream<S>
     let sent = if down.write(worker, &mut out).await { length } else { 0 };
     worker.return_buffer(out);
     sent
+}
+
+/// Refuses what is no valid request, and counts it.
+pub(crate) async fn refuse<S: Transport>(worker: &Worker, down: &mut Downstream<S>, error: RequestError) {
+    worker.metrics().refused(worker.index, error.reason());
+    tracing::debug!(peer = %down.client.peer, reason = error.reason(), "request refused");
+    send(worker, down, &Reply::refusal(error)).await;
 }
 
 /// Answers from here. The connection goes on if nothing of the request is still to come.

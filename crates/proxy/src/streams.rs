@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::downstream::{Downstream, Next};
-use crate::reply::{self, Reply};
+use crate::reply;
 use crate::request;
 use crate::watchdog::Watchdog;
 use crate::worker::Worker;
@@ -106,9 +106,7 @@ async fn serve_stream(worker: &Worker, stream: ServerStream, client: Rc<Client>,
             request::handle(worker, &mut down, &head, &mut response).await;
         }
         Next::Refused(error) => {
-            worker.metrics().refused(worker.index, error.reason());
-            tracing::debug!(peer = %down.client.peer, reason = error.reason(), "request refused");
-            reply::send(worker, &mut down, &Reply::refusal(error)).await;
+            reply::refuse(worker, &mut down, error).await;
         }
         Next::TimedOut | Next::Closed | Next::Http2 => {}
     }

@@ -67,6 +67,29 @@ fn secured(
     Arc::new(Snapshot::new(version, listeners, routes, plain.backends.values().cloned(), certificates))
 }
 
+/// A gateway with HTTPS listeners in front of one endpoint.
+struct SecuredLab {
+    lab: Lab,
+    endpoint: Scripted,
+}
+
+impl SecuredLab {
+    fn new(pairs: &[(&str, &Pair)]) -> Self {
+        let endpoint = Scripted::echo("one");
+        let lab = Lab::new(&[rule("/", &[endpoint.address])]);
+        let made = Self { lab, endpoint };
+        made.show(9, pairs);
+        made
+    }
+
+    /// Serves these from now on.
+    fn show(&self, version: u64, pairs: &[(&str, &Pair)]) {
+        let endpoints = [self.endpoint.address];
+        let snapshot = secured(version, self.lab.address, &[rule("/", &endpoints)], pairs);
+        assert!(self.lab.gateway.apply(snapshot).is_empty());
+    }
+}
+
 async fn handshake(
     lab: &Lab,
     trusted: &Pair,
@@ -112,12 +135,8 @@ fn get(uri: &str) -> Request<()> {
 
 #[tokio::test]
 async fn the_name_in_tls_chooses_the_listener_and_the_endpoint_learns_the_scheme() {
-    let endpoint = Scripted::echo("one");
-    let endpoints = [endpoint.address];
-    let rules = [rule("/", &endpoints)];
     let (a, b) = (pair("a.test"), pair("b.test"));
-    let lab = Lab::new(&rules);
-    assert!(lab.gateway.apply(secured(9, lab.address, &rules, &[("a.test", &a), ("b.test", &b)])).is_empty());
+    let SecuredLab { lab, .. } = SecuredLab::new(&[("a.test", &a), ("b.test", &b)]);
     for (name, pair) in [("a.test", &a), ("b.test", &b)] {
         let mut stream = handshake(&lab, pair, name, &[b"http/1.1"]).await.unwrap();
         let request = format!("GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
@@ -136,12 +155,8 @@ async fn the_name_in_tls_chooses_the_listener_and_the_endpoint_learns_the_scheme
 
 #[tokio::test]
 async fn a_request_for_a_host_of_another_listener_than_the_tls_name_is_misdirected() {
-    let endpoint = Scripted::echo("one");
-    let endpoints = [endpoint.address];
-    let rules = [rule("/", &endpoints)];
     let (a, b) = (pair("a.test"), pair("b.test"));
-    let lab = Lab::new(&rules);
-    assert!(lab.gateway.apply(secured(9, lab.address, &rules, &[("a.test", &a), ("b.test", &b)])).is_empty());
+    let SecuredLab { lab, .. } = SecuredLab::new(&[("a.test", &a), ("b.test", &b)]);
     let mut client = http2(handshake(&lab, &a, "a.test", &[b"h2"]).await.unwrap()).await;
     let mut statuses = Vec::new();
     for uri in ["https://a.test/", "https://b.test/", "https://c.test/"] {
@@ -153,16 +168,13 @@ async fn a_request_for_a_host_of_another_listener_than_the_tls_name_is_misdirect
 
 #[tokio::test]
 async fn a_changed_certificate_is_shown_to_the_next_client_and_no_request_fails() {
-    let endpoint = Scripted::echo("one");
-    let endpoints = [endpoint.address];
-    let rules = [rule("/", &endpoints)];
     let (old, new) = (pair("a.test"), pair("a.test"));
-    let lab = Lab::new(&rules);
-    lab.gateway.apply(secured(9, lab.address, &rules, &[("a.test", &old)]));
-    let mut before = http2(handshake(&lab, &old, "a.test", &[b"h2"]).await.unwrap()).await;
-    lab.gateway.apply(secured(10, lab.address, &rules, &[("a.test", &new)]));
-    assert!(handshake(&lab, &old, "a.test", &[]).await.is_err(), "the old certificate is gone");
-    let mut after = http2(handshake(&lab, &new, "a.test", &[b"h2"]).await.unwrap()).await;
+    let secured = SecuredLab::new(&[("a.test", &old)]);
+    let lab = &secured.lab;
+    let mut before = http2(handshake(lab, &old, "a.test", &[b"h2"]).await.unwrap()).await;
+    secured.show(10, &[("a.test", &new)]);
+    assert!(handshake(lab, &old, "a.test", &[]).await.is_err(), "the old certificate is gone");
+    let mut after = http2(handshake(lab, &new, "a.test", &[b"h2"]).await.unwrap()).await;
     for client in [&mut before, &mut after] {
         let (response, _) = client.send_request(get("https://a.test/"), true).unwrap();
         assert_eq!(finish(response).await.0, 200);
@@ -246,14 +258,7 @@ async fn bodies_trailers_and_interim_responses_pass_between_the_protocols() {
 
 #[tokio::test]
 async fn a_stream_that_its_client_resets_ends_the_request_at_the_endpoint() {
-    let (tell, told) = std::sync::mpsc::channel();
-    let tell = std::sync::Mutex::new(tell);
-    let endpoint = Scripted::new(move |conn| {
-        conn.head();
-        // Nothing is answered: the connection ends because the client has gone.
-        let ended = conn.head().is_none();
-        tell.lock().unwrap().send(ended).unwrap();
-    });
+    let (endpoint, told) = Scripted::silent();
     let lab = Lab::new(&[rule("/", &[endpoint.address])]);
     let mut client = http2(TcpStream::connect(lab.address).await.unwrap()).await;
     let (_response, mut send) = client.send_request(get("http://a.test/"), true).unwrap();

@@ -18,7 +18,7 @@ use nix::{
     },
 };
 
-use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, UPLINK, in_sandbox, run};
+use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, UPLINK, in_sandbox, lay_wire, run};
 
 /// Waits for news and follows them, as the agent does, until `done`.
 fn follow_until(datapath: &mut Datapath, changes: &Changes, done: impl Fn(&Datapath) -> bool) {
@@ -140,9 +140,7 @@ pub(crate) fn tap(interface: &str) -> OwnedFd {
 #[test]
 fn a_frame_leaves_by_its_device_as_it_is() {
     in_sandbox(|sandbox| {
-        run("ip link add left type veth peer name right");
-        run("ip link set left up");
-        run("ip link set right up");
+        lay_wire();
         let datapath = Datapath::start(&sandbox.options()).unwrap();
         let right = tap("right");
 

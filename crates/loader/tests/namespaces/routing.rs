@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     machine::tap,
-    sandbox::{in_sandbox, run},
+    sandbox::{Sandbox, UPLINK, in_sandbox, lay_wire},
 };
 
 /// As the router would be told, but nothing of it is ever sent by the tests.
@@ -25,6 +25,14 @@ fn started(options: &loader::Options) -> Datapath {
     let datapath = Datapath::start(options).unwrap();
     datapath.kernel_routing().expect("this kernel routes");
     datapath
+}
+
+/// Programs at the uplink, and one end of a wire beside it.
+fn beside_a_wire(sandbox: &Sandbox) -> (Datapath, u32) {
+    lay_wire();
+    let device = if_nametoindex("left").unwrap();
+    let interfaces = vec![UPLINK.to_owned()];
+    (started(&loader::Options { interfaces, ..sandbox.options() }), device)
 }
 
 fn put(datapath: &mut Datapath, map: &str, key: &[u8], value: &[u8]) {
@@ -212,12 +220,7 @@ fn connections_end_when_idle_or_with_their_endpoint_and_both_sides_hear_of_it() 
     const FIN: u8 = TcpFlags::FIN | TcpFlags::ACK;
     const RST: u8 = TcpFlags::RST | TcpFlags::ACK;
     in_sandbox(|sandbox| {
-        run("ip link add left type veth peer name right");
-        run("ip link set left up");
-        run("ip link set right up");
-        let device = if_nametoindex("left").unwrap();
-        let interfaces = vec![crate::sandbox::UPLINK.to_owned()];
-        let mut datapath = started(&loader::Options { interfaces, ..sandbox.options() });
+        let (mut datapath, device) = beside_a_wire(sandbox);
         let usable =
             EndpointRecord { generation: 1, flags: EndpointRecord::USABLE, ..EndpointRecord::default() };
         put(&mut datapath, "ENDPOINTS", 3u32.as_bytes(), usable.as_bytes());
@@ -278,12 +281,7 @@ fn a_fin_that_is_not_answered_comes_again_and_ends_in_a_reset() {
     const FIN: u8 = TcpFlags::FIN | TcpFlags::ACK;
     const RST: u8 = TcpFlags::RST | TcpFlags::ACK;
     in_sandbox(|sandbox| {
-        run("ip link add left type veth peer name right");
-        run("ip link set left up");
-        run("ip link set right up");
-        let device = if_nametoindex("left").unwrap();
-        let interfaces = vec![crate::sandbox::UPLINK.to_owned()];
-        let mut datapath = started(&loader::Options { interfaces, ..sandbox.options() });
+        let (mut datapath, device) = beside_a_wire(sandbox);
         let tap = tap("right");
         // Sent so many seconds ago; the third client has acknowledged it, the fourth has closed, too.
         let start = now() + 10_000_000_000;

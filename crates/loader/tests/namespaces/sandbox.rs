@@ -147,6 +147,13 @@ pub(crate) fn run(command: &str) {
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Lays a wire beside the uplink: devices `left` and `right`.
+pub(crate) fn lay_wire() {
+    run("ip link add left type veth peer name right");
+    run("ip link set left up");
+    run("ip link set right up");
+}
+
 /// Names of the files directly in `folder`, sorted.
 pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)

@@ -10,7 +10,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use model::{
@@ -69,6 +69,18 @@ impl Scripted {
                 conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
             }
         })
+    }
+
+    /// Answers nothing; tells of each connection whether it ended behind its first request.
+    pub fn silent() -> (Self, mpsc::Receiver<bool>) {
+        let (tell, told) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        let endpoint = Self::new(move |conn| {
+            conn.head();
+            let ended = conn.head().is_none();
+            tell.lock().unwrap().send(ended).unwrap();
+        });
+        (endpoint, told)
     }
 
     pub fn connections(&self) -> usize {

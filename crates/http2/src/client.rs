@@ -1,4 +1,4 @@
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,13 +25,14 @@ pub struct Client {
     limits: Limits,
     /// Each stream holds one more reference.
     streams: Rc<()>,
+    streams_max: usize,
 }
 
 /// Moves a connection's frames; it is ready when the connection is over. Whoever opens a connection runs it.
 pub type Driver = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
 impl Client {
-    /// Exchanges prefaces over `io`. `is_tls`: what `:scheme` says.
+    /// Exchanges prefaces and SETTINGS over `io`. `is_tls`: what `:scheme` says.
     ///
     /// # Errors
     /// The endpoint does not speak HTTP/2, or is gone.
@@ -44,8 +45,9 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (send, connection) = h2::client::Builder::new()
+        let (send, mut connection) = h2::client::Builder::new()
             .enable_push(false)
+            .initial_max_send_streams(0)
             .initial_window_size(settings.stream_window)
             .initial_connection_window_size(settings.connection_window)
             .max_send_buffer_size(settings.send_buffer_max)
@@ -54,14 +56,25 @@ impl Client {
             .handshake(io)
             .await
             .map_err(io_error)?;
+        // How many streams it takes, the endpoint says first of all (RFC 9113 section 3.4). One that says nothing does not speak
+        // HTTP/2, and must not get a request.
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(io_error(error))),
+            Poll::Pending if send.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
         let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
         let driver = Box::pin(async move { connection.await.map_err(io_error) });
-        Ok((Self { send, scheme, limits: *limits, streams: Rc::new(()) }, driver))
+        let streams_max = settings.streams_max as usize;
+        Ok((Self { send, scheme, limits: *limits, streams: Rc::new(()), streams_max }, driver))
     }
 
-    /// Whether another stream may be opened at once: the endpoint's limit of concurrent streams is not reached.
+    /// Whether another stream may be opened at once: neither the endpoint's limit of concurrent streams nor our own is
+    /// reached.
     pub fn has_room(&self) -> bool {
-        self.active() < self.send.current_max_send_streams()
+        self.active() < self.send.current_max_send_streams().min(self.streams_max)
     }
 
     /// Streams under way.

@@ -3,7 +3,8 @@ use std::time::Duration;
 /// Bounds of a connection. What none names has `h2`'s own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Streams that a client may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS).
+    /// Streams that a client may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS); towards an endpoint, those that we open on
+    /// one connection, though it may take more.
     pub streams_max: u32,
     /// Bytes of a stream that may come unread (SETTINGS_INITIAL_WINDOW_SIZE), 1..=2^31-1.
     pub stream_window: u32,
@@ -19,6 +20,15 @@ pub struct Settings {
     pub error_reset_max: usize,
     /// How long frames for a stream that was reset are ignored without ado.
     pub reset_memory: Duration,
+}
+
+impl Settings {
+    /// Towards endpoints. A stream whose client is slow fills its own window: all of them together must not fill the
+    /// connection's, on which others wait.
+    pub fn for_endpoints() -> Self {
+        let (streams_max, stream_window) = (128, 128 * 1024);
+        Self { streams_max, stream_window, connection_window: streams_max * stream_window, ..Self::default() }
+    }
 }
 
 impl Default for Settings {

@@ -55,7 +55,7 @@ pub enum AppProtocol {
     /// HTTP/1.1 in cleartext; WebSocket is an upgrade of it.
     #[default]
     Http1,
-    /// HTTP/2 in cleartext with prior knowledge (`kubernetes.io/h2c`).
+    /// HTTP/2 in cleartext with prior knowledge (`kubernetes.io/h2c`, `grpc`).
     H2c,
     /// HTTP over TLS.
     Https,

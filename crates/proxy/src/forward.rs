@@ -11,6 +11,7 @@ use telemetry::ConnectResult;
 use tokio::time::Instant;
 
 use crate::affinity::Holding;
+use crate::connector::{Connector, Speaks};
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
@@ -19,7 +20,7 @@ use crate::reply::{Outcome, STATUS_CLIENT_GONE, answer, close};
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
-use crate::upstream::Upstream;
+use crate::upstream::{self, Upstream};
 use crate::worker::Worker;
 
 /// A request on its way to an endpoint.
@@ -64,7 +65,7 @@ async fn tries<S: Transport>(
     response: &mut ResponseHead,
 ) -> Result<Outcome, (u16, &'static str)> {
     let worker = work.worker;
-    let Target { group, kept } = work.target(down.client.peer.ip())?;
+    let Target { group, connector, kept } = work.target(down.client.peer.ip())?;
     let clients = kept.map(|_| worker.shared.clients());
     let mut holding = match (*kept, &clients) {
         (Some(kept), Some(clients)) => {
@@ -81,7 +82,7 @@ async fn tries<S: Transport>(
     let mut wants_fresh = false;
     let mut refusal = (503, "no endpoint is ready");
     while let Some(endpoint) = group.pick(&pick, holding.as_ref(), &tried) {
-        let upstream = match work.connection(endpoint, wants_fresh, down).await {
+        let upstream = match work.connection(endpoint, connector, wants_fresh, down).await {
             Ok(upstream) => upstream,
             Err((status, reason)) => {
                 refusal = (status, reason);
@@ -147,11 +148,12 @@ impl Forward<'_> {
     async fn connection<S: Transport>(
         &self,
         endpoint: &Arc<Endpoint>,
+        connector: &Connector,
         wants_fresh: bool,
         down: &mut Downstream<S>,
     ) -> Result<Upstream, (u16, &'static str)> {
         let worker = self.worker;
-        if !wants_fresh && let Some(upstream) = worker.pool.borrow_mut().take(&endpoint.address) {
+        if let Some(upstream) = kept(worker, endpoint, connector, wants_fresh) {
             worker.metrics().upstream_reuses.add(worker.index, 1);
             return Ok(upstream);
         }
@@ -160,7 +162,7 @@ impl Forward<'_> {
             Some(at) => at.saturating_duration_since(Instant::now()).min(timeouts.connect),
             None => timeouts.connect,
         };
-        let (result, error) = match connect(worker, endpoint, limit, down).await {
+        let (result, error) = match connect(worker, endpoint, connector, limit, down).await {
             Ok(upstream) => return Ok(upstream),
             Err(error) => (connect_result(error.kind()), error),
         };
@@ -244,17 +246,10 @@ impl Forward<'_> {
         match error {
             Failure::Unanswered(error) => {
                 let reason = "endpoint closed the connection without an answer";
-                if upstream.is_reused {
-                    self.worker.pool.borrow_mut().forget(&upstream.endpoint.address);
-                }
-                // Safe if no byte was acknowledged, or if the method may be repeated (RFC 9110 section 9.2.2): an endpoint
+                self.worker.pool.borrow_mut().forget(upstream);
+                // Safe if the endpoint took nothing, or if the method may be repeated (RFC 9110 section 9.2.2): an endpoint
                 // that dies takes the requests down with it that it had just begun.
-                //
-                // A FIN brings the last acknowledgement with it. A reset does not (Linux tcp_reset() comes before
-                // tcp_ack()), and on a connection that has served requests TCP delays acknowledgements: the endpoint may
-                // have read the request.
-                let is_closed_before = is_orderly(error.kind()) || !upstream.is_reused;
-                let is_untouched = is_closed_before && !upstream.has_acknowledged_since(written_before);
+                let is_untouched = upstream.is_untouched(written_before, is_orderly(error.kind()));
                 let is_safe = is_untouched || is_idempotent(self.head.method());
                 if is_safe && body.replay.bytes().is_some() {
                     Try::Again { status: 502, reason, was_reused: upstream.is_reused }
@@ -288,18 +283,34 @@ impl Forward<'_> {
     }
 }
 
+/// A connection that has served, or serves, others. A shared one that broke is none of them any more.
+fn kept(worker: &Worker, endpoint: &Endpoint, connector: &Connector, wants_fresh: bool) -> Option<Upstream> {
+    let way = connector.way(endpoint.address);
+    let mut pool = worker.pool.borrow_mut();
+    match connector.protocol {
+        Speaks::Http2 => pool.stream(&way),
+        Speaks::Http1 if wants_fresh => None,
+        Speaks::Http1 => pool.take(&way),
+    }
+}
+
 async fn connect<S: Transport>(
     worker: &Worker,
-    endpoint: &Arc<Endpoint>,
+    endpoint: &Endpoint,
+    connector: &Connector,
     limit: Duration,
     down: &mut Downstream<S>,
 ) -> io::Result<Upstream> {
     let mut watchdog = down.take_watchdog();
-    let connected = watchdog.timeout(limit, Upstream::connect(endpoint.clone())).await;
+    let connected = watchdog.timeout(limit, upstream::connect(worker, endpoint, connector)).await;
     down.return_watchdog(watchdog);
     let upstream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    endpoint.connected(worker.index);
-    worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);
+    if upstream.is_reused {
+        worker.metrics().upstream_reuses.add(worker.index, 1);
+    } else {
+        endpoint.connected(worker.index);
+        worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);
+    }
     Ok(upstream)
 }
 

@@ -17,6 +17,7 @@ mod affinity;
 mod client;
 mod config;
 mod connection;
+mod connector;
 mod downstream;
 mod endpoint;
 mod exchange;

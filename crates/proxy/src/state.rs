@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
-use model::{
-    Action, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Protocol, Snapshot,
-};
+use model::{Action, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Protocol, Snapshot};
 use telemetry::GatewayMetrics;
 
 use crate::affinity::{Holding, Kept};
+use crate::connector::Connector;
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::secured::SecuredListeners;
 
@@ -81,7 +80,7 @@ pub(crate) struct ForwardAction {
     pub(crate) choice: WeightedChoice,
     /// What a client's draw is made from, if it keeps its backend.
     pub(crate) draw_subject: Option<u64>,
-    /// None: the reference cannot be resolved, or its endpoints do not speak HTTP/1.1.
+    /// None: the reference cannot be resolved, or its endpoints cannot be spoken to.
     pub(crate) targets: Vec<Option<Target>>,
     pub(crate) timeouts: model::Timeouts,
 }
@@ -89,6 +88,7 @@ pub(crate) struct ForwardAction {
 /// A backend of a route.
 pub(crate) struct Target {
     pub(crate) group: Arc<Group>,
+    pub(crate) connector: Arc<Connector>,
     /// Whether clients keep their endpoint.
     pub(crate) kept: Option<Kept>,
 }
@@ -260,11 +260,12 @@ fn compile(
             let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();
             let targets = references.iter().map(|reference| {
                 let BackendTarget::Backend(id) = &reference.target else { return None };
-                let backend = backends.get_mut(id).filter(|b| b.source.protocol == AppProtocol::Http1)?;
+                let backend = backends.get_mut(id)?;
+                let connector = Connector::of(backend.source.protocol)?;
                 let affinity = route.affinity.of(&backend.source);
                 let kept = affinity
                     .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
-                Some(Target { group: group(backend, route.balancing, before, threads), kept })
+                Some(Target { group: group(backend, route.balancing, before, threads), connector, kept })
             });
             let object = || balance::subject(&route.id.object.to_string());
             CompiledAction::Forward(ForwardAction {

@@ -1,9 +1,11 @@
 //! From the client to the endpoint.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http1::BodyError;
+use tokio::io::AsyncWrite;
 
 use super::{Download, Exchange, READ_BODY_BYTES};
 use crate::io::{poll_read, poll_write_both};
@@ -37,8 +39,13 @@ impl<S: Transport> Exchange<'_, S> {
                 ready!(written).map_err(UploadError::Endpoint)?;
                 continue;
             }
+            // What is below may keep bytes back: TLS records, frames that wait for the endpoint's window.
+            let flushed = Pin::new(&mut self.up.stream).poll_flush(cx).map_err(UploadError::Endpoint);
             if self.body.is_done() {
-                return Poll::Ready(Ok(()));
+                return flushed;
+            }
+            if let Poll::Ready(Err(error)) = flushed {
+                return Poll::Ready(Err(error));
             }
             match poll_read(&mut self.down.stream, cx, &mut self.down.read, READ_BODY_BYTES) {
                 Poll::Pending => {

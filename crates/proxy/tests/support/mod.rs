@@ -295,6 +295,7 @@ pub struct Rule<'r> {
     pub timeouts: Timeouts,
     pub balancing: Balancing,
     pub affinity: RouteAffinity,
+    pub protocol: AppProtocol,
 }
 
 pub enum Target<'r> {
@@ -309,6 +310,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         timeouts: Timeouts::default(),
         balancing: Balancing::RoundRobin,
         affinity: Default::default(),
+        protocol: AppProtocol::Http1,
     }
 }
 
@@ -372,7 +374,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                     })
                     .collect();
                 endpoints.sort();
-                let protocol = AppProtocol::Http1;
+                let protocol = rule.protocol;
                 backends.push(Arc::new(Backend { id: backend.clone(), protocol, endpoints, affinity: None }));
                 BackendTarget::Backend(backend)
             }

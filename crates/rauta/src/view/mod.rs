@@ -78,7 +78,7 @@ fn with_endpoints<'s>(
         id: id.to_string(),
         protocol: match snapshot.backends.get(id).map(|backend| backend.protocol).unwrap_or_default() {
             model::AppProtocol::Http1 => "HTTP/1.1".to_owned(),
-            model::AppProtocol::H2c => "h2c".to_owned(),
+            model::AppProtocol::H2c => "HTTP/2".to_owned(),
             model::AppProtocol::Https => "HTTPS".to_owned(),
         },
         affinity: snapshot

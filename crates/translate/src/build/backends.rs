@@ -111,7 +111,7 @@ impl Builder<'_> {
             report.warning(Reason::BackendNotFound, "spec.ports", message);
         }
         let protocol = protocol(port.app_protocol.as_deref());
-        if protocol != AppProtocol::Http1 {
+        if protocol == AppProtocol::Https {
             let message = format!(
                 "port {} speaks {:?}, which this version cannot: requests to it get 500",
                 port.port,
@@ -125,10 +125,10 @@ impl Builder<'_> {
     }
 }
 
-/// KEP-3726 and the IANA names; what is not HTTP is tried as HTTP/1.1, as without the field.
+/// KEP-3726 and the IANA names; what is not HTTP is tried as HTTP/1.1, as without the field. WebSocket begins as HTTP/1.1.
 fn protocol(app_protocol: Option<&str>) -> AppProtocol {
     match app_protocol {
-        Some("kubernetes.io/h2c") => AppProtocol::H2c,
+        Some("kubernetes.io/h2c" | "grpc") => AppProtocol::H2c,
         Some("https" | "HTTPS" | "kubernetes.io/wss") => AppProtocol::Https,
         _ => AppProtocol::Http1,
     }

@@ -1,0 +1,96 @@
+//! The connections of a thread that can carry more requests.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::multiplexed::{Connection, Connections};
+use super::{Upstream, Wire};
+use crate::connector::Way;
+
+/// Idle connections by endpoint, the youngest taken first; and shared ones.
+pub(crate) struct Pool {
+    idle: HashMap<Way, Vec<Upstream>>,
+    idle_max: usize,
+    shared: Connections,
+}
+
+impl Pool {
+    /// Keeps at most `idle_max` connections for each endpoint.
+    pub(crate) fn new(idle_max: usize) -> Self {
+        Self { idle: HashMap::new(), idle_max, shared: Connections::default() }
+    }
+
+    /// An idle connection that is still good.
+    pub(crate) fn take(&mut self, way: &Way) -> Option<Upstream> {
+        let idle = self.idle.get_mut(way)?;
+        while let Some(mut upstream) = idle.pop() {
+            if upstream.is_quiet() {
+                upstream.is_reused = true;
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// A stream on a shared connection that has room for it.
+    pub(crate) fn stream(&mut self, way: &Way) -> Option<Upstream> {
+        let (stream, is_reused) = self.shared.stream(way)?;
+        let wire = Wire::Http2(Box::new(stream));
+        Some(Upstream { is_reused, ..Upstream::new(wire, *way) })
+    }
+
+    /// Whoever holds it may open a shared connection.
+    pub(super) fn opening(&mut self, way: &Way) -> Rc<Mutex<()>> {
+        self.shared.opening(way)
+    }
+
+    /// Lets others share a connection.
+    pub(super) fn share(&mut self, way: Way, connection: Rc<Connection>) {
+        self.shared.put(way, connection);
+    }
+
+    /// Keeps a connection whose exchange has ended. A stream has ended with it.
+    pub(crate) fn put(&mut self, mut upstream: Upstream) {
+        if matches!(upstream.stream, Wire::Http2(_)) {
+            return;
+        }
+        let idle = self.idle.entry(upstream.way).or_default();
+        if idle.len() < self.idle_max && upstream.read.is_empty() {
+            upstream.idle_since = Instant::now();
+            // An idle connection holds no buffer: ten thousand of them must not hold ten thousand buffers.
+            upstream.read = BytesMut::new();
+            idle.push(upstream);
+        }
+    }
+
+    /// After an endpoint left a request unanswered: idle connections are likely as stale as one that had served, and a shared one
+    /// that refuses streams is to be left.
+    pub(crate) fn forget(&mut self, broken: &Upstream) {
+        match &broken.stream {
+            Wire::Http2(stream) => stream.leave_if_refused(),
+            Wire::Tcp(_) if broken.is_reused => drop(self.idle.remove(&broken.way)),
+            Wire::Tcp(_) => {}
+        }
+    }
+
+    /// Closes what is idle since before `oldest`, what the endpoint closed, and what `keep` does not know any more.
+    pub(crate) fn sweep(&mut self, oldest: Instant, keep: impl Fn(&Way) -> bool) {
+        self.shared.sweep(oldest, &keep);
+        self.idle.retain(|way, idle| {
+            if !keep(way) {
+                return false;
+            }
+            idle.retain(|upstream| upstream.idle_since >= oldest && upstream.is_quiet());
+            !idle.is_empty()
+        });
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.idle.is_empty()
+    }
+}

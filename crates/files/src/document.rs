@@ -22,18 +22,18 @@ pub(crate) struct Item {
     pub(crate) object: Option<Object>,
     /// Why not, or what else is to be said.
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// Which document of the file, from 0, of those that could be parsed.
+    /// Which document of its part, from 0.
     pub(crate) document: usize,
     /// The path of the object within the document: empty, or `items[3]`.
     pub(crate) prefix: String,
 }
 
-/// Reads the objects of one document.
-pub(crate) fn items(node: &Node, document: usize, file: &Arc<std::path::PathBuf>) -> Vec<Item> {
+/// Reads the objects of one document. Places name no file, and count lines from the document's part.
+pub(crate) fn items(node: &Node, document: usize) -> Vec<Item> {
     if node.is_null() {
         return Vec::new();
     }
-    let reader = Reader { document, file };
+    let reader = Reader { document };
     let is_list = node.text("kind").is_some_and(|kind| kind.ends_with("List"));
     match node.get("items").map(|entry| &entry.value.content) {
         Some(Content::List(items)) if is_list => {
@@ -44,12 +44,22 @@ pub(crate) fn items(node: &Node, document: usize, file: &Arc<std::path::PathBuf>
     }
 }
 
-struct Reader<'a> {
-    document: usize,
-    file: &'a Arc<std::path::PathBuf>,
+impl Item {
+    /// Line and column of a field of this object in its document.
+    pub(crate) fn place(&self, document: &Node, field: &str) -> (u32, u32) {
+        match (self.prefix.is_empty(), field.is_empty()) {
+            (true, _) => place::find(document, field),
+            (false, true) => place::find(document, &self.prefix),
+            (false, false) => place::find(document, &format!("{}.{field}", self.prefix)),
+        }
+    }
 }
 
-impl Reader<'_> {
+struct Reader {
+    document: usize,
+}
+
+impl Reader {
     fn item(&self, node: &Node, prefix: String) -> Item {
         let mut item = self.object(node);
         item.prefix = prefix;
@@ -147,7 +157,7 @@ impl Reader<'_> {
 
     fn place(&self, node: &Node, field: &str) -> Place {
         let (line, column) = place::find(node, field);
-        Place { file: Arc::clone(self.file), line, column }
+        Place { file: Arc::default(), line, column }
     }
 }
 

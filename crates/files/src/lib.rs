@@ -13,15 +13,21 @@
 //! Invariants: a bad file or object never stops another; what was served stays served until it is replaced by
 //! something good or deleted.
 
+mod claims;
 mod document;
+mod file;
+#[cfg(test)]
+mod incremental;
 mod load;
+mod parts;
 mod pending;
 mod place;
+mod sayings;
 mod scan;
 mod source;
 mod watch;
 mod watches;
 mod yaml;
 
-pub use load::{Loaded, load_once};
+pub use load::{Loaded, Steps, load_once};
 pub use watch::{WatchError, WatchHandle, watch};

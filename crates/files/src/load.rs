@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use model::{Diagnostic, Snapshot};
 use translate::Options;
@@ -22,6 +22,19 @@ pub struct Loaded {
     pub changed_at: SystemTime,
     /// The same for measuring.
     pub noticed: Instant,
+    /// Where the time went since then.
+    pub steps: Steps,
+}
+
+/// What a change waited for on its way to a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// Until its events ceased.
+    pub waited: Duration,
+    /// Finding out which files changed, reading them, and telling objects apart.
+    pub read: Duration,
+    /// Translating objects to a snapshot.
+    pub translated: Duration,
 }
 
 /// Reads files and folders once.

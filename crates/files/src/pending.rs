@@ -10,7 +10,7 @@ use notify::{Event, EventKind};
 use crate::source::{Hints, Source};
 
 /// Events that come this close together are one change.
-const QUIET: Duration = Duration::from_millis(5);
+const QUIET: Duration = Duration::from_millis(2);
 /// A stream of events delays a change no longer than this.
 const DELAY_MAX: Duration = Duration::from_millis(50);
 /// A file that is being written is read when its writer closes it, or after this time.
@@ -29,6 +29,8 @@ pub(crate) struct Pending {
     unfinished: BTreeMap<PathBuf, Instant>,
     /// Files that their writer left without content.
     emptied: BTreeSet<PathBuf>,
+    /// An event did not say what changed.
+    is_vague: bool,
     /// First and last event that are worth a load.
     since: Option<(Instant, Instant)>,
 }
@@ -38,6 +40,7 @@ impl Pending {
     pub(crate) fn note(&mut self, event: &Event, source: &Source, now: Instant) -> bool {
         let mut is_ours = event.need_rescan();
         if event.need_rescan() {
+            self.is_vague = true;
             self.touch(now);
         }
         for path in &event.paths {
@@ -96,7 +99,8 @@ impl Pending {
         self.changed = changed.intersection(&unfinished).cloned().collect();
         let emptied = self.emptied.difference(&unfinished).cloned().collect();
         self.emptied = self.emptied.intersection(&unfinished).cloned().collect();
-        Some((Hints { changed, unfinished, emptied, is_quiet: false }, first))
+        let is_all = !std::mem::take(&mut self.is_vague);
+        Some((Hints { changed, unfinished, emptied, is_quiet: false, is_all }, first))
     }
 
     fn finished(&mut self, real: PathBuf, source: &Source, now: Instant) {

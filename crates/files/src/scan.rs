@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -14,19 +14,23 @@ pub(crate) struct Scan {
     pub(crate) files: Vec<Found>,
     /// Folders that were read.
     pub(crate) folders: Vec<PathBuf>,
-    /// The same without links.
-    pub(crate) real_folders: BTreeSet<PathBuf>,
+    /// The same without links, each with its name and the place of the path given that it was found by.
+    pub(crate) real_folders: BTreeMap<PathBuf, (PathBuf, usize)>,
+    /// Whether a file can be told by its folder and name: no links, every path given is a folder.
+    is_plain: bool,
     /// What could not be read.
     pub(crate) unreadable: Vec<(PathBuf, io::Error)>,
 }
 
 /// A manifest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Found {
     /// As it was named or found.
     pub(crate) path: PathBuf,
     /// Without links.
     pub(crate) real: PathBuf,
+    /// The place of the path given that it was found by.
+    pub(crate) root: usize,
     /// What tells one content from another without reading.
     pub(crate) stamp: Stamp,
 }
@@ -45,12 +49,15 @@ pub(crate) struct Stamp {
 /// `*.json`. Names that start with a dot are left out; links are followed (so a ConfigMap's `..data` folder is read
 /// through the links into it, once); a file that can be reached by two ways is read the first one.
 pub(crate) fn scan(roots: &[PathBuf]) -> Scan {
-    let mut scan = Scan::default();
+    let mut scan = Scan { is_plain: true, ..Scan::default() };
     let mut seen = BTreeSet::new();
-    for root in roots {
+    for (at, root) in roots.iter().enumerate() {
         match fs::metadata(root) {
-            Ok(metadata) if metadata.is_dir() => scan.folder(root, &mut seen, 0),
-            Ok(metadata) => scan.file(root, &metadata, &mut seen),
+            Ok(metadata) if metadata.is_dir() => scan.folder(root, at, &mut seen, 0),
+            Ok(metadata) => {
+                scan.is_plain = false;
+                scan.file(root, real(root), at, &metadata, &mut seen);
+            }
             Err(error) => scan.unreadable.push((root.clone(), error)),
         }
     }
@@ -58,9 +65,9 @@ pub(crate) fn scan(roots: &[PathBuf]) -> Scan {
 }
 
 impl Scan {
-    fn folder(&mut self, folder: &Path, seen: &mut BTreeSet<PathBuf>, depth: usize) {
-        let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-        if depth > DEPTH_MAX || !seen.insert(real.clone()) {
+    fn folder(&mut self, folder: &Path, root: usize, seen: &mut BTreeSet<PathBuf>, depth: usize) {
+        let real_folder = real(folder);
+        if depth > DEPTH_MAX || !seen.insert(real_folder.clone()) {
             return;
         }
         let names = fs::read_dir(folder).and_then(|entries| {
@@ -71,16 +78,19 @@ impl Scan {
             Err(error) => return self.unreadable.push((folder.to_owned(), error)),
         };
         self.folders.push(folder.to_owned());
-        self.real_folders.insert(real);
+        self.real_folders.insert(real_folder.clone(), (folder.to_owned(), root));
         names.sort();
         for name in names {
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
             let path = folder.join(&name);
+            let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
+            self.is_plain &= !is_link;
+            let real_file = || if is_link { real(&path) } else { real_folder.join(&name) };
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => self.folder(&path, seen, depth + 1),
-                Ok(metadata) if is_manifest(&path) => self.file(&path, &metadata, seen),
+                Ok(metadata) if metadata.is_dir() => self.folder(&path, root, seen, depth + 1),
+                Ok(metadata) if is_manifest(&path) => self.file(&path, real_file(), root, &metadata, seen),
                 Ok(_) => {}
                 // A link into nowhere is worth a word; a file that was deleted since is not.
                 Err(error) if is_manifest(&path) && fs::symlink_metadata(&path).is_ok() => {
@@ -91,11 +101,62 @@ impl Scan {
         }
     }
 
-    fn file(&mut self, path: &Path, metadata: &Metadata, seen: &mut BTreeSet<PathBuf>) {
-        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    fn file(
+        &mut self,
+        path: &Path,
+        real: PathBuf,
+        root: usize,
+        metadata: &Metadata,
+        seen: &mut BTreeSet<PathBuf>,
+    ) {
         if seen.insert(real.clone()) {
-            self.files.push(Found { path: path.to_owned(), real, stamp: Stamp::new(metadata) });
+            self.files.push(Found { path: path.to_owned(), real, root, stamp: Stamp::new(metadata) });
         }
+    }
+
+    /// The manifest of that name.
+    pub(crate) fn found(&self, root: usize, path: &Path) -> Option<&Found> {
+        self.files.get(self.place(root, path).ok()?)
+    }
+
+    /// Takes in what became of these paths (without links), as a new scan would find it: the names of the manifests
+    /// among them, and the places of the paths given that they are found by. None if only a new scan can tell.
+    pub(crate) fn refresh(&mut self, changed: &BTreeSet<PathBuf>) -> Option<Vec<(PathBuf, usize)>> {
+        if !self.is_plain || !self.unreadable.is_empty() {
+            return None;
+        }
+        let mut names = Vec::new();
+        for real in changed {
+            let (folder, root) =
+                self.real_folders.get(real.parent()?).filter(|_| !self.real_folders.contains_key(real))?;
+            let (path, root) = (folder.join(real.file_name()?), *root);
+            let is_hidden = real.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if !metadata.is_file() => return None,
+                _ if is_hidden || !is_manifest(&path) => continue,
+                Ok(metadata) => {
+                    let found =
+                        Found { path: path.clone(), real: real.clone(), root, stamp: Stamp::new(&metadata) };
+                    match self.place(root, &path) {
+                        Ok(at) => self.files.get_mut(at).into_iter().for_each(|old| *old = found.clone()),
+                        Err(at) => self.files.insert(at, found),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if let Ok(at) = self.place(root, &path) {
+                        self.files.remove(at);
+                    }
+                }
+                Err(_) => return None,
+            }
+            names.push((path, root));
+        }
+        Some(names)
+    }
+
+    /// The place of a file, or where it would be: names of folders and files are sorted together.
+    fn place(&self, root: usize, path: &Path) -> Result<usize, usize> {
+        self.files.binary_search_by(|found| (found.root, found.path.as_path()).cmp(&(root, path)))
     }
 }
 
@@ -109,6 +170,11 @@ impl Stamp {
             changed_ns: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+}
+
+/// The path without links.
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn is_manifest(path: &Path) -> bool {

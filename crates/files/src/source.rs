@@ -1,45 +1,42 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use model::{Diagnostic, ObjectRef, Place, Reason, Severity};
+use model::{Diagnostic, ObjectRef};
 use translate::{Object, Options, Store};
 
-use crate::document::{self, Item};
+use crate::claims::{Claim, Claims};
+use crate::file::{FileState, read_text};
 use crate::scan::{self, Found, Scan, Stamp};
-use crate::{Loaded, place, yaml};
-
-/// A larger manifest is refused.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+use crate::{Loaded, Steps, sayings};
 
 /// The state of all files: what was read of each, and the objects in force.
+///
+/// A change costs what it changes: files that events do not name are not looked at, documents whose text stays are not
+/// read again, and only objects whose places changed are offered to the store.
 #[derive(Debug)]
 pub(crate) struct Source {
     roots: Vec<PathBuf>,
     /// As events name them.
     absolute_roots: Vec<PathBuf>,
-    files: BTreeMap<PathBuf, FileState>,
-    /// Of each object the version that was last offered to the store, and what it said.
-    offered: BTreeMap<ObjectRef, (Object, Vec<Diagnostic>)>,
-    store: Store,
+    pub(crate) files: BTreeMap<PathBuf, FileState>,
+    /// Files that something is to be said about.
+    pub(crate) noisy: BTreeSet<PathBuf>,
+    pub(crate) claims: Claims,
+    /// Of each object the version that was last offered to the store.
+    offered: HashMap<ObjectRef, Object>,
+    /// What the store said of those that it did not take.
+    pub(crate) refused: BTreeMap<ObjectRef, Vec<Diagnostic>>,
+    pub(crate) store: Store,
     pub(crate) scan: Scan,
-}
-
-#[derive(Debug)]
-struct FileState {
-    stamp: Option<Stamp>,
-    text: Arc<str>,
-    items: Vec<Item>,
-    /// Objects of the version before that this one cannot be asked for, as it has a syntax error.
-    kept: Vec<Item>,
-    errors: Vec<Diagnostic>,
+    /// Whether folders were looked through since that was asked last.
+    has_scanned: bool,
 }
 
 /// Paths whose events say more than a look at the folder would.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Hints {
     /// Changed, even if they look the same (real paths).
     pub(crate) changed: BTreeSet<PathBuf>,
@@ -49,6 +46,8 @@ pub(crate) struct Hints {
     pub(crate) emptied: BTreeSet<PathBuf>,
     /// No event for a while: every file is what its writer meant it to be.
     pub(crate) is_quiet: bool,
+    /// Whether nothing else changed.
+    pub(crate) is_all: bool,
 }
 
 impl Source {
@@ -57,9 +56,13 @@ impl Source {
             absolute_roots: roots.iter().filter_map(|root| std::path::absolute(root).ok()).collect(),
             roots,
             files: BTreeMap::new(),
-            offered: BTreeMap::new(),
+            noisy: BTreeSet::new(),
+            claims: Claims::default(),
+            offered: HashMap::new(),
+            refused: BTreeMap::new(),
             store: Store::new(options),
             scan: Scan::default(),
+            has_scanned: false,
         }
     }
 
@@ -67,19 +70,24 @@ impl Source {
         &self.roots
     }
 
+    /// Whether folders were looked through since this was asked last, so that there may be new ones.
+    pub(crate) fn take_has_scanned(&mut self) -> bool {
+        std::mem::take(&mut self.has_scanned)
+    }
+
     /// Whether an event about a path (and the same without links) can matter: it is in or above what is read.
     pub(crate) fn concerns(&self, path: &Path, real: &Path) -> bool {
         // Events of a folder that was named by a relative path have relative paths.
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         self.absolute_roots.iter().any(|root| absolute.starts_with(root) || root.starts_with(&absolute))
-            || real.parent().is_some_and(|folder| self.scan.real_folders.contains(folder))
+            || real.parent().is_some_and(|folder| self.scan.real_folders.contains_key(folder))
             || self.scan.files.iter().any(|found| found.real.starts_with(real))
     }
 
     /// Whether objects were read from a file.
     pub(crate) fn has_objects(&self, real: &Path) -> bool {
         let found = self.scan.files.iter().find(|found| found.real == real);
-        found.and_then(|found| self.files.get(&found.path)).is_some_and(|file| !file.items.is_empty())
+        found.and_then(|found| self.files.get(&found.path)).is_some_and(FileState::has_objects)
     }
 
     /// Whether anything looks different from what was read.
@@ -95,286 +103,160 @@ impl Source {
 
     /// Reads what changed and builds what it amounts to.
     pub(crate) fn load(&mut self, hints: &Hints, noticed: Instant) -> Loaded {
+        let started = Instant::now();
+        let named = if hints.is_all { self.scan.refresh(&hints.changed) } else { None };
+        match named {
+            Some(paths) => self.look_at(&paths, hints),
+            None => self.look_at_all(hints),
+        }
+        self.offer();
+        let read = Instant::now();
+        let built = self.store.build();
+        let translated = read.elapsed();
+        Loaded {
+            snapshot: built.snapshot,
+            diagnostics: sayings::diagnostics(self, built.diagnostics),
+            files: self.scan.files.len(),
+            objects: self.claims.objects(),
+            changed_at: SystemTime::now(),
+            noticed,
+            steps: Steps {
+                waited: started.duration_since(noticed),
+                read: read.duration_since(started),
+                translated,
+            },
+        }
+    }
+
+    /// The order of files, in which the first of two equal objects counts; of files that are hidden now it is behind all.
+    pub(crate) fn order(&self) -> impl Fn(&Claim) -> (usize, usize) + '_ {
+        let is_asked = self.claims.contested().next().is_some();
+        let files = self.scan.files.iter().filter(move |_| is_asked).enumerate();
+        let ranks: HashMap<&Path, usize> = files.map(|(rank, found)| (found.path.as_path(), rank)).collect();
+        let hidden = ranks.len();
+        move |claim| {
+            let rank = ranks.get(&*claim.file).copied().unwrap_or(hidden);
+            let file = self.files.get(&*claim.file);
+            let place = file.and_then(|file| {
+                let parts = if claim.is_kept { &file.kept } else { &file.parts };
+                parts.iter().position(|part| Arc::ptr_eq(part, &claim.part))
+            });
+            (rank, place.unwrap_or(usize::MAX))
+        }
+    }
+
+    /// Reads the files that events named, and drops those that are gone.
+    fn look_at(&mut self, paths: &[(PathBuf, usize)], hints: &Hints) {
+        for (path, root) in paths {
+            match self.scan.found(*root, path).cloned() {
+                Some(found) => self.read(&found, hints),
+                None => self.exchange(path, None),
+            }
+        }
+    }
+
+    fn look_at_all(&mut self, hints: &Hints) {
         let scan = scan::scan(&self.roots);
-        let mut diagnostics: Vec<_> = scan.unreadable.iter().map(|(path, e)| unreadable(path, e)).collect();
         self.forget_deleted(&scan);
         for found in &scan.files {
             self.read(found, hints);
         }
-        let order = self.order(&scan);
-        let offers = self.offers(&order, &mut diagnostics);
-        self.offer(offers);
-        let built = self.store.build();
-        let mut semantic = built.diagnostics;
-        semantic.extend(self.offered.values().flat_map(|(_, refused)| refused.iter().cloned()));
-        self.find_places(&order, &mut semantic);
-        diagnostics.extend(semantic);
-        diagnostics.sort_by(|a, b| (&a.place, a).cmp(&(&b.place, b)));
-        let objects = order.iter().filter_map(|path| self.files.get(path)).map(|file| file.items.len()).sum();
         self.scan = scan;
-        Loaded {
-            snapshot: built.snapshot,
-            diagnostics,
-            files: self.scan.files.len(),
-            objects,
-            changed_at: SystemTime::now(),
-            noticed,
-        }
+        self.has_scanned = true;
+        self.claims.reordered();
     }
 
     /// Drops files that are gone; those in a folder that cannot be read right now stay.
     fn forget_deleted(&mut self, scan: &Scan) {
         let present: BTreeSet<_> = scan.files.iter().map(|found| &found.path).collect();
         let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        self.files.retain(|path, _| {
+        let is_gone = |path: &PathBuf| {
             let is_hidden =
                 scan.unreadable.iter().any(|(hidden, error)| !is_missing(error) && path.starts_with(hidden));
-            is_hidden || present.contains(path)
-        });
+            !is_hidden && !present.contains(path)
+        };
+        let gone: Vec<_> = self.files.keys().filter(|path| is_gone(path)).cloned().collect();
+        for path in gone {
+            self.exchange(&path, None);
+        }
     }
 
     fn read(&mut self, found: &Found, hints: &Hints) {
-        let old = self.files.get(&found.path);
-        let is_same = old.is_some_and(|file| file.stamp == Some(found.stamp));
+        let old = self.files.get_mut(&found.path);
+        let is_same = old.as_ref().is_some_and(|file| file.stamp == Some(found.stamp));
         let is_unfinished = hints.unfinished.contains(&found.real);
         if is_unfinished || (is_same && !hints.changed.contains(&found.real)) {
             return;
         }
-        let mut old = self.files.remove(&found.path);
         let text = read_text(&found.path);
-        if let (Some(file), Ok(text)) = (&mut old, &text)
+        if let (Some(file), Ok(text)) = (old, &text)
             && !hints.is_quiet
             && is_cut_off(text, file, found, hints)
         {
             // Its writer's next event, or the next look, brings the rest.
             file.stamp = None;
-            self.files.extend(old.map(|file| (found.path.clone(), file)));
             return;
         }
-        let state = match text {
-            Ok(text) if old.as_ref().is_some_and(|old| *old.text == *text && old.errors.is_empty()) => {
-                old.map(|old| FileState { stamp: Some(found.stamp), ..old })
-            }
-            Ok(text) => Some(parse(&found.path, text, old, found.stamp)),
-            Err(error) => {
-                let mut state = old.unwrap_or(FileState {
-                    stamp: None,
-                    text: "".into(),
-                    items: Vec::new(),
-                    kept: Vec::new(),
-                    errors: Vec::new(),
-                });
-                // Not remembered: it is tried again at every look.
-                state.stamp = None;
-                state.errors = vec![unreadable(&found.path, &error)];
-                Some(state)
-            }
+        let unknown = FileState::new(&found.path);
+        let old = self.files.get(&found.path).unwrap_or(&unknown);
+        let new = match text {
+            Ok(text) => old.with_text(&text, found.stamp),
+            Err(error) => old.with_error(&error),
         };
-        if let Some(state) = state {
-            self.files.insert(found.path.clone(), state);
+        self.exchange(&found.path, Some(new));
+    }
+
+    /// Puts what was read of a file in the place of what was known of it.
+    fn exchange(&mut self, path: &Path, new: Option<FileState>) {
+        let old = self.files.remove(path);
+        let Some(file) = new.as_ref().or(old.as_ref()).map(|file| Arc::clone(&file.path)) else { return };
+        let parts = |file: &Option<FileState>| file.as_ref().map_or(vec![], |file| file.parts.clone());
+        let kept = |file: &Option<FileState>| file.as_ref().map_or(vec![], |file| file.kept.clone());
+        self.claims.exchange(&file, &parts(&old), &parts(&new), false);
+        self.claims.exchange(&file, &kept(&old), &kept(&new), true);
+        self.noisy.remove(path);
+        if let Some(new) = new {
+            if new.is_noisy() {
+                self.noisy.insert(path.to_owned());
+            }
+            self.files.insert(path.to_owned(), new);
         }
     }
 
-    /// The files in the order in which the first of two equal objects wins.
-    fn order(&self, scan: &Scan) -> Vec<PathBuf> {
-        let mut order: Vec<_> = scan.files.iter().map(|found| found.path.clone()).collect();
-        let present: BTreeSet<_> = order.iter().cloned().collect();
-        order.extend(self.files.keys().filter(|path| !present.contains(*path)).cloned());
-        order
-    }
-
-    /// Of each object the first version in the files; none where that one cannot be read.
-    fn offers(
-        &self,
-        order: &[PathBuf],
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> BTreeMap<ObjectRef, Option<Object>> {
-        let mut offers: BTreeMap<ObjectRef, Option<Object>> = BTreeMap::new();
-        let mut first: BTreeMap<&ObjectRef, &Path> = BTreeMap::new();
-        for (path, file) in order.iter().filter_map(|path| Some((path, self.files.get(path)?))) {
-            diagnostics.extend(file.errors.iter().cloned());
-            for item in &file.items {
-                let Some(key) = &item.key else {
-                    diagnostics.extend(item.diagnostics.iter().cloned());
-                    continue;
-                };
-                if let Some(first) = first.get(key) {
-                    let message =
-                        format!("stands in {} already, and that one is used: remove one", first.display());
-                    diagnostics.push(self.placed(
-                        path,
-                        file,
-                        item,
-                        Diagnostic::error(Reason::DuplicateObject, key, "", message),
-                    ));
-                    continue;
+    /// Offers the store what the files now say of the objects whose places changed; nothing where that cannot be read.
+    fn offer(&mut self) {
+        let changed = self.claims.take_changed();
+        let order = self.order();
+        let first =
+            |key: &ObjectRef| self.claims.of(key, &order).first().map(|claim| claim.object().cloned());
+        let offers: Vec<_> = changed.into_iter().map(|key| (first(&key), key)).collect();
+        drop(order);
+        for (object, key) in offers {
+            match object {
+                None => {
+                    self.offered.remove(&key);
+                    self.refused.remove(&key);
+                    self.store.remove(&key);
                 }
-                first.insert(key, path);
-                let outcome = if self.store.contains(key) {
-                    "the version before it stays in force"
-                } else {
-                    "nothing of it is served"
-                };
-                diagnostics.extend(item.diagnostics.iter().cloned().map(|diagnostic| Diagnostic {
-                    message: format!("{}; {outcome}", diagnostic.message),
-                    ..diagnostic
-                }));
-                offers.insert(key.clone(), item.object.clone());
-            }
-        }
-        // What a file held before it became unreadable as YAML, unless it stands elsewhere now.
-        for (path, file) in order.iter().filter_map(|path| Some((path, self.files.get(path)?))) {
-            for item in &file.kept {
-                if let Some(key) = &item.key
-                    && !first.contains_key(key)
-                {
-                    first.insert(key, path);
-                    offers.insert(key.clone(), item.object.clone());
+                Some(Some(object)) if self.offered.get(&key) != Some(&object) => {
+                    match self.store.apply(object.clone()) {
+                        Ok(()) => drop(self.refused.remove(&key)),
+                        Err(refused) => drop(self.refused.insert(key.clone(), refused)),
+                    }
+                    self.offered.insert(key, object);
                 }
-            }
-        }
-        offers
-    }
-
-    fn offer(&mut self, offers: BTreeMap<ObjectRef, Option<Object>>) {
-        let gone: Vec<_> = self.offered.keys().filter(|key| !offers.contains_key(*key)).cloned().collect();
-        for key in gone {
-            self.offered.remove(&key);
-            self.store.remove(&key);
-        }
-        for (key, object) in offers {
-            let Some(object) = object else { continue };
-            if self.offered.get(&key).is_some_and(|(last, _)| *last == object) {
-                continue;
-            }
-            let refused = self.store.apply(object.clone()).err().unwrap_or_default();
-            self.offered.insert(key, (object, refused));
-        }
-    }
-
-    /// Gives diagnostics about objects their places in the files.
-    fn find_places(&self, order: &[PathBuf], diagnostics: &mut [Diagnostic]) {
-        let wanted: BTreeSet<_> =
-            diagnostics.iter().filter(|d| d.place.is_none()).filter_map(|d| d.object.clone()).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        let mut places: BTreeMap<&ObjectRef, (&PathBuf, &Item)> = BTreeMap::new();
-        for (path, file) in order.iter().filter_map(|path| Some((path, self.files.get(path)?))) {
-            for item in &file.items {
-                if let Some(key) = item.key.as_ref().filter(|key| wanted.contains(*key)) {
-                    places.entry(key).or_insert((path, item));
-                }
-            }
-        }
-        // The texts are kept, not their trees: those are made again for the few that are asked for.
-        let mut trees: BTreeMap<&PathBuf, (Arc<PathBuf>, Vec<Option<yaml::Node>>)> = BTreeMap::new();
-        for diagnostic in diagnostics.iter_mut().filter(|d| d.place.is_none()) {
-            let Some((path, item)) = diagnostic.object.as_ref().and_then(|key| places.get(key).copied())
-            else {
-                continue;
-            };
-            let Some(file) = self.files.get(path) else { continue };
-            let (name, tree) = trees.entry(path).or_insert_with(|| {
-                (Arc::new(path.clone()), yaml::documents(&file.text).into_iter().map(Result::ok).collect())
-            });
-            if let Some(Some(node)) = tree.get(item.document) {
-                diagnostic.place = Some(place_in(node, item, &diagnostic.field, name));
+                Some(_) => {}
             }
         }
     }
-
-    fn placed(&self, path: &Path, file: &FileState, item: &Item, diagnostic: Diagnostic) -> Diagnostic {
-        let documents = yaml::documents(&file.text);
-        match documents.get(item.document) {
-            Some(Ok(node)) => {
-                let place = place_in(node, item, &diagnostic.field, &Arc::new(path.to_owned()));
-                diagnostic.at(place)
-            }
-            _ => diagnostic,
-        }
-    }
-}
-
-fn place_in(node: &yaml::Node, item: &Item, field: &str, file: &Arc<PathBuf>) -> Place {
-    let field = match (item.prefix.is_empty(), field.is_empty()) {
-        (true, _) => field.to_owned(),
-        (false, true) => item.prefix.clone(),
-        (false, false) => format!("{}.{field}", item.prefix),
-    };
-    let (line, column) = place::find(node, &field);
-    Place { file: Arc::clone(file), line, column }
 }
 
 /// Whether a writer has cut the file and not yet written it again, as far as that can be told: its events may still be
 /// on their way.
 fn is_cut_off(text: &str, old: &FileState, found: &Found, hints: &Hints) -> bool {
-    let has_lost_all =
-        text.trim().is_empty() && !old.items.is_empty() && !hints.emptied.contains(&found.real);
+    let has_lost_all = text.trim().is_empty() && old.has_objects() && !hints.emptied.contains(&found.real);
     let stamp_now = std::fs::metadata(&found.path).ok().map(|metadata| Stamp::new(&metadata));
     has_lost_all || stamp_now != Some(found.stamp)
-}
-
-fn parse(path: &Path, text: String, old: Option<FileState>, stamp: Stamp) -> FileState {
-    let file = Arc::new(path.to_owned());
-    let (mut items, mut errors) = (Vec::new(), Vec::new());
-    for (i, document) in yaml::documents(&text).into_iter().enumerate() {
-        match document {
-            Ok(node) => items.extend(document::items(&node, i, &file)),
-            Err(error) => errors.push(Diagnostic {
-                severity: Severity::Error,
-                reason: Reason::Malformed,
-                object: None,
-                field: String::new(),
-                place: Some(Place { file: Arc::clone(&file), line: error.line, column: error.column }),
-                message: format!(
-                    "is no YAML: {}; what this file held before and can no longer be read stays in force",
-                    error.message
-                ),
-            }),
-        }
-    }
-    let kept = if errors.is_empty() {
-        Vec::new()
-    } else {
-        old.map(|old| old.items.into_iter().chain(old.kept).collect()).unwrap_or_default()
-    };
-    FileState { stamp: Some(stamp), text: text.into(), items, kept, errors }
-}
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
-    // Before it is opened: opening a named pipe waits for a writer.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(invalid("is no regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(invalid(format!("is larger than {} MiB: split it", FILE_BYTES_MAX >> 20)));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        invalid(format!("is no UTF-8 text from byte {at} on"))
-    })
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
-    let advice = match error.kind() {
-        io::ErrorKind::NotFound => ": write it, or correct the path",
-        io::ErrorKind::PermissionDenied => {
-            ": let the gateway's user read it; what it held before stays in force"
-        }
-        _ => "; what it held before stays in force",
-    };
-    Diagnostic {
-        severity: Severity::Error,
-        reason: Reason::Unreadable,
-        object: None,
-        field: String::new(),
-        place: Some(Place { file: Arc::new(path.to_owned()), line: 1, column: 0 }),
-        message: format!("cannot be read: {error}{advice}"),
-    }
 }
 
 #[cfg(test)]

@@ -147,8 +147,12 @@ impl Loop {
     fn load(&mut self, hints: &Hints, noticed: Instant) -> Loaded {
         let mut loaded = self.source.load(hints, noticed);
         // What came into a new folder before it was watched sent no event.
-        while self.watches.sync(self.source.roots(), &self.source.scan) && self.source.is_stale() {
-            loaded = self.source.load(hints, noticed);
+        while self.source.take_has_scanned()
+            && self.watches.sync(self.source.roots(), &self.source.scan)
+            && self.source.is_stale()
+        {
+            let hints = Hints { is_all: false, ..hints.clone() };
+            loaded = self.source.load(&hints, noticed);
         }
         loaded
     }

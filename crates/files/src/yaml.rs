@@ -5,7 +5,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::{Map, Number, Value};
 
 /// Nodes of one file, with what aliases stand for: bounds what a few lines of nested aliases can grow to.
-const NODES_MAX: usize = 1_000_000;
+pub(crate) const NODES_MAX: usize = 1_000_000;
 
 /// A node of a YAML document and where it stands; lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,22 +41,28 @@ pub(crate) struct SyntaxError {
 
 /// The documents of a file. After an error the rest of its document is skipped and the next one is read.
 pub(crate) fn documents(text: &str) -> Vec<Result<Node, SyntaxError>> {
+    documents_within(text, NODES_MAX).0
+}
+
+/// The same of a text that may stand for so many nodes; and for how many it does.
+pub(crate) fn documents_within(text: &str, nodes_max: usize) -> (Vec<Result<Node, SyntaxError>>, usize) {
     let mut options = Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder {
         parser: Parser::new_from_str_with_options(text, options),
         anchors: BTreeMap::new(),
         nodes: 0,
+        nodes_max,
     };
     let mut documents = Vec::new();
     loop {
         match builder.document() {
             Ok(Some(node)) => documents.push(Ok(node)),
-            Ok(None) => return documents,
+            Ok(None) => return (documents, builder.nodes),
             Err(error) => {
                 documents.push(Err(error));
-                if builder.nodes > NODES_MAX || !matches!(builder.parser.proceed_next_document(), Ok(true)) {
-                    return documents;
+                if builder.nodes > nodes_max || !matches!(builder.parser.proceed_next_document(), Ok(true)) {
+                    return (documents, builder.nodes);
                 }
             }
         }
@@ -104,6 +110,7 @@ struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
+    nodes_max: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -202,7 +209,7 @@ impl<'a> Builder<'a> {
 
     fn count(&mut self, nodes: usize, span: Span) -> Read<()> {
         self.nodes += nodes;
-        if self.nodes > NODES_MAX {
+        if self.nodes > self.nodes_max {
             let message =
                 format!("the file stands for more than {NODES_MAX} values, counting what aliases repeat");
             return Err(error(span, &message));

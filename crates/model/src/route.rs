@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Affinity, Backend, BackendId, HostPattern, ListenerId, ObjectRef};
+use crate::{Affinity, Backend, BackendId, HostPattern, ListenerId, ObjectKind, ObjectRef};
 
 /// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
 /// comes last).
@@ -47,6 +47,18 @@ pub struct Route {
     pub tier: Option<Tier>,
     /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added for endpoints (both this and the listener's).
     pub forwarded_headers: bool,
+}
+
+impl Route {
+    /// The order of routes with equal matches; the smallest wins.
+    ///
+    /// Gateway API, HTTPRouteRule.matches: "the oldest Route based on creation timestamp", then "the Route appearing first
+    /// in alphabetical order by {namespace}/{name}", then "the first matching rule". An object without an age is younger
+    /// than any with one.
+    pub fn precedence(&self) -> (i64, &str, &str, ObjectKind, u32) {
+        let object = &self.id.object;
+        (self.created_unix_s.unwrap_or(i64::MAX), &object.namespace, &object.name, object.kind, self.id.rule)
+    }
 }
 
 /// Conditions that must all hold.

@@ -1,9 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{Backend, BackendId, Certificate, CertificateId, Listener, ListenerId, Route};
+use crate::{Backend, BackendId, Certificate, CertificateId, Listener, ListenerId, Route, RouteId};
+
+/// So many routes are put in their places one by one; more are sorted.
+const FEW: usize = 64;
 
 /// Everything the gateway serves at one moment. Immutable: a change is a new snapshot that shares what did not change.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -35,7 +38,7 @@ impl Snapshot {
         certificates: impl IntoIterator<Item = Arc<Certificate>>,
     ) -> Self {
         let mut routes: Vec<_> = routes.into_iter().collect();
-        routes.sort_by(|a, b| precedence(a).cmp(&precedence(b)));
+        routes.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
         Self {
             version,
             listeners: listeners.into_iter().map(|l| (l.id.clone(), l)).collect(),
@@ -45,6 +48,29 @@ impl Snapshot {
         }
     }
 
+    /// Its routes without those in `gone` and with those in `new`, in order. Routes are told apart by their ids.
+    pub fn routes_with(&self, gone: &[Arc<Route>], new: Vec<Arc<Route>>) -> Vec<Arc<Route>> {
+        let mut routes = self.routes.clone();
+        if gone.len() + new.len() > FEW {
+            let gone: BTreeSet<&RouteId> = gone.iter().map(|route| &route.id).collect();
+            routes.retain(|route| !gone.contains(&route.id));
+            routes.extend(new);
+            routes.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
+            return routes;
+        }
+        for route in gone {
+            if let Ok(at) = routes.binary_search_by(|other| other.precedence().cmp(&route.precedence())) {
+                routes.remove(at);
+            }
+        }
+        for route in new {
+            let (Ok(at) | Err(at)) =
+                routes.binary_search_by(|other| other.precedence().cmp(&route.precedence()));
+            routes.insert(at, route);
+        }
+        routes
+    }
+
     /// Whether both serve the same, whatever their versions.
     pub fn serves_the_same_as(&self, other: &Self) -> bool {
         self.listeners == other.listeners
@@ -52,14 +78,6 @@ impl Snapshot {
             && self.backends == other.backends
             && self.certificates == other.certificates
     }
-}
-
-/// Gateway API, HTTPRouteRule.matches: "the oldest Route based on creation timestamp", then "the Route appearing first
-/// in alphabetical order by {namespace}/{name}", then "the first matching rule". An object without an age is younger
-/// than any with one.
-fn precedence(route: &Route) -> (i64, &str, &str, crate::ObjectKind, u32) {
-    let object = &route.id.object;
-    (route.created_unix_s.unwrap_or(i64::MAX), &object.namespace, &object.name, object.kind, route.id.rule)
 }
 
 fn values<K, V: Serialize, S: serde::Serializer>(

@@ -22,6 +22,7 @@ mod object;
 mod objects;
 mod options;
 mod own;
+mod parts;
 mod pattern;
 mod report;
 mod store;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::{ObjectKind, ObjectRef};
@@ -7,6 +7,7 @@ use resources::core::{EndpointSlice, Ingress, IngressClass, Secret, Service};
 use resources::gateway::{Gateway, GatewayClass, HttpRoute};
 
 use crate::Object;
+use crate::own::service::SERVICE_NAME;
 
 /// The objects in force, by kind and name.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Objects {
     pub(crate) services: BTreeMap<ObjectRef, Arc<Service>>,
     pub(crate) endpoint_slices: BTreeMap<ObjectRef, Arc<EndpointSlice>>,
     pub(crate) secrets: BTreeMap<ObjectRef, Arc<Secret>>,
+    /// The slices of each Service.
+    slices: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
 
 impl Objects {
@@ -32,7 +35,13 @@ impl Objects {
             Object::Ingress(object) => drop(self.ingresses.insert(key, object)),
             Object::RoutingRule(object) => drop(self.routing_rules.insert(key, object)),
             Object::Service(object) => drop(self.services.insert(key, object)),
-            Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
+            Object::EndpointSlice(object) => {
+                self.remove(&key);
+                if let Some(service) = service_of(&key, &object) {
+                    self.slices.entry(service).or_default().insert(key.clone());
+                }
+                self.endpoint_slices.insert(key, object);
+            }
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
         }
     }
@@ -46,9 +55,30 @@ impl Objects {
             ObjectKind::Ingress => self.ingresses.remove(key).is_some(),
             ObjectKind::RoutingRule => self.routing_rules.remove(key).is_some(),
             ObjectKind::Service => self.services.remove(key).is_some(),
-            ObjectKind::EndpointSlice => self.endpoint_slices.remove(key).is_some(),
+            ObjectKind::EndpointSlice => {
+                let service = self.service_of(key);
+                let slices = service.as_ref().and_then(|service| self.slices.get_mut(service));
+                if let (Some(slices), Some(service)) = (slices, &service) {
+                    slices.remove(key);
+                    if slices.is_empty() {
+                        self.slices.remove(service);
+                    }
+                }
+                self.endpoint_slices.remove(key).is_some()
+            }
             ObjectKind::Secret => self.secrets.remove(key).is_some(),
         }
+    }
+
+    /// The slices of a Service, by name.
+    pub(crate) fn slices_of(&self, service: &ObjectRef) -> Vec<&EndpointSlice> {
+        let keys = self.slices.get(service).into_iter().flatten();
+        keys.filter_map(|key| self.endpoint_slices.get(key)).map(|slice| &**slice).collect()
+    }
+
+    /// The Service of a slice that is there.
+    pub(crate) fn service_of(&self, slice: &ObjectRef) -> Option<ObjectRef> {
+        service_of(slice, self.endpoint_slices.get(slice)?)
     }
 
     pub(crate) fn contains(&self, key: &ObjectRef) -> bool {
@@ -64,4 +94,10 @@ impl Objects {
             ObjectKind::Secret => self.secrets.contains_key(key),
         }
     }
+}
+
+/// The Service that the slice's label names, in its namespace.
+fn service_of(key: &ObjectRef, slice: &EndpointSlice) -> Option<ObjectRef> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    Some(ObjectRef::new(ObjectKind::Service, &key.namespace, name))
 }

@@ -1,16 +1,22 @@
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Diagnostic, ObjectRef, Severity, Snapshot};
+use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
 
 use crate::objects::Objects;
-use crate::{Object, Options, build, own};
+use crate::parts::Parts;
+use crate::{Object, Options, own};
 
 /// The objects in force: of each, the last version that was valid.
 #[derive(Debug)]
 pub struct Store {
     options: Options,
     objects: Objects,
+    parts: Parts,
+    /// What came, went or changed since the last snapshot, but for slices.
+    changed: BTreeSet<ObjectRef>,
+    /// The Services of slices that did.
+    moved: BTreeSet<ObjectRef>,
     last: Arc<Snapshot>,
 }
 
@@ -26,7 +32,14 @@ pub struct Built {
 impl Store {
     /// An empty store; its first snapshot has version 1.
     pub fn new(options: Options) -> Self {
-        Self { options, objects: Objects::default(), last: Arc::new(Snapshot::default()) }
+        Self {
+            options,
+            objects: Objects::default(),
+            parts: Parts::default(),
+            changed: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            last: Arc::new(Snapshot::default()),
+        }
     }
 
     /// Takes `object` in, replacing the version in force.
@@ -47,12 +60,15 @@ impl Store {
             }
             return Err(found);
         }
-        self.objects.insert(key, object);
+        self.touch(&key);
+        self.objects.insert(key.clone(), object);
+        self.touch(&key);
         Ok(())
     }
 
     /// Takes an object out; says whether it was there.
     pub fn remove(&mut self, key: &ObjectRef) -> bool {
+        self.touch(key);
         self.objects.remove(key)
     }
 
@@ -63,31 +79,57 @@ impl Store {
 
     /// Builds the snapshot of the objects in force.
     ///
-    /// Records that did not change are shared with the snapshot before; if nothing did, it is that one.
+    /// Records that did not change are shared with the snapshot before; if nothing did, it is that one. The cost follows from
+    /// what was applied and removed since, and what refers to it.
     pub fn build(&mut self) -> Built {
-        let records = build::build(&self.objects, &self.options);
+        let is_first = self.last.version == 0;
+        let (changed, moved) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.moved));
+        let changes = self.parts.update(&self.objects, &self.options, &changed, &moved, is_first);
         let last = &*self.last;
-        let last_routes: BTreeMap<_, _> = last.routes.iter().map(|route| (&route.id, route)).collect();
-        let snapshot = Snapshot::new(
-            last.version + 1,
-            records.listeners.into_iter().map(|new| shared(last.listeners.get(&new.id), new)),
-            records.routes.into_iter().map(|new| shared(last_routes.get(&new.id).copied(), new)),
-            records.backends.into_iter().map(|new| shared(last.backends.get(&new.id), new)),
-            records.certificates.into_iter().map(|new| shared(last.certificates.get(&new.id), new)),
-        );
-        if last.version == 0 || !snapshot.serves_the_same_as(last) {
+        let routes = last.routes_with(&changes.gone, changes.new);
+        let mut backends = last.backends.clone();
+        for (id, backend) in changes.backends {
+            match backend {
+                Some(backend) => drop(backends.insert(id, backend)),
+                None => drop(backends.remove(&id)),
+            }
+        }
+        let default = ListenerId::default_http();
+        let default_is_used = routes.iter().any(|route| route.listeners.contains(&default));
+        let frame = &self.parts.frame;
+        let listeners = frame.listeners(default_is_used);
+        let listeners = listeners.map(|new| (new.id.clone(), shared(last.listeners.get(&new.id), new)));
+        let certificates = frame.certificates.values();
+        let certificates =
+            certificates.map(|new| (new.id.clone(), shared(last.certificates.get(&new.id), new)));
+        let snapshot = Snapshot {
+            version: last.version + 1,
+            listeners: listeners.collect(),
+            routes,
+            backends,
+            certificates: certificates.collect(),
+        };
+        if is_first || !snapshot.serves_the_same_as(last) {
             self.last = Arc::new(snapshot);
         }
-        let mut diagnostics = records.diagnostics;
+        let mut diagnostics = self.parts.diagnostics();
         diagnostics.sort();
         diagnostics.dedup();
         Built { snapshot: Arc::clone(&self.last), diagnostics }
     }
+
+    fn touch(&mut self, key: &ObjectRef) {
+        if key.kind == ObjectKind::EndpointSlice {
+            self.moved.extend(self.objects.service_of(key));
+        } else {
+            self.changed.insert(key.clone());
+        }
+    }
 }
 
-fn shared<T: PartialEq>(old: Option<&Arc<T>>, new: T) -> Arc<T> {
+fn shared<T: PartialEq + Clone>(old: Option<&Arc<T>>, new: &T) -> Arc<T> {
     match old {
-        Some(old) if **old == new => Arc::clone(old),
-        _ => Arc::new(new),
+        Some(old) if **old == *new => Arc::clone(old),
+        _ => Arc::new(new.clone()),
     }
 }

@@ -1,6 +1,7 @@
 use model::{HostPattern, ListenerId, ObjectKind, ObjectRef, Reason};
 
-use super::{Builder, From, Site};
+use super::Builder;
+use super::frame::{From, Site};
 use crate::report::Report;
 
 /// A parentRef of any route kind.
@@ -39,15 +40,15 @@ impl Builder<'_> {
 
     /// The listeners of routes without parents; reported if there is none.
     pub(super) fn default_listeners(&mut self, object: &ObjectRef) -> Vec<ListenerId> {
-        if self.default_listeners.is_empty() {
+        if self.frame.default_listeners.is_empty() {
             let port = self.options.default_listener.port;
             let message = format!(
                 "cannot be served on the default listener: a Gateway uses port {port} for HTTPS; set another port \
                  for one of them"
             );
-            Report::new(object, &mut self.diagnostics).error(Reason::Conflicted, "", message);
+            Report::new(object, &mut self.part.diagnostics).error(Reason::Conflicted, "", message);
         }
-        self.default_listeners.clone()
+        self.frame.default_listeners.clone()
     }
 
     /// All listeners of the Gateways of a namespace that let `route` attach.
@@ -59,7 +60,8 @@ impl Builder<'_> {
         let fits = |site: &&Site| {
             site.record.id.namespace == route.namespace && site.lets_in(route) && site.serves_any(hosts)
         };
-        let found: Vec<_> = self.listeners.iter().filter(fits).map(|site| site.record.id.clone()).collect();
+        let found: Vec<_> =
+            self.frame.listeners.iter().filter(fits).map(|site| site.record.id.clone()).collect();
         if found.is_empty() {
             let message = "no listener of a Gateway in its namespace takes it: add spec.parentRefs";
             self.report(route).error(Reason::NoMatchingParent, "spec.parentRefs", message);
@@ -111,10 +113,10 @@ impl Builder<'_> {
         }
         let ids: Vec<_> =
             meant.iter().map(|listener| ListenerId::new(&key.namespace, &key.name, &listener.name)).collect();
-        let open: Vec<_> = self.listeners.iter().filter(|site| ids.contains(&site.record.id)).collect();
+        let open: Vec<_> = self.frame.listeners.iter().filter(|site| ids.contains(&site.record.id)).collect();
         if open.is_empty() {
             let refused: Vec<_> =
-                ids.iter().filter(|id| self.refused.contains(id)).map(|id| &*id.section).collect();
+                ids.iter().filter(|id| self.frame.refused.contains(id)).map(|id| &*id.section).collect();
             let message =
                 format!("{key} does not serve listener {}; its own error says why", refused.join(", "));
             return fail(Reason::NoMatchingParent, message);

@@ -1,9 +1,12 @@
-use model::{AppProtocol, Backend, BackendId, Endpoint, InvalidBackend, ObjectKind, ObjectRef, Reason};
-use resources::core::{Service, ServicePort};
+use model::{
+    AppProtocol, Backend, BackendId, Diagnostic, Endpoint, InvalidBackend, ObjectKind, ObjectRef, Reason,
+};
+use resources::core::ServicePort;
 
 use super::{Builder, endpoints};
+use crate::objects::Objects;
 use crate::report::Report;
-use crate::{affinity, pattern};
+use crate::{Options, affinity, pattern};
 
 /// How a reference names a port of a Service.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +16,7 @@ pub(super) enum PortRef<'a> {
 }
 
 impl Builder<'_> {
-    /// The backend behind a port of a Service; it becomes part of the snapshot. `object` and `field` name the
+    /// The name of the backend behind a port of a Service, which becomes part of the snapshot. `object` and `field` name the
     /// reference, for what is to be said about it.
     ///
     /// # Errors
@@ -27,7 +30,8 @@ impl Builder<'_> {
         field: &str,
     ) -> Result<BackendId, InvalidBackend> {
         let key = ObjectRef::new(ObjectKind::Service, namespace, name);
-        let mut report = Report::new(object, &mut self.diagnostics);
+        self.part.services.insert(key.clone());
+        let mut report = Report::new(object, &mut self.part.diagnostics);
         let Some(service) = self.objects.services.get(&key) else {
             let message = format!("there is no {key}, so this share of the requests gets 500: add it");
             report.error(Reason::BackendNotFound, field, message);
@@ -43,16 +47,8 @@ impl Builder<'_> {
             return Err(InvalidBackend::Kind);
         }
         let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-        let found = ports.iter().find(|candidate| {
-            let is_tcp = candidate.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
-            is_tcp
-                && match port {
-                    PortRef::Number(number) => candidate.port == number,
-                    PortRef::Name(name) => candidate.name.as_deref() == Some(name),
-                }
-        });
-        let Some((found, number)) = found.and_then(|port| Some((port, u16::try_from(port.port).ok()?)))
-        else {
+        let number = find_port(ports, port).and_then(|port| u16::try_from(port.port).ok());
+        let Some(number) = number else {
             let wanted = match port {
                 PortRef::Number(number) => number.to_string(),
                 PortRef::Name(name) => format!("{name:?}"),
@@ -65,64 +61,86 @@ impl Builder<'_> {
             return Err(InvalidBackend::NotFound);
         };
         let id = BackendId::service(namespace, name, number);
-        if !self.backends.contains_key(&id) {
-            let backend = self.backend(&key, service, found, id.clone());
-            self.backends.insert(id.clone(), backend);
-        }
+        self.part.backends.insert(id.clone());
         Ok(id)
     }
 
-    /// Takes endpoints out that settings do not allow; says so at `field_of(index)`.
+    /// Takes endpoints out that settings do not allow; says so at the field of each.
     pub(super) fn allowed(
         &mut self,
         object: &ObjectRef,
         endpoints: Vec<(Endpoint, String)>,
     ) -> Vec<Endpoint> {
-        let mut allowed = Vec::with_capacity(endpoints.len());
-        for (endpoint, field) in endpoints {
-            if pattern::is_local(endpoint.address.ip()) && !self.options.allow_local_endpoints {
-                let message = format!(
-                    "{} is a loopback or link-local address, which settings do not allow as an endpoint",
-                    endpoint.address.ip()
-                );
-                self.report(object).error(Reason::AddressNotAllowed, field, message);
-            } else {
-                allowed.push(endpoint);
-            }
-        }
-        allowed
+        allowed(self.options, endpoints, &mut Report::new(object, &mut self.part.diagnostics))
     }
+}
 
-    fn backend(&mut self, key: &ObjectRef, service: &Service, port: &ServicePort, id: BackendId) -> Backend {
-        let none = Vec::new();
-        let slices = self.endpoints.get(&(&*key.namespace, &*key.name)).unwrap_or(&none);
-        let endpoints = endpoints::of_port(slices, port);
-        let mut report = Report::new(key, &mut self.diagnostics);
-        if slices.is_empty() {
-            let message = "has no EndpointSlice, so requests get 503: add one with label \
-                           kubernetes.io/service-name (files know no pods, so a selector finds none)";
-            report.warning(Reason::BackendNotFound, "", message);
-        } else if !endpoints::offers_port(slices, port) {
-            let message = format!(
-                "no EndpointSlice of it has a port named {:?} (protocol TCP), so requests to port {} get 503",
-                port.name.as_deref().unwrap_or(""),
-                port.port
-            );
-            report.warning(Reason::BackendNotFound, "spec.ports", message);
-        }
-        let protocol = protocol(port.app_protocol.as_deref());
-        if protocol == AppProtocol::Https {
-            let message = format!(
-                "port {} speaks {:?}, which this version cannot: requests to it get 500",
-                port.port,
-                port.app_protocol.as_deref().unwrap_or_default()
-            );
-            report.error(Reason::Unsupported, "spec.ports", message);
-        }
-        let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
-        let endpoints = self.allowed(key, endpoints);
-        Backend { id, protocol, endpoints, affinity: affinity::of_service(service) }
+/// The backend of this name with its endpoints, if its Service is there and has such a port.
+pub(super) fn backend(
+    id: &BackendId,
+    objects: &Objects,
+    options: &Options,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Backend> {
+    let key = ObjectRef::new(ObjectKind::Service, &id.namespace, &id.name);
+    let service = objects.services.get(&key)?;
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let port = find_port(ports, PortRef::Number(i32::from(id.port)))?;
+    let slices = objects.slices_of(&key);
+    let endpoints = endpoints::of_port(&slices, port);
+    let mut report = Report::new(&key, diagnostics);
+    if slices.is_empty() {
+        let message = "has no EndpointSlice, so requests get 503: add one with label \
+                       kubernetes.io/service-name (files know no pods, so a selector finds none)";
+        report.warning(Reason::BackendNotFound, "", message);
+    } else if !endpoints::offers_port(&slices, port) {
+        let message = format!(
+            "no EndpointSlice of it has a port named {:?} (protocol TCP), so requests to port {} get 503",
+            port.name.as_deref().unwrap_or(""),
+            port.port
+        );
+        report.warning(Reason::BackendNotFound, "spec.ports", message);
     }
+    let protocol = protocol(port.app_protocol.as_deref());
+    if protocol == AppProtocol::Https {
+        let message = format!(
+            "port {} speaks {:?}, which this version cannot: requests to it get 500",
+            port.port,
+            port.app_protocol.as_deref().unwrap_or_default()
+        );
+        report.error(Reason::Unsupported, "spec.ports", message);
+    }
+    let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
+    let endpoints = allowed(options, endpoints, &mut report);
+    Some(Backend { id: id.clone(), protocol, endpoints, affinity: affinity::of_service(service) })
+}
+
+fn find_port<'p>(ports: &'p [ServicePort], wanted: PortRef<'_>) -> Option<&'p ServicePort> {
+    ports.iter().find(|candidate| {
+        let is_tcp = candidate.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+        is_tcp
+            && match wanted {
+                PortRef::Number(number) => candidate.port == number,
+                PortRef::Name(name) => candidate.name.as_deref() == Some(name),
+            }
+    })
+}
+
+/// The endpoints without those that settings do not allow; says so at the field of each.
+fn allowed(options: &Options, endpoints: Vec<(Endpoint, String)>, report: &mut Report<'_>) -> Vec<Endpoint> {
+    let mut allowed = Vec::with_capacity(endpoints.len());
+    for (endpoint, field) in endpoints {
+        if pattern::is_local(endpoint.address.ip()) && !options.allow_local_endpoints {
+            let message = format!(
+                "{} is a loopback or link-local address, which settings do not allow as an endpoint",
+                endpoint.address.ip()
+            );
+            report.error(Reason::AddressNotAllowed, field, message);
+        } else {
+            allowed.push(endpoint);
+        }
+    }
+    allowed
 }
 
 /// KEP-3726 and the IANA names; what is not HTTP is tried as HTTP/1.1, as without the field. WebSocket begins as HTTP/1.1.

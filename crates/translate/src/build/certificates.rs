@@ -4,9 +4,9 @@ use model::{Certificate, CertificateId, ObjectKind, ObjectRef, Reason, SecretByt
 use resources::core::Secret;
 use resources::gateway::{GatewayListeners, GatewayListenersTlsCertificateRefs};
 
-use super::Builder;
+use super::frame::Framing;
 
-impl Builder<'_> {
+impl Framing<'_> {
     /// The certificates of a listener; none if not one of them can be used.
     pub(super) fn certificates_of(
         &mut self,
@@ -20,7 +20,7 @@ impl Builder<'_> {
             match self.certificate(gateway, reference) {
                 Ok(certificate) => {
                     ids.push(certificate.id.clone());
-                    self.certificates.insert(certificate.id.clone(), certificate);
+                    self.frame.certificates.insert(certificate.id.clone(), certificate);
                 }
                 Err((reason, message)) => {
                     let field = format!("{field}.tls.certificateRefs[{i}]");

@@ -4,24 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use model::{Endpoint, EndpointCondition};
 use resources::core::{EndpointSlice, IntOrString, ServicePort};
 
-use crate::objects::Objects;
-use crate::own::service::SERVICE_NAME;
-
-/// The slices of each Service, by namespace and name.
-pub(super) type ByService<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>;
-
-/// Groups slices by the Service that their label names, within a namespace.
-pub(super) fn by_service(objects: &Objects) -> ByService<'_> {
-    let mut services = ByService::new();
-    for (key, slice) in &objects.endpoint_slices {
-        let labels = slice.metadata.labels.as_ref();
-        if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME)) {
-            services.entry((&key.namespace, service)).or_default().push(slice);
-        }
-    }
-    services
-}
-
 /// The endpoints behind one port of a Service that may get traffic, sorted, each address once.
 ///
 /// Ready ones; those that only serve while they terminate are draining, or, where none is ready, get the traffic

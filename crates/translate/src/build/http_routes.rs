@@ -13,44 +13,37 @@ use crate::report::Report;
 const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
 impl Builder<'_> {
-    /// One record a rule of every HTTPRoute that attaches to a listener of ours.
-    pub(super) fn http_routes(&mut self) {
-        for (key, route) in &self.objects.http_routes {
-            let hosts = own::http_route::hosts(route, &mut Report::muted(key));
-            let parents: Vec<_> = route.spec.parent_refs.iter().flatten().collect();
-            if parents.is_empty() && self.options.standalone {
-                let message = "is empty, so nothing of it is served: name a Gateway";
-                self.report(key).error(Reason::NoMatchingParent, "spec.parentRefs", message);
-            }
-            let parents: Vec<_> = parents
-                .iter()
-                .map(|parent| ParentRef {
-                    group: parent.group.as_deref().unwrap_or(GATEWAY_GROUP),
-                    kind: parent.kind.as_deref().unwrap_or("Gateway"),
-                    namespace: parent.namespace.as_deref().unwrap_or(&key.namespace),
-                    name: &parent.name,
-                    section: parent.section_name.as_deref(),
-                    port: parent.port.and_then(|port| u16::try_from(port).ok()),
-                })
-                .collect();
-            let listeners = self.attach(key, &hosts, &parents);
-            if listeners.is_empty() {
-                continue;
-            }
-            let settings = annotations::read(&route.metadata, false, &mut Report::muted(key));
-            // The CRD's default: one rule for every path.
-            let default_rule = [HttpRouteRules {
-                backend_refs: None,
-                filters: None,
-                matches: None,
-                name: None,
-                timeouts: None,
-            }];
-            let rules = route.spec.rules.as_deref().unwrap_or(&default_rule);
-            for (rule, i) in rules.iter().zip(0_u32..) {
-                let record = self.http_rule(key, route, rule, i, &listeners, settings);
-                self.routes.push(Route { hosts: hosts.clone(), ..record });
-            }
+    /// One record a rule of an HTTPRoute that attaches to a listener of ours.
+    pub(super) fn http_route(&mut self, key: &ObjectRef, route: &HttpRoute) {
+        let hosts = own::http_route::hosts(route, &mut Report::muted(key));
+        let parents: Vec<_> = route.spec.parent_refs.iter().flatten().collect();
+        if parents.is_empty() && self.options.standalone {
+            let message = "is empty, so nothing of it is served: name a Gateway";
+            self.report(key).error(Reason::NoMatchingParent, "spec.parentRefs", message);
+        }
+        let parents: Vec<_> = parents
+            .iter()
+            .map(|parent| ParentRef {
+                group: parent.group.as_deref().unwrap_or(GATEWAY_GROUP),
+                kind: parent.kind.as_deref().unwrap_or("Gateway"),
+                namespace: parent.namespace.as_deref().unwrap_or(&key.namespace),
+                name: &parent.name,
+                section: parent.section_name.as_deref(),
+                port: parent.port.and_then(|port| u16::try_from(port).ok()),
+            })
+            .collect();
+        let listeners = self.attach(key, &hosts, &parents);
+        if listeners.is_empty() {
+            return;
+        }
+        let settings = annotations::read(&route.metadata, false, &mut Report::muted(key));
+        // The CRD's default: one rule for every path.
+        let default_rule =
+            [HttpRouteRules { backend_refs: None, filters: None, matches: None, name: None, timeouts: None }];
+        let rules = route.spec.rules.as_deref().unwrap_or(&default_rule);
+        for (rule, i) in rules.iter().zip(0_u32..) {
+            let record = self.http_rule(key, route, rule, i, &listeners, settings);
+            self.part.routes.push(Route { hosts: hosts.clone(), ..record });
         }
     }
 
@@ -115,7 +108,7 @@ impl Builder<'_> {
         reference: &HttpRouteRulesBackendRefs,
         field: &str,
     ) -> BackendTarget {
-        let mut report = Report::new(key, &mut self.diagnostics);
+        let mut report = Report::new(key, &mut self.part.diagnostics);
         if reference.filters.as_ref().is_some_and(|filters| !filters.is_empty()) {
             let message = "filters of a backend are not served in this version: its share gets 500 rather than \
                            without them";

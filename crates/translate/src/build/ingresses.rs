@@ -10,38 +10,26 @@ use super::backends::PortRef;
 use super::http_routes::respond_500;
 use super::{Builder, created_unix_s};
 use crate::annotations::{self, Settings};
+use crate::class::Classes;
 use crate::own;
 use crate::report::Report;
 
 impl Builder<'_> {
-    /// One record a path of every Ingress of ours, and one for its default backend.
-    pub(super) fn ingresses(&mut self) {
-        let objects = self.objects;
-        let mut ours = Vec::new();
-        for (key, ingress) in &objects.ingresses {
-            let mut report = Report::new(key, &mut self.diagnostics);
-            if self.classes.owns_ingress(ingress, &mut report) {
-                let settings = annotations::read(&ingress.metadata, true, &mut Report::muted(key));
-                ours.push((key, ingress, settings));
-            }
-        }
-        let some_regex_takes_all_hosts =
-            ours.iter().any(|(_, ingress, settings)| settings.use_regex && has_hostless_rule(ingress));
-        for (key, ingress, settings) in ours {
-            self.ingress(key, ingress, settings, some_regex_takes_all_hosts);
-        }
-    }
-
-    fn ingress(
+    /// One record a path of an Ingress of ours, and one for its default backend. `some_regex_takes_all_hosts`: an Ingress of
+    /// ours is one of [`is_regex_for_all_hosts`].
+    pub(super) fn ingress(
         &mut self,
         key: &ObjectRef,
         ingress: &Arc<Ingress>,
-        settings: Settings,
         some_regex_takes_all_hosts: bool,
     ) {
+        if !self.owns_ingress(key, ingress) {
+            return;
+        }
+        let settings = annotations::read(&ingress.metadata, true, &mut Report::muted(key));
         let listeners = self.default_listeners(key);
         let Some(spec) = ingress.spec.as_ref().filter(|_| !listeners.is_empty()) else { return };
-        let mut report = Report::new(key, &mut self.diagnostics);
+        let mut report = Report::new(key, &mut self.part.diagnostics);
         let is_guarded = annotations::unsupported_nginx(&ingress.metadata, &mut report);
         if spec.tls.as_ref().is_some_and(|tls| !tls.is_empty()) {
             let port = self.options.default_listener.port;
@@ -60,7 +48,7 @@ impl Builder<'_> {
             };
             let one = RouteMatch { path, method: None, headers: Vec::new(), queries: Vec::new() };
             let route = builder.record(key, ingress, index, &listeners, hosts, one, action, settings);
-            builder.routes.push(route);
+            builder.part.routes.push(route);
             index += 1;
         };
         for (i, rule) in spec.rules.iter().flatten().enumerate() {
@@ -89,6 +77,10 @@ impl Builder<'_> {
             };
             push(self, Vec::new(), path, backend, "spec.defaultBackend");
         }
+    }
+
+    fn owns_ingress(&mut self, key: &ObjectRef, ingress: &Ingress) -> bool {
+        self.classes.owns_ingress(ingress, &mut Report::new(key, &mut self.part.diagnostics))
     }
 
     fn ingress_action(&mut self, key: &ObjectRef, backend: &IngressBackend, field: &str) -> Action {
@@ -139,6 +131,14 @@ impl Builder<'_> {
             forwarded_headers: settings.forwarded_headers,
         }
     }
+}
+
+/// Whether an Ingress of ours matches paths of every host by regular expressions.
+pub(super) fn is_regex_for_all_hosts(classes: &Classes<'_>, key: &ObjectRef, ingress: &Ingress) -> bool {
+    let mut muted = Report::muted(key);
+    has_hostless_rule(ingress)
+        && annotations::read(&ingress.metadata, true, &mut muted).use_regex
+        && classes.owns_ingress(ingress, &mut muted)
 }
 
 fn has_hostless_rule(ingress: &Ingress) -> bool {

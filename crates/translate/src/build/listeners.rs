@@ -5,7 +5,8 @@ use resources::gateway::{
     Gateway, GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom, GatewayListenersTlsMode,
 };
 
-use super::{Builder, From, Site, created_unix_s};
+use super::created_unix_s;
+use super::frame::{Framing, From, Site};
 use crate::own;
 use crate::report::Report;
 
@@ -14,13 +15,13 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// The oldest version of TLS that a listener speaks, in `tls.options`.
 const MIN_VERSION: &str = "rauta.io/min-tls-version";
 
-impl Builder<'_> {
+impl Framing<'_> {
     /// Opens the listeners of our Gateways, oldest Gateway first: where two conflict, the first one wins.
     pub(super) fn gateways(&mut self) {
         let mut gateways: Vec<_> = self.objects.gateways.iter().collect();
         gateways.sort_by_key(|(_, gateway)| created_unix_s(&gateway.metadata).unwrap_or(i64::MAX));
         for (key, gateway) in gateways {
-            let mut report = Report::new(key, &mut self.diagnostics);
+            let mut report = Report::new(key, &mut self.frame.diagnostics);
             if !self.classes.owns_gateway(&gateway.spec.gateway_class_name, &mut report) {
                 continue;
             }
@@ -34,8 +35,8 @@ impl Builder<'_> {
                     None => None,
                 };
                 match site {
-                    Some(site) => self.listeners.push(site),
-                    None => drop(self.refused.insert(id)),
+                    Some(site) => self.frame.listeners.push(site),
+                    None => drop(self.frame.refused.insert(id)),
                 }
             }
         }
@@ -49,7 +50,7 @@ impl Builder<'_> {
         let wanted = &self.options.default_listener;
         let mut covered = false;
         let mut blocked = false;
-        for site in &self.listeners {
+        for site in &self.frame.listeners {
             let listener = &site.record;
             if listener.port != wanted.port || !overlap(&listener.addresses, &wanted.addresses) {
                 continue;
@@ -57,11 +58,11 @@ impl Builder<'_> {
             if listener.protocol != Protocol::Http {
                 blocked = true;
             } else if listener.hostname.is_none() {
-                self.default_listeners.push(listener.id.clone());
+                self.frame.default_listeners.push(listener.id.clone());
                 covered |= covers(&listener.addresses, &wanted.addresses);
             }
         }
-        self.default_listeners.sort();
+        self.frame.default_listeners.sort();
         if covered || blocked {
             return;
         }
@@ -74,8 +75,8 @@ impl Builder<'_> {
             tls: None,
             forwarded_headers: self.options.forwarded_headers,
         };
-        self.default_listeners.push(record.id.clone());
-        self.listeners.push(Site { record, from: From::All, takes_http_routes: false });
+        self.frame.default_listeners.push(record.id.clone());
+        self.frame.listeners.push(Site { record, from: From::All, takes_http_routes: false });
     }
 
     fn listener(
@@ -87,7 +88,7 @@ impl Builder<'_> {
         addresses: &[IpAddr],
         field: &str,
     ) -> Option<Site> {
-        let mut report = Report::new(key, &mut self.diagnostics);
+        let mut report = Report::new(key, &mut self.frame.diagnostics);
         let protocol = protocol(listener, field, &mut report)?;
         let has_client_validation = gateway.spec.tls.as_ref().is_some_and(|tls| tls.frontend.is_some());
         if protocol == Protocol::Https && has_client_validation {
@@ -98,7 +99,7 @@ impl Builder<'_> {
         }
         let port = u16::try_from(listener.port).ok()?;
         let hostname = own::gateway::hostname(listener, field, &mut Report::muted(key));
-        for other in self.listeners.iter().map(|site| &site.record) {
+        for other in self.frame.listeners.iter().map(|site| &site.record) {
             if other.port != port || !overlap(&other.addresses, addresses) {
                 continue;
             }

@@ -1,112 +1,101 @@
-//! Objects in force -> records: what needs more than one object.
+//! From objects to records, object by object.
 
 mod attach;
 mod backends;
 mod certificates;
 mod endpoints;
+mod frame;
 mod http_routes;
 mod ingresses;
 mod listeners;
 mod routing_rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kube::core::ObjectMeta;
-use model::{
-    Backend, BackendId, Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectRef, Route,
-};
+use model::{Backend, BackendId, Diagnostic, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
 use crate::class::Classes;
 use crate::objects::Objects;
 use crate::report::Report;
 
-/// The parts of a snapshot.
-#[derive(Debug, Default)]
-pub(crate) struct Records {
-    pub(crate) listeners: Vec<Listener>,
-    pub(crate) routes: Vec<Route>,
-    pub(crate) backends: Vec<Backend>,
-    pub(crate) certificates: Vec<Certificate>,
+pub(crate) use frame::Frame;
+
+/// What one HTTPRoute, Ingress or RoutingRule amounts to.
+#[derive(Debug)]
+pub(crate) struct Part<R = Route> {
+    pub(crate) routes: Vec<R>,
+    /// Its own backend: the literal endpoints of a RoutingRule.
+    pub(crate) backend: Option<Backend>,
+    /// The backends behind Services that it names.
+    pub(crate) backends: BTreeSet<BackendId>,
+    /// The Services that it looked for, whether they are there or not.
+    pub(crate) services: BTreeSet<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
-/// Builds the records of all objects in force.
-pub(crate) fn build(objects: &Objects, options: &Options) -> Records {
-    let mut builder = Builder {
-        objects,
-        options,
-        classes: Classes::new(objects, options),
-        endpoints: endpoints::by_service(objects),
-        listeners: Vec::new(),
-        refused: BTreeSet::new(),
-        default_listeners: Vec::new(),
-        routes: Vec::new(),
-        backends: BTreeMap::new(),
-        certificates: BTreeMap::new(),
-        diagnostics: Vec::new(),
-    };
-    builder.gateways();
-    builder.open_default_listener();
-    builder.http_routes();
-    builder.ingresses();
-    builder.routing_rules();
-    builder.into_records()
+impl<R> Default for Part<R> {
+    fn default() -> Self {
+        let (routes, backend, diagnostics) = (Vec::new(), None, Vec::new());
+        Self { routes, backend, backends: BTreeSet::new(), services: BTreeSet::new(), diagnostics }
+    }
 }
 
-/// A listener and who may attach to it.
-#[derive(Debug)]
-struct Site {
-    record: Listener,
-    /// Namespaces whose routes may attach.
-    from: From,
-    /// Whether HTTPRoutes may attach.
-    takes_http_routes: bool,
+/// Builds the part of an object; none if it is not there, or of a kind that makes no routes.
+///
+/// It follows from the object, the frame, the Services that it names, and `some_regex` alone: whether some Ingress is one of
+/// [`is_regex_for_all_hosts`].
+pub(crate) fn part(
+    key: &ObjectRef,
+    objects: &Objects,
+    options: &Options,
+    frame: &Frame,
+    some_regex: bool,
+) -> Option<Part> {
+    let classes = Classes::new(objects, options);
+    let mut builder = Builder { objects, options, classes, frame, part: Part::default() };
+    match key.kind {
+        ObjectKind::HttpRoute => builder.http_route(key, objects.http_routes.get(key)?),
+        ObjectKind::Ingress => builder.ingress(key, objects.ingresses.get(key)?, some_regex),
+        ObjectKind::RoutingRule => builder.routing_rule(key, objects.routing_rules.get(key)?),
+        _ => return None,
+    }
+    Some(builder.part)
 }
 
-/// `allowedRoutes.namespaces`, evaluated.
-#[derive(Debug, PartialEq, Eq)]
-enum From {
-    All,
-    Only(Vec<String>),
+/// Builds the backend behind a port of a Service, and says what is to be said of it. It follows from the Service and its
+/// slices alone.
+pub(crate) fn backend(
+    id: &BackendId,
+    objects: &Objects,
+    options: &Options,
+) -> (Option<Arc<Backend>>, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let backend = backends::backend(id, objects, options, &mut diagnostics);
+    (backend.map(Arc::new), diagnostics)
 }
 
+/// Whether an Ingress of ours matches paths of every host by regular expressions: then default backends come after those.
+pub(crate) fn is_regex_for_all_hosts(key: &ObjectRef, objects: &Objects, options: &Options) -> bool {
+    let classes = Classes::new(objects, options);
+    let ingress = objects.ingresses.get(key);
+    ingress.is_some_and(|ingress| ingresses::is_regex_for_all_hosts(&classes, key, ingress))
+}
+
+/// One object while it is built.
 struct Builder<'a> {
     objects: &'a Objects,
     options: &'a Options,
     classes: Classes<'a>,
-    endpoints: endpoints::ByService<'a>,
-    listeners: Vec<Site>,
-    /// Listeners of ours that cannot be served; their own diagnostics say why.
-    refused: BTreeSet<ListenerId>,
-    /// Where routes without parents go.
-    default_listeners: Vec<ListenerId>,
-    routes: Vec<Route>,
-    backends: BTreeMap<BackendId, Backend>,
-    certificates: BTreeMap<CertificateId, Certificate>,
-    diagnostics: Vec<Diagnostic>,
+    frame: &'a Frame,
+    part: Part,
 }
 
 impl Builder<'_> {
     fn report<'r>(&'r mut self, object: &'r ObjectRef) -> Report<'r> {
-        Report::new(object, &mut self.diagnostics)
-    }
-
-    fn into_records(self) -> Records {
-        let default = ListenerId::default_http();
-        let default_is_used = self.routes.iter().any(|route| route.listeners.contains(&default));
-        Records {
-            listeners: self
-                .listeners
-                .into_iter()
-                .map(|site| site.record)
-                .filter(|listener| listener.id != default || default_is_used)
-                .collect(),
-            routes: self.routes,
-            backends: self.backends.into_values().collect(),
-            certificates: self.certificates.into_values().collect(),
-            diagnostics: self.diagnostics,
-        }
+        Report::new(object, &mut self.part.diagnostics)
     }
 }
 

@@ -12,51 +12,49 @@ use crate::report::Report;
 use crate::{annotations, own};
 
 impl Builder<'_> {
-    /// One record a RoutingRule.
-    pub(super) fn routing_rules(&mut self) {
-        for (key, rule) in &self.objects.routing_rules {
-            let mut muted = Report::muted(key);
-            let hosts = own::routing_rule::hosts(rule, &mut muted);
-            let parents: Vec<_> = rule
-                .spec
-                .parent_refs
-                .iter()
-                .map(|parent| ParentRef {
-                    group: "gateway.networking.k8s.io",
-                    kind: "Gateway",
-                    namespace: parent.namespace.as_deref().unwrap_or(&key.namespace),
-                    name: &parent.name,
-                    section: parent.section_name.as_deref(),
-                    port: parent.port,
-                })
-                .collect();
-            let listeners = if !parents.is_empty() {
-                self.attach(key, &hosts, &parents)
-            } else if self.options.standalone {
-                self.default_listeners(key)
-            } else {
-                self.listeners_of_namespace(key, &hosts)
-            };
-            if listeners.is_empty() {
-                continue;
-            }
-            let route = Route {
-                id: RouteId { object: key.clone(), rule: 0 },
-                listeners,
-                hosts,
-                matches: own::routing_rule::matches(rule, &mut muted),
-                action: forward(self.rule_backends(key, rule)),
-                balancing: self
-                    .options
-                    .balancing(own::routing_rule::load_balancer(rule), own::routing_rule::table_size(rule)),
-                affinity: own::routing_rule::affinity(rule, &mut muted),
-                timeouts: Timeouts::default(),
-                created_unix_s: created_unix_s(&rule.metadata),
-                tier: rule.spec.tier.and_then(annotations::tier),
-                forwarded_headers: rule.spec.forwarded_headers.unwrap_or(true),
-            };
-            self.routes.push(route);
+    /// The record of a RoutingRule.
+    pub(super) fn routing_rule(&mut self, key: &ObjectRef, rule: &RoutingRule) {
+        let mut muted = Report::muted(key);
+        let hosts = own::routing_rule::hosts(rule, &mut muted);
+        let parents: Vec<_> = rule
+            .spec
+            .parent_refs
+            .iter()
+            .map(|parent| ParentRef {
+                group: "gateway.networking.k8s.io",
+                kind: "Gateway",
+                namespace: parent.namespace.as_deref().unwrap_or(&key.namespace),
+                name: &parent.name,
+                section: parent.section_name.as_deref(),
+                port: parent.port,
+            })
+            .collect();
+        let listeners = if !parents.is_empty() {
+            self.attach(key, &hosts, &parents)
+        } else if self.options.standalone {
+            self.default_listeners(key)
+        } else {
+            self.listeners_of_namespace(key, &hosts)
+        };
+        if listeners.is_empty() {
+            return;
         }
+        let route = Route {
+            id: RouteId { object: key.clone(), rule: 0 },
+            listeners,
+            hosts,
+            matches: own::routing_rule::matches(rule, &mut muted),
+            action: forward(self.rule_backends(key, rule)),
+            balancing: self
+                .options
+                .balancing(own::routing_rule::load_balancer(rule), own::routing_rule::table_size(rule)),
+            affinity: own::routing_rule::affinity(rule, &mut muted),
+            timeouts: Timeouts::default(),
+            created_unix_s: created_unix_s(&rule.metadata),
+            tier: rule.spec.tier.and_then(annotations::tier),
+            forwarded_headers: rule.spec.forwarded_headers.unwrap_or(true),
+        };
+        self.part.routes.push(route);
     }
 
     /// The literal endpoints together as one backend, with the sum of their weights, and each Service.
@@ -90,8 +88,8 @@ impl Builder<'_> {
                 is_same
             });
             let id = BackendId::routing_rule(&key.namespace, &key.name);
-            let backend = Backend { id: id.clone(), protocol: AppProtocol::Http1, endpoints, affinity: None };
-            self.backends.insert(id.clone(), backend);
+            self.part.backend =
+                Some(Backend { id: id.clone(), protocol: AppProtocol::Http1, endpoints, affinity: None });
             backends.insert(0, BackendRef { weight, target: BackendTarget::Backend(id) });
         }
         backends

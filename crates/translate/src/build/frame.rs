@@ -1,0 +1,69 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectRef};
+
+use crate::Options;
+use crate::class::Classes;
+use crate::objects::Objects;
+use crate::report::Report;
+
+/// What routes attach to: it follows from classes, Gateways and Secrets alone.
+#[derive(Debug, Default)]
+pub(crate) struct Frame {
+    pub(super) listeners: Vec<Site>,
+    /// Listeners of ours that cannot be served; their own diagnostics say why.
+    pub(super) refused: BTreeSet<ListenerId>,
+    /// Where routes without parents go.
+    pub(super) default_listeners: Vec<ListenerId>,
+    pub(crate) certificates: BTreeMap<CertificateId, Certificate>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// A listener and who may attach to it.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) record: Listener,
+    /// Namespaces whose routes may attach.
+    pub(super) from: From,
+    /// Whether HTTPRoutes may attach.
+    pub(super) takes_http_routes: bool,
+}
+
+/// `allowedRoutes.namespaces`, evaluated.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum From {
+    All,
+    Only(Vec<String>),
+}
+
+/// A frame while it is built.
+pub(super) struct Framing<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) options: &'a Options,
+    pub(super) classes: Classes<'a>,
+    pub(super) frame: Frame,
+}
+
+impl Frame {
+    /// The frame of the objects in force.
+    pub(crate) fn build(objects: &Objects, options: &Options) -> Self {
+        let classes = Classes::new(objects, options);
+        let mut framing = Framing { objects, options, classes, frame: Self::default() };
+        framing.gateways();
+        framing.open_default_listener();
+        framing.frame
+    }
+
+    /// The listeners that are served; the default one only if a route wants it.
+    pub(crate) fn listeners(&self, default_is_used: bool) -> impl Iterator<Item = &Listener> {
+        let default = ListenerId::default_http();
+        let records = self.listeners.iter().map(|site| &site.record);
+        records.filter(move |listener| default_is_used || listener.id != default)
+    }
+}
+
+impl Framing<'_> {
+    pub(super) fn report<'r>(&'r mut self, object: &'r ObjectRef) -> Report<'r> {
+        Report::new(object, &mut self.frame.diagnostics)
+    }
+}

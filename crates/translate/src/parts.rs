@@ -1,0 +1,203 @@
+//! Which parts of a snapshot are still true: what is kept from one to the next, by the object that it follows from.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use model::{Backend, BackendId, Diagnostic, ObjectKind, ObjectRef, Route};
+
+use crate::Options;
+use crate::build::{self, Frame, Part};
+use crate::objects::Objects;
+
+/// The parts of the last snapshot. A part is built again when an object that it follows from has changed, and otherwise
+/// taken as it is; nothing is ever patched.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) frame: Frame,
+    routes: BTreeMap<ObjectRef, Part<Arc<Route>>>,
+    backends: BTreeMap<BackendId, (Option<Arc<Backend>>, Vec<Diagnostic>)>,
+    /// The objects whose parts looked for a Service.
+    users: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
+    /// How many parts name a backend.
+    named: HashMap<BackendId, usize>,
+    /// Ingresses that match paths of every host by regular expressions.
+    regex_for_all_hosts: BTreeSet<ObjectRef>,
+    /// What says something.
+    noisy: BTreeSet<ObjectRef>,
+    noisy_backends: BTreeSet<BackendId>,
+}
+
+/// What became different.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Routes that are no more, or not like this.
+    pub(crate) gone: Vec<Arc<Route>>,
+    /// Routes that are new, or like this now.
+    pub(crate) new: Vec<Arc<Route>>,
+    /// Backends as they are now.
+    pub(crate) backends: BTreeMap<BackendId, Option<Arc<Backend>>>,
+}
+
+impl Parts {
+    /// Makes the parts those of the objects in force. `changed`: those that came, went or changed since; `moved`: the
+    /// Services of slices that did.
+    pub(crate) fn update(
+        &mut self,
+        objects: &Objects,
+        options: &Options,
+        changed: &BTreeSet<ObjectRef>,
+        moved: &BTreeSet<ObjectRef>,
+        is_first: bool,
+    ) -> Changes {
+        let had_regex = !self.regex_for_all_hosts.is_empty();
+        let frames = is_first || changed.iter().any(|key| is_of_frame(key.kind));
+        if frames {
+            self.frame = Frame::build(objects, options);
+            self.regex_for_all_hosts.clear();
+        }
+        let ingresses: Vec<_> = match frames {
+            true => objects.ingresses.keys().collect(),
+            false => changed.iter().filter(|key| key.kind == ObjectKind::Ingress).collect(),
+        };
+        for key in ingresses {
+            if build::is_regex_for_all_hosts(key, objects, options) {
+                self.regex_for_all_hosts.insert(key.clone());
+            } else {
+                self.regex_for_all_hosts.remove(key);
+            }
+        }
+        let some_regex = !self.regex_for_all_hosts.is_empty();
+
+        let mut affected: BTreeSet<ObjectRef> = changed.clone();
+        affected.extend(changed.iter().filter_map(|key| self.users.get(key)).flatten().cloned());
+        if frames {
+            affected.extend(self.routes.keys().cloned());
+            affected.extend(objects.http_routes.keys().cloned());
+            affected.extend(objects.routing_rules.keys().cloned());
+        }
+        if frames || some_regex != had_regex {
+            affected.extend(objects.ingresses.keys().cloned());
+        }
+        let mut changes = Changes::default();
+        let mut asked: BTreeSet<BackendId> = BTreeSet::new();
+        for service in changed.iter().filter(|key| key.kind == ObjectKind::Service).chain(moved) {
+            let first = BackendId::service(&service.namespace, &service.name, 0);
+            let last = BackendId { port: u16::MAX, ..first.clone() };
+            asked.extend(self.backends.range(first..=last).map(|(id, _)| id.clone()));
+        }
+        for key in affected.iter().filter(|key| makes_routes(key.kind)) {
+            let part = build::part(key, objects, options, &self.frame, some_regex);
+            self.exchange(key, part, &mut changes, &mut asked);
+        }
+        for id in asked {
+            self.backend(&id, objects, options, &mut changes);
+        }
+        changes
+    }
+
+    /// All that is to be said, in no order.
+    pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
+        let of_parts = self.noisy.iter().filter_map(|key| self.routes.get(key)).map(|part| &part.diagnostics);
+        let of_backends =
+            self.noisy_backends.iter().filter_map(|id| self.backends.get(id)).map(|(_, said)| said);
+        let all = of_parts.chain(of_backends).flatten().chain(&self.frame.diagnostics);
+        all.cloned().collect()
+    }
+
+    /// Puts a part in the place of the one that the object had.
+    fn exchange(
+        &mut self,
+        key: &ObjectRef,
+        part: Option<Part>,
+        changes: &mut Changes,
+        asked: &mut BTreeSet<BackendId>,
+    ) {
+        let old = self.routes.remove(key).unwrap_or_default();
+        let new = part.unwrap_or_default();
+        for service in old.services.difference(&new.services) {
+            if let Some(users) = self.users.get_mut(service) {
+                users.remove(key);
+                if users.is_empty() {
+                    self.users.remove(service);
+                }
+            }
+        }
+        for service in new.services.difference(&old.services) {
+            self.users.entry(service.clone()).or_default().insert(key.clone());
+        }
+        for id in old.backends.difference(&new.backends) {
+            if let Some(count) = self.named.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.named.remove(id);
+                }
+            }
+            asked.insert(id.clone());
+        }
+        for id in new.backends.difference(&old.backends) {
+            *self.named.entry(id.clone()).or_default() += 1;
+            asked.insert(id.clone());
+        }
+        if old.backend != new.backend {
+            let of = |part: &Option<Backend>| part.as_ref().map(|backend| backend.id.clone());
+            changes.backends.extend(of(&old.backend).map(|id| (id, None)));
+            changes
+                .backends
+                .extend(new.backend.clone().map(|backend| (backend.id.clone(), Some(Arc::new(backend)))));
+        }
+        // An object's rules are counted from 0: what stays the same stays in its place.
+        let mut before = old.routes.into_iter();
+        let mut routes = Vec::with_capacity(new.routes.len());
+        for route in new.routes {
+            match before.next() {
+                Some(same) if *same == route => routes.push(same),
+                other => {
+                    changes.gone.extend(other);
+                    let route = Arc::new(route);
+                    changes.new.push(Arc::clone(&route));
+                    routes.push(route);
+                }
+            }
+        }
+        changes.gone.extend(before);
+        if new.diagnostics.is_empty() {
+            self.noisy.remove(key);
+        } else {
+            self.noisy.insert(key.clone());
+        }
+        let Part { backend, backends, services, diagnostics, .. } = new;
+        if !routes.is_empty() || !diagnostics.is_empty() || !services.is_empty() {
+            self.routes.insert(key.clone(), Part { routes, backend, backends, services, diagnostics });
+        }
+    }
+
+    /// Builds the backend behind a Service anew, if some part names it.
+    fn backend(&mut self, id: &BackendId, objects: &Objects, options: &Options, changes: &mut Changes) {
+        let old = self.backends.remove(id).and_then(|(backend, _)| backend);
+        self.noisy_backends.remove(id);
+        if !self.named.contains_key(id) {
+            changes.backends.extend(old.map(|_| (id.clone(), None)));
+            return;
+        }
+        let (mut new, said) = build::backend(id, objects, options);
+        if new == old {
+            new = old;
+        } else {
+            changes.backends.insert(id.clone(), new.clone());
+        }
+        if !said.is_empty() {
+            self.noisy_backends.insert(id.clone());
+        }
+        self.backends.insert(id.clone(), (new, said));
+    }
+}
+
+/// Whether objects of this kind say what routes attach to.
+fn is_of_frame(kind: ObjectKind) -> bool {
+    use ObjectKind::{Gateway, GatewayClass, IngressClass, Secret};
+    matches!(kind, GatewayClass | Gateway | IngressClass | Secret)
+}
+
+fn makes_routes(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::HttpRoute | ObjectKind::Ingress | ObjectKind::RoutingRule)
+}

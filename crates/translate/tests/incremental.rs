@@ -1,0 +1,149 @@
+//! A store that is changed step by step gives what a new store gives for the same objects.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{ObjectKind, ObjectRef};
+use serde_json::{Value, json};
+use translate::{Object, Options, Store};
+
+/// Numbers below a bound (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    fn of<'t>(&mut self, all: &[&'t str]) -> &'t str {
+        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+    }
+}
+
+/// Some valid object; few names, so that they meet.
+fn object(dice: &mut Dice) -> Object {
+    let name = dice.of(&["a", "b", "c"]);
+    let other = dice.of(&["a", "b", "c"]);
+    let port = 80 + dice.below(2);
+    let (kind, mut value) = match dice.below(14) {
+        0 => (
+            ObjectKind::GatewayClass,
+            json!({"spec": {
+            "controllerName": dice.of(&["rauta.io/gateway-controller", "example.com/other"])}}),
+        ),
+        1 => (
+            ObjectKind::IngressClass,
+            json!({"spec": {
+            "controller": dice.of(&["rauta.io/ingress-controller", "example.com/other"])}}),
+        ),
+        2 => {
+            let from = dice.of(&["All", "Same"]);
+            let mut listener = json!({"name": "l", "protocol": "HTTP", "port": 8080 + dice.below(2),
+                "allowedRoutes": {"namespaces": {"from": from}}});
+            if dice.below(2) == 0 {
+                listener["hostname"] = json!(dice.of(&["*.example.com", "a.example.com"]));
+            }
+            let class = dice.of(&["rauta", "rauta", "a"]);
+            (ObjectKind::Gateway, json!({"spec": {"gatewayClassName": class, "listeners": [listener]}}))
+        }
+        3..=5 => {
+            let rules: Vec<Value> = (0..=dice.below(2)).map(|n| json!({
+                "matches": [{"path": {"type": "PathPrefix", "value": format!("/{n}{}", dice.below(3))}}],
+                "backendRefs": [{"name": dice.of(&["a", "b", "c"]), "port": 80 + dice.below(2)}, {"name": other, "port": port}]
+            })).collect();
+            let host = dice.of(&["a.example.com", "b.example.com", "a.example.org"]);
+            (
+                ObjectKind::HttpRoute,
+                json!({"spec": {"parentRefs": [{"name": other}], "hostnames": [host], "rules": rules}}),
+            )
+        }
+        6..=7 => {
+            let annotations = match dice.below(3) {
+                0 => json!({"nginx.ingress.kubernetes.io/use-regex": "true"}),
+                _ => json!({}),
+            };
+            let backend = json!({"service": {"name": other, "port": {"number": port}}});
+            let mut rule = json!({"http": {"paths": [{"path": "/x", "pathType": "ImplementationSpecific", "backend": backend}]}});
+            if dice.below(2) == 0 {
+                rule["host"] = json!("a.example.com");
+            }
+            let class = dice.of(&["rauta", "rauta", "a"]);
+            (
+                ObjectKind::Ingress,
+                json!({"metadata": {"annotations": annotations},
+                "spec": {"ingressClassName": class, "defaultBackend": backend, "rules": [rule]}}),
+            )
+        }
+        8..=9 => {
+            let mut backends = vec![json!({"service": {"name": other, "port": port}})];
+            if dice.below(2) == 0 {
+                backends.push(json!({"endpoint": format!("10.0.0.{}:80", 1 + dice.below(3))}));
+            }
+            (ObjectKind::RoutingRule, json!({"spec": {"backends": backends}}))
+        }
+        10..=11 => {
+            let mut port = json!({"port": port, "name": dice.of(&["web", "admin"])});
+            if dice.below(4) == 0 {
+                port["appProtocol"] = json!("kubernetes.io/h2c");
+            }
+            (ObjectKind::Service, json!({"spec": {"ports": [port]}}))
+        }
+        _ => (
+            ObjectKind::EndpointSlice,
+            json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": other}}, "addressType": "IPv4",
+            "ports": [{"name": dice.of(&["web", "admin"]), "port": 8080}],
+            "endpoints": [{"addresses": [format!("10.1.0.{}", 1 + dice.below(3))]}]}),
+        ),
+    };
+    value["metadata"]["name"] = json!(if kind == ObjectKind::GatewayClass { other } else { name });
+    value["metadata"]["namespace"] = json!(dice.of(&["x", "x", "y"]));
+    Object::decode(kind, &value).unwrap()
+}
+
+#[test]
+fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
+    let (mut routes, mut backends, mut listeners) = (0, 0, 0);
+    for seed in 0..60 {
+        let mut dice = Dice(seed);
+        let mut store = Store::new(Options::for_files());
+        let mut objects: BTreeMap<ObjectRef, Object> = BTreeMap::new();
+        let mut last = store.build().snapshot;
+        for step in 0..60 {
+            for _ in 0..=dice.below(3) {
+                let gone = usize::try_from(dice.below(3 * (objects.len() as u64 + 1))).unwrap();
+                match objects.keys().nth(gone).cloned() {
+                    Some(key) => {
+                        objects.remove(&key);
+                        assert!(store.remove(&key));
+                    }
+                    None => {
+                        let object = object(&mut dice);
+                        store.apply(object.clone()).unwrap();
+                        objects.insert(object.key(), object);
+                    }
+                }
+            }
+            let built = store.build();
+            let mut new = Store::new(Options::for_files());
+            objects.values().for_each(|object| new.apply(object.clone()).unwrap());
+            let expected = new.build();
+            assert_eq!(built.diagnostics, expected.diagnostics, "seed {seed}, step {step}");
+            let (ours, theirs) = (&built.snapshot, &expected.snapshot);
+            assert_eq!(ours.routes, theirs.routes, "seed {seed}, step {step}");
+            assert_eq!(ours.backends, theirs.backends, "seed {seed}, step {step}");
+            assert!(ours.serves_the_same_as(theirs), "seed {seed}, step {step}");
+            assert_eq!(Arc::ptr_eq(ours, &last), ours.serves_the_same_as(&last), "seed {seed}, step {step}");
+            last = built.snapshot;
+            routes += last.routes.len();
+            backends += last.backends.len();
+            listeners += last.listeners.len();
+        }
+    }
+    assert!(routes > 5000 && backends > 3000 && listeners > 1000, "{routes} {backends} {listeners}");
+}

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Route,
     Snapshot, Tier,
@@ -30,8 +32,31 @@ pub(crate) struct Plan {
     pub(crate) serves: bool,
 }
 
+/// What routes need to know of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    speaks_http1: bool,
+    /// How its clients keep their endpoint, where the route does not say it.
+    affinity: Option<Affinity>,
+    /// Why userspace serves it, if it does.
+    unreachable: Option<Why>,
+}
+
+/// The status of each backend.
+pub(crate) type Statuses<'s> = HashMap<&'s BackendId, Status>;
+
+/// What routes need to know of each backend.
+pub(crate) fn statuses<'s>(snapshot: &'s Snapshot, facts: &Facts) -> Statuses<'s> {
+    let status = |backend: &Backend| Status {
+        speaks_http1: backend.protocol == AppProtocol::Http1,
+        affinity: backend.affinity,
+        unreachable: unreachable(backend, facts),
+    };
+    snapshot.backends.iter().map(|(id, backend)| (id, status(backend))).collect()
+}
+
 /// Says what the kernel does with a route, whatever its matches are.
-pub(crate) fn plan(route: &Route, snapshot: &Snapshot, facts: &Facts) -> Result<Plan, Why> {
+pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Result<Plan, Why> {
     if !facts.forwarding {
         return Err(Why::ForwardingOff);
     }
@@ -56,15 +81,15 @@ pub(crate) fn plan(route: &Route, snapshot: &Snapshot, facts: &Facts) -> Result<
         let mut affinity_s = 0;
         let target = match &one.target {
             BackendTarget::Invalid(_) => Err(Why::InvalidBackend),
-            BackendTarget::Backend(id) => match snapshot.backends.get(id) {
+            BackendTarget::Backend(id) => match statuses.get(id) {
                 None => Err(Why::InvalidBackend),
-                Some(backend) if backend.protocol != AppProtocol::Http1 => Err(Why::Protocol),
-                Some(backend) => {
+                Some(status) if !status.speaks_http1 => Err(Why::Protocol),
+                Some(status) => {
                     // Endpoints come and go: that is for the backend's record to say, not for the route's.
-                    let now = unreachable(backend, facts);
+                    let now = status.unreachable;
                     serves |= now.is_none();
                     partly = partly.or(now);
-                    affinity_s = route.affinity.of(backend).map_or(0, Affinity::seconds);
+                    affinity_s = route.affinity.within(status.affinity).map_or(0, Affinity::seconds);
                     Ok((id.clone(), table_size))
                 }
             },

@@ -17,6 +17,8 @@ pub(crate) struct Compiled<'m> {
     pub(crate) spec: Option<Spec>,
     /// Why userspace decides, if it does.
     pub(crate) why: Option<Why>,
+    /// Whether a condition may be used the next time.
+    pub(crate) waits: bool,
 }
 
 /// Compiles match `index` of the route at place `route`; `action` is what the kernel does with its requests.
@@ -30,12 +32,15 @@ pub(crate) fn compile<'m>(
     let (place, of_path) = place(&one.path);
     let methods = one.method.as_deref().map_or(Candidate::ANY_METHOD, method_bit);
     let mut why = of_path.or(if methods == 0 { Some(Why::Method) } else { None });
-    let mut headers = Vec::new();
+    let (mut headers, mut waits) = (Vec::new(), false);
     for header in &one.headers {
         match condition(&header.name, &header.value, names, now) {
             Ok(condition) if headers.len() < CONDITIONS_MAX => headers.push(condition),
             Ok(_) => why = why.or(Some(Why::HeaderSize)),
-            Err(reason) => why = why.or(Some(reason)),
+            Err(reason) => {
+                waits |= matches!(reason, Why::NewHeaderName | Why::ManyHeaderNames);
+                why = why.or(Some(reason));
+            }
         }
     }
     if !one.queries.is_empty() {
@@ -48,7 +53,7 @@ pub(crate) fn compile<'m>(
         (Ok(action), None) => (action, None),
     };
     let spec = Spec { action, methods, is_tier3: why.is_some(), headers };
-    Compiled { place, rank, spec: (methods != 0).then_some(spec), why }
+    Compiled { place, rank, spec: (methods != 0).then_some(spec), why, waits }
 }
 
 /// The only match of a route without matches: every request.
@@ -60,7 +65,7 @@ pub(crate) fn every(route: usize, action: Result<u32, Why>) -> Compiled<'static>
         headers: vec![],
     };
     let rank = (true, Reverse(0), Reverse(0), route, 0);
-    Compiled { place: Place::ByElement(""), rank, spec: Some(spec), why: action.err() }
+    Compiled { place: Place::ByElement(""), rank, spec: Some(spec), why: action.err(), waits: false }
 }
 
 fn place(path: &PathMatch) -> (Place<'_>, Option<Why>) {

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::{HostPattern, WildcardLabels};
 use wire::{HOST_MAX, HostKey, HostRecord, SCOPES_MAX};
@@ -22,11 +23,11 @@ pub(crate) enum Class<'h> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key<'h> {
     Any,
-    Exact(&'h str),
+    Exact(&'h Arc<str>),
     /// Names with one label in front of this suffix.
-    One(&'h str),
+    One(&'h Arc<str>),
     /// Names with any number of them.
-    More(&'h str),
+    More(&'h Arc<str>),
 }
 
 impl<'h> Key<'h> {
@@ -42,35 +43,69 @@ impl<'h> Key<'h> {
 
 /// Something by host: exact names, suffixes by the number of labels in front, and what takes every host.
 #[derive(Clone, Debug)]
-pub(crate) struct ByHost<'h, T> {
-    exact: BTreeMap<&'h str, T>,
-    one: BTreeMap<&'h str, T>,
-    more: BTreeMap<&'h str, T>,
+pub(crate) struct ByHost<T> {
+    exact: BTreeMap<Arc<str>, T>,
+    one: BTreeMap<Arc<str>, T>,
+    more: BTreeMap<Arc<str>, T>,
     any: Option<T>,
 }
 
-impl<T> Default for ByHost<'_, T> {
+impl<T> Default for ByHost<T> {
     fn default() -> Self {
         Self { exact: BTreeMap::new(), one: BTreeMap::new(), more: BTreeMap::new(), any: None }
     }
 }
 
-impl<'h, T> ByHost<'h, T> {
+impl<T> ByHost<T> {
     /// What stands for a key; put there if there is nothing yet.
-    pub(crate) fn entry(&mut self, key: Key<'h>, new: impl FnOnce() -> T) -> &mut T {
+    pub(crate) fn entry(&mut self, key: Key<'_>, new: impl FnOnce() -> T) -> &mut T {
         match key {
             Key::Any => self.any.get_or_insert_with(new),
-            Key::Exact(name) => self.exact.entry(name).or_insert_with(new),
-            Key::One(suffix) => self.one.entry(suffix).or_insert_with(new),
-            Key::More(suffix) => self.more.entry(suffix).or_insert_with(new),
+            Key::Exact(name) => self.exact.entry(Arc::clone(name)).or_insert_with(new),
+            Key::One(suffix) => self.one.entry(Arc::clone(suffix)).or_insert_with(new),
+            Key::More(suffix) => self.more.entry(Arc::clone(suffix)).or_insert_with(new),
         }
     }
 
-    /// The same with every value made into another one.
-    pub(crate) fn map<U>(self, mut f: impl FnMut(T) -> U) -> ByHost<'h, U> {
-        let mut all = |map: BTreeMap<&'h str, T>| map.into_iter().map(|(k, v)| (k, f(v))).collect();
-        let (exact, one, more) = (all(self.exact), all(self.one), all(self.more));
-        ByHost { exact, one, more, any: self.any.map(f) }
+    /// What stands for a key.
+    pub(crate) fn get_mut(&mut self, key: Key<'_>) -> Option<&mut T> {
+        match key {
+            Key::Any => self.any.as_mut(),
+            Key::Exact(name) => self.exact.get_mut(name),
+            Key::One(suffix) => self.one.get_mut(suffix),
+            Key::More(suffix) => self.more.get_mut(suffix),
+        }
+    }
+
+    /// Takes out what stands for a key.
+    pub(crate) fn remove(&mut self, key: Key<'_>) {
+        match key {
+            Key::Any => drop(self.any.take()),
+            Key::Exact(name) => drop(self.exact.remove(name)),
+            Key::One(suffix) => drop(self.one.remove(suffix)),
+            Key::More(suffix) => drop(self.more.remove(suffix)),
+        }
+    }
+
+    /// Everything: exact names, suffixes with one label in front, with any number, and what takes every host.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.one.values()).chain(self.more.values()).chain(&self.any)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let suffixes = self.one.values_mut().chain(self.more.values_mut());
+        self.exact.values_mut().chain(suffixes).chain(&mut self.any)
+    }
+
+    /// Whether some suffix stands for names with one label in front of it alone.
+    pub(crate) fn has_one_label(&self) -> bool {
+        !self.one.is_empty()
+    }
+
+    /// Whether the exact name has something.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.exact.contains_key(name)
     }
 
     /// The values for a class of hosts, the most specific first. One label is one or more as well: a value for one label
@@ -83,6 +118,7 @@ impl<'h, T> ByHost<'h, T> {
         };
         // Where suffixes may begin.
         let dots = longest.match_indices('.').map(|(at, _)| at);
+        let dots = dots.take_while(|_| !self.one.is_empty() || !self.more.is_empty());
         let suffixes = dots.filter_map(move |at| {
             let (front, suffix) = longest.split_at_checked(at)?;
             let several = match class {
@@ -99,8 +135,11 @@ impl<'h, T> ByHost<'h, T> {
     }
 
     /// The exact names and the suffixes.
-    pub(crate) fn texts(&self) -> (impl Iterator<Item = &'h str>, impl Iterator<Item = &'h str>) {
-        (self.exact.keys().copied(), self.one.keys().chain(self.more.keys()).copied())
+    pub(crate) fn texts(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &str>) {
+        (
+            self.exact.keys().map(|name| &**name),
+            self.one.keys().chain(self.more.keys()).map(|suffix| &**suffix),
+        )
     }
 }
 
@@ -111,11 +150,7 @@ pub(crate) fn records<'h>(
     suffixes: &BTreeSet<&'h str>,
     scopes: impl Fn(Class<'_>) -> [u32; SCOPES_MAX],
 ) -> Vec<(HostKey, HostRecord)> {
-    let name = |&name: &&'h str| {
-        let list = scopes(Class::Exact(name));
-        let text: Vec<u8> = name.bytes().rev().chain([0]).collect();
-        record(socket, &text, list, list)
-    };
+    let name = |&name: &&'h str| of_name(socket, name, scopes(Class::Exact(name)));
     let suffix = |&suffix: &&'h str| {
         let list = |several| scopes(Class::Below { suffix, several });
         let text: Vec<u8> = suffix.bytes().rev().collect();
@@ -128,6 +163,12 @@ pub(crate) fn records<'h>(
     all.extend(suffixes.iter().filter(fits).map(suffix));
     all.push(record(socket, &[], other, other));
     all
+}
+
+/// The record of an exact name.
+pub(crate) fn of_name(socket: u32, name: &str, scopes: [u32; SCOPES_MAX]) -> (HostKey, HostRecord) {
+    let text: Vec<u8> = name.bytes().rev().chain([0]).collect();
+    record(socket, &text, scopes, scopes)
 }
 
 fn record(
@@ -150,7 +191,7 @@ fn record(
 mod tests {
     use super::*;
 
-    fn by_host(entries: &[(Option<HostPattern>, u32)]) -> ByHost<'_, u32> {
+    fn by_host(entries: &[(Option<HostPattern>, u32)]) -> ByHost<u32> {
         let mut all = ByHost::default();
         for (host, value) in entries {
             all.entry(Key::new(host.as_ref()), || *value);

@@ -9,7 +9,9 @@ pub const REST: Duration = Duration::from_secs(2);
 /// Indices for keys: the same key keeps its index from one compilation to the next.
 #[derive(Debug)]
 pub(crate) struct Ids<K> {
-    entries: HashMap<K, Entry>,
+    by_key: HashMap<K, u32>,
+    /// By index.
+    slots: Vec<Option<Slot<K>>>,
     numbers: Numbers,
     round: u64,
 }
@@ -22,9 +24,9 @@ pub(crate) struct Numbers {
     end: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    id: u32,
+#[derive(Debug, Clone)]
+struct Slot<K> {
+    key: K,
     /// The round in which it was last asked for.
     used: u64,
     /// When it was first not asked for.
@@ -34,7 +36,7 @@ struct Entry {
 impl<K: Clone + Eq + Hash> Ids<K> {
     /// Indices from `first` on, below `end`.
     pub(crate) fn new(first: u32, end: u32) -> Self {
-        Self { entries: HashMap::new(), numbers: Numbers::new(first, end), round: 0 }
+        Self { by_key: HashMap::new(), slots: Vec::new(), numbers: Numbers::new(first, end), round: 0 }
     }
 
     /// Begins a compilation.
@@ -44,19 +46,39 @@ impl<K: Clone + Eq + Hash> Ids<K> {
 
     /// The index of `key`, and whether it is new; none if there are no more.
     pub(crate) fn get(&mut self, key: &K) -> Option<(u32, bool)> {
-        if let Some(entry) = self.entries.get_mut(key) {
-            (entry.used, entry.unused_since) = (self.round, None);
-            return Some((entry.id, false));
+        if let Some(&id) = self.by_key.get(key) {
+            self.touch(id);
+            return Some((id, false));
         }
         let id = self.numbers.take()?;
-        self.entries.insert(key.clone(), Entry { id, used: self.round, unused_since: None });
+        self.put(key.clone(), id);
         Some((id, true))
+    }
+
+    /// Asks for the index of a key again.
+    pub(crate) fn touch(&mut self, id: u32) {
+        if let Some(Some(slot)) = self.slots.get_mut(id as usize) {
+            (slot.used, slot.unused_since) = (self.round, None);
+        }
+    }
+
+    /// Asks again for everything that was asked for in the round before.
+    pub(crate) fn touch_all(&mut self) {
+        let before = self.round - 1;
+        for slot in self.slots.iter_mut().flatten().filter(|slot| slot.used == before) {
+            slot.used = self.round;
+        }
     }
 
     /// Gives `key` this very index, which is not taken.
     pub(crate) fn adopt(&mut self, key: K, id: u32) {
         self.numbers.reserve(id);
-        self.entries.insert(key, Entry { id, used: self.round, unused_since: None });
+        self.put(key, id);
+    }
+
+    /// The key of an index.
+    pub(crate) fn key(&self, id: u32) -> Option<&K> {
+        self.slots.get(id as usize)?.as_ref().map(|slot| &slot.key)
     }
 
     pub(crate) fn numbers(&mut self) -> &mut Numbers {
@@ -67,16 +89,17 @@ impl<K: Clone + Eq + Hash> Ids<K> {
     /// next ones will.
     pub(crate) fn finish(&mut self, now: Duration) -> (Vec<(K, u32)>, Option<Duration>) {
         let (mut left, mut next) = (Vec::new(), None::<Duration>);
-        for (key, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.used != self.round) {
-            let until = *entry.unused_since.get_or_insert(now) + REST;
+        for (id, place) in (0..).zip(&mut self.slots) {
+            let Some(slot) = place.as_mut().filter(|slot| slot.used != self.round) else { continue };
+            let until = *slot.unused_since.get_or_insert(now) + REST;
             if until <= now {
-                left.push((key.clone(), entry.id));
+                left.extend(place.take().map(|slot| (slot.key, id)));
             } else {
                 next = Some(next.map_or(until, |other| other.min(until)));
             }
         }
         for (key, id) in &left {
-            self.entries.remove(key);
+            self.by_key.remove(key);
             self.numbers.give_back(*id);
         }
         (left, next)
@@ -84,7 +107,19 @@ impl<K: Clone + Eq + Hash> Ids<K> {
 
     /// All keys with their indices, and whether each is in use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, u32, bool)> {
-        self.entries.iter().map(|(key, entry)| (key, entry.id, entry.used == self.round))
+        let taken = (0..).zip(&self.slots).filter_map(|(id, slot)| Some((id, slot.as_ref()?)));
+        taken.map(|(id, slot)| (&slot.key, id, slot.used == self.round))
+    }
+
+    fn put(&mut self, key: K, id: u32) {
+        let at = id as usize;
+        if self.slots.len() <= at {
+            self.slots.resize(at + 1, None);
+        }
+        if let Some(place) = self.slots.get_mut(at) {
+            *place = Some(Slot { key: key.clone(), used: self.round, unused_since: None });
+        }
+        self.by_key.insert(key, id);
     }
 }
 

@@ -27,7 +27,7 @@ mod placement;
 mod scope;
 mod tables;
 
-pub use compiler::{Compiled, Compiler};
+pub use compiler::{Compiled, Compiler, Update};
 pub use diff::{Map, Write, diff};
 pub use facts::{Facts, Reach};
 pub use ids::REST;

@@ -65,6 +65,11 @@ impl Names {
         [next, usable].into_iter().flatten().min()
     }
 
+    /// Asks again for all that are in use.
+    pub(crate) fn touch_all(&mut self) {
+        self.ids.touch_all();
+    }
+
     /// Those in use and those that rest.
     pub(crate) fn iter(&self) -> impl Iterator<Item = ([u8; HEADER_NAME_MAX], u32)> {
         self.ids.iter().map(|(name, number, _)| (*name, number))

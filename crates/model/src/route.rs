@@ -227,8 +227,13 @@ pub enum RouteAffinity {
 impl RouteAffinity {
     /// How clients of the route keep their endpoint of `backend`; none: they do not.
     pub fn of(self, backend: &Backend) -> Option<Affinity> {
+        self.within(backend.affinity)
+    }
+
+    /// The same for a backend that says `of_backend`.
+    pub fn within(self, of_backend: Option<Affinity>) -> Option<Affinity> {
         match self {
-            Self::OfBackend => backend.affinity,
+            Self::OfBackend => of_backend,
             Self::Off => None,
             Self::Client(affinity) => Some(affinity),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use model::{Listener, ListenerId, Snapshot};
 
@@ -23,8 +24,8 @@ pub(super) fn attached(snapshot: &Snapshot) -> HashMap<&ListenerId, Vec<usize>> 
 }
 
 /// The listeners of each socket, by id.
-pub(super) fn sockets(snapshot: &Snapshot) -> BTreeMap<Socket, Vec<&Listener>> {
-    let mut sockets: BTreeMap<Socket, Vec<&Listener>> = BTreeMap::new();
+pub(super) fn sockets(snapshot: &Snapshot) -> BTreeMap<Socket, Vec<&Arc<Listener>>> {
+    let mut sockets: BTreeMap<Socket, Vec<&Arc<Listener>>> = BTreeMap::new();
     for listener in snapshot.listeners.values() {
         let addresses: BTreeSet<_> =
             listener.addresses.iter().map(|address| Some(address.to_canonical())).collect();
@@ -37,12 +38,12 @@ pub(super) fn sockets(snapshot: &Snapshot) -> BTreeMap<Socket, Vec<&Listener>> {
 }
 
 /// The addresses that clients reach a socket at through a device.
-pub(super) fn concrete(socket: Socket, all: &BTreeMap<Socket, Vec<&Listener>>, facts: &Facts) -> Vec<IpAddr> {
+pub(super) fn concrete(socket: Socket, all: &BTreeSet<Socket>, facts: &Facts) -> Vec<IpAddr> {
     let (address, port) = socket;
     let ours = facts.addresses.iter().map(|address| address.to_canonical());
     let addresses: Vec<IpAddr> = match address {
         Some(address) => vec![address],
-        None => ours.filter(|address| !all.contains_key(&(Some(*address), port))).collect(),
+        None => ours.filter(|address| !all.contains(&(Some(*address), port))).collect(),
     };
     addresses.into_iter().filter(|address| !address.is_loopback() && !address.is_unspecified()).collect()
 }

@@ -1,30 +1,38 @@
 //! The compiler: what it keeps from one snapshot to the next.
 
 mod inputs;
+mod kept;
+mod placements;
 mod rest;
-mod socket;
+mod site;
+mod tracked;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{BackendId, ListenerId, Route, RouteId, Snapshot, Tier};
+use model::{BackendId, RouteId, Snapshot};
 use wire::{
-    CANDIDATES_MAX, HEADER_CONDITIONS_MAX, HostRecord, LISTENERS_MAX, ListenerKey, ROUTE_ACTIONS_MAX, Vip,
-    WeightedBackend,
+    CANDIDATES_MAX, Candidate, HEADER_CONDITIONS_MAX, HOSTS_MAX, HeaderConditions, HostKey, HostRecord,
+    LISTENERS_MAX, ListenerKey, PrefixKey, PrefixRecord, ROUTE_ACTIONS_MAX, RouteAction, RouteKey,
+    RouteRecord, Vip, WeightedBackend,
 };
 
-use crate::actions::{Plan, plan};
+use crate::actions::{Statuses, statuses};
 use crate::balancing::{Pool, mapped};
+use crate::diff::{Write, diff};
 use crate::ids::{Ids, Numbers};
 use crate::lower::{Entries, Pools};
 use crate::names::Names;
 use crate::scope::ScopeSpec;
-use crate::{Facts, RoutePlacement, Tables, Why};
-use inputs::{attached, concrete, sockets};
+use crate::{Facts, RoutePlacement, Tables};
+use inputs::concrete;
+use kept::Kept;
+use site::Site;
+use tracked::Tracked;
 
-/// Compiles one snapshot after the other, and keeps the indices of what stays the same.
+/// Compiles one snapshot after the other. What stays the same keeps its indices, and is not compiled again.
 #[derive(Debug)]
 pub struct Compiler {
     sockets: Ids<Socket>,
@@ -39,6 +47,21 @@ pub struct Compiler {
     /// Entries of `ROUTES` and of `PREFIX_ROUTES` in use.
     room: (usize, usize),
     before: Option<Before>,
+    /// The compilation before.
+    kept: Option<Kept>,
+    /// Whether it left something out that may fit the next time.
+    is_unsettled: bool,
+    /// Came in this compilation.
+    fresh_scopes: Vec<u32>,
+    fresh_actions: Vec<u32>,
+    hosts: Tracked<HostKey, HostRecord>,
+    routes: Tracked<RouteKey, RouteRecord>,
+    prefixes: Tracked<PrefixKey, PrefixRecord>,
+    candidates: Tracked<u32, Candidate>,
+    conditions: Tracked<u32, HeaderConditions>,
+    route_actions: Tracked<u32, RouteAction>,
+    /// The other maps, which are small.
+    small: Tables,
 }
 
 /// What a compilation gives.
@@ -54,6 +77,15 @@ pub struct Compiled {
     pub backends: BTreeMap<u32, BackendId>,
     /// The address (none: every one) and port of each [`Vip::listener`].
     pub listeners: BTreeMap<u32, (Option<IpAddr>, u16)>,
+    /// When to compile again even if nothing changes: something has rested by then.
+    pub again: Option<Duration>,
+}
+
+/// What a compilation changes.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// From the content of the maps before to the wanted one, in the order of [`diff`].
+    pub writes: Vec<Write>,
     /// When to compile again even if nothing changes: something has rested by then.
     pub again: Option<Duration>,
 }
@@ -80,20 +112,9 @@ struct Before {
 /// One compilation.
 struct Job<'s> {
     snapshot: &'s Snapshot,
-    /// By place in `snapshot.routes`.
-    plans: Vec<Result<Plan, Why>>,
-    attached: HashMap<&'s ListenerId, Vec<usize>>,
+    facts: &'s Facts,
+    statuses: &'s Statuses<'s>,
     now: Duration,
-    /// By place in `snapshot.routes`.
-    found: Vec<Found>,
-    tables: Tables,
-}
-
-/// What is known of a route's tier.
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    in_kernel: bool,
-    why: Option<Why>,
 }
 
 impl Default for Compiler {
@@ -121,52 +142,133 @@ impl Compiler {
             pool: Pool::new(),
             room: (0, 0),
             before: None,
+            kept: None,
+            is_unsettled: false,
+            fresh_scopes: Vec::new(),
+            fresh_actions: Vec::new(),
+            hosts: Tracked::default(),
+            routes: Tracked::default(),
+            prefixes: Tracked::default(),
+            candidates: Tracked::default(),
+            conditions: Tracked::default(),
+            route_actions: Tracked::default(),
+            small: Tables::default(),
         }
     }
 
-    /// Compiles a snapshot. `now` is a time that only grows.
+    /// Compiles a snapshot, and gives all that came of it. `now` is a time that only grows.
     pub fn compile(&mut self, snapshot: &Snapshot, facts: &Facts, now: Duration) -> Compiled {
-        self.begin(now);
-        let plans: Vec<_> = snapshot.routes.iter().map(|route| plan(route, snapshot, facts)).collect();
-        let found = vec![Found::default(); plans.len()];
-        let attached = attached(snapshot);
-        let mut job = Job { snapshot, plans, attached, now, found, tables: Tables::default() };
-        let sockets = sockets(snapshot);
-        for (&socket, listeners) in &sockets {
-            let number = self.socket(socket, listeners, &mut job);
-            let Some((listener, _)) = self.listeners.get(&socket) else { continue };
-            let inserts = listeners.iter().any(|listener| listener.forwarded_headers);
-            let flags = if inserts { Vip::FORWARDED_HEADERS } else { 0 };
-            for address in concrete(socket, &sockets, facts) {
-                let key = ListenerKey::tcp(mapped(address), socket.1.to_be_bytes());
-                job.tables.vips.insert(key, Vip { socket: number, listener, flags });
-            }
-        }
-        self.pool.compile(snapshot, facts, &mut job.tables);
-        let again = self.finish(now, &mut job.tables);
-        let placements = snapshot.routes.iter().zip(&job.plans).zip(&job.found);
+        let Update { again, .. } = self.update(snapshot, facts, now);
         Compiled {
-            placements: placements.map(|((route, plan), found)| placement(route, plan, *found)).collect(),
-            tables: job.tables,
+            tables: self.tables(),
+            placements: self.placements(snapshot, facts),
             routes: self.actions.iter().map(|(key, index, _)| (index, key.route.clone())).collect(),
             backends: self.pool.backends.iter().map(|((id, _), index, _)| (index, id.clone())).collect(),
-            listeners: self.listeners.iter().map(|(socket, index, _)| (index, *socket)).collect(),
+            listeners: self.listeners(),
             again,
         }
     }
-}
 
-fn placement(route: &Route, plan: &Result<Plan, Why>, found: Found) -> RoutePlacement {
-    let (tier, reason) = match plan {
-        Err(why) => (Tier::Userspace, Some(*why)),
-        Ok(plan) if !plan.serves => (Tier::Userspace, plan.partly),
-        Ok(_) if !found.in_kernel => (Tier::Userspace, Some(found.why.unwrap_or(Why::NoListener))),
-        Ok(plan) => {
-            let instead = (route.tier == Some(Tier::Xdp)).then_some(Why::TcInstead);
-            (Tier::Tc, found.why.or(plan.partly).or(instead))
+    /// Compiles a snapshot, and gives what is to be written. `now` is a time that only grows.
+    ///
+    /// The cost follows from what changed since the compilation before, and a little from how much there is.
+    pub fn update(&mut self, snapshot: &Snapshot, facts: &Facts, now: Duration) -> Update {
+        let statuses = statuses(snapshot, facts);
+        let job = Job { snapshot, facts, statuses: &statuses, now };
+        self.begin(now);
+        let kept = self.kept.take();
+        let went_on = kept.and_then(|kept| self.go_on(kept, &job));
+        let is_whole = went_on.is_none();
+        let kept = went_on.unwrap_or_else(|| self.start_over(&job));
+        let mut small = Tables { vips: self.vips(&kept.sites, facts), ..Tables::default() };
+        self.kept = Some(kept);
+        let in_use = self.actions.iter().filter(|(_, _, is_used)| *is_used);
+        let kept = in_use.flat_map(|(key, _, _)| &key.shares).filter(|share| share.affinity_s != 0);
+        self.pool.keep(kept.map(|share| share.backend));
+        self.pool.compile(snapshot, facts, &mut small);
+        let again = self.finish(now, is_whole, &mut small);
+        Update { writes: self.writes(small), again }
+    }
+
+    /// The wanted content of the maps.
+    pub fn tables(&self) -> Tables {
+        Tables {
+            hosts: self.hosts.now().clone(),
+            routes: self.routes.now().clone(),
+            prefixes: self.prefixes.now().clone(),
+            candidates: self.candidates.now().clone(),
+            conditions: self.conditions.now().clone(),
+            actions: self.route_actions.now().clone(),
+            ..self.small.clone()
         }
-    };
-    RoutePlacement { route: route.id.clone(), tier, asked: route.tier, reason }
+    }
+
+    /// The route of an entry of `ROUTE_ACTIONS`.
+    pub fn route(&self, action: u32) -> Option<&RouteId> {
+        self.actions.key(action).map(|key| &key.route)
+    }
+
+    /// The address of an entry of `ENDPOINTS` as it stands there.
+    pub fn endpoint(&self, index: u32) -> Option<&wire::EndpointRecord> {
+        self.small.endpoints.get(&index)
+    }
+
+    /// The address (none: every one) and port of each [`Vip::listener`].
+    pub fn listeners(&self) -> BTreeMap<u32, (Option<IpAddr>, u16)> {
+        self.listeners.iter().map(|(socket, index, _)| (index, *socket)).collect()
+    }
+
+    /// Whether some route matches on headers, so that programs look field names up.
+    pub fn captures_headers(&self) -> bool {
+        self.small.captures_headers()
+    }
+
+    /// Compiles everything.
+    fn start_over(&mut self, job: &Job<'_>) -> Kept {
+        self.begin(job.now);
+        self.is_unsettled = false;
+        let mut sites = self.sites(job);
+        let mut hosts = BTreeMap::new();
+        for site in sites.iter_mut().filter(|site| site.is_http) {
+            site.number = match self.sockets.get(&site.socket) {
+                Some((number, _)) if site.decides() && hosts.len() + site.size() <= HOSTS_MAX => number,
+                _ => 0,
+            };
+            if site.number != 0 {
+                hosts.extend(site.records());
+            }
+        }
+        self.hosts.replace(hosts);
+        Kept::new(sites, job)
+    }
+
+    fn vips(&mut self, sites: &[Site], facts: &Facts) -> BTreeMap<ListenerKey, Vip> {
+        let all: BTreeSet<Socket> = sites.iter().map(|site| site.socket).collect();
+        let mut vips = BTreeMap::new();
+        for site in sites {
+            let Some((listener, _)) = self.listeners.get(&site.socket) else { continue };
+            let inserts = site.listeners.iter().any(|one| one.listener.forwarded_headers);
+            let flags = if inserts { Vip::FORWARDED_HEADERS } else { 0 };
+            for address in concrete(site.socket, &all, facts) {
+                let key = ListenerKey::tcp(mapped(address), site.socket.1.to_be_bytes());
+                vips.insert(key, Vip { socket: site.number, listener, flags });
+            }
+        }
+        vips
+    }
+
+    /// What is to be written; `small` becomes the content of the small maps.
+    fn writes(&mut self, small: Tables) -> Vec<Write> {
+        let mut old = std::mem::replace(&mut self.small, small);
+        let mut new = self.small.clone();
+        (old.hosts, new.hosts) = self.hosts.take();
+        (old.routes, new.routes) = self.routes.take();
+        (old.prefixes, new.prefixes) = self.prefixes.take();
+        (old.candidates, new.candidates) = self.candidates.take();
+        (old.conditions, new.conditions) = self.conditions.take();
+        (old.actions, new.actions) = self.route_actions.take();
+        diff(&old, &new)
+    }
 }
 
 /// Sizes of maps are small.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wire::{ROUTE_BACKENDS_MAX, RouteAction, WeightedBackend};
 
-use super::{ActionKey, Before, Compiler};
+use super::{ActionKey, Before, Compiler, Tracked};
 use crate::Tables;
 use crate::ids::{Numbers, REST};
 
@@ -24,6 +24,21 @@ impl Compiler {
         let serials = found.maglev.values().map(|table| table.serial);
         let generations = found.actions.values().map(|action| action.generation);
         compiler.pool.serial = serials.chain(generations).fold(compiler.pool.serial, u32::max);
+        compiler.hosts = Tracked::holding(found.hosts.clone());
+        compiler.routes = Tracked::holding(found.routes.clone());
+        compiler.prefixes = Tracked::holding(found.prefixes.clone());
+        compiler.candidates = Tracked::holding(found.candidates.clone());
+        compiler.conditions = Tracked::holding(found.conditions.clone());
+        compiler.route_actions = Tracked::holding(found.actions.clone());
+        compiler.small = Tables {
+            vips: found.vips.clone(),
+            names: found.names.clone(),
+            backends: found.backends.clone(),
+            members: found.members.clone(),
+            maglev: found.maglev.clone(),
+            endpoints: found.endpoints.clone(),
+            ..Tables::default()
+        };
         compiler.before = Some(Before { tables: found, until: None });
         compiler
     }
@@ -40,6 +55,7 @@ impl Compiler {
         }
         if let Some(before) = self.before.take_if(|before| before.until.is_some_and(|until| until <= now)) {
             self.taken(&before.tables, Numbers::give_back);
+            self.kept = None;
         }
         let before =
             self.before.as_ref().map_or((0, 0), |b| (b.tables.routes.len(), b.tables.prefixes.len()));
@@ -48,40 +64,79 @@ impl Compiler {
         });
     }
 
-    /// Writes down what only rests, and lets go of what has rested.
-    pub(super) fn finish(&mut self, now: Duration, tables: &mut Tables) -> Option<Duration> {
+    /// Writes down what is new and what only rests, and lets go of what has rested. `is_whole`: everything was compiled.
+    pub(super) fn finish(&mut self, now: Duration, is_whole: bool, small: &mut Tables) -> Option<Duration> {
         let mut again =
             vec![self.sockets.finish(now).1, self.listeners.finish(now).1, self.names.finish(now)];
-        again.push(self.pool.finish(now, tables));
-        tables.names.extend(self.names.iter());
-        for (key, index, _) in self.actions.iter() {
+        again.push(self.pool.finish(now, small));
+        small.names.extend(self.names.iter());
+        let fresh: Vec<_> = std::mem::take(&mut self.fresh_actions);
+        for index in fresh {
             let generation = self.generations.get(&index).copied().unwrap_or(0);
-            tables.actions.insert(index, record(key, generation));
+            if let Some(key) = self.actions.key(index) {
+                self.route_actions.put(index, record(key, generation));
+            }
         }
         let (left, next) = self.actions.finish(now);
         for (_, index) in &left {
             self.generations.remove(index);
+            self.route_actions.remove(index);
         }
         again.push(next);
+        for id in std::mem::take(&mut self.fresh_scopes) {
+            if let Some(entries) = self.entries.get(&id) {
+                entries.routes.iter().for_each(|(key, record)| self.routes.put(*key, *record));
+                entries.prefixes.iter().for_each(|(key, record)| self.prefixes.put(*key, *record));
+                entries.candidates.iter().for_each(|(at, record)| self.candidates.put(*at, *record));
+                entries.conditions.iter().for_each(|(at, record)| self.conditions.put(*at, *record));
+            }
+        }
         let (left, next) = self.scopes.finish(now);
         again.push(next);
         for (_, id) in left {
             if let Some(entries) = self.entries.remove(&id) {
+                entries.routes.keys().for_each(|key| self.routes.remove(key));
+                entries.prefixes.iter().for_each(|(key, _)| self.prefixes.remove(key));
+                entries.candidates.iter().for_each(|(at, _)| self.candidates.remove(at));
+                entries.conditions.iter().for_each(|(at, _)| self.conditions.remove(at));
                 self.pools.give_back(&entries);
             }
         }
-        // Collected at once: a map is built faster from a whole than entry by entry.
-        let all = || self.entries.values();
-        tables.routes =
-            all().flat_map(|entries| entries.routes.iter().map(|(key, record)| (*key, *record))).collect();
-        tables.prefixes = all().flat_map(|entries| entries.prefixes.iter().copied()).collect();
-        tables.candidates = all().flat_map(|entries| entries.candidates.iter().copied()).collect();
-        tables.conditions = all().flat_map(|entries| entries.conditions.iter().copied()).collect();
+        if is_whole {
+            self.write_whole(small);
+        }
         if let Some(before) = &self.before {
-            tables.add_missing(&before.tables);
             again.push(before.until);
         }
         again.into_iter().flatten().min()
+    }
+
+    /// Writes all scopes and actions down, with what an agent before has left.
+    fn write_whole(&mut self, small: &mut Tables) {
+        let all = || self.entries.values();
+        let mut tables = Tables {
+            // Collected at once: a map is built faster from a whole than entry by entry.
+            routes: all().flat_map(|entries| entries.routes.iter().map(|(key, r)| (*key, *r))).collect(),
+            prefixes: all().flat_map(|entries| entries.prefixes.iter().copied()).collect(),
+            candidates: all().flat_map(|entries| entries.candidates.iter().copied()).collect(),
+            conditions: all().flat_map(|entries| entries.conditions.iter().copied()).collect(),
+            hosts: self.hosts.now().clone(),
+            ..std::mem::take(small)
+        };
+        for (key, index, _) in self.actions.iter() {
+            let generation = self.generations.get(&index).copied().unwrap_or(0);
+            tables.actions.insert(index, record(key, generation));
+        }
+        if let Some(before) = &self.before {
+            tables.add_missing(&before.tables);
+        }
+        self.hosts.replace(std::mem::take(&mut tables.hosts));
+        self.routes.replace(std::mem::take(&mut tables.routes));
+        self.prefixes.replace(std::mem::take(&mut tables.prefixes));
+        self.candidates.replace(std::mem::take(&mut tables.candidates));
+        self.conditions.replace(std::mem::take(&mut tables.conditions));
+        self.route_actions.replace(std::mem::take(&mut tables.actions));
+        *small = tables;
     }
 
     /// Does something with every index that these tables take.

@@ -11,6 +11,7 @@ mod control;
 mod datapath;
 mod differences;
 mod limits;
+mod memory;
 mod network;
 pub(crate) mod page;
 mod state;
@@ -27,10 +28,11 @@ use telemetry::Metrics;
 use telemetry::log::Limiter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::settings::Settings;
 use differences::Differences;
+use memory::Memory;
 use network::Network;
 use state::{Agent, Phase};
 
@@ -82,7 +84,7 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
         "started"
     );
 
-    let mut differences = Differences::default();
+    let (mut differences, mut memory) = (Differences::default(), Memory::default());
     let first = loaded.borrow_and_update().clone();
     apply(&agent, &mut differences, first);
     let mut tick = interval(TICK);
@@ -110,6 +112,7 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
             _ = tick.tick() => {
                 limiter.report();
                 agent.kernel.tick();
+                memory.tick();
                 if agent.has_problems() && tried.elapsed() >= RETRY {
                     tried = Instant::now();
                     agent.retry(&mut differences);
@@ -128,10 +131,20 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
 
 /// Serves what was loaded, and says what changed.
 fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
+    let started = Instant::now();
     differences.log_diagnostics(&loaded.diagnostics);
     let before = agent.gateway.state().snapshot.version;
-    let started = Instant::now();
-    agent.apply(loaded, differences);
+    let (steps, noticed) = (loaded.steps, loaded.noticed);
+    let done = agent.apply(loaded, differences);
+    debug!(
+        waited_us = us(steps.waited),
+        read_us = us(steps.read),
+        translated_us = us(steps.translated),
+        swapped_us = us(done.swapped.duration_since(started)),
+        kernel_us = us(done.in_kernel.duration_since(done.swapped)),
+        total_us = us(noticed.elapsed()),
+        "a change is in force"
+    );
     let snapshot = &agent.gateway.state().snapshot;
     if snapshot.version != before {
         info!(
@@ -139,10 +152,15 @@ fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
             listeners = snapshot.listeners.len(),
             routes = snapshot.routes.len(),
             backends = snapshot.backends.len(),
-            took_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            took_us = us(started.elapsed()),
             "applied"
         );
     }
+}
+
+/// Whole microseconds.
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Lets requests finish. A second signal ends the process at once.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use files::Loaded;
-use model::{ListenerId, Severity};
+use model::{ListenerId, Severity, Snapshot};
 use proxy::Gateway;
 use telemetry::Metrics;
 
@@ -30,6 +30,15 @@ pub(crate) enum Phase {
 pub(crate) struct Problem {
     pub(crate) listeners: Vec<ListenerId>,
     pub(crate) text: String,
+}
+
+/// When a snapshot was in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    /// In userspace.
+    pub(crate) swapped: Instant,
+    /// In the kernel, too.
+    pub(crate) in_kernel: Instant,
 }
 
 /// The running agent.
@@ -67,32 +76,42 @@ impl Agent {
     }
 
     /// Serves what was loaded.
-    pub(crate) fn apply(&self, loaded: Arc<Loaded>, differences: &mut Differences) {
+    pub(crate) fn apply(&self, loaded: Arc<Loaded>, differences: &mut Differences) -> Done {
         let count = |severity| loaded.diagnostics.iter().filter(|found| found.severity == severity).count();
         self.metrics.set_diagnostics(count(Severity::Error), count(Severity::Warning));
+        let snapshot = Arc::clone(&loaded.snapshot);
         self.loaded.store(Some(loaded));
-        self.retry(differences);
+        let done = self.serve(&snapshot, differences);
         if self.phase() == Phase::Starting {
             self.set_phase(Phase::Serving);
         }
+        done
     }
 
     /// Applies the latest snapshot again: opens what could not be opened before.
     pub(crate) fn retry(&self, differences: &mut Differences) {
-        let Some(loaded) = self.loaded.load_full() else { return };
+        if let Some(loaded) = self.loaded.load_full() {
+            self.serve(&loaded.snapshot, differences);
+        }
+    }
+
+    fn serve(&self, snapshot: &Arc<Snapshot>, differences: &mut Differences) -> Done {
         let started = Instant::now();
-        let is_new = self.gateway.state().snapshot.version != loaded.snapshot.version;
-        let problems = self.gateway.apply(Arc::clone(&loaded.snapshot));
-        self.kernel.apply(&loaded.snapshot);
+        let is_new = self.gateway.state().snapshot.version != snapshot.version;
+        let problems = self.gateway.apply(Arc::clone(snapshot));
+        let swapped = Instant::now();
+        self.kernel.apply(snapshot);
+        let in_kernel = Instant::now();
         differences.log_problems(&problems);
         if is_new {
-            self.metrics.config_applied(loaded.snapshot.version, started.elapsed(), problems.len());
+            self.metrics.config_applied(snapshot.version, started.elapsed(), problems.len());
         } else {
             self.metrics.set_listener_problems(problems.len());
         }
         let problems =
             problems.into_iter().map(|p| Problem { text: p.to_string(), listeners: p.listeners }).collect();
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+        Done { swapped, in_kernel }
     }
 
     /// What was loaded last.

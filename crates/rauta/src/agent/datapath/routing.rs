@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kernel::{Compiled, Compiler, Facts, Map, RoutePlacement, Tables, diff};
+use kernel::{Compiler, Facts, Map, RoutePlacement, Tables, Update, diff};
 use loader::{Answered, Datapath, Limits, Prefix, Write};
-use model::{RouteId, Snapshot, Tier};
+use model::{Snapshot, Tier};
 use tracing::{debug, info};
 
+use super::super::us;
 use super::answered::Ledger;
 use super::facts::{Machine, ephemeral_ports, obstacle, segment_sizes};
 use crate::settings::{DataplaneSettings, Settings};
@@ -50,13 +51,13 @@ pub(super) struct Routing {
     settings: DataplaneSettings,
     compiler: Compiler,
     machine: Machine,
-    /// What the maps hold.
-    tables: Tables,
+    /// Whether the programs look for header names.
+    captures: bool,
+    /// Whether the maps may hold something else than what the compiler wants.
+    is_unsure: bool,
     /// What it was compiled from.
     compiled_from: Option<(u64, Facts)>,
     placements: Vec<RoutePlacement>,
-    /// The route of each index that programs tell of.
-    routes: BTreeMap<u32, RouteId>,
     /// The address and port of each index of listeners.
     listeners: BTreeMap<u32, (Option<IpAddr>, u16)>,
     /// What was answered by each route and by each endpoint.
@@ -86,20 +87,19 @@ impl Routing {
         }
         let routing = Self {
             settings: settings.dataplane.clone(),
-            compiler: Compiler::resume(tables.clone()),
+            captures: tables.captures_headers(),
+            compiler: Compiler::resume(tables),
             machine,
-            tables,
+            is_unsure: false,
             compiled_from: None,
             placements: Vec::new(),
-            routes: BTreeMap::new(),
             listeners: BTreeMap::new(),
             answered: Default::default(),
             again: None,
             obstacle: None,
             ticks: 0,
         };
-        let captures = routing.tables.captures_headers();
-        routing.set(datapath, (0, 0), captures)?;
+        routing.set(datapath, (0, 0), routing.captures)?;
         Ok(routing)
     }
 
@@ -115,6 +115,7 @@ impl Routing {
 
     /// Compiles `snapshot` for the machine as it is, and writes what is new.
     pub(super) fn apply(&mut self, datapath: &mut Datapath, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let started = Instant::now();
         let hooked: BTreeSet<u32> = datapath.attachments().iter().map(|at| at.index).collect();
         let (facts, ways) = self.machine.facts(snapshot, &self.settings, &hooked)?;
         self.obstacle = obstacle(&self.settings, ephemeral_ports(), snapshot);
@@ -122,31 +123,58 @@ impl Routing {
         if self.compiled_from.as_ref() == Some(&from) && !self.is_due() {
             return Ok(());
         }
-        let Compiled { tables, placements, routes, listeners, again, .. } =
-            self.compiler.compile(snapshot, &from.1, now());
         self.take_up(datapath);
-        (self.placements, self.again) = (placements, again);
-        (self.routes, self.listeners) = (routes, listeners);
-        self.take_up(datapath);
-
-        // Names are looked for before the first route needs it, and until no route does.
-        let sizes = segment_sizes(&ways);
-        self.set(datapath, sizes, self.tables.captures_headers() || tables.captures_headers())?;
-        let writes = diff(&self.tables, &tables);
-        for write in &writes {
-            let change = Write { map: write.map.name(), key: &write.key, value: write.value.as_deref() };
-            // What fails is tried again the next time: what was written until then is known.
-            datapath.apply([change])?;
-            self.tables.apply(write);
+        let asked = Instant::now();
+        let Update { mut writes, again } = self.compiler.update(snapshot, &from.1, now());
+        let compiled = Instant::now();
+        if self.is_unsure {
+            writes = diff(&read(datapath)?, &self.compiler.tables());
         }
-        self.set(datapath, sizes, tables.captures_headers())?;
-        debug!(writes = writes.len(), "kernel tables are up to date");
+        let compared = Instant::now();
+        self.again = again;
+        self.listeners = self.compiler.listeners();
+        self.take_up(datapath);
+        let sizes = segment_sizes(&ways);
+        let written = self.write(datapath, sizes, &writes);
+        let (done, count) = (compared.elapsed(), writes.len());
+        debug!(
+            facts_us = us(asked.duration_since(started)),
+            compiled_us = us(compiled.duration_since(asked)),
+            compared_us = us(compared.duration_since(compiled)),
+            written_us = us(done),
+            writes = count,
+            "kernel tables are up to date"
+        );
+        // For people, who wait longer than packets.
+        self.placements = self.compiler.placements(snapshot, &from.1);
+        written?;
         // The records of endpoints say whose their indices are.
         self.take_up(datapath);
         if writes.iter().any(|write| write.map == Map::Endpoints) {
             self.collect(datapath)?;
         }
         self.compiled_from = Some(from);
+        Ok(())
+    }
+
+    /// Makes the writes. What fails is found by reading the maps the next time.
+    fn write(
+        &mut self,
+        datapath: &mut Datapath,
+        sizes: (u16, u16),
+        writes: &[kernel::Write],
+    ) -> anyhow::Result<()> {
+        self.is_unsure = true;
+        // Names are looked for before the first route needs it, and until no route does.
+        let captures = self.compiler.captures_headers();
+        self.set(datapath, sizes, self.captures || captures)?;
+        datapath.apply(writes.iter().map(|write| Write {
+            map: write.map.name(),
+            key: &write.key,
+            value: write.value.as_deref(),
+        }))?;
+        self.set(datapath, sizes, captures)?;
+        (self.captures, self.is_unsure) = (captures, false);
         Ok(())
     }
 
@@ -188,13 +216,13 @@ impl Routing {
             move |index: u32| (index <= bound).then(|| datapath.responses(of(index)).ok().flatten()).flatten()
         };
         if routes > 0 {
-            let names: Vec<_> =
-                self.routes.range(..=routes).map(|(&index, _)| (index, self.route_name(index))).collect();
+            let used = (0..=routes).filter(|index| self.compiler.route(*index).is_some());
+            let names: Vec<_> = used.map(|index| (index, self.route_name(index))).collect();
             self.answered[0].take_up(names, read(Answered::ByRoute, routes));
         }
         if endpoints > 0 {
-            let used = self.tables.endpoints.range(..=endpoints).filter(|(_, record)| record.generation != 0);
-            let names: Vec<_> = used.map(|(&index, _)| (index, self.endpoint_name(index))).collect();
+            let used = (0..=endpoints).filter(|index| self.compiler.endpoint(*index).is_some());
+            let names: Vec<_> = used.map(|index| (index, self.endpoint_name(index))).collect();
             self.answered[1].take_up(names, read(Answered::ByEndpoint, endpoints));
         }
     }
@@ -212,15 +240,13 @@ impl Routing {
 
     /// The route of an index that programs tell of; empty when it is gone.
     pub(super) fn route_name(&self, index: u32) -> String {
-        self.routes
-            .get(&index)
-            .map(|route| format!("{} rule {}", route.object, route.rule))
-            .unwrap_or_default()
+        let route = self.compiler.route(index);
+        route.map(|route| format!("{} rule {}", route.object, route.rule)).unwrap_or_default()
     }
 
     /// The endpoint of an index that programs tell of; empty when it is gone.
     pub(super) fn endpoint_name(&self, index: u32) -> String {
-        let record = self.tables.endpoints.get(&index);
+        let record = self.compiler.endpoint(index);
         record.map(|at| flow::socket(at.address, at.port).to_string()).unwrap_or_default()
     }
 

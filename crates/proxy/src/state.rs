@@ -177,7 +177,7 @@ impl State {
         let gateways =
             snapshot.listeners.keys().map(|id| (id.clone(), metrics.gateway(&gateway_label(id)))).collect();
         let secured = SecuredListeners::build(&snapshot, &before.secured);
-        let table = route::Table::build(&snapshot);
+        let table = route::Table::build_after(&snapshot, Some(&before.table));
         Self { table, snapshot, actions, backends, endpoints, gateways, secured }
     }
 

@@ -168,6 +168,9 @@ impl<'m> Builder<'m> {
 
     /// The place of the conditions of a match; none if a regular expression does not compile.
     fn conditions(&mut self, one: &'m RouteMatch, regexes: &Regexes) -> Option<u32> {
+        if one.method.is_none() && one.headers.is_empty() && one.queries.is_empty() {
+            return Some(self.candidates.keep(Conditions::none()));
+        }
         let key = (one.method.as_deref(), &*one.headers, &*one.queries);
         if let Some(&known) = self.conditions.get(&key) {
             return known;
@@ -183,8 +186,9 @@ impl<'m> Builder<'m> {
     }
 
     fn finish(mut self, listener: Arc<Listener>, routes: Box<[u32]>) -> ListenerTable {
-        // The sort keys are unique but for the candidate, which the rank decides.
-        self.by_path.sort_unstable_by_key(|&(scope, text, kind, rank, _)| (scope, text, kind, rank));
+        // The sort keys are unique but for the candidate, which the rank decides. Most routes come host by host: the stable sort
+        // makes use of that.
+        self.by_path.sort_by_key(|&(scope, text, kind, rank, _)| (scope, text, kind, rank));
         let entries: Vec<_> = self
             .by_path
             .chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2))

@@ -11,13 +11,14 @@ use crate::pattern::compile;
 pub(crate) struct Regexes(HashMap<RegexPattern, Result<Regex, PatternError>>);
 
 impl Regexes {
-    /// Compiles what the routes need.
-    pub(crate) fn new<'r>(routes: impl IntoIterator<Item = &'r Route>) -> Self {
+    /// Compiles what the routes need, but for what was compiled before.
+    pub(crate) fn new<'r>(routes: impl IntoIterator<Item = &'r Route>, before: Option<&Self>) -> Self {
         let mut all = HashMap::new();
         for one in routes.into_iter().flat_map(|route| &route.matches) {
             for pattern in patterns(one) {
                 if !all.contains_key(pattern) {
-                    all.insert(pattern.clone(), compile(pattern));
+                    let known = before.and_then(|before| before.0.get(pattern)).cloned();
+                    all.insert(pattern.clone(), known.unwrap_or_else(|| compile(pattern)));
                 }
             }
         }

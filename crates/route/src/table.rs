@@ -12,11 +12,15 @@ use crate::regexes::{Regexes, patterns};
 use crate::{Headers, PatternError, Request};
 
 /// The compiled routes of a snapshot, by socket.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Table {
     /// By address (none first) and port.
-    sockets: Vec<SocketTable>,
-    errors: Vec<BuildError>,
+    sockets: Arc<[SocketTable]>,
+    errors: Arc<[BuildError]>,
+    /// What it was made from.
+    listeners: BTreeMap<ListenerId, Arc<Listener>>,
+    routes: Arc<[Arc<Route>]>,
+    regexes: Arc<Regexes>,
 }
 
 /// A match that the table had to leave out.
@@ -75,8 +79,22 @@ impl Table {
     /// A match whose regular expression does not compile is left out and listed in [`Table::errors`]. Of listeners that
     /// share socket and host name the first by id serves.
     pub fn build(snapshot: &Snapshot) -> Self {
+        Self::build_after(snapshot, None)
+    }
+
+    /// The same, which takes over what an earlier table has: regular expressions, and everything if listeners and routes are
+    /// the same (as when only endpoints changed).
+    pub fn build_after(snapshot: &Snapshot, before: Option<&Self>) -> Self {
+        let known = before.filter(|before| {
+            before.listeners == snapshot.listeners && before.routes[..] == snapshot.routes[..]
+        });
+        if let Some(known) = known {
+            return known.clone();
+        }
         let routes: Arc<[Arc<Route>]> = snapshot.routes.clone().into();
-        let regexes = Arc::new(Regexes::new(routes.iter().map(|route| &**route)));
+        let regexes =
+            Regexes::new(routes.iter().map(|route| &**route), before.map(|before| &*before.regexes));
+        let regexes = Arc::new(regexes);
         let mut attached: HashMap<&ListenerId, Vec<u32>> = HashMap::new();
         for (at, route) in routes.iter().enumerate() {
             for id in &route.listeners {
@@ -105,7 +123,8 @@ impl Table {
             regexes: regexes.clone(),
         };
         let errors = errors(&routes, &regexes);
-        Self { sockets: sockets.into_iter().map(socket).collect(), errors }
+        let sockets = sockets.into_iter().map(socket).collect();
+        Self { sockets, errors, listeners: snapshot.listeners.clone(), routes, regexes }
     }
 
     /// The listeners for connections to `address` and `port`: those that name the address, or else those that name none.
@@ -181,7 +200,7 @@ fn addresses(listener: &Listener) -> Vec<Option<IpAddr>> {
 }
 
 /// The matches with patterns that do not compile, each once.
-fn errors(routes: &[Arc<Route>], regexes: &Regexes) -> Vec<BuildError> {
+fn errors(routes: &[Arc<Route>], regexes: &Regexes) -> Arc<[BuildError]> {
     let matches =
         routes.iter().flat_map(|route| route.matches.iter().enumerate().map(move |(i, m)| (route, i, m)));
     matches

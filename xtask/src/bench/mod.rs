@@ -5,6 +5,7 @@ mod http;
 mod machine;
 mod profile;
 mod programs;
+mod propagation;
 mod report;
 mod wrk;
 
@@ -26,6 +27,8 @@ enum Bench {
     Http(http::Options),
     /// What one packet costs in the kernel programs, by kind of packet.
     Programs(programs::Options),
+    /// How long a change of a file takes to be in force, by number of routes.
+    Propagation(propagation::Options),
     /// The benches there are.
     List,
 }
@@ -35,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.bench {
         Bench::Http(options) => http::run(options),
         Bench::Programs(options) => programs::run(options),
+        Bench::Propagation(options) => propagation::run(options),
         Bench::List => list(),
     }
 }
@@ -48,6 +52,7 @@ fn list() -> Result<()> {
     println!(
         "./x bench programs           nanoseconds of each kind of packet in the kernel programs (seconds)"
     );
+    println!("./x bench propagation        from a change of a file to the kernel's maps (about 5 minutes)");
     let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     for package in metadata["packages"].as_array().into_iter().flatten() {

@@ -6,11 +6,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dataplane::lookup::Decision;
 use kernel::{Compiled, Compiler, Facts, REST, Tables, diff};
-use model::{HostPattern, Listener, PathMatch, Route, RouteMatch, Snapshot, WildcardLabels};
+use model::{
+    Affinity, Backend, HostPattern, Listener, PathMatch, Route, RouteAffinity, RouteMatch, Snapshot,
+    WildcardLabels,
+};
 use support::generate::{Dice, Generated};
 use support::{backend, decide, facts, get, listener, on, route, scanned, socket};
 
@@ -49,12 +53,24 @@ fn a_route(dice: &mut Dice, name: &str, listeners: &[Listener]) -> Route {
     let matches = (0..dice.below(3)).map(|_| a_match(dice)).collect();
     let mut route = route(name, &of, hosts, matches);
     route.created_unix_s = dice.one_in(3).then(|| dice.below(3) as i64);
+    if dice.one_in(6) {
+        route.affinity = if dice.one_in(2) { RouteAffinity::Off } else { RouteAffinity::Client(affinity()) };
+    }
     if dice.one_in(30) {
         let value = model::ValueMatch::Exact("1".into());
         route.matches.push(on(PathMatch::Prefix("/h".into())));
         route.matches.last_mut().unwrap().headers.push(model::HeaderMatch { name: "x-a".into(), value });
     }
     route
+}
+
+fn affinity() -> Affinity {
+    Affinity::default()
+}
+
+/// A backend of this name; clients of some keep their endpoint.
+fn a_backend(dice: &mut Dice, name: &str, endpoints: &[u8]) -> Backend {
+    Backend { affinity: dice.one_in(4).then(affinity), ..backend(name, endpoints) }
 }
 
 /// Changes a few records.
@@ -67,14 +83,16 @@ fn change(dice: &mut Dice, old: &Snapshot, listeners: &[Listener]) -> Snapshot {
             0 => routes.retain(|route| *route.id.object.name != *name),
             1 => drop(backends.insert(backend(&name, &[]).id, Arc::new(backend(&name, &[])))),
             2 => {
-                let new = backend(&name, &[1 + dice.below(4) as u8, 9]);
+                let first = 1 + dice.below(4) as u8;
+                let new = a_backend(dice, &name, &[first, 9]);
                 drop(backends.insert(new.id.clone(), Arc::new(new)));
             }
             _ => {
                 routes.retain(|route| *route.id.object.name != *name);
                 routes.push(Arc::new(a_route(dice, &name, listeners)));
                 if dice.one_in(2) {
-                    let new = backend(&name, &[1 + dice.below(4) as u8]);
+                    let only = 1 + dice.below(4) as u8;
+                    let new = a_backend(dice, &name, &[only]);
                     drop(backends.insert(new.id.clone(), Arc::new(new)));
                 }
             }
@@ -112,8 +130,10 @@ fn decisions(compiled: &Compiled, requests: &[Generated]) -> Vec<Option<String>>
             Decision::Route { action } => {
                 let record = compiled.tables.actions[&action];
                 let backends = record.backends.iter().take(record.backends_used as usize);
-                let shares: Vec<_> =
-                    backends.map(|one| (one.up_to, compiled.backends.get(&one.backend).cloned())).collect();
+                let share = |one: &wire::WeightedBackend| {
+                    (one.up_to, compiled.backends.get(&one.backend).cloned(), one.affinity_s)
+                };
+                let shares: Vec<_> = backends.map(share).collect();
                 Some(format!("{} {} {shares:?}", compiled.routes[&action], record.flags))
             }
         }
@@ -121,10 +141,16 @@ fn decisions(compiled: &Compiled, requests: &[Generated]) -> Vec<Option<String>>
     requests.iter().map(name).collect()
 }
 
+/// Which endpoints clients of which backends may keep.
+fn members(compiled: &Compiled) -> BTreeSet<(Option<model::BackendId>, wire::IpAddress, [u8; 2])> {
+    let named = |member: &wire::Member| compiled.backends.get(&member.backend).cloned();
+    compiled.tables.members.keys().map(|one| (named(one), one.address, one.port)).collect()
+}
+
 #[test]
 fn going_on_gives_what_starting_over_gives() {
     let requests = requests();
-    let mut decided = 0;
+    let (mut decided, mut kept) = (0, 0);
     for seed in 0..16 {
         let mut dice = Dice(seed << 32 | 11);
         let listeners = [
@@ -159,10 +185,13 @@ fn going_on_gives_what_starting_over_gives() {
             if !snapshot.routes.iter().any(has_headers) {
                 assert_eq!(ours, theirs, "{at}");
                 assert_eq!(compiled.placements, expected.placements, "{at}");
+                assert_eq!(compiled.tables.hosts.len(), expected.tables.hosts.len(), "{at}");
+                let (ours_kept, theirs_kept) = (members(&compiled), members(&expected));
+                assert_eq!(ours_kept, theirs_kept, "{at}");
+                kept += ours_kept.len();
                 decided += ours.iter().flatten().count();
             }
             assert_eq!(compiled.tables.vips.len(), expected.tables.vips.len(), "{at}");
-            assert_eq!(compiled.tables.hosts.len(), expected.tables.hosts.len(), "{at}");
         }
         // In the end nothing is left of what was.
         let rested = |mut compiler: Compiler| {
@@ -176,5 +205,5 @@ fn going_on_gives_what_starting_over_gives() {
         };
         assert_eq!(sizes(&rested), sizes(&fresh), "seed {seed}");
     }
-    assert!(decided > 8_000, "{decided} decided");
+    assert!(decided > 8_000 && kept > 400, "{decided} decided, {kept} members");
 }

@@ -49,8 +49,13 @@ fn new_requests_on_open_connections_are_answered_with_close() {
     for connection in &mut connections {
         assert_eq!(connection.get("a", "/128").unwrap().status, 200);
     }
+    // The threads hear of it a moment after the log does.
+    let mut first = world.connect();
     world.gateway.process().signal(Signal::SIGTERM).unwrap();
-    world.gateway.wait_for_log("drain").unwrap();
+    testkit::until(Duration::from_secs(5), "an answer with close", || {
+        first.get("a", "/128").is_ok_and(|response| response.closes()).then_some(())
+    })
+    .unwrap();
     for connection in &mut connections {
         let response = connection.get("a", "/128").unwrap();
         assert_eq!(response.status, 200);

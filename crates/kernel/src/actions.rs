@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 
 use model::{
-    Action, Affinity, AppProtocol, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Route,
-    Snapshot, Tier,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendSecurity, BackendTarget, Balancing,
+    EndpointCondition, Route, Snapshot, Tier,
 };
 use wire::{MAGLEV_SLOTS_MAX, ROUTE_BACKENDS_MAX};
 
@@ -48,7 +48,7 @@ pub(crate) type Statuses<'s> = HashMap<&'s BackendId, Status>;
 /// What routes need to know of each backend.
 pub(crate) fn statuses<'s>(snapshot: &'s Snapshot, facts: &Facts) -> Statuses<'s> {
     let status = |backend: &Backend| Status {
-        speaks_http1: backend.protocol == AppProtocol::Http1,
+        speaks_http1: speaks_plainly(backend),
         affinity: backend.affinity,
         unreachable: unreachable(backend, facts),
     };
@@ -101,6 +101,12 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
         return Err(partly.unwrap_or(Why::NoBackend));
     }
     Ok(Plan { shares, partly, serves })
+}
+
+/// Whether the endpoints take what the kernel has: HTTP/1.1 in cleartext.
+fn speaks_plainly(backend: &Backend) -> bool {
+    let versions = matches!(backend.protocol, AppProtocol::Http1 | AppProtocol::Negotiated);
+    versions && backend.security == BackendSecurity::Cleartext
 }
 
 /// Why userspace serves a backend. All of its endpoints must be within the kernel's reach, or those that are would carry

@@ -87,7 +87,7 @@ fn flows_get_the_hash_and_the_endpoint_that_userspace_gives_them() {
 #[test]
 fn weights_draw_backends_and_shares_of_userspace_stay_there() {
     let mut foreign = backend("h2", &[9]);
-    foreign.protocol = model::AppProtocol::H2c;
+    foreign.protocol = model::AppProtocol::Http2;
     let route = to(&[("a", 60), ("none", 0), ("h2", 30), ("b", 10)]);
     let all = vec![backend("a", &[1]), backend("b", &[2]), backend("none", &[3]), foreign];
     let compiled = Compiler::new().compile(&snapshot(route, all), &facts(), Duration::ZERO);

@@ -108,7 +108,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
                 c.route.action = Action::Forward(vec![BackendRef { weight: 1, target }]);
             }),
         ),
-        (Why::Protocol, Box::new(|c| c.backend.protocol = AppProtocol::H2c)),
+        (Why::Protocol, Box::new(|c| c.backend.protocol = AppProtocol::Http2)),
         (Why::NoEndpoint, Box::new(|c| c.backend.endpoints.clear())),
         (Why::HostLocal, Box::new(reach(Some(Reach::HostLocal)))),
         (Why::NoHook, Box::new(reach(Some(Reach::NoHook)))),

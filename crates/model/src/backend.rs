@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::BackendSecurity;
+
 /// What kind of object stands behind a [`Backend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum BackendKind {
@@ -52,13 +54,13 @@ impl fmt::Display for BackendId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AppProtocol {
-    /// HTTP/1.1 in cleartext; WebSocket is an upgrade of it.
+    /// HTTP/1.1; WebSocket is an upgrade of it.
     #[default]
     Http1,
-    /// HTTP/2 in cleartext with prior knowledge (`kubernetes.io/h2c`, `grpc`).
-    H2c,
-    /// HTTP over TLS.
-    Https,
+    /// HTTP/2; in cleartext with prior knowledge (`kubernetes.io/h2c`, `grpc`).
+    Http2,
+    /// Either, as the endpoint chooses in TLS (`https`); in cleartext HTTP/1.1.
+    Negotiated,
 }
 
 /// What a route names: a set of endpoints.
@@ -68,6 +70,8 @@ pub struct Backend {
     pub id: BackendId,
     /// What the endpoints speak.
     pub protocol: AppProtocol,
+    /// How connections to them are secured.
+    pub security: BackendSecurity,
     /// The endpoints that may get traffic, sorted by address, each address once. The source has already applied the
     /// rules for ready, serving and terminating; a [`EndpointCondition::Draining`] one gets no new connections.
     pub endpoints: Vec<Endpoint>,

@@ -19,6 +19,7 @@ mod host;
 mod listener;
 mod object;
 mod route;
+mod security;
 mod snapshot;
 
 pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
@@ -32,4 +33,5 @@ pub use route::{
     Action, BackendRef, BackendTarget, Balancing, HeaderMatch, InvalidBackend, PathMatch, QueryMatch,
     RegexAnchor, RegexPattern, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
 };
+pub use security::{Authorities, BackendSecurity, BackendTls, ClientValidation, PeerName, PemBundle};
 pub use snapshot::Snapshot;

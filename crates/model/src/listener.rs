@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::HostPattern;
+use crate::{ClientValidation, HostPattern};
 
 /// Names a listener: the Gateway it belongs to and its name there.
 ///
@@ -68,6 +68,8 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added for endpoints.
     pub forwarded_headers: bool,
+    /// What its Gateway shows to endpoints that ask for a certificate in TLS.
+    pub backend_certificate: Option<CertificateId>,
 }
 
 /// How a listener ends TLS.
@@ -77,6 +79,8 @@ pub struct Tls {
     pub certificates: Vec<CertificateId>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
+    /// Whether clients show certificates too.
+    pub clients: ClientValidation,
 }
 
 /// A version of TLS.

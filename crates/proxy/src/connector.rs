@@ -1,9 +1,15 @@
 //! How the endpoints of a backend are spoken to.
 
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use model::AppProtocol;
+use model::{
+    AppProtocol, Authorities, Backend, BackendId, BackendSecurity, BackendTls, Certificate, CertificateId,
+    PeerName, Snapshot,
+};
+use tls::{ClientConfig, ClientOptions, alpn};
 
 /// What two connections to the same address must agree in to stand in for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,7 +18,7 @@ pub(crate) struct Way {
     pub(crate) connector: ConnectorId,
 }
 
-/// Names a connector for as long as the gateway runs.
+/// Names a connector for as long as the process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectorId(u64);
 
@@ -20,30 +26,143 @@ pub(crate) struct ConnectorId(u64);
 #[derive(Debug)]
 pub(crate) struct Connector {
     pub(crate) id: ConnectorId,
-    pub(crate) protocol: Speaks,
-}
-
-/// Which version of HTTP an endpoint takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speaks {
-    Http1,
-    /// With prior knowledge (RFC 9113 section 3.3).
-    Http2,
+    pub(crate) protocol: AppProtocol,
+    /// None: in cleartext.
+    pub(crate) tls: Option<ClientConfig>,
 }
 
 impl Connector {
-    /// The connector for a backend of this protocol; none: it cannot be spoken to.
-    pub(crate) fn of(protocol: AppProtocol) -> Option<Arc<Self>> {
-        let (id, protocol) = match protocol {
-            AppProtocol::Http1 => (0, Speaks::Http1),
-            AppProtocol::H2c => (1, Speaks::Http2),
-            AppProtocol::Https => return None,
-        };
-        Some(Arc::new(Self { id: ConnectorId(id), protocol }))
-    }
-
     /// The way to an endpoint.
     pub(crate) fn way(&self, address: SocketAddr) -> Way {
         Way { address, connector: self.id }
     }
+
+    /// Whether requests may share a connection: surely, or if the endpoint chooses so.
+    pub(crate) fn may_share(&self) -> bool {
+        match self.protocol {
+            AppProtocol::Http1 => false,
+            AppProtocol::Http2 => true,
+            AppProtocol::Negotiated => self.tls.is_some(),
+        }
+    }
+
+    fn cleartext(protocol: AppProtocol) -> Arc<Self> {
+        // All backends that speak the same share their connections to an address.
+        let id = if protocol == AppProtocol::Http2 { 1 } else { 0 };
+        Arc::new(Self { id: ConnectorId(id), protocol, tls: None })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn http1() -> Arc<Self> {
+        Self::cleartext(AppProtocol::Http1)
+    }
+}
+
+/// The connectors of a state. What did not change is shared with the state before: connections and sessions stay good.
+#[derive(Default)]
+pub(crate) struct Connectors {
+    /// By backend, and what its clients' Gateway shows to endpoints.
+    secured: HashMap<(BackendId, Option<CertificateId>), Secured>,
+    ids: HashSet<ConnectorId>,
+}
+
+struct Secured {
+    made_from: (AppProtocol, Arc<BackendTls>, Option<Arc<Certificate>>),
+    connector: Arc<Connector>,
+}
+
+impl Connectors {
+    /// The connector to `backend` for clients of a Gateway that shows `certificate`; none: nothing can be sent.
+    pub(crate) fn get(
+        &mut self,
+        backend: &Backend,
+        certificate: Option<&CertificateId>,
+        snapshot: &Snapshot,
+        before: &Self,
+    ) -> Option<Arc<Connector>> {
+        let tls = match &backend.security {
+            BackendSecurity::Broken => return None,
+            BackendSecurity::Cleartext => {
+                let connector = Connector::cleartext(backend.protocol);
+                self.ids.insert(connector.id);
+                return Some(connector);
+            }
+            BackendSecurity::Tls(tls) => tls,
+        };
+        let key = (backend.id.clone(), certificate.cloned());
+        if let Some(known) = self.secured.get(&key) {
+            return Some(known.connector.clone());
+        }
+        let certificate = certificate.and_then(|id| snapshot.certificates.get(id)).cloned();
+        let made_from = (backend.protocol, tls.clone(), certificate);
+        let known = before.secured.get(&key).filter(|known| known.made_from == made_from);
+        let connector = match known {
+            Some(known) => known.connector.clone(),
+            None => secured(backend, tls, made_from.2.as_deref())?,
+        };
+        self.ids.insert(connector.id);
+        self.secured.insert(key, Secured { made_from, connector: connector.clone() });
+        Some(connector)
+    }
+
+    /// Whether a connector of this state has that name.
+    pub(crate) fn has(&self, id: ConnectorId) -> bool {
+        self.ids.contains(&id)
+    }
+}
+
+/// None, and a word in the log, where translation let through what TLS cannot use: nothing is sent then.
+fn secured(backend: &Backend, tls: &BackendTls, certificate: Option<&Certificate>) -> Option<Arc<Connector>> {
+    static NEXT: AtomicU64 = AtomicU64::new(2);
+    match client_config(backend.protocol, tls, certificate) {
+        Ok(config) => Some(Arc::new(Connector {
+            id: ConnectorId(NEXT.fetch_add(1, Relaxed)),
+            protocol: backend.protocol,
+            tls: Some(config),
+        })),
+        Err(error) => {
+            tracing::error!(backend = %backend.id, %error, "TLS to a backend's endpoints cannot be set up; its requests get 500");
+            None
+        }
+    }
+}
+
+/// Why TLS to a backend cannot be set up.
+#[derive(Debug, thiserror::Error)]
+enum SetupError {
+    #[error("the bundle of authorities {0}")]
+    Authorities(#[source] tls::AuthorityError),
+    #[error("the client certificate {0}")]
+    Certificate(#[source] tls::CertificateError),
+    #[error(transparent)]
+    Config(#[from] tls::ConfigError),
+}
+
+fn client_config(
+    protocol: AppProtocol,
+    tls: &BackendTls,
+    certificate: Option<&Certificate>,
+) -> Result<ClientConfig, SetupError> {
+    let authorities = match &tls.authorities {
+        Authorities::System => tls::Authorities::of_system(),
+        Authorities::Bundle(bundle) => tls::Authorities::from_pem(bundle.pem()),
+    };
+    let certificate =
+        certificate.map(|record| tls::Certificate::from_pem(&record.chain_pem, record.key_pem.expose()));
+    let name = |name: &PeerName| match name {
+        PeerName::Dns(name) => tls::PeerName::Dns(name.to_string()),
+        PeerName::Uri(uri) => tls::PeerName::Uri(uri.to_string()),
+    };
+    let options = ClientOptions {
+        server_name: tls.server_name.to_string(),
+        names: tls.names.iter().map(name).collect(),
+        authorities: authorities.map_err(SetupError::Authorities)?,
+        certificate: certificate.transpose().map_err(SetupError::Certificate)?.map(Arc::new),
+        protocols: match protocol {
+            AppProtocol::Http1 => vec![alpn::HTTP11],
+            AppProtocol::Http2 => vec![alpn::H2],
+            AppProtocol::Negotiated => vec![alpn::H2, alpn::HTTP11],
+        },
+    };
+    Ok(ClientConfig::new(&options)?)
 }

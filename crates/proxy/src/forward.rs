@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use balance::Pick;
 use http1::{RequestHead, ResponseHead};
+use model::Listener;
 use telemetry::ConnectResult;
 use tokio::time::Instant;
 
 use crate::affinity::Holding;
-use crate::connector::{Connector, Speaks};
+use crate::connector::Connector;
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
@@ -20,7 +21,7 @@ use crate::reply::{Outcome, STATUS_CLIENT_GONE, answer, close};
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, ConnectError, Upstream};
 use crate::worker::Worker;
 
 /// A request on its way to an endpoint.
@@ -28,6 +29,7 @@ pub(crate) struct Forward<'f> {
     pub(crate) worker: &'f Worker,
     pub(crate) head: &'f RequestHead,
     pub(crate) action: &'f ForwardAction,
+    pub(crate) listener: &'f Listener,
     pub(crate) forwarded: Forwarded,
     pub(crate) started: Instant,
 }
@@ -65,7 +67,9 @@ async fn tries<S: Transport>(
     response: &mut ResponseHead,
 ) -> Result<Outcome, (u16, &'static str)> {
     let worker = work.worker;
-    let Target { group, connector, kept } = work.target(down.client.peer.ip())?;
+    let target = work.target(down.client.peer.ip())?;
+    let Target { group, kept, .. } = target;
+    let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
     let clients = kept.map(|_| worker.shared.clients());
     let mut holding = match (*kept, &clients) {
         (Some(kept), Some(clients)) => {
@@ -153,7 +157,9 @@ impl Forward<'_> {
         down: &mut Downstream<S>,
     ) -> Result<Upstream, (u16, &'static str)> {
         let worker = self.worker;
-        if let Some(upstream) = kept(worker, endpoint, connector, wants_fresh) {
+        let way = connector.way(endpoint.address);
+        let kept = worker.pool.borrow_mut().take(connector, &way, wants_fresh);
+        if let Some(upstream) = kept {
             worker.metrics().upstream_reuses.add(worker.index, 1);
             return Ok(upstream);
         }
@@ -164,7 +170,7 @@ impl Forward<'_> {
         };
         let (result, error) = match connect(worker, endpoint, connector, limit, down).await {
             Ok(upstream) => return Ok(upstream),
-            Err(error) => (connect_result(error.kind()), error),
+            Err(error) => (connect_result(&error), error),
         };
         worker.metrics().upstream_connected(worker.index, result);
         if is_own_lack(&error) {
@@ -176,6 +182,7 @@ impl Forward<'_> {
         Err(match result {
             ConnectResult::Timeout => (504, "endpoint did not accept the connection in time"),
             ConnectResult::Refused => (503, "endpoint refused the connection"),
+            ConnectResult::Tls => (502, "TLS with the endpoint failed"),
             _ => (503, "endpoint cannot be reached"),
         })
     }
@@ -191,7 +198,7 @@ impl Forward<'_> {
     ) -> Try {
         let worker = self.worker;
         let _active = endpoint.begin(worker.index);
-        let written_before = upstream.written;
+        let written_before = upstream.mark();
         let mut to_up = worker.take_buffer();
         self.forwarded.with_edits(|edits| self.head.write_upstream(&mut to_up, edits));
         if let Some(sent) = body.replay.bytes() {
@@ -283,28 +290,17 @@ impl Forward<'_> {
     }
 }
 
-/// A connection that has served, or serves, others. A shared one that broke is none of them any more.
-fn kept(worker: &Worker, endpoint: &Endpoint, connector: &Connector, wants_fresh: bool) -> Option<Upstream> {
-    let way = connector.way(endpoint.address);
-    let mut pool = worker.pool.borrow_mut();
-    match connector.protocol {
-        Speaks::Http2 => pool.stream(&way),
-        Speaks::Http1 if wants_fresh => None,
-        Speaks::Http1 => pool.take(&way),
-    }
-}
-
 async fn connect<S: Transport>(
     worker: &Worker,
     endpoint: &Endpoint,
     connector: &Connector,
     limit: Duration,
     down: &mut Downstream<S>,
-) -> io::Result<Upstream> {
+) -> Result<Upstream, ConnectError> {
     let mut watchdog = down.take_watchdog();
     let connected = watchdog.timeout(limit, upstream::connect(worker, endpoint, connector)).await;
     down.return_watchdog(watchdog);
-    let upstream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    let upstream = connected.unwrap_or_else(|_| Err(ConnectError::Tcp(io::ErrorKind::TimedOut.into())))?;
     if upstream.is_reused {
         worker.metrics().upstream_reuses.add(worker.index, 1);
     } else {
@@ -314,8 +310,13 @@ async fn connect<S: Transport>(
     Ok(upstream)
 }
 
-fn connect_result(kind: io::ErrorKind) -> ConnectResult {
-    match kind {
+fn connect_result(error: &ConnectError) -> ConnectResult {
+    let error = match error {
+        ConnectError::Tls(_) => return ConnectResult::Tls,
+        ConnectError::Http2(_) => return ConnectResult::Failed,
+        ConnectError::Tcp(error) => error,
+    };
+    match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectResult::Refused,
         io::ErrorKind::TimedOut => ConnectResult::Timeout,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectResult::Unreachable,
@@ -324,7 +325,8 @@ fn connect_result(kind: io::ErrorKind) -> ConnectResult {
 }
 
 /// Whether it is this host that has nothing left to connect with, which says nothing of the endpoint.
-fn is_own_lack(error: &io::Error) -> bool {
+fn is_own_lack(error: &ConnectError) -> bool {
+    let ConnectError::Tcp(error) = error else { return false };
     const LACKS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|code| LACKS.contains(&code))
 }
@@ -345,12 +347,12 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_not_blamed_for_what_this_host_lacks() {
-        let of = |code| is_own_lack(&io::Error::from_raw_os_error(code));
+        let of = |code| is_own_lack(&ConnectError::Tcp(io::Error::from_raw_os_error(code)));
         assert!(of(libc::EMFILE) && of(libc::EADDRNOTAVAIL));
         assert!(
             !of(libc::ECONNREFUSED)
                 && !of(libc::EHOSTUNREACH)
-                && !is_own_lack(&io::ErrorKind::TimedOut.into())
+                && !is_own_lack(&ConnectError::Tcp(io::ErrorKind::TimedOut.into()))
         );
     }
 

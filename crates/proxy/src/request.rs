@@ -85,7 +85,7 @@ async fn decide<'s, S: Transport>(
             let brings = head.has_forwarding_headers();
             let forwarded = Forwarded::new(&down.client, brings, is_on)
                 .with_host_where_none(head.authority(), down.client.local);
-            let work = Forward { worker, head, action, forwarded, started };
+            let work = Forward { worker, head, action, listener, forwarded, started };
             forward::forward(&work, down, body, response).await
         }
     };

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::{Certificate, Listener, ListenerId, Protocol, Snapshot, TlsVersion};
-use tls::{ServerConfig, ServerOptions, Version, alpn};
+use model::{Certificate, ClientValidation, Listener, ListenerId, Protocol, Snapshot, TlsVersion};
+use tls::{ClientCertificates, ServerConfig, ServerOptions, Version, alpn};
 
 /// By listener. What did not change is shared with the state before, so that session tickets stay good.
 #[derive(Default)]
@@ -53,10 +53,18 @@ fn config(listener: &Listener, certificates: &[Arc<Certificate>]) -> Option<Serv
         }
     }
     let is_new = listener.tls.as_ref().is_some_and(|tls| tls.min_version == TlsVersion::Tls13);
+    let clients = match clients(listener) {
+        Ok(clients) => clients,
+        Err(error) => {
+            tracing::error!(listener = %listener.id, %error, "the authorities for clients of a listener cannot be used; it refuses connections");
+            return None;
+        }
+    };
     let options = ServerOptions {
         certificates: usable,
         min_version: if is_new { Version::Tls13 } else { Version::Tls12 },
         protocols: vec![alpn::H2, alpn::HTTP11],
+        clients,
     };
     match ServerConfig::new(&options) {
         Ok(config) => Some(config),
@@ -65,4 +73,14 @@ fn config(listener: &Listener, certificates: &[Arc<Certificate>]) -> Option<Serv
             None
         }
     }
+}
+
+fn clients(listener: &Listener) -> Result<ClientCertificates, tls::AuthorityError> {
+    Ok(match listener.tls.as_ref().map(|tls| &tls.clients) {
+        None | Some(ClientValidation::NotAsked) => ClientCertificates::NotAsked,
+        Some(ClientValidation::Unverified) => ClientCertificates::Unverified,
+        Some(ClientValidation::Required(bundle)) => {
+            ClientCertificates::Required(tls::Authorities::from_pem(bundle.pem())?)
+        }
+    })
 }

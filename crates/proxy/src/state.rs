@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
-use model::{Action, Backend, BackendId, BackendTarget, Balancing, EndpointCondition, Protocol, Snapshot};
+use model::{
+    Action, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition,
+    Listener, Protocol, Snapshot,
+};
 use telemetry::GatewayMetrics;
 
 use crate::affinity::{Holding, Kept};
-use crate::connector::Connector;
+use crate::connector::{Connector, Connectors, Way};
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::secured::SecuredListeners;
 
@@ -29,6 +32,7 @@ pub struct State {
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
     gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
     secured: SecuredListeners,
+    connectors: Connectors,
 }
 
 /// A listener that ends TLS.
@@ -88,9 +92,22 @@ pub(crate) struct ForwardAction {
 /// A backend of a route.
 pub(crate) struct Target {
     pub(crate) group: Arc<Group>,
-    pub(crate) connector: Arc<Connector>,
+    /// By what the client's Gateway shows to endpoints; one for all if it is never asked.
+    connectors: Vec<(Option<CertificateId>, Arc<Connector>)>,
     /// Whether clients keep their endpoint.
     pub(crate) kept: Option<Kept>,
+}
+
+impl Target {
+    /// How its endpoints are spoken to for clients of `listener`.
+    pub(crate) fn connector(&self, listener: &Listener) -> Option<&Arc<Connector>> {
+        match &self.connectors[..] {
+            [(_, only)] => Some(only),
+            several => {
+                several.iter().find(|(shown, _)| *shown == listener.backend_certificate).map(|(_, c)| c)
+            }
+        }
+    }
 }
 
 impl Group {
@@ -157,6 +174,7 @@ impl State {
             endpoints: HashMap::new(),
             gateways: HashMap::new(),
             secured: SecuredListeners::default(),
+            connectors: Connectors::default(),
         }
     }
 
@@ -172,13 +190,14 @@ impl State {
         for (id, backend) in &snapshot.backends {
             backends.insert(id.clone(), backend_state(backend, before, threads, &mut endpoints));
         }
-        let actions =
-            snapshot.routes.iter().map(|route| compile(route, &mut backends, before, threads)).collect();
+        let mut connectors = Connectors::default();
+        let mut compile = |route| compile(route, &snapshot, &mut backends, &mut connectors, before, threads);
+        let actions = snapshot.routes.iter().map(|route| compile(route)).collect();
         let gateways =
             snapshot.listeners.keys().map(|id| (id.clone(), metrics.gateway(&gateway_label(id)))).collect();
         let secured = SecuredListeners::build(&snapshot, &before.secured);
         let table = route::Table::build_after(&snapshot, Some(&before.table));
-        Self { table, snapshot, actions, backends, endpoints, gateways, secured }
+        Self { table, snapshot, actions, backends, endpoints, gateways, secured, connectors }
     }
 
     pub(crate) fn action(&self, route_index: usize) -> &CompiledAction {
@@ -201,9 +220,9 @@ impl State {
         Some(SecuredListener { id: &listener.id, config: self.secured.get(&listener.id)? })
     }
 
-    /// Whether any backend still holds the address.
-    pub(crate) fn has_endpoint(&self, address: &SocketAddr) -> bool {
-        self.endpoints.contains_key(address)
+    /// Whether any backend still holds the address, and some is spoken to in that way.
+    pub(crate) fn has_way(&self, way: &Way) -> bool {
+        self.endpoints.contains_key(&way.address) && self.connectors.has(way.connector)
     }
 
     /// Every backend with its endpoints and their counters.
@@ -248,7 +267,9 @@ fn backend_state(
 
 fn compile(
     route: &model::Route,
+    snapshot: &Snapshot,
     backends: &mut BTreeMap<BackendId, BackendState>,
+    connectors: &mut Connectors,
     before: &State,
     threads: usize,
 ) -> CompiledAction {
@@ -261,11 +282,11 @@ fn compile(
             let targets = references.iter().map(|reference| {
                 let BackendTarget::Backend(id) = &reference.target else { return None };
                 let backend = backends.get_mut(id)?;
-                let connector = Connector::of(backend.source.protocol)?;
+                let connectors = connectors_of(route, backend, snapshot, connectors, before)?;
                 let affinity = route.affinity.of(&backend.source);
                 let kept = affinity
                     .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
-                Some(Target { group: group(backend, route.balancing, before, threads), connector, kept })
+                Some(Target { group: group(backend, route.balancing, before, threads), connectors, kept })
             });
             let object = || balance::subject(&route.id.object.to_string());
             CompiledAction::Forward(ForwardAction {
@@ -276,6 +297,28 @@ fn compile(
             })
         }
     }
+}
+
+/// One for each certificate that a Gateway of the route shows to endpoints; none: nothing can be sent.
+fn connectors_of(
+    route: &model::Route,
+    backend: &BackendState,
+    snapshot: &Snapshot,
+    connectors: &mut Connectors,
+    before: &State,
+) -> Option<Vec<(Option<CertificateId>, Arc<Connector>)>> {
+    let listeners = route.listeners.iter().filter_map(|id| snapshot.listeners.get(id));
+    let mut shown: Vec<_> = listeners.map(|listener| listener.backend_certificate.as_ref()).collect();
+    shown.sort();
+    shown.dedup();
+    if shown.is_empty() || backend.source.security == BackendSecurity::Cleartext {
+        shown = vec![None];
+    }
+    let of = |shown: Option<&CertificateId>| {
+        let connector = connectors.get(&backend.source, shown, snapshot, &before.connectors)?;
+        Some((shown.cloned(), connector))
+    };
+    shown.into_iter().map(of).collect()
 }
 
 /// The backend's balancer of this kind, from this state, else from the one before if its endpoints are the same.

@@ -172,7 +172,7 @@ impl Worker {
         let state = self.state();
         let oldest = Instant::now().checked_sub(self.config().timeouts.pool_idle);
         if let Some(oldest) = oldest {
-            self.pool.borrow_mut().sweep(oldest, |way| state.has_endpoint(&way.address));
+            self.pool.borrow_mut().sweep(oldest, |way| state.has_way(way));
         }
     }
 }

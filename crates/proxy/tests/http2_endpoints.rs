@@ -96,7 +96,7 @@ async fn echo(taken: Taken) {
 }
 
 fn over_http2(endpoints: &[SocketAddr]) -> Rule<'_> {
-    Rule { protocol: AppProtocol::H2c, ..rule("/", endpoints) }
+    Rule { protocol: AppProtocol::Http2, ..rule("/", endpoints) }
 }
 
 /// Runs what blocks beside the endpoints.

@@ -52,7 +52,11 @@ fn secured(
                 id: ListenerId::new("test", "gateway", name),
                 protocol: Protocol::Https,
                 hostname: Some(HostPattern::parse(name, WildcardLabels::OneOrMore).unwrap()),
-                tls: Some(Tls { certificates: vec![pair.record.id.clone()], min_version: TlsVersion::Tls12 }),
+                tls: Some(Tls {
+                    certificates: vec![pair.record.id.clone()],
+                    min_version: TlsVersion::Tls12,
+                    clients: Default::default(),
+                }),
                 ..(*first).clone()
             })
         })

@@ -116,6 +116,7 @@ fn snapshot(routes: Vec<Route>) -> Snapshot {
         hostname: None,
         tls: None,
         forwarded_headers: true,
+        backend_certificate: None,
     };
     Snapshot::new(1, [Arc::new(listener)], routes.into_iter().map(Arc::new), [], [])
 }

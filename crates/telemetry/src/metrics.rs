@@ -24,12 +24,15 @@ pub enum ConnectResult {
     Timeout,
     /// No way there (ICMP unreachable, no route).
     Unreachable,
+    /// TLS failed: the endpoint is not who it must be, refused our certificate, or speaks none.
+    Tls,
     /// Anything else, such as no free local port.
     Failed,
 }
 
 impl ConnectResult {
-    const ALL: [Self; 5] = [Self::Ok, Self::Refused, Self::Timeout, Self::Unreachable, Self::Failed];
+    const ALL: [Self; 6] =
+        [Self::Ok, Self::Refused, Self::Timeout, Self::Unreachable, Self::Tls, Self::Failed];
 
     /// The label value.
     pub fn as_str(self) -> &'static str {
@@ -38,6 +41,7 @@ impl ConnectResult {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
             Self::Failed => "failed",
         }
     }

@@ -31,7 +31,7 @@ impl Certificate {
             .map_err(CertificateError::BadChain)?;
         let leaf = chain.first().ok_or(CertificateError::NoCertificate)?;
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| CertificateError::BadLeaf)?;
-        let (names, addresses) = subject_names(&parsed);
+        let SubjectNames { dns: names, addresses, .. } = subject_names(&parsed);
         let not_after_unix_s = parsed.validity().not_after.timestamp();
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             pem::Error::NoItemsFound => CertificateError::NoKey,
@@ -54,12 +54,7 @@ impl Certificate {
         if let Ok(address) = host.parse::<IpAddr>() {
             return self.addresses.contains(&address);
         }
-        self.names.iter().any(|name| match name.strip_prefix("*.") {
-            Some(parent) => {
-                host.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && rest == parent)
-            }
-            None => name == host,
-        })
+        self.names.iter().any(|name| covers_name(name, host))
     }
 
     /// The DNS names of the leaf, in lower case.
@@ -83,17 +78,35 @@ impl fmt::Debug for Certificate {
     }
 }
 
-fn subject_names(leaf: &X509Certificate<'_>) -> (Vec<String>, Vec<IpAddr>) {
-    let (mut names, mut addresses) = (Vec::new(), Vec::new());
-    let Ok(Some(extension)) = leaf.subject_alternative_name() else { return (names, addresses) };
+/// Whether `name`, perhaps a wildcard for one label, stands for `host`. Both in lower case.
+pub(crate) fn covers_name(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => host.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && rest == parent),
+        None => name == host,
+    }
+}
+
+/// The names that a leaf says to be its subject's.
+#[derive(Default)]
+pub(crate) struct SubjectNames {
+    /// In lower case.
+    pub(crate) dns: Vec<String>,
+    pub(crate) uris: Vec<String>,
+    addresses: Vec<IpAddr>,
+}
+
+pub(crate) fn subject_names(leaf: &X509Certificate<'_>) -> SubjectNames {
+    let mut names = SubjectNames::default();
+    let Ok(Some(extension)) = leaf.subject_alternative_name() else { return names };
     for name in &extension.value.general_names {
         match name {
-            GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase()),
-            GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
+            GeneralName::DNSName(name) => names.dns.push(name.to_ascii_lowercase()),
+            GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
+            GeneralName::IPAddress(bytes) => names.addresses.extend(address(bytes)),
             _ => {}
         }
     }
-    (names, addresses)
+    names
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

@@ -31,12 +31,38 @@ impl CertificateError {
     }
 }
 
+/// Why a bundle of authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// No certificate in the text.
+    #[error("holds no PEM block of type CERTIFICATE")]
+    NoCertificate,
+    /// The text is no PEM, or a block of it is not base64.
+    #[error("is no valid PEM: {0}")]
+    BadBundle(#[source] rustls::pki_types::pem::Error),
+    /// A block is no certificate of an authority.
+    #[error("holds a certificate that is no X.509")]
+    BadCertificate,
+    /// The system has no authorities where OpenSSL would look for them.
+    #[error("this system has no certificate authorities: install ca-certificates or set SSL_CERT_FILE")]
+    NoSystem,
+}
+
 /// Why a configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no certificate to show.
     #[error("no certificate")]
     NoCertificate,
+    /// The authorities for clients cannot be used.
+    #[error("no usable authorities for client certificates")]
+    BadClientAuthorities(#[source] rustls::server::VerifierBuilderError),
+    /// A name of an endpoint is no DNS name.
+    #[error("an endpoint's name is no DNS name")]
+    BadServerName,
+    /// Nothing says who the endpoint may be.
+    #[error("no name that an endpoint may have")]
+    NoPeerName,
     /// The library refused it.
     #[error("TLS cannot be configured so")]
     Rejected(#[source] rustls::Error),

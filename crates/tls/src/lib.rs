@@ -3,23 +3,32 @@
 //! ```text
 //!  socket ──hello──> Hello ──accept(ServerConfig)──> ServerStream
 //!                      └────into_parts (passthrough)──> socket, bytes read so far
+//!
+//!  socket ──ClientConfig::connect──> ClientStream, for an endpoint that has proved who it is
 //! ```
 //!
 //! The name that a client asks for is read before anything is decided, so that one port serves many listeners, each
 //! with its own certificates and rules.
 //!
-//! Invariants: no knowledge of HTTP but the names of ALPN; no file is read; keys appear in no log.
+//! Invariants: no knowledge of HTTP but the names of ALPN; no file is read but the system's authorities; keys appear in no log.
 
+mod any_client;
+mod authorities;
 mod certificate;
+mod client;
 mod error;
 mod hello;
+mod peer;
 mod provider;
 mod server;
 
+pub use authorities::Authorities;
 pub use certificate::Certificate;
-pub use error::{CertificateError, ConfigError};
+pub use client::{ClientConfig, ClientOptions, ClientStream};
+pub use error::{AuthorityError, CertificateError, ConfigError};
 pub use hello::{Hello, hello};
-pub use server::{ServerConfig, ServerOptions, ServerStream, Version};
+pub use peer::PeerName;
+pub use server::{ClientCertificates, ServerConfig, ServerOptions, ServerStream, Version};
 
 /// ALPN (RFC 7301) names of protocols.
 pub mod alpn {

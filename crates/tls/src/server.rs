@@ -1,12 +1,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{SupportedProtocolVersion, version};
 
+use crate::any_client::AnyClient;
 use crate::provider::provider;
-use crate::{Certificate, ConfigError};
+use crate::{Authorities, Certificate, ConfigError};
 
 /// A connection whose TLS ends here.
 pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
@@ -30,6 +32,20 @@ pub struct ServerOptions {
     pub min_version: Version,
     /// ALPN names, the best first.
     pub protocols: Vec<&'static [u8]>,
+    /// Whether clients show certificates too.
+    pub clients: ClientCertificates,
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Debug, Default)]
+pub enum ClientCertificates {
+    /// They are not asked for any.
+    #[default]
+    NotAsked,
+    /// Only clients with a certificate that one of these authorities vouches for are served.
+    Required(Authorities),
+    /// They are asked, and served whatever they show: nothing is known of them but that they have the key.
+    Unverified,
 }
 
 /// [`ServerOptions`] made ready. Cheap to clone; clones share their session tickets.
@@ -51,7 +67,7 @@ impl ServerConfig {
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(ConfigError::Rejected)?
-            .with_no_client_auth()
+            .with_client_cert_verifier(client_verifier(&options.clients)?)
             .with_cert_resolver(Arc::new(ByName(keys)));
         config.alpn_protocols = options.protocols.iter().map(|name| name.to_vec()).collect();
         // Tickets carry sessions of both versions: no memory for what clients may never come back to.
@@ -59,6 +75,18 @@ impl ServerConfig {
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(ConfigError::Rejected)?;
         Ok(Self(Arc::new(config)))
     }
+}
+
+fn client_verifier(clients: &ClientCertificates) -> Result<Arc<dyn ClientCertVerifier>, ConfigError> {
+    Ok(match clients {
+        ClientCertificates::NotAsked => WebPkiClientVerifier::no_client_auth(),
+        ClientCertificates::Unverified => Arc::new(AnyClient),
+        ClientCertificates::Required(Authorities(roots)) => {
+            WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
+                .build()
+                .map_err(ConfigError::BadClientAuthorities)?
+        }
+    })
 }
 
 impl fmt::Debug for ServerConfig {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tls::{Certificate, ServerConfig, ServerOptions, Version, alpn};
+use tls::{Certificate, ClientCertificates, ServerConfig, ServerOptions, Version, alpn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 struct Pair {
@@ -25,6 +25,7 @@ fn options(pairs: &[&Pair]) -> ServerOptions {
         certificates: pairs.iter().map(|p| p.certificate.clone()).collect(),
         min_version: Version::default(),
         protocols: vec![alpn::H2, alpn::HTTP11],
+        clients: ClientCertificates::NotAsked,
     }
 }
 

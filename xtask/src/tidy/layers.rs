@@ -34,6 +34,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing-subscriber", &["telemetry"]),
     ("regex", &["route", "translate"]),
     ("rustls", &["tls"]),
+    ("rustls-native-certs", &["tls"]),
     ("tokio-rustls", &["tls"]),
     ("x509-parser", &["tls"]),
     ("h2", &["http2"]),

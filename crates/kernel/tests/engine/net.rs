@@ -44,6 +44,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
         Backend {
             id: BackendId::service("test", name, 80),
             protocol: AppProtocol::Http1,
+            security: Default::default(),
             endpoints: numbers.iter().filter_map(endpoint).collect(),
             affinity: None,
         }

@@ -45,6 +45,7 @@ pub(crate) fn listener(name: &str, hostname: Option<HostPattern>) -> Listener {
         hostname,
         tls: None,
         forwarded_headers: true,
+        backend_certificate: None,
     }
 }
 
@@ -81,6 +82,7 @@ pub(crate) fn backend(name: &str, endpoints: &[u8]) -> Backend {
     Backend {
         id: BackendId::service("test", name, 80),
         protocol: AppProtocol::Http1,
+        security: Default::default(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         affinity: None,
     }

@@ -72,6 +72,7 @@ fn listener(name: &str, socket: &str) -> Listener {
         hostname: None,
         tls: None,
         forwarded_headers: true,
+        backend_certificate: None,
     }
 }
 
@@ -113,6 +114,7 @@ fn backend(listener: &str, prefix: &str, endpoints: &[&str]) -> Backend {
     Backend {
         id: id(listener, prefix),
         protocol: AppProtocol::Http1,
+        security: Default::default(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         affinity: None,
     }

@@ -6,18 +6,24 @@ mod socket;
 mod wire;
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 
 use bytes::BytesMut;
+use model::AppProtocol;
+use tls::alpn;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::connector::{Connector, Speaks, Way};
+use crate::connector::{Connector, Way};
 use crate::endpoint::Endpoint;
 use crate::worker::Worker;
 use multiplexed::Connection;
 use socket::{Socket, has_acknowledged_since};
 
 pub(crate) use pool::Pool;
+use wire::Secured;
 pub(crate) use wire::Wire;
 
 /// What carries one request at a time to an endpoint.
@@ -33,31 +39,71 @@ pub(crate) struct Upstream {
     idle_since: Instant,
 }
 
+/// Why there is no connection to an endpoint. It has got nothing of a request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// TCP, or the time was up.
+    #[error("{0}")]
+    Tcp(#[source] io::Error),
+    /// The endpoint is not who it must be, refuses us, or speaks no TLS.
+    #[error("TLS: {0}")]
+    Tls(#[source] io::Error),
+    /// The endpoint does not speak HTTP/2.
+    #[error("HTTP/2: {0}")]
+    Http2(#[source] io::Error),
+}
+
 /// Opens a connection to `endpoint`; or finds that another request of this thread just did, where one carries many.
 ///
 /// # Errors
-/// Of TCP, or what is above it. The endpoint has got nothing of a request.
+/// [`ConnectError`].
 pub(crate) async fn connect(
     worker: &Worker,
     endpoint: &Endpoint,
     connector: &Connector,
-) -> io::Result<Upstream> {
+) -> Result<Upstream, ConnectError> {
     let way = connector.way(endpoint.address);
-    match connector.protocol {
-        Speaks::Http1 => Ok(Upstream::new(Wire::Tcp(tcp(endpoint).await?), way)),
-        Speaks::Http2 => {
-            let opening = worker.pool.borrow_mut().opening(&way);
-            let _turn = opening.lock().await;
-            if let Some(upstream) = worker.pool.borrow_mut().stream(&way) {
-                return Ok(upstream);
-            }
-            let socket = Socket::new(tcp(endpoint).await?);
-            let limits = &worker.config().limits;
-            let connection = Connection::open(socket.clone(), socket, false, limits).await?;
-            let (stream, _) = connection.stream();
-            worker.pool.borrow_mut().share(way, connection);
-            Ok(Upstream::new(Wire::Http2(Box::new(stream)), way))
+    if !connector.may_share() {
+        return Ok(Upstream::new(single(endpoint, connector).await?, way));
+    }
+    let opening = worker.pool.borrow_mut().opening(&way);
+    let _turn = opening.lock().await;
+    if let Some(upstream) = worker.pool.borrow_mut().stream(&way) {
+        return Ok(upstream);
+    }
+    let wire = single(endpoint, connector).await?;
+    let limits = &worker.config().limits;
+    let opened = match wire {
+        Wire::Tls(secured) if speaks_http2(connector, &secured) => {
+            let Secured { stream, socket } = *secured;
+            Connection::open(stream, socket, true, limits).await
         }
+        Wire::Tcp(stream) => {
+            let socket = Socket::new(stream);
+            Connection::open(socket.clone(), socket, false, limits).await
+        }
+        wire => return Ok(Upstream::new(wire, way)),
+    };
+    let connection = opened.map_err(ConnectError::Http2)?;
+    let (stream, _) = connection.stream();
+    worker.pool.borrow_mut().share(way, connection);
+    Ok(Upstream::new(Wire::Http2(Box::new(stream)), way))
+}
+
+/// TCP, and TLS above it where that is wanted.
+async fn single(endpoint: &Endpoint, connector: &Connector) -> Result<Wire, ConnectError> {
+    let stream = tcp(endpoint).await.map_err(ConnectError::Tcp)?;
+    let Some(config) = &connector.tls else { return Ok(Wire::Tcp(stream)) };
+    let socket = Socket::new(stream);
+    let stream = config.connect(socket.clone()).await.map_err(ConnectError::Tls)?;
+    Ok(Wire::Tls(Box::new(Secured { stream, socket })))
+}
+
+/// What the endpoint chose; one that knows no ALPN speaks what its Service says.
+fn speaks_http2(connector: &Connector, secured: &Secured) -> bool {
+    match secured.stream.get_ref().1.alpn_protocol() {
+        Some(chosen) => chosen == alpn::H2,
+        None => connector.protocol == AppProtocol::Http2,
     }
 }
 
@@ -72,8 +118,18 @@ impl Upstream {
         Self { stream, way, read: BytesMut::new(), written: 0, is_reused: false, idle_since: Instant::now() }
     }
 
-    /// Whether the endpoint has surely taken nothing of a request that it did not answer. `written_before`: bytes that were
-    /// written before it; `is_orderly`: the endpoint closed with FIN.
+    /// Bytes that have been written to TCP so far: those of a request that begins now come behind them.
+    pub(crate) fn mark(&self) -> u64 {
+        match &self.stream {
+            Wire::Tcp(_) => self.written,
+            Wire::Tls(secured) => secured.socket.written(),
+            // The stream has its own.
+            Wire::Http2(_) => 0,
+        }
+    }
+
+    /// Whether the endpoint has surely taken nothing of a request that it did not answer. `written_before`: what
+    /// [`Self::mark`] was before it; `is_orderly`: the endpoint closed with FIN.
     ///
     /// A FIN brings the last acknowledgement with it. A reset does not (Linux tcp_reset() comes before tcp_ack()), and on
     /// a connection that has served requests TCP delays acknowledgements: the endpoint may have read the request.
@@ -81,16 +137,31 @@ impl Upstream {
         let is_whole = is_orderly || !self.is_reused;
         match &self.stream {
             Wire::Tcp(stream) => is_whole && !has_acknowledged_since(stream, written_before),
+            Wire::Tls(secured) => {
+                is_whole && !has_acknowledged_since(secured.socket.stream(), written_before)
+            }
             Wire::Http2(stream) => stream.is_untouched(is_whole),
         }
     }
 
     /// Whether it can carry another request: open, and without bytes that nobody asked for.
-    fn is_quiet(&self) -> bool {
-        let Wire::Tcp(stream) = &self.stream else { return false };
+    fn is_quiet(&mut self) -> bool {
+        if !self.read.is_empty() {
+            return false;
+        }
         let mut byte = [0];
-        self.read.is_empty()
-            && matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        match &mut self.stream {
+            Wire::Tcp(stream) => {
+                matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // Session tickets may come at any time; they are taken on the way.
+            Wire::Tls(secured) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                let mut buffer = ReadBuf::new(&mut byte);
+                Pin::new(&mut secured.stream).poll_read(&mut cx, &mut buffer).is_pending()
+            }
+            Wire::Http2(_) => false,
+        }
     }
 }
 
@@ -104,7 +175,7 @@ mod tests {
     async fn pair() -> (Upstream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::new(listener.local_addr().unwrap(), 1);
-        let way = Connector::of(model::AppProtocol::Http1).unwrap().way(endpoint.address);
+        let way = Connector::http1().way(endpoint.address);
         let upstream = Upstream::new(Wire::Tcp(tcp(&endpoint).await.unwrap()), way);
         (upstream, listener.accept().await.unwrap().0)
     }
@@ -115,8 +186,8 @@ mod tests {
         let way = upstream.way;
         let mut pool = Pool::new(1);
         pool.put(upstream);
-        assert!(pool.take(&way).is_some_and(|u| u.is_reused));
-        assert!(pool.take(&way).is_none());
+        assert!(pool.idle(&way).is_some_and(|u| u.is_reused));
+        assert!(pool.idle(&way).is_none());
     }
 
     #[tokio::test]
@@ -133,7 +204,7 @@ mod tests {
             let Wire::Tcp(stream) = &upstream.stream else { panic!("TCP") };
             stream.readable().await.unwrap();
             pool.put(upstream);
-            assert!(pool.take(&way).is_none(), "talk: {talk}");
+            assert!(pool.idle(&way).is_none(), "talk: {talk}");
         }
     }
 

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use model::AppProtocol;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::multiplexed::{Connection, Connections};
 use super::{Upstream, Wire};
-use crate::connector::Way;
+use crate::connector::{Connector, Way};
 
 /// Idle connections by endpoint, the youngest taken first; and shared ones.
 pub(crate) struct Pool {
@@ -24,8 +25,16 @@ impl Pool {
         Self { idle: HashMap::new(), idle_max, shared: Connections::default() }
     }
 
+    /// A connection that is still good: a stream on a shared one, or, unless it `wants_fresh`, an idle one. A shared one that
+    /// broke is none of them any more.
+    pub(crate) fn take(&mut self, connector: &Connector, way: &Way, wants_fresh: bool) -> Option<Upstream> {
+        let shared = if connector.may_share() { self.stream(way) } else { None };
+        let takes_idle = !wants_fresh && connector.protocol != AppProtocol::Http2;
+        if shared.is_none() && takes_idle { self.idle(way) } else { shared }
+    }
+
     /// An idle connection that is still good.
-    pub(crate) fn take(&mut self, way: &Way) -> Option<Upstream> {
+    pub(super) fn idle(&mut self, way: &Way) -> Option<Upstream> {
         let idle = self.idle.get_mut(way)?;
         while let Some(mut upstream) = idle.pop() {
             if upstream.is_quiet() {
@@ -37,7 +46,7 @@ impl Pool {
     }
 
     /// A stream on a shared connection that has room for it.
-    pub(crate) fn stream(&mut self, way: &Way) -> Option<Upstream> {
+    pub(super) fn stream(&mut self, way: &Way) -> Option<Upstream> {
         let (stream, is_reused) = self.shared.stream(way)?;
         let wire = Wire::Http2(Box::new(stream));
         Some(Upstream { is_reused, ..Upstream::new(wire, *way) })
@@ -72,8 +81,8 @@ impl Pool {
     pub(crate) fn forget(&mut self, broken: &Upstream) {
         match &broken.stream {
             Wire::Http2(stream) => stream.leave_if_refused(),
-            Wire::Tcp(_) if broken.is_reused => drop(self.idle.remove(&broken.way)),
-            Wire::Tcp(_) => {}
+            Wire::Tcp(_) | Wire::Tls(_) if broken.is_reused => drop(self.idle.remove(&broken.way)),
+            Wire::Tcp(_) | Wire::Tls(_) => {}
         }
     }
 
@@ -84,7 +93,7 @@ impl Pool {
             if !keep(way) {
                 return false;
             }
-            idle.retain(|upstream| upstream.idle_since >= oldest && upstream.is_quiet());
+            idle.retain_mut(|upstream| upstream.idle_since >= oldest && upstream.is_quiet());
             !idle.is_empty()
         });
     }

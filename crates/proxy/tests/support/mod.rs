@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use model::{
-    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
+    Action, AppProtocol, Backend, BackendId, BackendRef, BackendSecurity, BackendTarget, Balancing, Endpoint,
     EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
     RouteAffinity, RouteId, RouteMatch, Snapshot, Timeouts,
 };
@@ -296,6 +296,7 @@ pub struct Rule<'r> {
     pub balancing: Balancing,
     pub affinity: RouteAffinity,
     pub protocol: AppProtocol,
+    pub security: BackendSecurity,
 }
 
 pub enum Target<'r> {
@@ -311,6 +312,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         balancing: Balancing::RoundRobin,
         affinity: Default::default(),
         protocol: AppProtocol::Http1,
+        security: BackendSecurity::Cleartext,
     }
 }
 
@@ -357,6 +359,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
         hostname: None,
         tls: None,
         forwarded_headers: true,
+        backend_certificate: None,
     };
     let mut routes = Vec::new();
     let mut backends = Vec::new();
@@ -374,8 +377,14 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                     })
                     .collect();
                 endpoints.sort();
-                let protocol = rule.protocol;
-                backends.push(Arc::new(Backend { id: backend.clone(), protocol, endpoints, affinity: None }));
+                let (protocol, security) = (rule.protocol, rule.security.clone());
+                backends.push(Arc::new(Backend {
+                    id: backend.clone(),
+                    protocol,
+                    endpoints,
+                    affinity: None,
+                    security,
+                }));
                 BackendTarget::Backend(backend)
             }
         };

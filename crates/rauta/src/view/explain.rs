@@ -227,6 +227,7 @@ mod tests {
             hostname: Some(HostPattern::parse("*.example", WildcardLabels::OneOrMore).unwrap()),
             tls: None,
             forwarded_headers: true,
+            backend_certificate: None,
         };
         let cart = BackendId::service("shop", "cart", 80);
         let endpoint =
@@ -234,7 +235,13 @@ mod tests {
         let ready = EndpointCondition::Ready;
         let endpoints =
             vec![endpoint(1, ready), endpoint(2, ready), endpoint(3, EndpointCondition::Draining)];
-        let backend = Backend { id: cart.clone(), protocol: Default::default(), endpoints, affinity: None };
+        let backend = Backend {
+            id: cart.clone(),
+            protocol: Default::default(),
+            endpoints,
+            affinity: None,
+            security: Default::default(),
+        };
         let beta = HeaderMatch { name: "x-beta".into(), value: ValueMatch::Exact("1".into()) };
         let rule = |rule, headers, action| {
             Arc::new(Route {

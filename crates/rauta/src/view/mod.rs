@@ -76,11 +76,7 @@ fn with_endpoints<'s>(
     }
     let backend = |(id, endpoints): (&model::BackendId, Vec<Endpoint>)| Backend {
         id: id.to_string(),
-        protocol: match snapshot.backends.get(id).map(|backend| backend.protocol).unwrap_or_default() {
-            model::AppProtocol::Http1 => "HTTP/1.1".to_owned(),
-            model::AppProtocol::H2c => "HTTP/2".to_owned(),
-            model::AppProtocol::Https => "HTTPS".to_owned(),
-        },
+        protocol: snapshot.backends.get(id).map(|backend| text::protocol(backend)).unwrap_or_default(),
         affinity: snapshot
             .backends
             .get(id)

@@ -57,6 +57,20 @@ pub(crate) fn route(route: &model::Route) -> Route {
     }
 }
 
+/// What the endpoints of a backend speak.
+pub(crate) fn protocol(backend: &model::Backend) -> String {
+    let version = match backend.protocol {
+        model::AppProtocol::Http1 => "HTTP/1.1",
+        model::AppProtocol::Http2 => "HTTP/2",
+        model::AppProtocol::Negotiated => "HTTP",
+    };
+    match &backend.security {
+        model::BackendSecurity::Cleartext => version.to_owned(),
+        model::BackendSecurity::Tls(tls) => format!("{version} over TLS to {}", tls.server_name),
+        model::BackendSecurity::Broken => "TLS that is not set up".to_owned(),
+    }
+}
+
 /// `client-ip 3h`.
 pub(crate) fn affinity(kept: Affinity) -> String {
     format!("client-ip {}", crate::settings::parse::show_duration(kept.timeout))

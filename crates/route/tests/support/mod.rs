@@ -28,6 +28,7 @@ pub(crate) fn listener(name: &str, hostname: Option<HostPattern>) -> Listener {
         hostname,
         tls: None,
         forwarded_headers: true,
+        backend_certificate: None,
     }
 }
 

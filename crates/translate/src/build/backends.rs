@@ -1,5 +1,6 @@
 use model::{
-    AppProtocol, Backend, BackendId, Diagnostic, Endpoint, InvalidBackend, ObjectKind, ObjectRef, Reason,
+    AppProtocol, Backend, BackendId, BackendSecurity, Diagnostic, Endpoint, InvalidBackend, ObjectKind,
+    ObjectRef, Reason,
 };
 use resources::core::ServicePort;
 
@@ -102,7 +103,9 @@ pub(super) fn backend(
         report.warning(Reason::BackendNotFound, "spec.ports", message);
     }
     let protocol = protocol(port.app_protocol.as_deref());
-    if protocol == AppProtocol::Https {
+    let mut security = BackendSecurity::Cleartext;
+    if protocol == AppProtocol::Negotiated {
+        security = BackendSecurity::Broken;
         let message = format!(
             "port {} speaks {:?}, which this version cannot: requests to it get 500",
             port.port,
@@ -112,7 +115,7 @@ pub(super) fn backend(
     }
     let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
     let endpoints = allowed(options, endpoints, &mut report);
-    Some(Backend { id: id.clone(), protocol, endpoints, affinity: affinity::of_service(service) })
+    Some(Backend { id: id.clone(), protocol, security, endpoints, affinity: affinity::of_service(service) })
 }
 
 fn find_port<'p>(ports: &'p [ServicePort], wanted: PortRef<'_>) -> Option<&'p ServicePort> {
@@ -146,8 +149,8 @@ fn allowed(options: &Options, endpoints: Vec<(Endpoint, String)>, report: &mut R
 /// KEP-3726 and the IANA names; what is not HTTP is tried as HTTP/1.1, as without the field. WebSocket begins as HTTP/1.1.
 fn protocol(app_protocol: Option<&str>) -> AppProtocol {
     match app_protocol {
-        Some("kubernetes.io/h2c" | "grpc") => AppProtocol::H2c,
-        Some("https" | "HTTPS" | "kubernetes.io/wss") => AppProtocol::Https,
+        Some("kubernetes.io/h2c" | "grpc") => AppProtocol::Http2,
+        Some("https" | "HTTPS" | "kubernetes.io/wss") => AppProtocol::Negotiated,
         _ => AppProtocol::Http1,
     }
 }

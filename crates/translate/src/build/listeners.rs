@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use model::{Listener, ListenerId, ObjectRef, Protocol, Reason, Tls, TlsVersion};
+use model::{ClientValidation, Listener, ListenerId, ObjectRef, Protocol, Reason, Tls, TlsVersion};
 use resources::gateway::{
     Gateway, GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom, GatewayListenersTlsMode,
 };
@@ -74,6 +74,7 @@ impl Framing<'_> {
             hostname: None,
             tls: None,
             forwarded_headers: self.options.forwarded_headers,
+            backend_certificate: None,
         };
         self.frame.default_listeners.push(record.id.clone());
         self.frame.listeners.push(Site { record, from: From::All, takes_http_routes: false });
@@ -127,12 +128,15 @@ impl Framing<'_> {
             Protocol::Http => None,
             Protocol::Https => {
                 let min_version = min_version(listener, field, &mut report)?;
-                Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version })
+                let clients = ClientValidation::NotAsked;
+                Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version, clients })
             }
         };
         let forwarded_headers = self.options.forwarded_headers;
         let addresses = addresses.to_vec();
-        let record = Listener { id, addresses, port, protocol, hostname, tls, forwarded_headers };
+        let backend_certificate = None;
+        let record =
+            Listener { id, addresses, port, protocol, hostname, tls, forwarded_headers, backend_certificate };
         Some(Site { record, from, takes_http_routes })
     }
 }

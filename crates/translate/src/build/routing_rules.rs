@@ -1,6 +1,6 @@
 use model::{
-    AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint, EndpointCondition, InvalidBackend,
-    ObjectRef, Reason, Route, RouteId, Timeouts,
+    AppProtocol, Backend, BackendId, BackendRef, BackendSecurity, BackendTarget, Endpoint, EndpointCondition,
+    InvalidBackend, ObjectRef, Reason, Route, RouteId, Timeouts,
 };
 use resources::{RoutingRule, RuleService};
 
@@ -88,8 +88,13 @@ impl Builder<'_> {
                 is_same
             });
             let id = BackendId::routing_rule(&key.namespace, &key.name);
-            self.part.backend =
-                Some(Backend { id: id.clone(), protocol: AppProtocol::Http1, endpoints, affinity: None });
+            self.part.backend = Some(Backend {
+                id: id.clone(),
+                protocol: AppProtocol::Http1,
+                endpoints,
+                affinity: None,
+                security: BackendSecurity::Cleartext,
+            });
             backends.insert(0, BackendRef { weight, target: BackendTarget::Backend(id) });
         }
         backends

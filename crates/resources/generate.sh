@@ -9,7 +9,10 @@ for part in gatewayclasses:gateway_class gateways:gateway httproutes:http_route;
     kopium -f "crds/gateway-api-v1.6.1/gateway.networking.k8s.io_${part%%:*}.yaml" --api-version v1 \
         --schema=disabled --derive=PartialEq $status_code |
         # An integer enum: kopium makes names of it, which an integer does not decode into.
-        sed -E 's/Option<HttpRouteRules[A-Za-z]*RequestRedirectStatusCode>/Option<i64>/' \
+        sed -E 's/Option<HttpRouteRules[A-Za-z]*RequestRedirectStatusCode>/Option<i64>/' |
+        # The filters of a backend are those of a rule, word for word: one family of types serves both.
+        awk 'BEGIN { RS = ""; ORS = "\n\n" } !/pub (struct|enum) HttpRouteRulesBackendRefsFilters/' |
+        sed '/^\/\/ kopium command/!s/HttpRouteRulesBackendRefsFilters/HttpRouteRulesFilters/g' \
             > "src/gateway/${part##*:}.rs"
 done
 rustfmt --edition 2024 --config-path ../../rustfmt.toml src/gateway/*.rs

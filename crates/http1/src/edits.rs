@@ -1,3 +1,5 @@
+use crate::LineEdits;
+
 /// What changes in a request head on its way to the endpoint, beside the hop-by-hop fields that always go.
 ///
 /// Names and values are written as they are, but CR, LF and NUL, which could forge lines, become spaces.
@@ -7,6 +9,8 @@ pub struct Edits<'a> {
     pub insert: &'a [(&'a str, &'a [u8])],
     /// Names of header lines to leave out, in any case.
     pub remove: &'a [&'a str],
+    /// Lines to leave out, of `insert` too, and lines to write behind all others.
+    pub lines: Option<&'a LineEdits>,
     /// The value of `Host`, instead of the one that came or where none came.
     pub host: Option<&'a str>,
     /// The request target to write instead of the one that came.
@@ -40,6 +44,8 @@ pub struct ResponseEdits<'a> {
     pub insert: &'a [(&'a str, &'a [u8])],
     /// Names of header lines to leave out, in any case.
     pub remove: &'a [&'a str],
+    /// Lines to leave out, of `insert` too, and lines to write behind all others.
+    pub lines: Option<&'a LineEdits>,
     /// How the body is framed.
     pub framing: ResponseFraming,
     /// Keep `Upgrade` (for 101); `Connection: upgrade` is added.

@@ -3,11 +3,12 @@ use dataplane::head::{Known, Version};
 
 use crate::lines::Line;
 use crate::target::Form;
-use crate::{Edits, Framing, RequestHead};
+use crate::{Edits, Framing, LineEdits, RequestHead};
 
 impl RequestHead {
     /// Writes the head for the endpoint: the request line as it came, in origin-form and HTTP/1.1; `edits.insert`; the
-    /// header lines as the bytes that came, in their order, less the hop-by-hop ones and `edits.remove`.
+    /// header lines as the bytes that came, in their order, less the hop-by-hop ones and `edits.remove`; what `edits.lines`
+    /// appends.
     ///
     /// Hop-by-hop are `Connection` and what it names, `Keep-Alive`, `Proxy` and `Proxy-…`, `HTTP2-Settings`, `TE` (but
     /// `trailers` stays), `Upgrade` (unless kept) and `Expect` of HTTP/1.0 (RFC 9110 section 7.6.1). `Transfer-Encoding`
@@ -16,9 +17,7 @@ impl RequestHead {
     pub fn write_upstream(&self, out: &mut BytesMut, edits: &Edits<'_>) {
         out.reserve(self.bytes.len() + 256);
         self.write_request_line(out, edits);
-        for (name, value) in edits.insert {
-            write_line(out, name, value);
-        }
+        write_inserts(out, edits.insert, edits.lines);
         if let Some(host) = edits.host {
             write_line(out, "Host", host.as_bytes());
         } else if self.lines.host().count == 0 {
@@ -28,7 +27,8 @@ impl RequestHead {
         let mut te = false;
         let mut run = RunWriter::new(&self.bytes);
         for (index, line) in self.lines.as_slice().iter().enumerate() {
-            let keep = self.keeps(line, edits, upgrade) && !is_named(line, &self.bytes, edits.remove);
+            let keep =
+                self.keeps(line, edits, upgrade) && !is_removed(line, &self.bytes, edits.remove, edits.lines);
             te |= keep && line.field.known == Known::Te;
             if keep {
                 let start = usize::from(line.field.name.start);
@@ -36,6 +36,9 @@ impl RequestHead {
             }
         }
         run.flush(out);
+        if let Some(lines) = edits.lines {
+            lines.write(out);
+        }
         if self.framing() == Framing::Chunked {
             out.put_slice(b"Transfer-Encoding: chunked\r\n");
         }
@@ -119,9 +122,20 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-/// Whether `names` has the line's name, in any case.
-pub(crate) fn is_named(line: &Line, bytes: &[u8], names: &[&str]) -> bool {
-    names.iter().any(|name| line.field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()))
+/// Whether `names` or `lines` take the line out.
+pub(crate) fn is_removed(line: &Line, bytes: &[u8], names: &[&str], lines: Option<&LineEdits>) -> bool {
+    let own = line.field.name.of(bytes);
+    names.iter().any(|name| own.eq_ignore_ascii_case(name.as_bytes()))
+        || lines.is_some_and(|lines| lines.removes(own))
+}
+
+/// Writes the lines of `inserts` that `lines` does not take out.
+pub(crate) fn write_inserts(out: &mut BytesMut, inserts: &[(&str, &[u8])], lines: Option<&LineEdits>) {
+    for (name, value) in inserts {
+        if lines.is_none_or(|lines| !lines.removes(name.as_bytes())) {
+            write_line(out, name, value);
+        }
+    }
 }
 
 /// Writes the one `Connection` line, if it has anything to say.

@@ -64,6 +64,9 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
         return Err(Why::Asked);
     }
     let Action::Forward(backends) = &route.action else { return Err(Why::Respond) };
+    if !route.filters.is_empty() || backends.iter().any(|one| !one.filters.is_empty()) {
+        return Err(Why::Filters);
+    }
     if route.timeouts.request.is_some() || route.timeouts.backend_request.is_some() {
         return Err(Why::Timeouts);
     }

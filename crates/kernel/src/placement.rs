@@ -34,6 +34,8 @@ pub enum Why {
     SharedPort,
     /// The gateway answers itself.
     Respond,
+    /// Filters of the rule or of a backend.
+    Filters,
     /// Time limits.
     Timeouts,
     /// Round robin or random balancing.
@@ -92,6 +94,7 @@ impl Why {
             Self::Tls => "its listener ends TLS",
             Self::SharedPort => "its listener shares a port with one that ends TLS",
             Self::Respond => "the gateway answers such requests itself",
+            Self::Filters => "it has filters",
             Self::Timeouts => "it has time limits",
             Self::Balancing => "round robin and random balancing choose for each request",
             Self::TableSize => "its Maglev table is larger than 4099 slots",

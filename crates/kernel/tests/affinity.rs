@@ -25,7 +25,7 @@ const MINUTE: Affinity = Affinity { timeout: Duration::from_secs(60) };
 fn to(names: &[(&str, u32)], affinity: RouteAffinity) -> Route {
     let mut route = route("r", &[&listener("l", None)], vec![], vec![]);
     let target = |name| BackendTarget::Backend(BackendId::service("test", name, 80));
-    let refs = names.iter().map(|&(name, weight)| BackendRef { weight, target: target(name) });
+    let refs = names.iter().map(|&(name, weight)| BackendRef::new(weight, target(name)));
     route.action = Action::Forward(refs.collect());
     route.affinity = affinity;
     route

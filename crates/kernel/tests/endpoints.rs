@@ -25,9 +25,8 @@ fn snapshot(route: Route, backends: Vec<Backend>) -> Snapshot {
 fn to(names: &[(&str, u32)]) -> Route {
     let mut route = route("r", &[&listener("l", None)], vec![], vec![]);
     let target = |name| BackendTarget::Backend(model::BackendId::service("test", name, 80));
-    route.action = Action::Forward(
-        names.iter().map(|&(name, weight)| BackendRef { weight, target: target(name) }).collect(),
-    );
+    route.action =
+        Action::Forward(names.iter().map(|&(name, weight)| BackendRef::new(weight, target(name))).collect());
     route
 }
 

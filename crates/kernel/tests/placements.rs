@@ -90,6 +90,15 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
         (Why::NoListener, Box::new(|c| c.route.listeners = vec![ListenerId::new("a", "b", "c")])),
         (Why::Tls, Box::new(|c| c.listener.protocol = Protocol::Https)),
         (Why::Respond, Box::new(|c| c.route.action = Action::Respond { status: 404, reason: "".into() })),
+        (Why::Filters, Box::new(|c| c.route.filters.request_headers.remove.push("x".into()))),
+        (
+            Why::Filters,
+            Box::new(|c| {
+                let mut share = share("r");
+                share.filters.response_headers.remove.push("x".into());
+                c.route.action = Action::Forward(vec![share]);
+            }),
+        ),
         (
             Why::Timeouts,
             Box::new(|c| {
@@ -105,7 +114,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
             Why::InvalidBackend,
             Box::new(|c| {
                 let target = BackendTarget::Invalid(InvalidBackend::NotFound);
-                c.route.action = Action::Forward(vec![BackendRef { weight: 1, target }]);
+                c.route.action = Action::Forward(vec![BackendRef::new(1, target)]);
             }),
         ),
         (Why::Protocol, Box::new(|c| c.backend.protocol = AppProtocol::Http2)),
@@ -144,7 +153,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
 }
 
 fn share(name: &str) -> BackendRef {
-    BackendRef { weight: 1, target: BackendTarget::Backend(BackendId::service("test", name, 80)) }
+    BackendRef::new(1, BackendTarget::Backend(BackendId::service("test", name, 80)))
 }
 
 #[test]
@@ -153,7 +162,7 @@ fn a_part_of_a_route_may_be_the_kernels() {
     let both = with(vec![regex, on(PathMatch::Exact("/b".into()))]);
     assert_eq!(placed(both), (Tier::Tc, Some(Why::PathRegex)));
     let invalid = BackendTarget::Invalid(InvalidBackend::NotFound);
-    let shares = vec![share("r"), BackendRef { weight: 1, target: invalid }];
+    let shares = vec![share("r"), BackendRef::new(1, invalid)];
     let partly = placed(|case| case.route.action = Action::Forward(shares));
     assert_eq!(partly, (Tier::Tc, Some(Why::InvalidBackend)));
 }

@@ -15,6 +15,7 @@
 
 mod backend;
 mod diagnostic;
+mod filter;
 mod host;
 mod listener;
 mod object;
@@ -24,6 +25,7 @@ mod snapshot;
 
 pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
+pub use filter::{Filters, HeaderLine, HeaderModifier};
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use listener::{
     Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls, TlsVersion,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Affinity, Backend, BackendId, HostPattern, ListenerId, ObjectKind, ObjectRef};
+use crate::{Affinity, Backend, BackendId, Filters, HostPattern, ListenerId, ObjectKind, ObjectRef};
 
 /// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
 /// comes last).
@@ -35,6 +35,9 @@ pub struct Route {
     pub matches: Vec<RouteMatch>,
     /// What becomes of the request.
     pub action: Action,
+    /// What is done to requests and responses on the way.
+    #[serde(skip_serializing_if = "Filters::is_empty")]
+    pub filters: Filters,
     /// How an endpoint is chosen within a backend.
     pub balancing: Balancing,
     /// Whether a client keeps what was chosen for it.
@@ -160,6 +163,16 @@ pub struct BackendRef {
     pub weight: u32,
     /// Where it goes.
     pub target: BackendTarget,
+    /// What is done to requests that go there, after the rule's own.
+    #[serde(skip_serializing_if = "Filters::is_empty")]
+    pub filters: Filters,
+}
+
+impl BackendRef {
+    /// A share without filters.
+    pub fn new(weight: u32, target: BackendTarget) -> Self {
+        Self { weight, target, filters: Filters::default() }
+    }
 }
 
 /// Where a share of traffic goes.

@@ -99,6 +99,7 @@ mod tests {
             hosts: vec![],
             matches: vec![],
             action: Action::Respond { status: 404, reason: "test".into() },
+            filters: Default::default(),
             balancing: Balancing::default(),
             affinity: Default::default(),
             timeouts: Timeouts::default(),

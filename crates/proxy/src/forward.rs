@@ -17,6 +17,7 @@ use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
+use crate::plan::Plan;
 use crate::reply::{Outcome, STATUS_CLIENT_GONE, answer, close};
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Target};
@@ -68,7 +69,7 @@ async fn tries<S: Transport>(
 ) -> Result<Outcome, (u16, &'static str)> {
     let worker = work.worker;
     let target = work.target(down.client.peer.ip())?;
-    let Target { group, kept, .. } = target;
+    let Target { group, kept, plan, .. } = target;
     let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
     let clients = kept.map(|_| worker.shared.clients());
     let mut holding = match (*kept, &clients) {
@@ -101,7 +102,7 @@ async fn tries<S: Transport>(
         if let (Some(holding), Some(clients)) = (&mut holding, &clients) {
             holding.keep(endpoint.address, clients.as_ref().as_ref());
         }
-        match work.attempt(endpoint, upstream, down, body, response).await {
+        match work.attempt(plan, endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
             Try::Failed(status, reason) => return Err((status, reason)),
             Try::Again { status, reason, was_reused } => {
@@ -190,6 +191,7 @@ impl Forward<'_> {
     /// Sends the request over `upstream` and the response to the client.
     async fn attempt<S: Transport>(
         &self,
+        plan: &Plan,
         endpoint: &Endpoint,
         mut upstream: Upstream,
         down: &mut Downstream<S>,
@@ -200,15 +202,19 @@ impl Forward<'_> {
         let _active = endpoint.begin(worker.index);
         let written_before = upstream.mark();
         let mut to_up = worker.take_buffer();
-        self.forwarded.with_edits(|edits| self.head.write_upstream(&mut to_up, edits));
+        self.forwarded.with_edits(|edits| {
+            let edits = http1::Edits { lines: plan.request_lines(), ..*edits };
+            self.head.write_upstream(&mut to_up, &edits);
+        });
         if let Some(sent) = body.replay.bytes() {
             to_up.extend_from_slice(sent);
         }
         // What it knows of a head that broke off belongs to another connection.
         response.clear();
         let limits = self.limits();
+        let edits = http1::ResponseEdits { lines: plan.response_lines(), ..Default::default() };
         let mut exchange =
-            Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, limits);
+            Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, edits, limits);
         let result = exchange.run().await;
         let (can_reuse, closes_down, has_head, has_sent_all) = (
             exchange.can_reuse_up(),

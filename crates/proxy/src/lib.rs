@@ -25,6 +25,7 @@ mod forward;
 mod forwarded;
 mod gateway;
 mod io;
+mod plan;
 mod reply;
 mod request;
 mod request_body;

@@ -18,6 +18,7 @@ use telemetry::GatewayMetrics;
 use crate::affinity::{Holding, Kept};
 use crate::connector::{Connector, Connectors, Way};
 use crate::endpoint::{Endpoint, EndpointStats};
+use crate::plan::Plan;
 use crate::secured::SecuredListeners;
 
 /// What the userspace tier serves at one moment. Immutable but for the endpoints' counters.
@@ -96,6 +97,7 @@ pub(crate) struct Target {
     connectors: Vec<(Option<CertificateId>, Arc<Connector>)>,
     /// Whether clients keep their endpoint.
     pub(crate) kept: Option<Kept>,
+    pub(crate) plan: Plan,
 }
 
 impl Target {
@@ -286,7 +288,9 @@ fn compile(
                 let affinity = route.affinity.of(&backend.source);
                 let kept = affinity
                     .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
-                Some(Target { group: group(backend, route.balancing, before, threads), connectors, kept })
+                let group = group(backend, route.balancing, before, threads);
+                let plan = Plan::new(&route.filters, &reference.filters);
+                Some(Target { group, connectors, kept, plan })
             });
             let object = || balance::subject(&route.id.object.to_string());
             CompiledAction::Forward(ForwardAction {

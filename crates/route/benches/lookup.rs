@@ -94,6 +94,7 @@ fn a_route(i: usize, hosts: Vec<HostPattern>, matches: Vec<RouteMatch>) -> Route
         hosts,
         matches,
         action: Action::Respond { status: 200, reason: "bench".into() },
+        filters: Default::default(),
         balancing: Balancing::default(),
         affinity: Default::default(),
         timeouts: Timeouts::default(),

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire"],
     &["dataplane"],
     &["model", "ebpf"],
-    &["route", "balance", "telemetry", "resources", "tls"],
+    &["route", "balance", "policy", "telemetry", "resources", "tls"],
     &["translate", "http1", "kernel"],
     &["http2"],
     &["proxy", "files", "loader", "api", "admin"],
@@ -47,8 +47,18 @@ const OWNERS: &[(&str, &[&str])] = &[
 
 /// Libraries that bring time, sockets or threads; the crates on the right decide without them.
 const RUNTIME: &[&str] = &["tokio", "socket2", "nix", "libc", "mio", "async-std", "smol"];
-const PURE: &[&str] =
-    &["wire", "dataplane", "model", "route", "balance", "resources", "translate", "http1", "kernel"];
+const PURE: &[&str] = &[
+    "wire",
+    "dataplane",
+    "model",
+    "route",
+    "balance",
+    "policy",
+    "resources",
+    "translate",
+    "http1",
+    "kernel",
+];
 
 /// Says each forbidden edge.
 pub(crate) fn check(metadata: &Metadata) -> Vec<String> {

@@ -57,7 +57,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
         };
         let mut route = route(&letter.to_string(), &[&listener], vec![], vec![on(path)]);
         let target = |name: &str| BackendTarget::Backend(BackendId::service("test", name, 80));
-        let refs = backends.iter().map(|name| BackendRef { weight: 1, target: target(name) });
+        let refs = backends.iter().map(|name| BackendRef::new(1, target(name)));
         route.action = Action::Forward(refs.collect());
         route.forwarded_headers = forwarded;
         if letter == 'k' || letter == 'v' {

@@ -89,10 +89,8 @@ fn route(listener: &str, prefix: &str) -> Route {
         listeners: [ListenerId::new("test", "gateway", listener)].into_iter().collect(),
         hosts: vec![],
         matches: vec![RouteMatch { path, method: None, headers: vec![], queries: vec![] }],
-        action: Action::Forward(vec![BackendRef {
-            weight: 1,
-            target: BackendTarget::Backend(id(listener, prefix)),
-        }]),
+        action: Action::Forward(vec![BackendRef::new(1, BackendTarget::Backend(id(listener, prefix)))]),
+        filters: Default::default(),
         balancing: Balancing::default(),
         affinity: match prefix {
             "/kept" => RouteAffinity::Client(Affinity::default()),

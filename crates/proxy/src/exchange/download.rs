@@ -117,7 +117,7 @@ impl<S: Transport> Exchange<'_, S> {
             (false, true) => Some("keep-alive"),
             (false, false) => None,
         };
-        let edits = http1::ResponseEdits { connection, framing, ..Default::default() };
+        let edits = http1::ResponseEdits { connection, framing, ..self.edits };
         self.response.write_downstream(&mut self.to_down, &edits);
         self.has_response_head = true;
         let body = Body::new(self.framing, &self.worker.config().limits);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http1::{BodyError, Framing, RequestHead, ResponseError, ResponseHead};
+use http1::{BodyError, Framing, RequestHead, ResponseEdits, ResponseError, ResponseHead};
 use tokio::time::Instant;
 
 use crate::downstream::Downstream;
@@ -92,6 +92,7 @@ pub(crate) struct Exchange<'x, S> {
     pub(crate) body: &'x mut RequestBody,
     pub(crate) response: &'x mut ResponseHead,
     limits: Limits,
+    edits: ResponseEdits<'x>,
     to_up: BytesMut,
     to_down: BytesMut,
     upload: Upload,
@@ -110,7 +111,8 @@ pub(crate) struct Exchange<'x, S> {
 }
 
 impl<'x, S: Transport> Exchange<'x, S> {
-    /// `to_up` holds the request's head for the endpoint, and what a replay sends again.
+    /// `to_up` holds the request's head for the endpoint, and what a replay sends again; `edits` what the route changes in
+    /// the head of the final response.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a part of its own; a struct would be filled once, here"
@@ -123,6 +125,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
         body: &'x mut RequestBody,
         response: &'x mut ResponseHead,
         to_up: BytesMut,
+        edits: ResponseEdits<'x>,
         limits: Limits,
     ) -> Self {
         Self {
@@ -133,6 +136,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             body,
             response,
             limits,
+            edits,
             to_up,
             to_down: BytesMut::new(),
             upload: Upload::Active,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use model::{
     Action, AppProtocol, Backend, BackendId, BackendRef, BackendSecurity, BackendTarget, Balancing, Endpoint,
-    EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
+    EndpointCondition, Filters, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
     RouteAffinity, RouteId, RouteMatch, Snapshot, Timeouts,
 };
 
@@ -293,6 +293,9 @@ pub struct Rule<'r> {
     pub prefix: &'r str,
     pub target: Target<'r>,
     pub timeouts: Timeouts,
+    pub filters: Filters,
+    /// Those of its one backend.
+    pub backend_filters: Filters,
     pub balancing: Balancing,
     pub affinity: RouteAffinity,
     pub protocol: AppProtocol,
@@ -309,6 +312,8 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         prefix,
         target: Target::Endpoints(endpoints),
         timeouts: Timeouts::default(),
+        filters: Default::default(),
+        backend_filters: Default::default(),
         balancing: Balancing::RoundRobin,
         affinity: Default::default(),
         protocol: AppProtocol::Http1,
@@ -398,7 +403,12 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                 headers: vec![],
                 queries: vec![],
             }],
-            action: Action::Forward(vec![BackendRef { weight: 1, target }]),
+            action: Action::Forward(vec![BackendRef {
+                weight: 1,
+                target,
+                filters: rule.backend_filters.clone(),
+            }]),
+            filters: rule.filters.clone(),
             balancing: rule.balancing,
             affinity: rule.affinity,
             timeouts: rule.timeouts,

@@ -6,7 +6,7 @@ use model::{Action, BackendTarget, EndpointCondition, Route, Snapshot};
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
 use super::question::{Question, Scheme};
-use super::text;
+use super::{filters, text};
 
 /// Matches that are named beside the one that takes a request.
 const RIVALS_MAX: usize = 5;
@@ -142,6 +142,7 @@ fn answer(explanation: &mut Explanation, status: u32, reason: &str) {
 
 /// Fills in where the rule sends the request.
 fn forwarded(snapshot: &Snapshot, route: &Route, explanation: &mut Explanation) {
+    explanation.steps.extend(filters::lines(&route.filters, "the rule"));
     let references = match &route.action {
         Action::Respond { status, reason } => return answer(explanation, (*status).into(), reason),
         Action::Forward(references) => references,
@@ -154,6 +155,11 @@ fn forwarded(snapshot: &Snapshot, route: &Route, explanation: &mut Explanation) 
     let mut empty = 0.0;
     for reference in references.iter().filter(|reference| reference.weight > 0) {
         let share = f64::from(reference.weight) / total * 100.0;
+        let whose = match &reference.target {
+            BackendTarget::Backend(id) => id.to_string(),
+            BackendTarget::Invalid(_) => "a backend that is not there".to_owned(),
+        };
+        explanation.steps.extend(filters::lines(&reference.filters, &whose));
         let BackendTarget::Backend(id) = &reference.target else {
             broken += share;
             continue;
@@ -255,6 +261,7 @@ mod tests {
                     queries: vec![],
                 }],
                 action,
+                filters: Default::default(),
                 balancing: Balancing::default(),
                 affinity: Default::default(),
                 timeouts: Timeouts::default(),
@@ -263,8 +270,8 @@ mod tests {
                 forwarded_headers: true,
             })
         };
-        let good = BackendRef { weight: 3, target: BackendTarget::Backend(cart) };
-        let broken = BackendRef { weight: 1, target: BackendTarget::Invalid(InvalidBackend::NotFound) };
+        let good = BackendRef::new(3, BackendTarget::Backend(cart));
+        let broken = BackendRef::new(1, BackendTarget::Invalid(InvalidBackend::NotFound));
         let routes = [
             rule(0, vec![], Action::Forward(vec![good, broken])),
             rule(1, vec![beta], Action::Respond { status: 503, reason: "closed".into() }),

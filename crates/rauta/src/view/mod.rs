@@ -1,6 +1,7 @@
 //! What the agent serves, for people: model records as messages of the control API, and those as tables.
 
 pub(crate) mod explain;
+mod filters;
 pub(crate) mod flow;
 pub(crate) mod kernel;
 mod question;

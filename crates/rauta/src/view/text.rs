@@ -202,15 +202,12 @@ mod tests {
 
     #[test]
     fn broken_references_say_what_is_wrong() {
-        let good = model::BackendRef {
-            weight: 3,
-            target: BackendTarget::Backend(BackendId::service("shop", "cart", 80)),
-        };
+        let good = model::BackendRef::new(3, BackendTarget::Backend(BackendId::service("shop", "cart", 80)));
         assert_eq!(
             backend_ref(&good),
             RouteBackend { backend: "shop/cart:80".into(), weight: 3, broken: false }
         );
-        let bad = model::BackendRef { weight: 1, target: BackendTarget::Invalid(InvalidBackend::NotFound) };
+        let bad = model::BackendRef::new(1, BackendTarget::Invalid(InvalidBackend::NotFound));
         assert!(backend_ref(&bad).broken && backend_ref(&bad).backend.contains("no such Service"));
     }
 }

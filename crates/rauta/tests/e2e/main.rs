@@ -10,6 +10,7 @@ mod connections;
 mod drain;
 mod early;
 mod failures;
+mod filters;
 mod forwarded;
 mod http2_floods;
 mod http2_smuggling;

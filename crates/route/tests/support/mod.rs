@@ -45,6 +45,7 @@ pub(crate) fn route(
         hosts,
         matches,
         action: Action::Respond { status: 200, reason: "test".into() },
+        filters: Default::default(),
         balancing: Balancing::default(),
         affinity: Default::default(),
         timeouts: Timeouts::default(),

@@ -1,7 +1,7 @@
 use model::{
     Action, BackendRef, BackendTarget, InvalidBackend, ListenerId, ObjectRef, Reason, Route, RouteId,
 };
-use resources::gateway::{HttpRoute, HttpRouteRules, HttpRouteRulesBackendRefs};
+use resources::gateway::{HttpRoute, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesFilters};
 
 use super::attach::ParentRef;
 use super::backends::PortRef;
@@ -66,6 +66,7 @@ impl Builder<'_> {
             hosts: Vec::new(),
             matches,
             action: self.http_action(key, rule, &field),
+            filters: own::http_route::filters(rule.filters.as_deref(), &field, &mut muted).filters,
             balancing: self.options.balancing(settings.load_balancer, None),
             affinity: settings.affinity,
             timeouts,
@@ -76,15 +77,7 @@ impl Builder<'_> {
     }
 
     fn http_action(&mut self, key: &ObjectRef, rule: &HttpRouteRules, field: &str) -> Action {
-        let filters = rule.filters.as_deref().unwrap_or_default();
-        for (i, filter) in filters.iter().enumerate() {
-            let message = format!(
-                "{:?} is not served in this version: the rule answers 500 rather than without its filter",
-                filter.r#type
-            );
-            self.report(key).error(Reason::Unsupported, format!("{field}.filters[{i}]"), message);
-        }
-        if !filters.is_empty() {
+        if self.has_unsupported(key, rule.filters.as_deref(), field, "the rule answers 500") {
             return respond_500("the rule has a filter that this version does not serve");
         }
         let references = rule.backend_refs.as_deref().unwrap_or_default();
@@ -97,9 +90,30 @@ impl Builder<'_> {
         for (i, reference) in references.iter().enumerate() {
             let target = self.http_backend(key, reference, &format!("{field}.backendRefs[{i}]"));
             let weight = reference.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
-            backends.push(BackendRef { weight, target });
+            let field = format!("{field}.backendRefs[{i}]");
+            let filters =
+                own::http_route::filters(reference.filters.as_deref(), &field, &mut Report::muted(key));
+            backends.push(BackendRef { weight, target, filters: filters.filters });
         }
         forward(backends)
+    }
+
+    /// Whether a list of filters has one that this version does not serve, which is reported.
+    fn has_unsupported(
+        &mut self,
+        key: &ObjectRef,
+        list: Option<&[HttpRouteRulesFilters]>,
+        field: &str,
+        outcome: &str,
+    ) -> bool {
+        let list = list.unwrap_or_default();
+        let unsupported = own::http_route::filters(Some(list), field, &mut Report::muted(key)).unsupported;
+        for (i, filter) in unsupported.iter().filter_map(|i| Some((i, list.get(*i)?))) {
+            let name = own::filters::name(&filter.r#type);
+            let message = format!("{name} is not served in this version: {outcome} rather than without it");
+            self.report(key).error(Reason::Unsupported, format!("{field}.filters[{i}]"), message);
+        }
+        !unsupported.is_empty()
     }
 
     fn http_backend(
@@ -108,13 +122,10 @@ impl Builder<'_> {
         reference: &HttpRouteRulesBackendRefs,
         field: &str,
     ) -> BackendTarget {
-        let mut report = Report::new(key, &mut self.part.diagnostics);
-        if reference.filters.as_ref().is_some_and(|filters| !filters.is_empty()) {
-            let message = "filters of a backend are not served in this version: its share gets 500 rather than \
-                           without them";
-            report.error(Reason::Unsupported, format!("{field}.filters"), message);
+        if self.has_unsupported(key, reference.filters.as_deref(), field, "its share gets 500") {
             return BackendTarget::Invalid(InvalidBackend::Unsupported);
         }
+        let mut report = Report::new(key, &mut self.part.diagnostics);
         let group = reference.group.as_deref().unwrap_or("");
         let kind = reference.kind.as_deref().unwrap_or("Service");
         if (group, kind) != ("", "Service") {

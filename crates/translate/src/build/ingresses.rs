@@ -102,7 +102,7 @@ impl Builder<'_> {
                 }
             }
         };
-        Action::Forward(vec![BackendRef { weight: 1, target }])
+        Action::Forward(vec![BackendRef::new(1, target)])
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
@@ -123,6 +123,7 @@ impl Builder<'_> {
             hosts,
             matches: vec![one],
             action,
+            filters: Default::default(),
             balancing: self.options.balancing(settings.load_balancer, None),
             affinity: settings.affinity,
             timeouts: Timeouts::default(),

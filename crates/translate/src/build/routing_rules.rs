@@ -45,6 +45,7 @@ impl Builder<'_> {
             hosts,
             matches: own::routing_rule::matches(rule, &mut muted),
             action: forward(self.rule_backends(key, rule)),
+            filters: Default::default(),
             balancing: self
                 .options
                 .balancing(own::routing_rule::load_balancer(rule), own::routing_rule::table_size(rule)),
@@ -72,7 +73,7 @@ impl Builder<'_> {
                 }
             } else if let Some(service) = &backend.service {
                 let target = self.rule_service(key, service, &format!("{field}.service"));
-                backends.push(BackendRef { weight: backend.weight, target });
+                backends.push(BackendRef::new(backend.weight, target));
             }
         }
         if !literals.is_empty() {
@@ -95,7 +96,7 @@ impl Builder<'_> {
                 affinity: None,
                 security: BackendSecurity::Cleartext,
             });
-            backends.insert(0, BackendRef { weight, target: BackendTarget::Backend(id) });
+            backends.insert(0, BackendRef::new(weight, BackendTarget::Backend(id)));
         }
         backends
     }

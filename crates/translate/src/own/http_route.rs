@@ -4,10 +4,12 @@ use model::{
     HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteMatch, Timeouts, WildcardLabels,
 };
 use resources::gateway::{
-    HttpRoute, HttpRouteRules, HttpRouteRulesMatches, HttpRouteRulesMatchesHeadersType,
-    HttpRouteRulesMatchesMethod, HttpRouteRulesMatchesPathType, HttpRouteRulesMatchesQueryParamsType,
+    HttpRoute, HttpRouteRules, HttpRouteRulesFilters, HttpRouteRulesMatches,
+    HttpRouteRulesMatchesHeadersType, HttpRouteRulesMatchesMethod, HttpRouteRulesMatchesPathType,
+    HttpRouteRulesMatchesQueryParamsType,
 };
 
+use super::filters::FilterList;
 use crate::pattern::{self, PathKind};
 use crate::report::Report;
 use crate::{annotations, duration};
@@ -31,8 +33,10 @@ pub(crate) fn check(route: &HttpRoute, report: &mut Report<'_>) {
         let field = format!("spec.rules[{i}]");
         matches(rule, &field, report);
         timeouts(rule, &field, report);
+        filters(rule.filters.as_deref(), &field, report);
         for (j, backend) in rule.backend_refs.iter().flatten().enumerate() {
             let field = format!("{field}.backendRefs[{j}]");
+            filters(backend.filters.as_deref(), &field, report);
             if let Some(port) = backend.port {
                 pattern::port(port, format!("{field}.port"), report);
             }
@@ -84,6 +88,15 @@ pub(crate) fn timeouts(rule: &HttpRouteRules, field: &str, report: &mut Report<'
         );
     }
     Timeouts { request, backend_request }
+}
+
+/// The filters of the rule or backend at `field`.
+pub(crate) fn filters(
+    list: Option<&[HttpRouteRulesFilters]>,
+    field: &str,
+    report: &mut Report<'_>,
+) -> FilterList {
+    super::filters::read(list.unwrap_or_default(), &format!("{field}.filters"), report)
 }
 
 fn one_match(one: &HttpRouteRulesMatches, field: &str, report: &mut Report<'_>) -> RouteMatch {

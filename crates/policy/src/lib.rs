@@ -1,0 +1,10 @@
+//! What routes ask to be done with their requests and responses, as pure state and decisions.
+//!
+//! The userspace tier plans with these functions when it takes a snapshot up, and asks them per request; `translate`
+//! checks objects with the same ones, so that what is accepted is what can be done.
+//!
+//! Invariants: no I/O, no clock, no randomness: time and chance are arguments.
+
+mod headers;
+
+pub use headers::{HeadKind, header_refusal, header_value_problem};

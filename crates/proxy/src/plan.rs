@@ -1,0 +1,45 @@
+//! What the filters of a rule and one of its backends come to: planned when a snapshot is taken up, used by every request.
+
+use http1::LineEdits;
+use model::{Filters, HeaderModifier};
+
+/// What becomes of the heads of a request to one backend of a route, and of its responses.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    request: LineEdits,
+    response: LineEdits,
+}
+
+impl Plan {
+    /// The rule's filters, then the backend's.
+    pub(crate) fn new(rule: &Filters, backend: &Filters) -> Self {
+        let mut plan = Self::default();
+        for filters in [rule, backend] {
+            modify(&mut plan.request, &filters.request_headers);
+            modify(&mut plan.response, &filters.response_headers);
+        }
+        plan
+    }
+
+    /// Changes in the request's head; none: it goes on as it is.
+    pub(crate) fn request_lines(&self) -> Option<&LineEdits> {
+        Some(&self.request).filter(|lines| !lines.is_empty())
+    }
+
+    /// Changes in the head of the final response.
+    pub(crate) fn response_lines(&self) -> Option<&LineEdits> {
+        Some(&self.response).filter(|lines| !lines.is_empty())
+    }
+}
+
+fn modify(lines: &mut LineEdits, modifier: &HeaderModifier) {
+    for name in &modifier.remove {
+        lines.remove(name);
+    }
+    for line in &modifier.set {
+        lines.set(&line.name, line.value.as_bytes());
+    }
+    for line in &modifier.add {
+        lines.add(&line.name, line.value.as_bytes());
+    }
+}

@@ -1,0 +1,119 @@
+//! Filters of rules and backends: what the endpoint gets and what the client gets, byte for byte.
+
+mod support;
+
+use model::{Filters, HeaderLine, HeaderModifier};
+use support::{Lab, Rule, Scripted, rule};
+
+fn modifier(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> HeaderModifier {
+    let line = |(name, value): &(&str, &str)| HeaderLine { name: (*name).into(), value: (*value).into() };
+    HeaderModifier {
+        remove: remove.iter().map(|name| (*name).into()).collect(),
+        set: set.iter().map(line).collect(),
+        add: add.iter().map(line).collect(),
+    }
+}
+
+fn on_request(modifier: HeaderModifier) -> Filters {
+    Filters { request_headers: modifier, ..Default::default() }
+}
+
+fn on_response(modifier: HeaderModifier) -> Filters {
+    Filters { response_headers: modifier, ..Default::default() }
+}
+
+#[test]
+fn request_headers_are_removed_replaced_and_added_and_all_else_stays_as_it_came() {
+    let endpoint = Scripted::echo("one");
+    let filters =
+        on_request(modifier(&["x-GONE"], &[("X-Set", "new")], &[("X-Add", "more, and"), ("X-New", "1")]));
+    let lab = Lab::new(&[Rule { filters, ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    client.send(
+        "POST /a?b HTTP/1.1\r\nHost: a.test\r\nX-Gone: 1\r\nx-set: 1\r\nX-Add:  first\r\nX-SET: 2\r\nX-gone: 2\r\n\
+         Content-Length: 3\r\n\r\nabc",
+    );
+    assert_eq!(client.response().status, 200);
+    assert_eq!(
+        endpoint.received(),
+        "POST /a?b HTTP/1.1\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nHost: a.test\r\n\
+         X-Add:  first\r\nContent-Length: 3\r\nX-Set: new\r\nX-Add: more, and\r\nX-New: 1\r\n\r\nabc"
+    );
+}
+
+#[test]
+fn a_backends_filters_act_on_the_outcome_of_the_rules() {
+    let endpoint = Scripted::echo("one");
+    let filters = on_request(modifier(&[], &[("X-A", "rule"), ("X-B", "rule")], &[("X-C", "rule")]));
+    let backend_filters = on_request(modifier(&["x-b"], &[("x-a", "backend")], &[("X-C", "backend")]));
+    let lab = Lab::new(&[Rule { filters, backend_filters, ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nX-A: 1\r\nX-B: 1\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert!(
+        endpoint
+            .received()
+            .ends_with("\r\nHost: a.test\r\nX-C: rule\r\nx-a: backend\r\nX-C: backend\r\n\r\n"),
+        "{}",
+        endpoint.received()
+    );
+}
+
+#[test]
+fn a_filter_has_the_last_word_on_forwarded_headers() {
+    let endpoint = Scripted::echo("one");
+    let filters = on_request(modifier(&["X-Forwarded-For"], &[("X-Forwarded-Proto", "https")], &[]));
+    let lab = Lab::new(&[Rule { filters, ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert_eq!(endpoint.received(), "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Proto: https\r\n\r\n");
+}
+
+#[test]
+fn response_headers_change_in_the_final_response_only() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send(
+                "HTTP/1.1 103 Early Hints\r\nServer: one\r\n\r\n\
+                 HTTP/1.1 200 Fine\r\nServer: one\r\nX-Powered-By: x\r\nVary: Accept\r\nContent-Length: 2\r\n\r\nok",
+            );
+        }
+    });
+    let filters = on_response(modifier(&["x-powered-by"], &[("server", "two")], &[]));
+    let backend_filters = on_response(modifier(&[], &[], &[("Vary", "Origin")]));
+    let lab = Lab::new(&[Rule { filters, backend_filters, ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    for _ in 0..2 {
+        let hints = client.get("/");
+        assert_eq!(hints.head, "HTTP/1.1 103 Early Hints\r\nServer: one\r\n\r\n");
+        let response = client.response();
+        assert_eq!(
+            response.head,
+            "HTTP/1.1 200 Fine\r\nVary: Accept\r\nContent-Length: 2\r\nserver: two\r\nVary: Origin\r\n\r\n"
+        );
+        assert_eq!(response.text(), "ok");
+    }
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_changed_once() {
+    // The first connection takes the head and dies: the second try must not carry the lines twice.
+    let endpoint = Scripted::new(|conn| {
+        let head = conn.head();
+        if conn.number > 0 && head.is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let other = Scripted::echo("other");
+    let filters = on_request(modifier(&[], &[], &[("X-Once", "1")]));
+    let lab = Lab::new(&[Rule { filters, ..rule("/", &[endpoint.address, other.address]) }]);
+    let mut client = lab.client();
+    for _ in 0..4 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    for received in [endpoint.received(), other.received()] {
+        let (heads, lines) = (received.matches("GET / ").count(), received.matches("X-Once: 1").count());
+        assert_eq!(heads, lines, "{received}");
+    }
+}

@@ -1,0 +1,81 @@
+//! Filters of HTTPRoutes over real sockets: what a recording endpoint gets, byte for byte, over HTTP/1.1 and HTTP/2.
+
+use testkit::{Addresses, Connection, Ended, Gateway, Http2, Lab, Recorder};
+
+use crate::manifests::{GATEWAY, documents, service};
+use crate::world::RAUTA;
+
+/// A gateway with one rule in front of an endpoint that answers 200 and `fine`.
+struct Filtered {
+    gateway: Gateway,
+    endpoint: Recorder,
+    lab: Lab,
+}
+
+impl Filtered {
+    /// `rule` is the rule's YAML, each line indented by two.
+    fn by(rule: &str) -> Self {
+        let lab = Lab::builder().build().unwrap();
+        let endpoint = Recorder::answering(lab.backend(0), Addresses::backend_socket(0), "fine").unwrap();
+        let route = format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  \
+             parentRefs: [{{name: gw}}]\n  rules:\n{rule}"
+        );
+        let manifest = documents(&[GATEWAY, &service("web", &[0]), &route]);
+        let gateway =
+            Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().env("RAUTA_THREADS", "1");
+        Self { gateway: gateway.start(&lab).unwrap(), endpoint, lab }
+    }
+
+    fn connect(&self) -> Connection {
+        Connection::open(self.lab.client(), self.gateway.address()).unwrap()
+    }
+
+    /// The endpoint's part of all requests so far, without what names the client.
+    fn received(&self) -> String {
+        let forwarded = format!("X-Forwarded-For: {}\r\nX-Forwarded-Proto: http\r\n", Addresses::client(0));
+        let all = (0..self.endpoint.connections()).flat_map(|i| self.endpoint.received(i)).collect();
+        String::from_utf8(all).unwrap().replace(&forwarded, "")
+    }
+}
+
+/// A GET over HTTP/2 on a connection of its own.
+fn get_http2(world: &Filtered, path: &str, more: &[(&str, &str)]) -> Ended {
+    let mut client = Http2::open(world.lab.client(), world.gateway.address(), &[]).unwrap();
+    let mut fields: Vec<(&[u8], &[u8])> = vec![
+        (b":method", b"GET"),
+        (b":scheme", b"http"),
+        (b":authority", b"a.test"),
+        (b":path", path.as_bytes()),
+    ];
+    fields.extend(more.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    client.request(1, &fields, true).unwrap();
+    client.ended(1).unwrap()
+}
+
+#[test]
+fn header_filters_change_what_endpoint_and_client_get() {
+    let world = Filtered::by(
+        "  - filters:\n    \
+             - type: RequestHeaderModifier\n      \
+               requestHeaderModifier: {set: [{name: X-Set, value: new}], add: [{name: X-Add, value: b}], remove: [X-Gone]}\n    \
+             - type: ResponseHeaderModifier\n      \
+               responseHeaderModifier: {set: [{name: X-Answered-By, value: gateway}]}\n    \
+             backendRefs:\n    \
+             - name: web\n      port: 80\n      \
+               filters: [{type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: X-Add, value: c}]}}]\n",
+    );
+    let response = world
+        .connect()
+        .request("GET /x HTTP/1.1\r\nHost: a.test\r\nx-gone: 1\r\nX-Add: a\r\nX-Set: old\r\n\r\n")
+        .unwrap();
+    assert_eq!((response.status, response.header("x-answered-by")), (200, Some("gateway")));
+    let expected =
+        "GET /x HTTP/1.1\r\nHost: a.test\r\nX-Add: a\r\nX-Set: new\r\nX-Add: b\r\nX-Add: c\r\n\r\n";
+    assert_eq!(world.received(), expected);
+
+    let ended = get_http2(&world, "/x", &[("x-gone", "1"), ("x-add", "a"), ("x-set", "old")]);
+    assert_eq!(ended, Ended::Answered { status: Some(200), body: b"fine".to_vec() });
+    let in_lower_case = expected.replacen("Host", "host", 1).replacen("X-Add", "x-add", 1);
+    assert_eq!(world.received(), [expected, &in_lower_case].concat());
+}

@@ -1,0 +1,153 @@
+//! The filters of an HTTPRoute's rule, or of one of its backends.
+
+use model::{Filters, HeaderLine, HeaderModifier};
+use policy::{HeadKind, header_refusal, header_value_problem};
+use resources::gateway::{HttpRouteRulesFilters, HttpRouteRulesFiltersType as Kind};
+
+use crate::pattern;
+use crate::report::Report;
+
+/// What a list of filters amounts to.
+#[derive(Debug, Default)]
+pub(crate) struct FilterList {
+    pub(crate) filters: Filters,
+    /// Places in the list of what this version does not serve.
+    pub(crate) unsupported: Vec<usize>,
+}
+
+/// Reads the filters at `field` (`spec.rules[0].filters`).
+pub(crate) fn read(list: &[HttpRouteRulesFilters], field: &str, report: &mut Report<'_>) -> FilterList {
+    let mut read = FilterList::default();
+    for (i, filter) in list.iter().enumerate() {
+        let field = format!("{field}[{i}]");
+        check_type(filter, &field, report);
+        let is_repeated = list.iter().take(i).any(|earlier| earlier.r#type == filter.r#type);
+        if is_repeated && !matches!(filter.r#type, Kind::RequestMirror | Kind::ExtensionRef) {
+            let message = format!("{} stands here twice: write one", name(&filter.r#type));
+            report.invalid(format!("{field}.type"), message);
+        }
+        match (&filter.r#type, filter) {
+            (
+                Kind::RequestHeaderModifier,
+                HttpRouteRulesFilters { request_header_modifier: Some(one), .. },
+            ) => {
+                let (set, add) = (one.set.iter().flatten(), one.add.iter().flatten());
+                read.filters.request_headers = headers(
+                    HeadKind::Request,
+                    one.remove.as_deref().unwrap_or_default(),
+                    set.map(|line| (line.name.as_str(), line.value.as_str())),
+                    add.map(|line| (line.name.as_str(), line.value.as_str())),
+                    &format!("{field}.requestHeaderModifier"),
+                    report,
+                );
+            }
+            (
+                Kind::ResponseHeaderModifier,
+                HttpRouteRulesFilters { response_header_modifier: Some(one), .. },
+            ) => {
+                let (set, add) = (one.set.iter().flatten(), one.add.iter().flatten());
+                read.filters.response_headers = headers(
+                    HeadKind::Response,
+                    one.remove.as_deref().unwrap_or_default(),
+                    set.map(|line| (line.name.as_str(), line.value.as_str())),
+                    add.map(|line| (line.name.as_str(), line.value.as_str())),
+                    &format!("{field}.responseHeaderModifier"),
+                    report,
+                );
+            }
+            (Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier, _) => {}
+            _ => read.unsupported.push(i),
+        }
+    }
+    read
+}
+
+/// The type's name as users write it.
+pub(crate) fn name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::RequestHeaderModifier => "RequestHeaderModifier",
+        Kind::ResponseHeaderModifier => "ResponseHeaderModifier",
+        Kind::RequestMirror => "RequestMirror",
+        Kind::RequestRedirect => "RequestRedirect",
+        Kind::UrlRewrite => "URLRewrite",
+        Kind::ExtensionRef => "ExtensionRef",
+        Kind::Cors => "CORS",
+    }
+}
+
+/// "filter.x must be specified for X filter.type", and nil for the others (HTTPRouteFilter).
+fn check_type(filter: &HttpRouteRulesFilters, field: &str, report: &mut Report<'_>) {
+    let fields = [
+        (Kind::RequestHeaderModifier, "requestHeaderModifier", filter.request_header_modifier.is_some()),
+        (Kind::ResponseHeaderModifier, "responseHeaderModifier", filter.response_header_modifier.is_some()),
+        (Kind::RequestMirror, "requestMirror", filter.request_mirror.is_some()),
+        (Kind::RequestRedirect, "requestRedirect", filter.request_redirect.is_some()),
+        (Kind::UrlRewrite, "urlRewrite", filter.url_rewrite.is_some()),
+        (Kind::ExtensionRef, "extensionRef", filter.extension_ref.is_some()),
+        (Kind::Cors, "cors", filter.cors.is_some()),
+    ];
+    for (kind, own, is_there) in fields {
+        let is_wanted = kind == filter.r#type;
+        if is_wanted && !is_there {
+            report.invalid(format!("{field}.{own}"), format!("is missing: type {} needs it", name(&kind)));
+        } else if !is_wanted && is_there {
+            let message = format!("must not be set for type {}", name(&filter.r#type));
+            report.invalid(format!("{field}.{own}"), message);
+        }
+    }
+}
+
+fn headers<'a>(
+    kind: HeadKind,
+    remove: &[String],
+    set: impl Iterator<Item = (&'a str, &'a str)>,
+    add: impl Iterator<Item = (&'a str, &'a str)>,
+    field: &str,
+    report: &mut Report<'_>,
+) -> HeaderModifier {
+    let mut modifier = HeaderModifier::default();
+    for (i, name) in remove.iter().enumerate() {
+        check_name(kind, name, &format!("{field}.remove[{i}]"), report);
+        modifier.remove.push(name.as_str().into());
+    }
+    modifier.set = lines(kind, set, &format!("{field}.set"), report);
+    modifier.add = lines(kind, add, &format!("{field}.add"), report);
+    let removed =
+        |line: &&HeaderLine| modifier.remove.iter().any(|name| name.eq_ignore_ascii_case(&line.name));
+    if let Some(line) = modifier.set.iter().chain(&modifier.add).find(removed) {
+        let message = format!("{:?} is set or added too: keep one of them", line.name);
+        report.invalid(format!("{field}.remove"), message);
+    }
+    if modifier.is_empty() {
+        report.invalid(field, "is empty: write set, add or remove");
+    }
+    modifier
+}
+
+fn lines<'a>(
+    kind: HeadKind,
+    list: impl Iterator<Item = (&'a str, &'a str)>,
+    field: &str,
+    report: &mut Report<'_>,
+) -> Vec<HeaderLine> {
+    let mut lines: Vec<HeaderLine> = Vec::new();
+    for (i, (name, value)) in list.enumerate() {
+        check_name(kind, name, &format!("{field}[{i}].name"), report);
+        if let Some(problem) = header_value_problem(value) {
+            report.invalid(format!("{field}[{i}].value"), problem);
+        }
+        if lines.iter().any(|earlier| earlier.name.eq_ignore_ascii_case(name)) {
+            let message = format!("header {name:?} stands here twice: write one value, joined with commas");
+            report.invalid(format!("{field}[{i}].name"), message);
+        }
+        lines.push(HeaderLine { name: name.into(), value: value.into() });
+    }
+    lines
+}
+
+fn check_name(kind: HeadKind, name: &str, field: &str, report: &mut Report<'_>) {
+    pattern::header_name(name, field, report);
+    if let Some(refusal) = header_refusal(kind, name) {
+        report.invalid(field, format!("{name:?} {refusal}"));
+    }
+}

@@ -2,7 +2,8 @@ use std::fmt::Write;
 
 use bytes::{BufMut, BytesMut};
 
-use crate::request_write::{write_connection, write_line};
+use crate::LineEdits;
+use crate::request_write::{write_connection, write_inserts};
 
 /// A small answer of the gateway itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,6 +16,8 @@ pub struct Answer<'a> {
     pub date: Option<&'a str>,
     /// More lines.
     pub headers: &'a [(&'a str, &'a [u8])],
+    /// Lines to leave out, of `headers` too, and lines to write behind all others.
+    pub lines: Option<&'a LineEdits>,
     /// The value of `Connection`: `close` if the connection ends with the answer.
     pub connection: Option<&'a str>,
     /// Leave the body out: the answer to HEAD.
@@ -27,16 +30,17 @@ pub fn write_response(out: &mut BytesMut, answer: &Answer<'_>) {
     // Writing to a BytesMut cannot fail: it grows.
     let _ = write!(out, "HTTP/1.1 {} {}\r\n", answer.status, reason_phrase(answer.status));
     if let Some(date) = answer.date {
-        write_line(out, "Date", date.as_bytes());
+        write_inserts(out, &[("Date", date.as_bytes())], answer.lines);
     }
-    for (name, value) in answer.headers {
-        write_line(out, name, value);
-    }
+    write_inserts(out, answer.headers, answer.lines);
     if !matches!(answer.status, 204 | 304) {
         if body_len > 0 {
-            out.put_slice(b"Content-Type: text/plain; charset=utf-8\r\n");
+            write_inserts(out, &[("Content-Type", b"text/plain; charset=utf-8")], answer.lines);
         }
         let _ = write!(out, "Content-Length: {body_len}\r\n");
+    }
+    if let Some(lines) = answer.lines {
+        lines.write(out);
     }
     write_connection(out, answer.connection, false, false);
     out.put_slice(b"\r\n");

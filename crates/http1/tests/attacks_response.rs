@@ -178,6 +178,7 @@ fn answers_of_our_own() {
         date: Some("Sat, 21 Nov 2026 02:21:53 GMT"),
         headers: &[("X-Evil", b"a\r\nSet-Cookie: b")],
         connection: Some("close"),
+        lines: None,
         head_only: false,
     };
     let head = "HTTP/1.1 404 Not Found\r\nDate: Sat, 21 Nov 2026 02:21:53 GMT\r\nX-Evil: a  Set-Cookie: b\r\n\

@@ -13,6 +13,9 @@ pub struct Filters {
     /// Changes in the head of the final response.
     #[serde(skip_serializing_if = "HeaderModifier::is_empty")]
     pub response_headers: HeaderModifier,
+    /// Another host and path for the endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_rewrite: Option<UrlRewrite>,
 }
 
 impl Filters {
@@ -51,4 +54,77 @@ pub struct HeaderLine {
     pub name: Arc<str>,
     /// Without control characters but tabs.
     pub value: Arc<str>,
+}
+
+/// What the endpoint is asked for instead; the query stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UrlRewrite {
+    /// The value of `Host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Arc<str>>,
+    /// The path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathRewrite>,
+}
+
+/// Another path (Gateway API, HTTPPathModifier).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathRewrite {
+    /// This one, whatever the request's is.
+    Full(Arc<str>),
+    /// The prefix that matched gives way to another; what is behind it stays.
+    Prefix {
+        /// Without its trailing slash, as in [`crate::PathMatch::Prefix`]; empty stands for `/`.
+        matched: Arc<str>,
+        /// As the user wrote it; may be empty.
+        replacement: Arc<str>,
+    },
+}
+
+/// Sends the client elsewhere (Gateway API, HTTPRequestRedirectFilter); what is none stays as in the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Redirect {
+    /// The scheme.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// The host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<Arc<str>>,
+    /// The port; none: that of `scheme`, else the listener's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathRewrite>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// What a URL of a client begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// As it stands in a URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port that a URL need not name (RFC 9110 section 4.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }

@@ -25,7 +25,7 @@ mod snapshot;
 
 pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
-pub use filter::{Filters, HeaderLine, HeaderModifier};
+pub use filter::{Filters, HeaderLine, HeaderModifier, PathRewrite, Redirect, Scheme, UrlRewrite};
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use listener::{
     Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls, TlsVersion,

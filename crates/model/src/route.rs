@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Affinity, Backend, BackendId, Filters, HostPattern, ListenerId, ObjectKind, ObjectRef};
+use crate::{
+    Affinity, Backend, BackendId, Filters, HostPattern, ListenerId, ObjectKind, ObjectRef, Redirect,
+};
 
 /// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
 /// comes last).
@@ -147,6 +149,8 @@ pub enum ValueMatch {
 pub enum Action {
     /// Forward to one of these, drawn by weight.
     Forward(Vec<BackendRef>),
+    /// Send the client elsewhere.
+    Redirect(Redirect),
     /// Answer here.
     Respond {
         /// The HTTP status, 200..=599.

@@ -6,5 +6,9 @@
 //! Invariants: no I/O, no clock, no randomness: time and chance are arguments.
 
 mod headers;
+mod path;
+mod redirect;
 
 pub use headers::{HeadKind, header_refusal, header_value_problem};
+pub use path::{path_problem, write_path};
+pub use redirect::{Asked, location};

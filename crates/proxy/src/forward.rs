@@ -202,8 +202,14 @@ impl Forward<'_> {
         let _active = endpoint.begin(worker.index);
         let written_before = upstream.mark();
         let mut to_up = worker.take_buffer();
+        let target = plan.target(self.head);
         self.forwarded.with_edits(|edits| {
-            let edits = http1::Edits { lines: plan.request_lines(), ..*edits };
+            let edits = http1::Edits {
+                lines: plan.request_lines(),
+                host: plan.host().or(edits.host),
+                target: target.as_deref(),
+                ..*edits
+            };
             self.head.write_upstream(&mut to_up, &edits);
         });
         if let Some(sent) = body.replay.bytes() {

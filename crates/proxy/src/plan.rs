@@ -1,13 +1,17 @@
 //! What the filters of a rule and one of its backends come to: planned when a snapshot is taken up, used by every request.
 
-use http1::LineEdits;
-use model::{Filters, HeaderModifier};
+use std::sync::Arc;
+
+use http1::{LineEdits, RequestHead};
+use model::{Filters, HeaderModifier, PathRewrite};
 
 /// What becomes of the heads of a request to one backend of a route, and of its responses.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     request: LineEdits,
     response: LineEdits,
+    host: Option<Arc<str>>,
+    path: Option<PathRewrite>,
 }
 
 impl Plan {
@@ -17,6 +21,10 @@ impl Plan {
         for filters in [rule, backend] {
             modify(&mut plan.request, &filters.request_headers);
             modify(&mut plan.response, &filters.response_headers);
+            if let Some(rewrite) = &filters.url_rewrite {
+                plan.host = rewrite.hostname.clone().or(plan.host);
+                plan.path = rewrite.path.clone().or(plan.path);
+            }
         }
         plan
     }
@@ -24,6 +32,23 @@ impl Plan {
     /// Changes in the request's head; none: it goes on as it is.
     pub(crate) fn request_lines(&self) -> Option<&LineEdits> {
         Some(&self.request).filter(|lines| !lines.is_empty())
+    }
+
+    /// The value of `Host`, where it is another.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// The request target, where it is another: the new path, and the query as it came.
+    pub(crate) fn target(&self, head: &RequestHead) -> Option<String> {
+        let rewrite = self.path.as_ref()?;
+        let mut target = String::new();
+        policy::write_path(rewrite, head.path(), &mut target);
+        if let Some(query) = head.query() {
+            target.push('?');
+            target.push_str(query);
+        }
+        Some(target)
     }
 
     /// Changes in the head of the final response.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http1::{RequestError, RequestHead};
+use http1::{LineEdits, RequestError, RequestHead};
 
 use crate::downstream::{Downstream, Fate};
 use crate::request_body::RequestBody;
@@ -55,8 +55,25 @@ impl Reply {
     }
 }
 
+/// Header lines of an answer beside those that every one has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extra<'a> {
+    pub(crate) headers: &'a [(&'a str, &'a [u8])],
+    /// What the route changes.
+    pub(crate) lines: Option<&'a LineEdits>,
+}
+
 /// Sends it: how many bytes that was, 0 if the client is gone.
 pub(crate) async fn send<S: Transport>(worker: &Worker, down: &mut Downstream<S>, reply: &Reply) -> u64 {
+    send_with(worker, down, reply, Extra::default()).await
+}
+
+async fn send_with<S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    reply: &Reply,
+    extra: Extra<'_>,
+) -> u64 {
     let mut out = worker.take_buffer();
     let connection = match (reply.closes, reply.says_keep_alive) {
         (true, _) => Some("close"),
@@ -70,7 +87,8 @@ pub(crate) async fn send<S: Transport>(worker: &Worker, down: &mut Downstream<S>
             date: Some(date),
             connection,
             head_only: reply.head_only,
-            ..Default::default()
+            headers: extra.headers,
+            lines: extra.lines,
         };
         http1::write_response(&mut out, &answer);
     });
@@ -96,15 +114,26 @@ pub(crate) async fn answer<S: Transport>(
     status: u16,
     reason: impl Into<Cow<'static, str>>,
 ) -> Outcome {
+    answer_with(worker, down, head, body, (status, reason.into()), Extra::default()).await
+}
+
+/// The same with more header lines.
+pub(crate) async fn answer_with<S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    (status, reason): (u16, Cow<'static, str>),
+    extra: Extra<'_>,
+) -> Outcome {
     let is_taken = body.discard(&mut down.read).unwrap_or(false);
-    let reason = reason.into();
     if let Cow::Borrowed(reason) = reason {
         worker.metrics().response_generated(worker.index, reason);
     } else {
         worker.metrics().response_generated(worker.index, "route");
     }
     let reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
-    let sent = send(worker, down, &reply).await;
+    let sent = send_with(worker, down, &reply, extra).await;
     let fate = match (sent, reply.closes) {
         (0, _) => Fate::Close,
         (_, false) => Fate::Keep,

@@ -1,16 +1,17 @@
 //! One request: which route it takes, and what becomes of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http1::{RequestHead, ResponseHead};
-use model::Listener;
+use model::{Listener, Scheme};
 use route::Lookup;
 use tokio::time::Instant;
 
 use crate::downstream::{Downstream, Fate};
 use crate::forward::{self, Forward};
 use crate::forwarded::Forwarded;
-use crate::reply::{Outcome, answer};
+use crate::reply::{Extra, Outcome, answer, answer_with};
 use crate::request_body::RequestBody;
 use crate::state::{CompiledAction, State};
 use crate::transport::Transport;
@@ -79,6 +80,24 @@ async fn decide<'s, S: Transport>(
     let outcome = match state.action(route_index) {
         CompiledAction::Respond { status, reason } => {
             answer(worker, down, head, body, *status, reason.to_string()).await
+        }
+        CompiledAction::Redirect { redirect, plan } => {
+            let dialled = match (head.host(), down.client.local.ip()) {
+                ("", IpAddr::V4(ip)) => ip.to_string(),
+                ("", IpAddr::V6(ip)) => format!("[{ip}]"),
+                _ => String::new(),
+            };
+            let asked = policy::Asked {
+                scheme: if down.client.secured.is_some() { Scheme::Https } else { Scheme::Http },
+                // HTTP/1.0 may name no host.
+                host: if head.host().is_empty() { &dialled } else { head.host() },
+                listener_port: listener.port,
+                path: head.path(),
+                query: head.query(),
+            };
+            let location = policy::location(redirect, &asked);
+            let extra = Extra { headers: &[("Location", location.as_bytes())], lines: plan.response_lines() };
+            answer_with(worker, down, head, body, (redirect.status, "redirect".into()), extra).await
         }
         CompiledAction::Forward(action) => {
             let is_on = listener.forwarded_headers && route.forwarded_headers;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
 use model::{
     Action, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition,
-    Listener, Protocol, Snapshot,
+    Filters, Listener, Protocol, Redirect, Snapshot,
 };
 use telemetry::GatewayMetrics;
 
@@ -77,6 +77,7 @@ struct Turn(AtomicU64);
 
 pub(crate) enum CompiledAction {
     Respond { status: u16, reason: Arc<str> },
+    Redirect { redirect: Redirect, plan: Plan },
     Forward(ForwardAction),
 }
 
@@ -278,6 +279,10 @@ fn compile(
     match &route.action {
         Action::Respond { status, reason } => {
             CompiledAction::Respond { status: *status, reason: reason.clone() }
+        }
+        Action::Redirect(redirect) => {
+            let plan = Plan::new(&route.filters, &Filters::default());
+            CompiledAction::Redirect { redirect: redirect.clone(), plan }
         }
         Action::Forward(references) => {
             let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();

@@ -2,7 +2,7 @@
 
 mod support;
 
-use model::{Filters, HeaderLine, HeaderModifier};
+use model::{Filters, HeaderLine, HeaderModifier, PathRewrite, UrlRewrite};
 use support::{Lab, Rule, Scripted, rule};
 
 fn modifier(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> HeaderModifier {
@@ -116,4 +116,45 @@ fn a_request_that_is_sent_again_is_changed_once() {
         let (heads, lines) = (received.matches("GET / ").count(), received.matches("X-Once: 1").count());
         assert_eq!(heads, lines, "{received}");
     }
+}
+
+fn rewriting(hostname: Option<&str>, path: Option<PathRewrite>) -> Filters {
+    let url_rewrite = Some(UrlRewrite { hostname: hostname.map(Into::into), path });
+    Filters { url_rewrite, ..Default::default() }
+}
+
+#[test]
+fn host_and_path_are_rewritten_and_the_query_and_all_else_stay() {
+    let endpoint = Scripted::echo("one");
+    let path = PathRewrite::Prefix { matched: "/foo".into(), replacement: "/xyz/".into() };
+    let filters = rewriting(Some("inner.test"), Some(path));
+    let lab = Lab::new(&[Rule { filters, ..rule("/foo", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    let forwarded = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nHost: inner.test\r\n";
+    let mut expected = String::new();
+    for (line, rewritten) in [
+        ("GET /foo/b%2Fc//d?q=/foo&&x HTTP/1.1", "GET /xyz/b%2Fc//d?q=/foo&&x HTTP/1.1"),
+        ("GET /foo HTTP/1.1", "GET /xyz/ HTTP/1.1"),
+        ("GET /foo? HTTP/1.1", "GET /xyz/? HTTP/1.1"),
+        ("GET http://a.test:80/foo/1?q HTTP/1.1", "GET /xyz/1?q HTTP/1.1"),
+    ] {
+        client.send(format!("{line}\r\nX-A: 1\r\nHost: a.test\r\nX-B: 2\r\n\r\n"));
+        assert_eq!(client.response().status, 200);
+        expected += &format!("{rewritten}\r\n{forwarded}X-A: 1\r\nX-B: 2\r\n\r\n");
+    }
+    assert_eq!(endpoint.received(), expected);
+    assert_eq!(client.get("/foobar").status, 404);
+}
+
+#[test]
+fn a_backends_rewrite_wins_part_by_part() {
+    let endpoint = Scripted::echo("one");
+    let filters = rewriting(Some("rule.test"), Some(PathRewrite::Full("/rule".into())));
+    let backend_filters = rewriting(None, Some(PathRewrite::Full("/backend".into())));
+    let lab = Lab::new(&[Rule { filters, backend_filters, ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    client.send("GET /any?q HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert!(endpoint.received().starts_with("GET /backend?q HTTP/1.1\r\n"), "{}", endpoint.received());
+    assert!(endpoint.received().ends_with("\r\nHost: rule.test\r\n\r\n"), "{}", endpoint.received());
 }

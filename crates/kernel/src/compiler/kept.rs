@@ -76,7 +76,7 @@ impl Kept {
 fn names(route: &Route) -> impl Iterator<Item = &BackendId> {
     let shares = match &route.action {
         Action::Forward(shares) => shares.as_slice(),
-        Action::Respond { .. } => &[],
+        Action::Respond { .. } | Action::Redirect(_) => &[],
     };
     shares.iter().filter_map(|share| match &share.target {
         BackendTarget::Backend(id) => Some(id),

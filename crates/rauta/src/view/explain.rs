@@ -2,7 +2,7 @@
 
 use api::ExplainError;
 use api::v1::{Candidate, ExplainRequestRequest, Explanation};
-use model::{Action, BackendTarget, EndpointCondition, Route, Snapshot};
+use model::{Action, BackendTarget, EndpointCondition, Protocol, Route, Snapshot};
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
 use super::question::{Question, Scheme};
@@ -58,7 +58,18 @@ pub(crate) fn explain(
             explanation.steps.push(format!("{} takes it by the match `{}`", route.id, explanation.matched));
             others(snapshot, &socket.explain(&question), &mut explanation.steps);
             explanation.route = Some(text::route(route));
-            forwarded(snapshot, route, &mut explanation);
+            let asked = policy::Asked {
+                scheme: if listener.protocol == Protocol::Https {
+                    model::Scheme::Https
+                } else {
+                    model::Scheme::Http
+                },
+                host,
+                listener_port: listener.port,
+                path: head.path(),
+                query: head.query(),
+            };
+            forwarded(snapshot, route, &asked, &mut explanation);
         }
     }
     Ok(explanation)
@@ -141,10 +152,14 @@ fn answer(explanation: &mut Explanation, status: u32, reason: &str) {
 }
 
 /// Fills in where the rule sends the request.
-fn forwarded(snapshot: &Snapshot, route: &Route, explanation: &mut Explanation) {
+fn forwarded(snapshot: &Snapshot, route: &Route, asked: &policy::Asked<'_>, explanation: &mut Explanation) {
     explanation.steps.extend(filters::lines(&route.filters, "the rule"));
     let references = match &route.action {
         Action::Respond { status, reason } => return answer(explanation, (*status).into(), reason),
+        Action::Redirect(redirect) => {
+            let location = policy::location(redirect, asked);
+            return answer(explanation, redirect.status.into(), &format!("redirect to {location}"));
+        }
         Action::Forward(references) => references,
     };
     let total: f64 = references.iter().map(|reference| f64::from(reference.weight)).sum();
@@ -218,8 +233,8 @@ mod tests {
     use api::v1::Header;
     use model::{
         Backend, BackendId, BackendRef, Balancing, Endpoint, HeaderMatch, HostPattern, InvalidBackend,
-        Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, RouteId, RouteMatch, Timeouts,
-        ValueMatch, WildcardLabels,
+        Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, RouteId, RouteMatch, Timeouts, ValueMatch,
+        WildcardLabels,
     };
 
     use super::*;

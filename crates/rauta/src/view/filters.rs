@@ -1,6 +1,6 @@
 //! Filters in words. Values of headers stay out: some are secrets.
 
-use model::{Filters, HeaderModifier};
+use model::{Filters, HeaderModifier, PathRewrite, Redirect, Scheme};
 
 /// What `filters` do, a line each; `whose` names the rule or backend.
 pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
@@ -12,7 +12,28 @@ pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
             lines.push(format!("{whose} changes {what}: {}", changes(modifier)));
         }
     }
+    if let Some(rewrite) = &filters.url_rewrite {
+        let host = rewrite.hostname.iter().map(|name| format!("host {name}"));
+        let all = host.chain(rewrite.path.iter().map(path)).collect::<Vec<_>>().join(", ");
+        lines.push(format!("{whose} asks the endpoint for another URL: {all}"));
+    }
     lines
+}
+
+/// `301 redirect to https://*:8443, path /a* becomes /b*`; a star stands for what stays.
+pub(crate) fn redirect(redirect: &Redirect) -> String {
+    let scheme = redirect.scheme.map_or("*", Scheme::as_str);
+    let host = redirect.hostname.as_deref().unwrap_or("*");
+    let port = redirect.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let path = redirect.path.iter().map(path).map(|path| format!(", {path}")).collect::<String>();
+    format!("{} redirect to {scheme}://{host}{port}{path}", redirect.status)
+}
+
+fn path(rewrite: &PathRewrite) -> String {
+    match rewrite {
+        PathRewrite::Full(path) => format!("path {path}"),
+        PathRewrite::Prefix { matched, replacement } => format!("path {matched}/* becomes {replacement}/*"),
+    }
 }
 
 fn changes(modifier: &HeaderModifier) -> String {
@@ -24,7 +45,7 @@ fn changes(modifier: &HeaderModifier) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::HeaderLine;
+    use model::{HeaderLine, UrlRewrite};
 
     use super::*;
 
@@ -42,5 +63,23 @@ mod tests {
             ["the rule changes the request's head: removes Cookie, sets Authorization, adds X-A"]
         );
         assert!(lines(&Filters::default(), "the rule").is_empty());
+    }
+
+    #[test]
+    fn what_stays_of_a_url_is_a_star() {
+        let path = Some(PathRewrite::Prefix { matched: "/a".into(), replacement: "/b".into() });
+        let to = Redirect {
+            scheme: Some(Scheme::Https),
+            hostname: None,
+            port: None,
+            path: path.clone(),
+            status: 301,
+        };
+        assert_eq!(redirect(&to), "301 redirect to https://*, path /a/* becomes /b/*");
+        let url_rewrite = Some(UrlRewrite { hostname: Some("b.test".into()), path });
+        assert_eq!(
+            lines(&Filters { url_rewrite, ..Default::default() }, "shop/web:80"),
+            ["shop/web:80 asks the endpoint for another URL: host b.test, path /a/* becomes /b/*"]
+        );
     }
 }

@@ -6,6 +6,8 @@ use model::{
     RegexPattern, RouteAffinity, RouteMatch, Severity, Tier, ValueMatch,
 };
 
+use super::filters;
+
 /// A listener; `routes` is the number of rules on it, `problem` why it does not serve.
 pub(crate) fn listener(listener: &model::Listener, routes: usize, problem: String) -> Listener {
     let addresses = if listener.addresses.is_empty() {
@@ -32,6 +34,7 @@ pub(crate) fn route(route: &model::Route) -> Route {
     let (backends, response) = match &route.action {
         Action::Forward(references) => (references.iter().map(backend_ref).collect(), String::new()),
         Action::Respond { status, reason } => (vec![], format!("{status} {reason}")),
+        Action::Redirect(redirect) => (vec![], filters::redirect(redirect)),
     };
     Route {
         object: route.id.object.to_string(),

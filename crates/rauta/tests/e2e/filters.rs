@@ -79,3 +79,53 @@ fn header_filters_change_what_endpoint_and_client_get() {
     let in_lower_case = expected.replacen("Host", "host", 1).replacen("X-Add", "x-add", 1);
     assert_eq!(world.received(), [expected, &in_lower_case].concat());
 }
+
+#[test]
+fn a_rewritten_url_reaches_the_endpoint_over_both_protocols() {
+    let world = Filtered::by(
+        "  - matches: [{path: {type: PathPrefix, value: /shop/}}]\n    \
+             filters:\n    \
+             - type: URLRewrite\n      \
+               urlRewrite: {hostname: inner.test, path: {type: ReplacePrefixMatch, replacePrefixMatch: /v2}}\n    \
+             backendRefs: [{name: web, port: 80}]\n",
+    );
+    let response = world.connect().get("a.test", "/shop/cart?item=1").unwrap();
+    assert_eq!(response.status, 200);
+    assert_eq!(
+        get_http2(&world, "/shop", &[]),
+        Ended::Answered { status: Some(200), body: b"fine".to_vec() }
+    );
+    assert_eq!(
+        world.received(),
+        "GET /v2/cart?item=1 HTTP/1.1\r\nHost: inner.test\r\n\r\nGET /v2 HTTP/1.1\r\nHost: inner.test\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_redirect_is_answered_here_and_the_connection_goes_on() {
+    let world = Filtered::by(
+        "  - matches: [{path: {type: PathPrefix, value: /old}}]\n    \
+             filters:\n    \
+             - type: RequestRedirect\n      \
+               requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}, statusCode: 308}\n    \
+             - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: Cache-Control, value: no-store}]}}\n  \
+         - matches: [{path: {type: PathPrefix, value: /}}]\n    \
+             filters: [{type: RequestRedirect, requestRedirect: {scheme: https, hostname: b.test}}]\n",
+    );
+    let mut connection = world.connect();
+    let response = connection.get("A.test:8080", "/old/a?b=c").unwrap();
+    assert_eq!((response.status, response.header("location")), (308, Some("http://a.test:8080/new/a?b=c")));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let response = connection.get("a.test", "/x//y").unwrap();
+    assert_eq!((response.status, response.header("location")), (302, Some("https://b.test/x//y")));
+    let response =
+        connection.request("POST /old HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc").unwrap();
+    assert_eq!((response.status, response.header("location")), (308, Some("http://a.test:8080/new")));
+    assert_eq!(connection.get("a.test", "/").unwrap().status, 302);
+    let Ended::Answered { status, .. } = get_http2(&world, "/old", &[]) else { panic!("no answer") };
+    assert_eq!(status, Some(308));
+    assert_eq!(world.received(), "", "nothing reaches the endpoint");
+    let explained = world.gateway.cli(&["explain", "request", "http://a.test:8080/old/a"]).unwrap().stdout;
+    let explained = String::from_utf8(explained).unwrap();
+    assert!(explained.contains("308 redirect to http://a.test:8080/new/a"), "{explained}");
+}

@@ -8,6 +8,7 @@ use super::backends::PortRef;
 use super::{Builder, created_unix_s};
 use crate::annotations::{self, Settings};
 use crate::own;
+use crate::own::filters::FilterList;
 use crate::report::Report;
 
 const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -66,7 +67,7 @@ impl Builder<'_> {
             hosts: Vec::new(),
             matches,
             action: self.http_action(key, rule, &field),
-            filters: own::http_route::filters(rule.filters.as_deref(), &field, &mut muted).filters,
+            filters: own::http_route::filters(rule, None, &field, &mut muted).filters,
             balancing: self.options.balancing(settings.load_balancer, None),
             affinity: settings.affinity,
             timeouts,
@@ -77,8 +78,13 @@ impl Builder<'_> {
     }
 
     fn http_action(&mut self, key: &ObjectRef, rule: &HttpRouteRules, field: &str) -> Action {
-        if self.has_unsupported(key, rule.filters.as_deref(), field, "the rule answers 500") {
+        let read = own::http_route::filters(rule, None, field, &mut Report::muted(key));
+        let list = rule.filters.as_deref().unwrap_or_default();
+        if self.has_unsupported(key, list, &read, field, "the rule answers 500") {
             return respond_500("the rule has a filter that this version does not serve");
+        }
+        if let Some(redirect) = read.redirect {
+            return Action::Redirect(redirect);
         }
         let references = rule.backend_refs.as_deref().unwrap_or_default();
         if references.is_empty() {
@@ -88,12 +94,11 @@ impl Builder<'_> {
         }
         let mut backends = Vec::with_capacity(references.len());
         for (i, reference) in references.iter().enumerate() {
-            let target = self.http_backend(key, reference, &format!("{field}.backendRefs[{i}]"));
-            let weight = reference.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
             let field = format!("{field}.backendRefs[{i}]");
-            let filters =
-                own::http_route::filters(reference.filters.as_deref(), &field, &mut Report::muted(key));
-            backends.push(BackendRef { weight, target, filters: filters.filters });
+            let read = own::http_route::filters(rule, Some(reference), &field, &mut Report::muted(key));
+            let target = self.http_backend(key, reference, &read, &field);
+            let weight = reference.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
+            backends.push(BackendRef { weight, target, filters: read.filters });
         }
         forward(backends)
     }
@@ -102,27 +107,29 @@ impl Builder<'_> {
     fn has_unsupported(
         &mut self,
         key: &ObjectRef,
-        list: Option<&[HttpRouteRulesFilters]>,
+        list: &[HttpRouteRulesFilters],
+        read: &FilterList,
         field: &str,
         outcome: &str,
     ) -> bool {
-        let list = list.unwrap_or_default();
-        let unsupported = own::http_route::filters(Some(list), field, &mut Report::muted(key)).unsupported;
-        for (i, filter) in unsupported.iter().filter_map(|i| Some((i, list.get(*i)?))) {
+        for (i, filter) in read.unsupported.iter().filter_map(|i| Some((i, list.get(*i)?))) {
             let name = own::filters::name(&filter.r#type);
-            let message = format!("{name} is not served in this version: {outcome} rather than without it");
+            let message =
+                format!("{name} is not served here in this version: {outcome} rather than without it");
             self.report(key).error(Reason::Unsupported, format!("{field}.filters[{i}]"), message);
         }
-        !unsupported.is_empty()
+        !read.unsupported.is_empty()
     }
 
     fn http_backend(
         &mut self,
         key: &ObjectRef,
         reference: &HttpRouteRulesBackendRefs,
+        read: &FilterList,
         field: &str,
     ) -> BackendTarget {
-        if self.has_unsupported(key, reference.filters.as_deref(), field, "its share gets 500") {
+        let list = reference.filters.as_deref().unwrap_or_default();
+        if self.has_unsupported(key, list, read, field, "its share gets 500") {
             return BackendTarget::Invalid(InvalidBackend::Unsupported);
         }
         let mut report = Report::new(key, &mut self.part.diagnostics);

@@ -1,9 +1,12 @@
 //! The filters of an HTTPRoute's rule, or of one of its backends.
 
-use model::{Filters, HeaderLine, HeaderModifier};
+use std::sync::Arc;
+
+use model::{Filters, HeaderLine, HeaderModifier, Redirect};
 use policy::{HeadKind, header_refusal, header_value_problem};
 use resources::gateway::{HttpRouteRulesFilters, HttpRouteRulesFiltersType as Kind};
 
+use super::rewrite;
 use crate::pattern;
 use crate::report::Report;
 
@@ -11,12 +14,27 @@ use crate::report::Report;
 #[derive(Debug, Default)]
 pub(crate) struct FilterList {
     pub(crate) filters: Filters,
+    pub(crate) redirect: Option<Redirect>,
     /// Places in the list of what this version does not serve.
     pub(crate) unsupported: Vec<usize>,
 }
 
+/// What the filters at a place may do.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    /// The path of its one match by prefix, as [`model::PathMatch::Prefix`] has it; none: there are other matches.
+    pub(crate) prefix: Option<Arc<str>>,
+    /// Whether they are those of a backend.
+    pub(crate) is_backend: bool,
+}
+
 /// Reads the filters at `field` (`spec.rules[0].filters`).
-pub(crate) fn read(list: &[HttpRouteRulesFilters], field: &str, report: &mut Report<'_>) -> FilterList {
+pub(crate) fn read(
+    list: &[HttpRouteRulesFilters],
+    site: &Site,
+    field: &str,
+    report: &mut Report<'_>,
+) -> FilterList {
     let mut read = FilterList::default();
     for (i, filter) in list.iter().enumerate() {
         let field = format!("{field}[{i}]");
@@ -55,9 +73,22 @@ pub(crate) fn read(list: &[HttpRouteRulesFilters], field: &str, report: &mut Rep
                     report,
                 );
             }
-            (Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier, _) => {}
+            (Kind::UrlRewrite, HttpRouteRulesFilters { url_rewrite: Some(one), .. }) => {
+                let field = format!("{field}.urlRewrite");
+                read.filters.url_rewrite = Some(rewrite::url(one, site, &field, report));
+            }
+            (Kind::RequestRedirect, HttpRouteRulesFilters { request_redirect: Some(one), .. })
+                if !site.is_backend =>
+            {
+                read.redirect =
+                    Some(rewrite::redirect(one, site, &format!("{field}.requestRedirect"), report));
+            }
+            (Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite, _) => {}
             _ => read.unsupported.push(i),
         }
+    }
+    if read.redirect.is_some() && read.filters.url_rewrite.is_some() {
+        report.invalid(field, "has both RequestRedirect and URLRewrite: keep one");
     }
     read
 }

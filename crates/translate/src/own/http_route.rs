@@ -1,15 +1,16 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{
     HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteMatch, Timeouts, WildcardLabels,
 };
 use resources::gateway::{
-    HttpRoute, HttpRouteRules, HttpRouteRulesFilters, HttpRouteRulesMatches,
+    HttpRoute, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches,
     HttpRouteRulesMatchesHeadersType, HttpRouteRulesMatchesMethod, HttpRouteRulesMatchesPathType,
     HttpRouteRulesMatchesQueryParamsType,
 };
 
-use super::filters::FilterList;
+use super::filters::{FilterList, Site};
 use crate::pattern::{self, PathKind};
 use crate::report::Report;
 use crate::{annotations, duration};
@@ -33,10 +34,17 @@ pub(crate) fn check(route: &HttpRoute, report: &mut Report<'_>) {
         let field = format!("spec.rules[{i}]");
         matches(rule, &field, report);
         timeouts(rule, &field, report);
-        filters(rule.filters.as_deref(), &field, report);
+        let read = filters(rule, None, &field, report);
+        let backends = rule.backend_refs.as_deref().unwrap_or_default();
+        if read.redirect.is_some() && !backends.is_empty() {
+            report.invalid(
+                format!("{field}.backendRefs"),
+                "must be empty beside a RequestRedirect filter: the gateway answers by itself",
+            );
+        }
         for (j, backend) in rule.backend_refs.iter().flatten().enumerate() {
             let field = format!("{field}.backendRefs[{j}]");
-            filters(backend.filters.as_deref(), &field, report);
+            filters(rule, Some(backend), &field, report);
             if let Some(port) = backend.port {
                 pattern::port(port, format!("{field}.port"), report);
             }
@@ -90,13 +98,34 @@ pub(crate) fn timeouts(rule: &HttpRouteRules, field: &str, report: &mut Report<'
     Timeouts { request, backend_request }
 }
 
-/// The filters of the rule or backend at `field`.
+/// The filters of `rule`, or of one backend of it; `field` is the one's or the other's.
 pub(crate) fn filters(
-    list: Option<&[HttpRouteRulesFilters]>,
+    rule: &HttpRouteRules,
+    backend: Option<&HttpRouteRulesBackendRefs>,
     field: &str,
     report: &mut Report<'_>,
 ) -> FilterList {
-    super::filters::read(list.unwrap_or_default(), &format!("{field}.filters"), report)
+    let list = match backend {
+        Some(backend) => backend.filters.as_deref(),
+        None => rule.filters.as_deref(),
+    };
+    let site = Site { prefix: sole_prefix(rule), is_backend: backend.is_some() };
+    super::filters::read(list.unwrap_or_default(), &site, &format!("{field}.filters"), report)
+}
+
+/// The prefix of a rule's only match, if that is by prefix. A rule without matches has one, on every path.
+fn sole_prefix(rule: &HttpRouteRules) -> Option<Arc<str>> {
+    let path = match rule.matches.as_deref().unwrap_or_default() {
+        [] => None,
+        [one] => one.path.as_ref(),
+        _ => return None,
+    };
+    let Some(path) = path else { return Some("".into()) };
+    if !matches!(path.r#type, None | Some(HttpRouteRulesMatchesPathType::PathPrefix)) {
+        return None;
+    }
+    let value = path.value.as_deref().unwrap_or("/");
+    Some(value.strip_suffix('/').unwrap_or(value).into())
 }
 
 fn one_match(one: &HttpRouteRulesMatches, field: &str, report: &mut Report<'_>) -> RouteMatch {

@@ -7,6 +7,7 @@ pub(crate) mod filters;
 pub(crate) mod gateway;
 pub(crate) mod http_route;
 pub(crate) mod ingress;
+mod rewrite;
 pub(crate) mod routing_rule;
 pub(crate) mod service;
 

@@ -1,0 +1,100 @@
+use std::fmt::Write;
+
+use model::{Redirect, Scheme};
+
+use crate::write_path;
+
+/// What a client asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'r> {
+    /// How it came.
+    pub scheme: Scheme,
+    /// The host without port.
+    pub host: &'r str,
+    /// The port of the listener that took it.
+    pub listener_port: u16,
+    /// The path as the bytes that came.
+    pub path: &'r str,
+    /// What follows the `?`.
+    pub query: Option<&'r str>,
+}
+
+/// The value of `Location`: an absolute URL. A port that the scheme implies is left out.
+///
+/// Source: HTTPRequestRedirectFilter.port (Gateway API v1.6.1): "If redirect scheme is not-empty, the redirect port MUST be
+/// the well-known port associated with the redirect scheme. […] If redirect scheme is empty, the redirect port MUST be the
+/// Gateway Listener port."
+pub fn location(redirect: &Redirect, asked: &Asked<'_>) -> String {
+    let scheme = redirect.scheme.unwrap_or(asked.scheme);
+    let port = match (redirect.port, redirect.scheme) {
+        (Some(port), _) => port,
+        (None, Some(scheme)) => scheme.default_port(),
+        (None, None) => asked.listener_port,
+    };
+    let host = redirect.hostname.as_deref().unwrap_or(asked.host);
+    let mut url = format!("{}://{host}", scheme.as_str());
+    if port != scheme.default_port() {
+        // Writing to a String cannot fail.
+        let _ = write!(url, ":{port}");
+    }
+    match &redirect.path {
+        Some(rewrite) => write_path(rewrite, asked.path, &mut url),
+        None if asked.path.starts_with('/') => url.push_str(asked.path),
+        // `*` of OPTIONS is no path.
+        None => {}
+    }
+    if let Some(query) = asked.query {
+        url.push('?');
+        url.push_str(query);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use model::PathRewrite;
+
+    use super::*;
+
+    const NOTHING: Redirect = Redirect { scheme: None, hostname: None, port: None, path: None, status: 302 };
+
+    fn to(redirect: &Redirect, scheme: Scheme, listener_port: u16) -> String {
+        location(
+            redirect,
+            &Asked { scheme, host: "a.test", listener_port, path: "/x%2F", query: Some("q=1&&") },
+        )
+    }
+
+    #[test]
+    fn ports_follow_the_rules_of_the_gateway_api() {
+        use Scheme::{Http, Https};
+        for (scheme, port, came_by, listener, expected) in [
+            (None, None, Http, 80, "http://a.test/x%2F?q=1&&"),
+            (None, None, Http, 8080, "http://a.test:8080/x%2F?q=1&&"),
+            (None, None, Https, 443, "https://a.test/x%2F?q=1&&"),
+            (None, None, Https, 8443, "https://a.test:8443/x%2F?q=1&&"),
+            (Some(Https), None, Http, 8080, "https://a.test/x%2F?q=1&&"),
+            (Some(Http), None, Https, 8443, "http://a.test/x%2F?q=1&&"),
+            (Some(Https), Some(8443), Http, 80, "https://a.test:8443/x%2F?q=1&&"),
+            (Some(Https), Some(443), Http, 80, "https://a.test/x%2F?q=1&&"),
+            (None, Some(80), Http, 8080, "http://a.test/x%2F?q=1&&"),
+            (None, Some(80), Https, 443, "https://a.test:80/x%2F?q=1&&"),
+        ] {
+            let redirect = Redirect { scheme, port, ..NOTHING };
+            assert_eq!(to(&redirect, came_by, listener), expected, "{redirect:?} {listener}");
+        }
+    }
+
+    #[test]
+    fn host_and_path_are_replaced_and_the_query_stays() {
+        let path = Some(PathRewrite::Prefix { matched: "".into(), replacement: "/new".into() });
+        let redirect = Redirect { hostname: Some("b.test".into()), path, ..NOTHING };
+        assert_eq!(to(&redirect, Scheme::Http, 80), "http://b.test/new/x%2F?q=1&&");
+    }
+
+    #[test]
+    fn the_asterisk_is_no_path() {
+        let asked = Asked { scheme: Scheme::Http, host: "a.test", listener_port: 80, path: "*", query: None };
+        assert_eq!(location(&NOTHING, &asked), "http://a.test");
+    }
+}

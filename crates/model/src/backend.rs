@@ -14,6 +14,8 @@ pub enum BackendKind {
     Service,
     /// A RoutingRule with literal endpoints.
     RoutingRule,
+    /// A UDP port of a Service.
+    UdpService,
 }
 
 /// Names a backend. Routes share a backend by naming the same id.
@@ -35,6 +37,11 @@ impl BackendId {
         Self { kind: BackendKind::Service, namespace: namespace.into(), name: name.into(), port }
     }
 
+    /// Names UDP port `port` of Service `namespace/name`.
+    pub fn udp_service(namespace: &str, name: &str, port: u16) -> Self {
+        Self { kind: BackendKind::UdpService, ..Self::service(namespace, name, port) }
+    }
+
     /// Names the literal endpoints of RoutingRule `namespace/name`.
     pub fn routing_rule(namespace: &str, name: &str) -> Self {
         Self { kind: BackendKind::RoutingRule, namespace: namespace.into(), name: name.into(), port: 0 }
@@ -45,6 +52,7 @@ impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             BackendKind::Service => write!(f, "{}/{}:{}", self.namespace, self.name, self.port),
+            BackendKind::UdpService => write!(f, "{}/{}:{}/udp", self.namespace, self.name, self.port),
             BackendKind::RoutingRule => write!(f, "RoutingRule {}/{}", self.namespace, self.name),
         }
     }

@@ -17,6 +17,7 @@ mod backend;
 mod diagnostic;
 mod filter;
 mod host;
+mod l4_route;
 mod listener;
 mod object;
 mod route;
@@ -27,8 +28,9 @@ pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoi
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use filter::{Filters, HeaderLine, HeaderModifier, PathRewrite, Redirect, Scheme, UrlRewrite};
 pub use host::{HostError, HostPattern, WildcardLabels};
+pub use l4_route::{L4BackendRef, L4Route, ProxyProtocol};
 pub use listener::{
-    Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls, TlsVersion,
+    Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls, TlsVersion, Transport,
 };
 pub use object::{ObjectKind, ObjectRef};
 pub use route::{

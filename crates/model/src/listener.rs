@@ -49,6 +49,39 @@ pub enum Protocol {
     Http,
     /// HTTP over TLS that ends here.
     Https,
+    /// TLS that passes through by the name that the client asks for, or ends here: then what it carries goes on.
+    Tls,
+    /// Bytes.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// What a listener's socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Transport {
+    /// A TCP socket.
+    Tcp,
+    /// A UDP socket: never in the way of a TCP socket of the same port.
+    Udp,
+}
+
+impl Protocol {
+    /// What its socket is.
+    pub fn transport(self) -> Transport {
+        if self == Self::Udp { Transport::Udp } else { Transport::Tcp }
+    }
+
+    /// Whether its connections begin with TLS, so that listeners of one port are told apart by the name in it.
+    pub fn begins_with_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
+
+    /// Whether requests are served: otherwise connections or datagrams are.
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
 }
 
 /// A place where clients connect. Several listeners may share a port when their host names differ.
@@ -58,18 +91,21 @@ pub struct Listener {
     pub id: ListenerId,
     /// Local addresses to listen on; empty: all.
     pub addresses: Vec<IpAddr>,
-    /// TCP port, host order, 1..=65535.
+    /// TCP or UDP port, host order, 1..=65535.
     pub port: u16,
     /// What it speaks.
     pub protocol: Protocol,
     /// Host names served; none: every name.
     pub hostname: Option<HostPattern>,
-    /// Certificates, for [`Protocol::Https`].
+    /// Certificates, for [`Protocol::Https`], and for [`Protocol::Tls`] where TLS ends here; none: it passes through.
     pub tls: Option<Tls>,
     /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added for endpoints.
     pub forwarded_headers: bool,
     /// What its Gateway shows to endpoints that ask for a certificate in TLS.
     pub backend_certificate: Option<CertificateId>,
+    /// Whether connections of trusted proxies begin with a header of the PROXY protocol, which names the client.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub proxy_protocol: bool,
 }
 
 /// How a listener ends TLS.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{Backend, BackendId, Certificate, CertificateId, Listener, ListenerId, Route, RouteId};
+use crate::{Backend, BackendId, Certificate, CertificateId, L4Route, Listener, ListenerId, Route, RouteId};
 
 /// So many routes are put in their places one by one; more are sorted.
 const FEW: usize = 64;
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub listeners: BTreeMap<ListenerId, Arc<Listener>>,
     /// In the order that breaks ties between equal matches: oldest object, then namespace and name, then rule.
     pub routes: Vec<Arc<Route>>,
+    /// The routes of connections and datagrams, in the same order.
+    pub l4_routes: Vec<Arc<L4Route>>,
     /// By id; every backend that a route names.
     #[serde(serialize_with = "values")]
     pub backends: BTreeMap<BackendId, Arc<Backend>>,
@@ -43,6 +45,7 @@ impl Snapshot {
             version,
             listeners: listeners.into_iter().map(|l| (l.id.clone(), l)).collect(),
             routes,
+            l4_routes: Vec::new(),
             backends: backends.into_iter().map(|b| (b.id.clone(), b)).collect(),
             certificates: certificates.into_iter().map(|c| (c.id.clone(), c)).collect(),
         }
@@ -71,10 +74,18 @@ impl Snapshot {
         routes
     }
 
+    /// The same with these routes of connections and datagrams, in any order.
+    pub fn with_l4_routes(mut self, routes: impl IntoIterator<Item = Arc<L4Route>>) -> Self {
+        self.l4_routes = routes.into_iter().collect();
+        self.l4_routes.sort_by_cached_key(|route| route.precedence());
+        self
+    }
+
     /// Whether both serve the same, whatever their versions.
     pub fn serves_the_same_as(&self, other: &Self) -> bool {
         self.listeners == other.listeners
             && self.routes == other.routes
+            && self.l4_routes == other.l4_routes
             && self.backends == other.backends
             && self.certificates == other.certificates
     }

@@ -19,6 +19,8 @@ pub struct Config {
     pub affinity_entries: usize,
     /// Idle connections kept for each endpoint by each thread.
     pub pool_idle_max: usize,
+    /// UDP sessions in all; a new one takes the place of the one that was idle longest.
+    pub udp_sessions_max: usize,
     /// Different endpoints tried for one request that none has acknowledged.
     pub tries_max: u32,
 }
@@ -33,6 +35,7 @@ impl Default for Config {
             connections_max: 65_536,
             affinity_entries: 65_536,
             pool_idle_max: 128,
+            udp_sessions_max: 16_384,
             tries_max: 3,
         }
     }
@@ -49,6 +52,10 @@ pub struct TimeoutConfig {
     pub connect: Duration,
     /// A client connection without a request, or an endpoint that sends no byte; then close, or 504.
     pub idle: Duration,
+    /// A TCP or TLS connection that is passed on and on which nothing moves in either direction; then close.
+    pub l4_idle: Duration,
+    /// A UDP session without a datagram in either direction.
+    pub udp_idle: Duration,
     /// An endpoint connection in the pool. Shorter than common servers' own limit (nginx: 75 s).
     pub pool_idle: Duration,
     /// How long [`crate::Gateway::drain`] waits for requests in flight.
@@ -66,6 +73,8 @@ impl Default for TimeoutConfig {
             stall: Duration::from_secs(30),
             connect: Duration::from_secs(5),
             idle: Duration::from_secs(300),
+            l4_idle: Duration::from_secs(3600),
+            udp_idle: Duration::from_secs(60),
             pool_idle: Duration::from_secs(60),
             drain: Duration::from_secs(30),
             drain_idle: Duration::from_secs(2),

@@ -10,9 +10,10 @@ use crate::client::Client;
 use crate::downstream::{Downstream, Fate, Next};
 use crate::reply::{self, Reply};
 use crate::sockets::canonical;
+use crate::state::Begin;
 use crate::transport::{Rewound, Transport};
 use crate::worker::Worker;
-use crate::{request, secure, streams};
+use crate::{l4, request, secure, streams};
 
 /// Serves a connection that was just accepted.
 pub(crate) async fn accepted(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
@@ -21,21 +22,51 @@ pub(crate) async fn accepted(worker: Rc<Worker>, stream: TcpStream, peer: Socket
     // A connection without it works, only slower.
     let _ = stream.set_nodelay(true);
     let open = worker.open_connection();
-    let client = Client::new(&worker, peer, local, open.id);
-    let ends_tls = worker.state().ends_tls(local);
+    let mut client = Client::new(&worker, peer, local, open.id);
+    let (begin, has_proxy_header) = worker.state().begin(local);
     let Some(_admission) = worker.shared.admit() else {
         worker.metrics().connections_rejected.add(worker.index, 1);
-        if !ends_tls {
+        if begin == Begin::Http {
             let mut down = Downstream::new(&worker, stream, client.into());
             reply::send(&worker, &mut down, &Reply::OVERLOADED).await;
             down.linger().await;
         }
         return;
     };
-    if ends_tls {
-        secure::serve(&worker, stream, client).await;
-    } else {
-        serve(&worker, stream, client.into()).await;
+    let mut stream = stream;
+    if has_proxy_header && client.is_trusted_proxy {
+        match proxied(&worker, &mut stream, &client).await {
+            Ok(Some(told)) => client = told,
+            Ok(None) => {}
+            Err(reason) => return worker.metrics().refused(worker.index, reason),
+        }
+    }
+    match begin {
+        Begin::Tls => secure::serve(&worker, stream, client).await,
+        Begin::Http => serve(&worker, stream, client.into()).await,
+        Begin::Bytes => l4::tcp(&worker, stream, &client).await,
+    }
+}
+
+/// Who the client is, as a trusted proxy says; none: the proxy itself.
+async fn proxied(
+    worker: &Worker,
+    stream: &mut TcpStream,
+    client: &Client,
+) -> Result<Option<Client>, &'static str> {
+    let reading = ::l4::proxy_protocol::read(stream);
+    match tokio::time::timeout(worker.config().timeouts.header_read, reading).await {
+        Ok(Ok(ends)) => {
+            let told = |ends: ::l4::proxy_protocol::Ends| {
+                Client::new(worker, canonical(ends.source), client.local, client.connection)
+            };
+            Ok(ends.map(told))
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %client.peer, %error, "a trusted proxy's connection is refused");
+            Err("no PROXY header")
+        }
+        Err(_) => Err("PROXY header timed out"),
     }
 }
 

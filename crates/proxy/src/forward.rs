@@ -322,7 +322,7 @@ async fn connect<S: Transport>(
     Ok(upstream)
 }
 
-fn connect_result(error: &ConnectError) -> ConnectResult {
+pub(crate) fn connect_result(error: &ConnectError) -> ConnectResult {
     let error = match error {
         ConnectError::Tls(_) => return ConnectResult::Tls,
         ConnectError::Http2(_) => return ConnectResult::Failed,
@@ -337,7 +337,7 @@ fn connect_result(error: &ConnectError) -> ConnectResult {
 }
 
 /// Whether it is this host that has nothing left to connect with, which says nothing of the endpoint.
-fn is_own_lack(error: &ConnectError) -> bool {
+pub(crate) fn is_own_lack(error: &ConnectError) -> bool {
     let ConnectError::Tcp(error) = error else { return false };
     const LACKS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|code| LACKS.contains(&code))

@@ -1,6 +1,6 @@
 //! The handle by which the agent drives the userspace tier.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::affinity::ClientCache;
 use crate::config::Config;
 use crate::shared::Shared;
-use crate::sockets::{self, ListenProblem};
+use crate::sockets::{self, ListenProblem, Opened, Place};
 use crate::state::State;
 use crate::thread::{self, Command};
 use crate::worker::Worker;
@@ -30,7 +30,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     threads: Vec<Thread>,
     /// What is listened on. The lock makes changes one at a time.
-    listening: Mutex<BTreeMap<SocketAddr, ()>>,
+    listening: Mutex<BTreeSet<Place>>,
 }
 
 struct Thread {
@@ -77,25 +77,30 @@ impl Gateway {
             self.shared.publish(Arc::new(state));
         }
         let wanted = sockets::wanted(&snapshot);
-        let gone: Vec<_> = listening.keys().filter(|a| !wanted.contains_key(a)).copied().collect();
-        for address in gone {
-            listening.remove(&address);
-            self.unlisten(address);
+        let gone: Vec<_> = listening.iter().filter(|place| !wanted.contains_key(place)).copied().collect();
+        for place in gone {
+            listening.remove(&place);
+            self.unlisten(place);
         }
         let mut problems = Vec::new();
-        for (address, listeners) in wanted {
-            if listening.contains_key(&address) || self.shared.is_draining() {
+        for (place, listeners) in wanted {
+            if listening.contains(&place) || self.shared.is_draining() {
                 continue;
             }
-            let is_ours = listening.keys().any(|open| open.port() == address.port());
-            match sockets::open(address, self.threads.len(), is_ours) {
+            let (transport, address) = place;
+            let is_same = |open: &Place| (open.0, open.1.port()) == (transport, address.port());
+            let is_ours = listening.iter().any(is_same);
+            match sockets::open(place, self.threads.len(), is_ours) {
                 Ok(opened) => {
                     for (thread, socket) in self.threads.iter().zip(opened) {
-                        thread.send(Command::Listen(address, socket));
+                        thread.send(match socket {
+                            Opened::Tcp(socket) => Command::Listen(address, socket),
+                            Opened::Udp(socket) => Command::Receive(address, socket),
+                        });
                     }
-                    listening.insert(address, ());
+                    listening.insert(place);
                 }
-                Err(error) => problems.push(ListenProblem { address, listeners, error }),
+                Err(error) => problems.push(ListenProblem { transport, address, listeners, error }),
             }
         }
         problems
@@ -108,7 +113,12 @@ impl Gateway {
 
     /// The addresses that are listened on.
     pub fn listening(&self) -> Vec<SocketAddr> {
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|(_, address)| *address)
+            .collect()
     }
 
     /// Client connections at the moment.
@@ -141,9 +151,9 @@ impl Gateway {
         self.shared.connections()
     }
 
-    fn unlisten(&self, address: SocketAddr) {
+    fn unlisten(&self, place: Place) {
         let deadline = Instant::now() + UNLISTEN_WAIT;
-        let ask = |thread: &Thread| thread.ask(|done| Command::Unlisten(address, done));
+        let ask = |thread: &Thread| thread.ask(|done| Command::Unlisten(place, done));
         let waits: Vec<_> = self.threads.iter().map(ask).collect();
         for wait in waits.into_iter().flatten() {
             wait_until(wait, deadline);

@@ -25,6 +25,7 @@ mod forward;
 mod forwarded;
 mod gateway;
 mod io;
+mod l4;
 mod plan;
 mod reply;
 mod request;

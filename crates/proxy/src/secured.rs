@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use model::{Certificate, ClientValidation, Listener, ListenerId, Protocol, Snapshot, TlsVersion};
+use model::{Certificate, ClientValidation, Listener, ListenerId, Snapshot, TlsVersion};
 use tls::{ClientCertificates, ServerConfig, ServerOptions, Version, alpn};
 
 /// By listener. What did not change is shared with the state before, so that session tickets stay good.
@@ -17,7 +17,8 @@ struct Secured {
 
 impl SecuredListeners {
     pub(crate) fn build(snapshot: &Snapshot, before: &Self) -> Self {
-        let ends_tls = snapshot.listeners.values().filter(|l| l.protocol == Protocol::Https);
+        let ends_tls =
+            snapshot.listeners.values().filter(|l| l.protocol.begins_with_tls() && l.tls.is_some());
         let made = ends_tls.filter_map(|listener| {
             let made_from = (listener.tls.clone(), certificates(snapshot, listener));
             let known = before.0.get(&listener.id).filter(|known| known.made_from == made_from);
@@ -63,7 +64,8 @@ fn config(listener: &Listener, certificates: &[Arc<Certificate>]) -> Option<Serv
     let options = ServerOptions {
         certificates: usable,
         min_version: if is_new { Version::Tls13 } else { Version::Tls12 },
-        protocols: vec![alpn::H2, alpn::HTTP11],
+        // What a TLS listener carries is not ours to know.
+        protocols: if listener.protocol.is_http() { vec![alpn::H2, alpn::HTTP11] } else { Vec::new() },
         clients,
     };
     match ServerConfig::new(&options) {

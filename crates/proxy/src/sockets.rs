@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
-use model::{ListenerId, Snapshot};
+use model::{ListenerId, Snapshot, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait to be accepted, for each thread.
@@ -14,6 +14,8 @@ const BACKLOG: i32 = 4096;
 /// An address that cannot be listened on.
 #[derive(Debug)]
 pub struct ListenProblem {
+    /// What the socket would have been.
+    pub transport: Transport,
     /// The address.
     pub address: SocketAddr,
     /// The listeners that are not served because of it.
@@ -24,13 +26,17 @@ pub struct ListenProblem {
 
 impl fmt::Display for ListenProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {} (", self.address)?;
+        let (suffix, ss) = match self.transport {
+            Transport::Tcp => ("", "-ltnp"),
+            Transport::Udp => ("/udp", "-lunp"),
+        };
+        write!(f, "cannot listen on {}{suffix} (", self.address)?;
         for (i, listener) in self.listeners.iter().enumerate() {
             write!(f, "{}{listener}", if i == 0 { "" } else { ", " })?;
         }
         write!(f, "): {}. ", self.error)?;
         f.write_str(match self.error.kind() {
-            io::ErrorKind::AddrInUse => "Another program has this port: `ss -ltnp` names it. End it, or give the listener another port",
+            io::ErrorKind::AddrInUse => return write!(f, "Another program has this port: `ss {ss}` names it. End it, or give the listener another port"),
             io::ErrorKind::PermissionDenied => {
                 "Ports below 1024 need CAP_NET_BIND_SERVICE: run with it, or give the listener a port from 1024 on"
             }
@@ -40,21 +46,34 @@ impl fmt::Display for ListenProblem {
     }
 }
 
+/// What a socket is, and where.
+pub(crate) type Place = (Transport, SocketAddr);
+
 /// The addresses that the snapshot's listeners want, each with the listeners behind it.
 ///
 /// A listener without addresses wants the unspecified one: `[::]`, which takes IPv4 too, or `0.0.0.0` where the host
 /// has no IPv6.
-pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Vec<ListenerId>> {
+pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<Place, Vec<ListenerId>> {
     let any = any_address();
-    let mut wanted: BTreeMap<SocketAddr, Vec<ListenerId>> = BTreeMap::new();
+    let mut wanted: BTreeMap<Place, Vec<ListenerId>> = BTreeMap::new();
     for listener in snapshot.listeners.values() {
         let addresses =
             if listener.addresses.is_empty() { std::slice::from_ref(&any) } else { &listener.addresses };
         for address in addresses {
-            wanted.entry(SocketAddr::new(*address, listener.port)).or_default().push(listener.id.clone());
+            let place = (listener.protocol.transport(), SocketAddr::new(*address, listener.port));
+            wanted.entry(place).or_default().push(listener.id.clone());
         }
     }
     wanted
+}
+
+/// A socket for one thread.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// It listens.
+    Tcp(TcpListener),
+    /// It is bound.
+    Udp(UdpSocket),
 }
 
 /// Opens one listening socket a thread.
@@ -62,24 +81,35 @@ pub(crate) fn wanted(snapshot: &Snapshot) -> BTreeMap<SocketAddr, Vec<ListenerId
 /// Another process on the port is an error even if it, too, says SO_REUSEPORT: a first socket without the option
 /// finds that out, so that two gateways never share a port by accident. Where this gateway itself listens on the port
 /// (`is_ours`: on one address, and now on all) it cannot tell, and is left out.
-pub(crate) fn open(address: SocketAddr, threads: usize, is_ours: bool) -> io::Result<Vec<TcpListener>> {
+pub(crate) fn open(place: Place, threads: usize, is_ours: bool) -> io::Result<Vec<Opened>> {
     if !is_ours {
-        drop(bind(address, false)?);
+        drop(bind(place, false)?);
     }
     (0..threads)
         .map(|_| {
-            let socket = bind(address, true)?;
+            let socket = bind(place, true)?;
+            if place.0 == Transport::Udp {
+                return Ok(Opened::Udp(socket.into()));
+            }
             socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            Ok(Opened::Tcp(socket.into()))
         })
         .collect()
 }
 
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+fn bind((transport, address): Place, reuse_port: bool) -> io::Result<Socket> {
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), Some(protocol))?;
+    // On UDP it would let a second gateway in.
+    socket.set_reuse_address(transport == Transport::Tcp)?;
     if reuse_port {
         socket.set_reuse_port(true)?;
+    }
+    if transport == Transport::Udp {
+        l4::Datagrams::prepare(&socket, address.is_ipv6())?;
     }
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -108,9 +138,11 @@ mod tests {
     fn a_port_that_another_socket_holds_is_refused_and_the_message_says_what_to_do() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = open(address, 2, false).unwrap_err();
+        let error = open((Transport::Tcp, address), 2, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let problem = ListenProblem { address, listeners: vec![ListenerId::default_http()], error };
+        let transport = Transport::Tcp;
+        let problem =
+            ListenProblem { transport, address, listeners: vec![ListenerId::default_http()], error };
         let text = problem.to_string();
         assert!(
             text.contains(&address.to_string()) && text.contains("default/http") && text.contains("ss -ltnp"),
@@ -118,19 +150,33 @@ mod tests {
         );
     }
 
+    fn local(opened: &Opened) -> SocketAddr {
+        match opened {
+            Opened::Tcp(socket) => socket.local_addr().unwrap(),
+            Opened::Udp(socket) => socket.local_addr().unwrap(),
+        }
+    }
+
     #[test]
     fn a_port_that_shares_is_refused_to_a_second_gateway() {
-        let mine = open("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
-        let address = mine[0].local_addr().unwrap();
-        assert_eq!(open(address, 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let mine = open((transport, "127.0.0.1:0".parse().unwrap()), 1, false).unwrap();
+            let address = local(&mine[0]);
+            assert_eq!(open((transport, address), 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let other = if transport == Transport::Tcp { Transport::Udp } else { Transport::Tcp };
+            assert!(open((other, address), 1, false).is_ok(), "the other transport has ports of its own");
+        }
     }
 
     #[test]
     fn every_thread_gets_a_socket_on_the_same_port() {
-        let port =
-            { open("127.0.0.1:0".parse().unwrap(), 1, false).unwrap()[0].local_addr().unwrap().port() };
-        let sockets = open(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), 3, false).unwrap();
-        assert_eq!(sockets.len(), 3);
-        assert!(sockets.iter().all(|s| s.local_addr().unwrap().port() == port));
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let port =
+                { local(&open((transport, "127.0.0.1:0".parse().unwrap()), 1, false).unwrap()[0]).port() };
+            let place = (transport, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+            let sockets = open(place, 3, false).unwrap();
+            assert_eq!(sockets.len(), 3);
+            assert!(sockets.iter().all(|socket| local(socket).port() == port));
+        }
     }
 }

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, WeightedChoice};
 use model::{
     Action, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition,
-    Filters, Listener, Protocol, Redirect, Snapshot,
+    Filters, L4Route, Listener, Protocol, ProxyProtocol, Redirect, Snapshot,
 };
-use telemetry::GatewayMetrics;
+use telemetry::{GatewayMetrics, L4Metrics};
 
 use crate::affinity::{Holding, Kept};
 use crate::connector::{Connector, Connectors, Way};
@@ -34,12 +34,44 @@ pub struct State {
     gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
     secured: SecuredListeners,
     connectors: Connectors,
+    /// The compiled routes of connections and datagrams.
+    pub l4: route::L4Table,
+    /// Beside `snapshot.l4_routes`.
+    l4_actions: Vec<L4Action>,
+    l4_metrics: HashMap<model::ListenerId, Arc<L4Metrics>>,
 }
 
-/// A listener that ends TLS.
+/// A listener that the name in TLS chose.
 pub(crate) struct SecuredListener<'s> {
-    pub(crate) id: &'s model::ListenerId,
-    pub(crate) config: &'s tls::ServerConfig,
+    pub(crate) listener: &'s Arc<model::Listener>,
+    /// None: TLS passes through.
+    pub(crate) config: Option<&'s tls::ServerConfig>,
+}
+
+/// What a TCP socket's connections begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Requests.
+    Http,
+    /// A ClientHello, by which the listener is chosen.
+    Tls,
+    /// Anything.
+    Bytes,
+}
+
+/// What becomes of a connection.
+pub(crate) struct L4Action {
+    pub(crate) choice: WeightedChoice,
+    /// None: the reference cannot be resolved.
+    pub(crate) targets: Vec<Option<L4Target>>,
+}
+
+/// A backend of connections.
+pub(crate) struct L4Target {
+    pub(crate) group: Arc<Group>,
+    /// Whether clients keep their endpoint.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// One endpoint of one backend, for people to read.
@@ -178,6 +210,9 @@ impl State {
             gateways: HashMap::new(),
             secured: SecuredListeners::default(),
             connectors: Connectors::default(),
+            l4: route::L4Table::build(&Snapshot::default()),
+            l4_actions: Vec::new(),
+            l4_metrics: HashMap::new(),
         }
     }
 
@@ -196,11 +231,42 @@ impl State {
         let mut connectors = Connectors::default();
         let mut compile = |route| compile(route, &snapshot, &mut backends, &mut connectors, before, threads);
         let actions = snapshot.routes.iter().map(|route| compile(route)).collect();
+        let l4_actions = snapshot
+            .l4_routes
+            .iter()
+            .map(|route| compile_l4(route, &mut backends, before, threads))
+            .collect();
+        let l4_metrics = snapshot
+            .listeners
+            .values()
+            .filter_map(|l| Some((l.id.clone(), metrics.l4(&gateway_label(&l.id), l4_label(l.protocol)?))))
+            .collect();
         let gateways =
             snapshot.listeners.keys().map(|id| (id.clone(), metrics.gateway(&gateway_label(id)))).collect();
         let secured = SecuredListeners::build(&snapshot, &before.secured);
         let table = route::Table::build_after(&snapshot, Some(&before.table));
-        Self { table, snapshot, actions, backends, endpoints, gateways, secured, connectors }
+        let l4 = route::L4Table::build(&snapshot);
+        Self {
+            table,
+            snapshot,
+            actions,
+            backends,
+            endpoints,
+            gateways,
+            secured,
+            connectors,
+            l4,
+            l4_actions,
+            l4_metrics,
+        }
+    }
+
+    pub(crate) fn l4_action(&self, route_index: usize) -> Option<&L4Action> {
+        self.l4_actions.get(route_index)
+    }
+
+    pub(crate) fn l4_metrics(&self, listener: &model::ListenerId) -> Option<&Arc<L4Metrics>> {
+        self.l4_metrics.get(listener)
     }
 
     pub(crate) fn action(&self, route_index: usize) -> &CompiledAction {
@@ -211,21 +277,40 @@ impl State {
         self.gateways.get(listener)
     }
 
-    /// Whether connections to `local` begin with TLS that ends here. The listeners of a socket agree on that.
-    pub(crate) fn ends_tls(&self, local: SocketAddr) -> bool {
-        let socket = self.table.socket(local.ip(), local.port());
-        socket.and_then(|s| s.listeners().next()).is_some_and(|l| l.protocol == Protocol::Https)
+    /// What connections to `local` begin with, and whether those of trusted proxies say before it who the client is. The
+    /// listeners of a socket agree on the first.
+    pub(crate) fn begin(&self, local: SocketAddr) -> (Begin, bool) {
+        let listeners =
+            || self.table.socket(local.ip(), local.port()).into_iter().flat_map(|s| s.listeners());
+        let begin = match listeners().next().map(|listener| listener.protocol) {
+            Some(Protocol::Https | Protocol::Tls) => Begin::Tls,
+            Some(Protocol::Tcp) => Begin::Bytes,
+            Some(Protocol::Http | Protocol::Udp) | None => Begin::Http,
+        };
+        (begin, listeners().any(|listener| listener.proxy_protocol))
+    }
+
+    /// The listener of bytes at `local`.
+    pub(crate) fn tcp_listener(&self, local: SocketAddr) -> Option<&Arc<model::Listener>> {
+        self.table.socket(local.ip(), local.port())?.listeners().next()
     }
 
     /// The listener at `local` for clients that ask for `name` in TLS; empty: they name none.
     pub(crate) fn secured(&self, local: SocketAddr, name: &str) -> Option<SecuredListener<'_>> {
         let listener = self.table.socket(local.ip(), local.port())?.listener_of(name)?;
-        Some(SecuredListener { id: &listener.id, config: self.secured.get(&listener.id)? })
+        let passes_through = listener.protocol == Protocol::Tls && listener.tls.is_none();
+        let config = self.secured.get(&listener.id);
+        (passes_through || config.is_some()).then_some(SecuredListener { listener, config })
     }
 
     /// Whether any backend still holds the address, and some is spoken to in that way.
     pub(crate) fn has_way(&self, way: &Way) -> bool {
         self.endpoints.contains_key(&way.address) && self.connectors.has(way.connector)
+    }
+
+    /// Whether any backend still holds the address.
+    pub(crate) fn has_endpoint(&self, address: &SocketAddr) -> bool {
+        self.endpoints.contains_key(address)
     }
 
     /// Every backend with its endpoints and their counters.
@@ -328,6 +413,36 @@ fn connectors_of(
         Some((shown.cloned(), connector))
     };
     shown.into_iter().map(of).collect()
+}
+
+/// Connections go by Maglev on the flow: the same client comes to the same endpoint from every gateway.
+fn compile_l4(
+    route: &L4Route,
+    backends: &mut BTreeMap<BackendId, BackendState>,
+    before: &State,
+    threads: usize,
+) -> L4Action {
+    let weights: Vec<u32> = route.backends.iter().map(|backend| backend.weight).collect();
+    let targets = route.backends.iter().map(|reference| {
+        let BackendTarget::Backend(id) = &reference.target else { return None };
+        let backend = backends.get_mut(id)?;
+        let kept = backend.source.affinity;
+        let kept =
+            kept.map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
+        let group = group(backend, Balancing::default(), before, threads);
+        Some(L4Target { group, kept, proxy_protocol: reference.proxy_protocol })
+    });
+    L4Action { targets: targets.collect(), choice: WeightedChoice::new(&weights) }
+}
+
+/// What metrics call the protocol of connections that are not HTTP.
+fn l4_label(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::Http | Protocol::Https => None,
+        Protocol::Tls => Some("tls"),
+        Protocol::Tcp => Some("tcp"),
+        Protocol::Udp => Some("udp"),
+    }
 }
 
 /// The backend's balancer of this kind, from this state, else from the one before if its endpoints are the same.

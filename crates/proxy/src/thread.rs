@@ -1,15 +1,17 @@
 //! One thread of the userspace tier: what the gateway tells it, and its listening sockets.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
+use model::Transport;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::accept;
+use crate::sockets::Place;
 use crate::worker::Worker;
+use crate::{accept, l4};
 
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
@@ -18,8 +20,10 @@ const HOUSEKEEPING: Duration = Duration::from_millis(250);
 pub(crate) enum Command {
     /// Accept connections from this socket.
     Listen(SocketAddr, TcpListener),
-    /// Stop accepting there: what waits to be accepted still is.
-    Unlisten(SocketAddr, oneshot::Sender<()>),
+    /// Take datagrams from this socket.
+    Receive(SocketAddr, UdpSocket),
+    /// Stop accepting there: what waits to be accepted still is. Sessions end.
+    Unlisten(Place, oneshot::Sender<()>),
     /// Finish what is under way; the answer comes when no connection is left.
     Drain(oneshot::Sender<()>),
 }
@@ -27,6 +31,7 @@ pub(crate) enum Command {
 /// Runs until the gateway drops its end of `commands`.
 pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut listening: HashMap<SocketAddr, Listening> = HashMap::new();
+    let mut receiving: HashMap<SocketAddr, l4::Receiving> = HashMap::new();
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
@@ -37,7 +42,18 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                         listening.insert(address, accepting);
                     }
                 }
-                Some(Command::Unlisten(address, done)) => {
+                Some(Command::Receive(address, socket)) => match l4::Receiving::start(&worker, address, socket) {
+                    Ok(sessions) => drop(receiving.insert(address, sessions)),
+                    Err(error) => {
+                        tracing::error!(%address, %error, "cannot watch a UDP socket; this thread does not serve it");
+                    }
+                },
+                Some(Command::Unlisten((Transport::Udp, address), done)) => {
+                    drop(receiving.remove(&address));
+                    // The gateway may have given up waiting.
+                    let _ = done.send(());
+                }
+                Some(Command::Unlisten((Transport::Tcp, address), done)) => {
                     if let Some(accepting) = listening.remove(&address) {
                         accepting.stop(&worker).await;
                     }

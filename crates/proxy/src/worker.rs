@@ -19,6 +19,8 @@ use crate::upstream::Pool;
 
 /// Read buffers kept for the next connection that needs one.
 const BUFFERS_MAX: usize = 256;
+/// Empty pipes kept for the next connection that has bytes to pass on.
+const PIPES_MAX: usize = 64;
 /// A fresh read buffer.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// A buffer that grew beyond this for a large body is not kept.
@@ -30,6 +32,8 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: RefCell<Pool>,
+    /// For connections that are passed on.
+    pub(crate) pipes: l4::Pipes,
     state: RefCell<(u64, Rc<Current>)>,
     buffers: RefCell<Vec<BytesMut>>,
     random: Cell<u64>,
@@ -60,6 +64,7 @@ impl Worker {
         Self {
             index,
             pool,
+            pipes: l4::Pipes::new(PIPES_MAX),
             state,
             shared,
             buffers: RefCell::default(),

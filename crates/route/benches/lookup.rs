@@ -118,6 +118,7 @@ fn snapshot(routes: Vec<Route>) -> Snapshot {
         tls: None,
         forwarded_headers: true,
         backend_certificate: None,
+        proxy_protocol: false,
     };
     Snapshot::new(1, [Arc::new(listener)], routes.into_iter().map(Arc::new), [], [])
 }

@@ -1,7 +1,7 @@
 //! The compiled request matcher, in Gateway API precedence.
 //!
 //! [`Table::build`] compiles a [`model::Snapshot`]; [`Table::socket`] finds the listeners behind a local address, and
-//! [`SocketTable::lookup`] the route of a request. A table never changes: a new snapshot is a new table.
+//! [`SocketTable::lookup`] the route of a request; [`L4Table`] finds those of connections and datagrams. A table never changes: a new snapshot is a new table.
 //!
 //! # Precedence
 //!
@@ -21,6 +21,7 @@ mod explain;
 mod group;
 mod hash;
 mod host;
+mod l4;
 mod lengths;
 mod listener;
 mod paths;
@@ -34,6 +35,7 @@ mod table;
 mod text;
 
 pub use explain::{ChosenListener, Considered, Explanation, Reason};
+pub use l4::L4Table;
 pub use pattern::{PatternError, check_pattern};
 pub use request::{Headers, Pairs, Request};
 pub use table::{BuildError, Lookup, SocketTable, Table};

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Listener, ListenerId, Route, RouteId, Snapshot};
+use model::{Listener, ListenerId, Route, RouteId, Snapshot, Transport};
 
 use crate::explain::{Explanation, explain};
 use crate::group::number;
@@ -11,7 +11,7 @@ use crate::listener::ListenerTable;
 use crate::regexes::{Regexes, patterns};
 use crate::{Headers, PatternError, Request};
 
-/// The compiled routes of a snapshot, by socket.
+/// The compiled routes of a snapshot, by TCP socket.
 #[derive(Clone, Debug)]
 pub struct Table {
     /// By address (none first) and port.
@@ -106,6 +106,9 @@ impl Table {
         }
         let mut sockets: BTreeMap<(Option<IpAddr>, u16), Vec<Arc<ListenerTable>>> = BTreeMap::new();
         for listener in snapshot.listeners.values() {
+            if listener.protocol.transport() == Transport::Udp {
+                continue;
+            }
             let places = attached.remove(&listener.id).unwrap_or_default().into();
             let compiled = Arc::new(ListenerTable::new(listener.clone(), &routes, places, &regexes));
             for address in addresses(listener) {
@@ -192,7 +195,7 @@ impl SocketTable {
 }
 
 /// The addresses to listen on; none stands for all. An IPv4-mapped IPv6 address is the IPv4 one.
-fn addresses(listener: &Listener) -> Vec<Option<IpAddr>> {
+pub(crate) fn addresses(listener: &Listener) -> Vec<Option<IpAddr>> {
     let mut addresses: Vec<_> = listener.addresses.iter().map(|a| Some(a.to_canonical())).collect();
     addresses.sort_unstable();
     addresses.dedup();

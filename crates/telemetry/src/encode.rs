@@ -1,6 +1,7 @@
 //! The scrape: every series by name.
 
 mod kernel;
+mod l4;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -38,6 +39,7 @@ impl Collector for Scrape {
         let to = &mut encoder;
         gateways(to, metrics)?;
         connections(to, metrics)?;
+        l4::encode(to, metrics)?;
         config(to, metrics)?;
         if let Some(counters) = metrics.datapath() {
             datapath(to, &counters)?;

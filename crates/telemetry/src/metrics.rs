@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::family::OTHER;
 use crate::{
-    DatapathCounters, DatapathSource, GatewayMetrics, LabelledCounter, ShardedCounter, ShardedGauge,
-    ShardedHistogram, encode,
+    DatapathCounters, DatapathSource, GatewayMetrics, L4Metrics, LabelledCounter, ShardedCounter,
+    ShardedGauge, ShardedHistogram, encode,
 };
 
 /// Gateways with series of their own; more fold into `gateway="other"`.
@@ -66,6 +66,8 @@ pub struct Metrics {
     pub refusals: LabelledCounter,
     /// TLS handshakes that failed, by reason.
     pub tls_failures: LabelledCounter,
+    /// Connections, sessions and datagrams that were not passed on, by reason.
+    pub l4_refusals: LabelledCounter,
     /// Answers made here (404, 500, 502, 503, 504), by reason.
     pub responses_generated: LabelledCounter,
     pub(crate) upstream_connects: [ShardedCounter; ConnectResult::ALL.len()],
@@ -76,6 +78,7 @@ pub struct Metrics {
     pub(crate) listener_problems: AtomicU64,
     shards: usize,
     gateways: RwLock<BTreeMap<String, Arc<GatewayMetrics>>>,
+    l4: RwLock<BTreeMap<(String, &'static str), Arc<L4Metrics>>>,
     datapath: RwLock<Option<Source>>,
 }
 
@@ -100,6 +103,7 @@ impl Metrics {
             upstream_retries: counter(),
             refusals: LabelledCounter::new(shards),
             tls_failures: LabelledCounter::new(shards),
+            l4_refusals: LabelledCounter::new(shards),
             responses_generated: LabelledCounter::new(shards),
             upstream_connects: std::array::from_fn(|_| counter()),
             config_apply: ShardedHistogram::new(1),
@@ -109,6 +113,7 @@ impl Metrics {
             listener_problems: AtomicU64::new(0),
             shards,
             gateways: RwLock::default(),
+            l4: RwLock::default(),
             datapath: RwLock::default(),
         })
     }
@@ -132,6 +137,29 @@ impl Metrics {
     pub fn gateways(&self) -> Vec<(String, Arc<GatewayMetrics>)> {
         let gateways = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
         gateways.iter().map(|(name, metrics)| (name.clone(), Arc::clone(metrics))).collect()
+    }
+
+    /// The counters of what Gateway `gateway` (`namespace/name`) passes on of `protocol` (`tcp`, `tls`, `udp`); of `other`
+    /// once [`GATEWAYS_MAX`] have their own.
+    ///
+    /// Takes a lock: look it up when a snapshot is applied, not per connection.
+    pub fn l4(&self, gateway: &str, protocol: &'static str) -> Arc<L4Metrics> {
+        let mut all = self.l4.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (gateway.to_owned(), protocol);
+        let is_known = all.len() < GATEWAYS_MAX || all.contains_key(&key);
+        let key = if is_known { key } else { (OTHER.to_owned(), protocol) };
+        Arc::clone(all.entry(key).or_insert_with(|| Arc::new(L4Metrics::new(self.shards))))
+    }
+
+    /// Every Gateway and protocol with what was passed on, sorted.
+    pub fn passed_on(&self) -> Vec<((String, &'static str), Arc<L4Metrics>)> {
+        let all = self.l4.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(key, metrics)| (key.clone(), Arc::clone(metrics))).collect()
+    }
+
+    /// Counts what was not passed on.
+    pub fn l4_refused(&self, shard: usize, reason: &'static str) {
+        self.l4_refusals.inc(shard, reason);
     }
 
     /// Counts a malformed request by the codec's reason.

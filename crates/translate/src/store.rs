@@ -106,6 +106,7 @@ impl Store {
             version: last.version + 1,
             listeners: listeners.collect(),
             routes,
+            l4_routes: Vec::new(),
             backends,
             certificates: certificates.collect(),
         };

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["dataplane"],
     &["model", "ebpf"],
     &["route", "balance", "policy", "telemetry", "resources", "tls"],
-    &["translate", "http1", "kernel"],
+    &["translate", "http1", "kernel", "l4"],
     &["http2"],
     &["proxy", "files", "loader", "api", "admin"],
     &["rauta"],

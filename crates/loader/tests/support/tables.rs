@@ -73,6 +73,7 @@ fn listener(name: &str, socket: &str) -> Listener {
         tls: None,
         forwarded_headers: true,
         backend_certificate: None,
+        proxy_protocol: false,
     }
 }
 

@@ -365,6 +365,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
         tls: None,
         forwarded_headers: true,
         backend_certificate: None,
+        proxy_protocol: false,
     };
     let mut routes = Vec::new();
     let mut backends = Vec::new();

@@ -249,6 +249,7 @@ mod tests {
             tls: None,
             forwarded_headers: true,
             backend_certificate: None,
+            proxy_protocol: false,
         };
         let cart = BackendId::service("shop", "cart", 80);
         let endpoint =

@@ -22,6 +22,9 @@ pub(crate) fn listener(listener: &model::Listener, routes: usize, problem: Strin
         protocol: match listener.protocol {
             Protocol::Http => "HTTP".to_owned(),
             Protocol::Https => "HTTPS".to_owned(),
+            Protocol::Tls => "TLS".to_owned(),
+            Protocol::Tcp => "TCP".to_owned(),
+            Protocol::Udp => "UDP".to_owned(),
         },
         hostname: listener.hostname.as_ref().map(ToString::to_string).unwrap_or_default(),
         routes: small(routes),

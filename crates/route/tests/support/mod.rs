@@ -29,6 +29,7 @@ pub(crate) fn listener(name: &str, hostname: Option<HostPattern>) -> Listener {
         tls: None,
         forwarded_headers: true,
         backend_certificate: None,
+        proxy_protocol: false,
     }
 }
 

@@ -75,6 +75,7 @@ impl Framing<'_> {
             tls: None,
             forwarded_headers: self.options.forwarded_headers,
             backend_certificate: None,
+            proxy_protocol: false,
         };
         self.frame.default_listeners.push(record.id.clone());
         self.frame.listeners.push(Site { record, from: From::All, takes_http_routes: false });
@@ -125,7 +126,7 @@ impl Framing<'_> {
         }
         let (from, takes_http_routes) = allowed_routes(key, listener, field, &mut report);
         let tls = match protocol {
-            Protocol::Http => None,
+            Protocol::Http | Protocol::Tls | Protocol::Tcp | Protocol::Udp => None,
             Protocol::Https => {
                 let min_version = min_version(listener, field, &mut report)?;
                 let clients = ClientValidation::NotAsked;
@@ -134,9 +135,18 @@ impl Framing<'_> {
         };
         let forwarded_headers = self.options.forwarded_headers;
         let addresses = addresses.to_vec();
-        let backend_certificate = None;
-        let record =
-            Listener { id, addresses, port, protocol, hostname, tls, forwarded_headers, backend_certificate };
+        let (backend_certificate, proxy_protocol) = (None, false);
+        let record = Listener {
+            id,
+            addresses,
+            port,
+            protocol,
+            hostname,
+            tls,
+            forwarded_headers,
+            backend_certificate,
+            proxy_protocol,
+        };
         Some(Site { record, from, takes_http_routes })
     }
 }

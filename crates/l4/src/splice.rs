@@ -1,0 +1,118 @@
+//! A relay between two sockets in which no byte is copied: socket to pipe to socket by splice(2).
+
+use std::io;
+use std::time::Duration;
+
+use nix::fcntl::{SpliceFFlags, splice as splice_fd};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
+
+use crate::Pipes;
+use crate::pipe::Pipe;
+use crate::relay::{Activity, Broken, End, both};
+
+/// As much as a pipe holds by default.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Without a pipe (no descriptor left) bytes are copied, in smaller pieces.
+const COPY_BYTES: usize = 8 * 1024;
+
+/// Passes bytes on in both directions until both sides have said all, one is gone, or nothing came for `idle`. The end of
+/// one direction is passed on by itself. The streams are left open.
+pub async fn splice<M: Fn(bool, u64)>(
+    client: &TcpStream,
+    endpoint: &TcpStream,
+    pipes: &Pipes,
+    activity: &Activity<M>,
+    idle: Duration,
+) -> End {
+    let up = one_way(client, endpoint, pipes, |bytes| activity.note(true, bytes));
+    let down = one_way(endpoint, client, pipes, |bytes| activity.note(false, bytes));
+    both(up, down, activity, idle).await
+}
+
+async fn one_way(
+    from: &TcpStream,
+    to: &TcpStream,
+    pipes: &Pipes,
+    moved: impl Fn(usize),
+) -> Result<(), Broken> {
+    loop {
+        from.readable().await.map_err(|_| Broken::Source)?;
+        let more = match pipes.take() {
+            Ok(pipe) => by_pipe(from, to, pipe, pipes, &moved).await?,
+            Err(_) => by_copy(from, to, &moved).await?,
+        };
+        if !more {
+            // A sink that is gone already has heard enough.
+            let _ = SockRef::from(to).shutdown(std::net::Shutdown::Write);
+            return Ok(());
+        }
+        // A fast pair must not keep the thread from the others.
+        consume_budget().await;
+    }
+}
+
+/// Passes on what there is; says whether more may come. The pipe is given back empty, or dropped with what is in it.
+async fn by_pipe(
+    from: &TcpStream,
+    to: &TcpStream,
+    pipe: Pipe,
+    pipes: &Pipes,
+    moved: impl Fn(usize),
+) -> Result<bool, Broken> {
+    let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
+    let fill = || Ok(splice_fd(from, None, &pipe.writer, None, CHUNK_BYTES, flags)?);
+    let mut left = match from.try_io(Interest::READABLE, fill) {
+        Ok(0) => {
+            pipes.give(pipe);
+            return Ok(false);
+        }
+        Ok(bytes) => bytes,
+        Err(error) => {
+            pipes.give(pipe);
+            return if is_passing(&error) { Ok(true) } else { Err(Broken::Source) };
+        }
+    };
+    while left > 0 {
+        let empty = || Ok(splice_fd(&pipe.reader, None, to, None, left, flags)?);
+        match to.try_io(Interest::WRITABLE, empty) {
+            Ok(0) => return Err(Broken::Sink),
+            Ok(bytes) => {
+                left = left.saturating_sub(bytes);
+                moved(bytes);
+            }
+            Err(error) if is_passing(&error) => to.writable().await.map_err(|_| Broken::Sink)?,
+            Err(_) => return Err(Broken::Sink),
+        }
+    }
+    pipes.give(pipe);
+    Ok(true)
+}
+
+async fn by_copy(from: &TcpStream, to: &TcpStream, moved: impl Fn(usize)) -> Result<bool, Broken> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut left = match from.try_read(&mut buffer) {
+        Ok(0) => return Ok(false),
+        Ok(bytes) => &buffer[..bytes],
+        Err(error) if is_passing(&error) => return Ok(true),
+        Err(_) => return Err(Broken::Source),
+    };
+    while !left.is_empty() {
+        match to.try_write(left) {
+            Ok(0) => return Err(Broken::Sink),
+            Ok(bytes) => {
+                left = &left[bytes..];
+                moved(bytes);
+            }
+            Err(error) if is_passing(&error) => to.writable().await.map_err(|_| Broken::Sink)?,
+            Err(_) => return Err(Broken::Sink),
+        }
+    }
+    Ok(true)
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

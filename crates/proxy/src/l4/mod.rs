@@ -1,0 +1,8 @@
+//! Connections and datagrams that are passed on as they are: which endpoint gets them. The bytes are `l4`'s to move.
+
+mod endpoint;
+mod tcp;
+mod udp;
+
+pub(crate) use tcp::{ended_tls, passing_tls, tcp};
+pub(crate) use udp::Receiving;

@@ -1,0 +1,156 @@
+//! Connections that are passed on: plain ones, TLS that passes through, and what TLS carried where it ends here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ::l4::proxy_protocol::{Ends, v1, v2};
+use ::l4::{Activity, End};
+use model::{Listener, ListenerId, ProxyProtocol};
+use telemetry::L4Metrics;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::endpoint::{Chosen, choose};
+use crate::client::Client;
+use crate::worker::Worker;
+
+/// Serves a connection to a TCP listener.
+pub(crate) async fn tcp(worker: &Rc<Worker>, stream: TcpStream, client: &Client) {
+    let listener = worker.state().tcp_listener(client.local).cloned();
+    match listener {
+        Some(listener) => passing(worker, stream, client, &listener, "", Vec::new()).await,
+        // The listener went between the connection and now.
+        None => ::l4::reset(stream).await,
+    }
+}
+
+/// Passes a connection on whose ClientHello, `first`, was read and asks for `name`.
+pub(crate) async fn passing_tls(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    client: &Client,
+    listener: &Listener,
+    name: &str,
+    first: Vec<u8>,
+) {
+    passing(worker, stream, client, listener, name, first).await;
+}
+
+/// Passes on what TLS carries that ended here.
+pub(crate) async fn ended_tls(
+    worker: &Rc<Worker>,
+    mut stream: tls::ServerStream<TcpStream>,
+    client: &Client,
+    listener: &Listener,
+    name: &str,
+) {
+    let Some(mut opened) = open(worker, client, &listener.id, name, Vec::new()).await else {
+        return ::l4::reset(stream.into_inner().0).await;
+    };
+    let activity = Activity::new(opened.meter(worker.index));
+    let idle = worker.config().timeouts.l4_idle;
+    let end = ::l4::relay(&mut stream, &mut opened.stream, &activity, idle).await;
+    opened.finish(worker, end, stream.into_inner().0).await;
+}
+
+async fn passing(
+    worker: &Rc<Worker>,
+    stream: TcpStream,
+    client: &Client,
+    listener: &Listener,
+    name: &str,
+    first: Vec<u8>,
+) {
+    let Some(opened) = open(worker, client, &listener.id, name, first).await else {
+        return ::l4::reset(stream).await;
+    };
+    let activity = Activity::new(opened.meter(worker.index));
+    let idle = worker.config().timeouts.l4_idle;
+    let end = ::l4::splice(&stream, &opened.stream, &worker.pipes, &activity, idle).await;
+    opened.finish(worker, end, stream).await;
+}
+
+/// A connection to an endpoint that has heard who the client is and what it said so far.
+struct Opened {
+    stream: TcpStream,
+    endpoint: Arc<crate::endpoint::Endpoint>,
+    metrics: Option<Arc<L4Metrics>>,
+}
+
+/// None: no endpoint can be had; that has been counted.
+async fn open(
+    worker: &Rc<Worker>,
+    client: &Client,
+    listener: &ListenerId,
+    name: &str,
+    first: Vec<u8>,
+) -> Option<Opened> {
+    let metrics = worker.state().l4_metrics(listener).cloned();
+    if let Some(metrics) = &metrics {
+        metrics.opened(worker.index);
+    }
+    let limit = worker.config().timeouts.connect;
+    let connect = async |endpoint: SocketAddr| {
+        let connecting = tokio::time::timeout(limit, TcpStream::connect(endpoint)).await;
+        let stream = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let chosen = choose(worker, (client.peer, client.local), listener, name, connect).await;
+    let refusal = match chosen {
+        Ok(Chosen { opened: mut stream, endpoint, proxy_protocol }) => {
+            let ends = Ends { source: client.peer, destination: client.local };
+            let mut said = match proxy_protocol {
+                Some(ProxyProtocol::V1) => v1(ends),
+                Some(ProxyProtocol::V2) => v2(ends),
+                None => Vec::new(),
+            };
+            said.extend_from_slice(&first);
+            let written = tokio::time::timeout(limit, stream.write_all(&said)).await;
+            if matches!(written, Ok(Ok(()))) {
+                if let Some(metrics) = &metrics {
+                    metrics.moved(worker.index, true, first.len() as u64);
+                }
+                return Some(Opened { stream, endpoint, metrics });
+            }
+            endpoint.failed(worker.index);
+            "endpoint closed the connection at once"
+        }
+        Err(refusal) => refusal,
+    };
+    if let Some(metrics) = &metrics {
+        metrics.closed(worker.index);
+    }
+    worker.metrics().l4_refused(worker.index, refusal);
+    tracing::debug!(peer = %client.peer, %listener, name, refusal, "a connection is refused");
+    None
+}
+
+impl Opened {
+    /// Counts bytes as they move.
+    fn meter(&self, thread: usize) -> impl Fn(bool, u64) + use<> {
+        let metrics = self.metrics.clone();
+        move |from_client, bytes| {
+            if let Some(metrics) = &metrics {
+                metrics.moved(thread, from_client, bytes);
+            }
+        }
+    }
+
+    /// Ends both connections as the relay ended.
+    async fn finish(self, worker: &Worker, end: End, client: TcpStream) {
+        match end {
+            End::Closed | End::Idle => {}
+            End::ClientGone => ::l4::reset(self.stream).await,
+            End::EndpointGone => {
+                self.endpoint.failed(worker.index);
+                ::l4::reset(client).await;
+            }
+        }
+        if let Some(metrics) = &self.metrics {
+            metrics.closed(worker.index);
+        }
+    }
+}

@@ -33,7 +33,7 @@ mod target;
 pub use answer::{Answer, reason_phrase, write_response};
 pub use body::{Body, Piece};
 pub use chunk::{write_chunk_end, write_chunk_header, write_last_chunk};
-pub use dataplane::head::{HeadError, Known, Version};
+pub use dataplane::head::{HeadError, Known, Version, is_token_byte};
 pub use edits::{Edits, ResponseEdits, ResponseFraming};
 pub use error::{BodyError, FramingError, RequestError, ResponseError};
 pub use framing::Framing;

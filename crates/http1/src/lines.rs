@@ -91,6 +91,16 @@ impl Lines {
         self.connection
     }
 
+    /// The protocol of `Upgrade`, if there is one such line with one protocol; `is_named`: `Connection` names it.
+    pub(crate) fn upgraded<'b>(&self, bytes: &'b [u8], is_named: bool) -> Option<&'b str> {
+        if self.upgrade.count != 1 || !is_named {
+            return None;
+        }
+        let protocol = std::str::from_utf8(self.upgrade.value(bytes)).ok()?;
+        let is_one = !protocol.is_empty() && !protocol.contains([',', ' ', '\t']);
+        is_one.then_some(protocol)
+    }
+
     pub(crate) fn upgrade(&self) -> Slot {
         self.upgrade
     }

@@ -6,7 +6,7 @@ use crate::authority::parse_authority;
 use crate::connection::{Connection, ConnectionError, read_connection};
 use crate::framing::read_framing;
 use crate::gate::Gate;
-use crate::lines::{Lines, Slot};
+use crate::lines::Lines;
 use crate::target::{Form, split_target};
 use crate::{Framing, Limits, RequestError};
 
@@ -151,13 +151,9 @@ impl RequestHead {
     /// None unless the request has one `Upgrade` line of one protocol and `Connection: upgrade` in HTTP/1.1 (RFC 9110
     /// section 7.8). `h2c` is none: a tunnel would carry requests past the routes, and RFC 9113 section 3.1 dropped it.
     pub fn upgrade(&self) -> Option<&str> {
-        let upgrade: Slot = self.lines.upgrade();
-        if upgrade.count != 1 || !self.connection.upgrade || self.scan.version == Version::Http10 {
-            return None;
-        }
-        let protocol = std::str::from_utf8(upgrade.value(&self.bytes)).ok()?;
-        let one = !protocol.is_empty() && !protocol.contains([',', ' ', '\t']);
-        if one && !protocol.eq_ignore_ascii_case("h2c") { Some(protocol) } else { None }
+        let protocol = self.lines.upgraded(&self.bytes, self.connection.upgrade)?;
+        let is_taken = self.scan.version == Version::Http11 && !protocol.eq_ignore_ascii_case("h2c");
+        is_taken.then_some(protocol)
     }
 
     /// Whether it brings `Forwarded`, `X-Forwarded-…` or `X-Real-IP`.

@@ -93,6 +93,12 @@ impl ResponseHead {
         self.scan.status < 200 && self.scan.status != 101
     }
 
+    /// The protocol that the endpoint goes on with, as sent: of one `Upgrade` line of one protocol and `Connection: upgrade`
+    /// (RFC 9110 section 7.8).
+    pub fn upgrade(&self) -> Option<&str> {
+        self.lines.upgraded(&self.bytes, self.connection.upgrade)
+    }
+
     /// How the body ends: none for 1xx, 204, 304 and answers to HEAD, else as the fields say, else with the connection
     /// (RFC 9112 section 6.3).
     ///

@@ -16,6 +16,8 @@ const FRAME_BYTES: usize = 16 * 1024;
 pub(crate) struct BodyOut {
     stream: SendStream<Bytes>,
     body: Body,
+    /// Whether it ends with [`BodyOut::poll_end`].
+    is_unbounded: bool,
     /// Text that is not yet taken apart.
     text: BytesMut,
     /// Payload that waits for the peer's window.
@@ -32,6 +34,7 @@ impl BodyOut {
         Self {
             stream,
             body: Body::new(framing, limits),
+            is_unbounded: framing == Framing::UntilClose,
             text,
             payload: BytesMut::new(),
             trailers: HeaderMap::new(),
@@ -80,6 +83,15 @@ impl BodyOut {
             self.stream.send_data(self.payload.split_to(size).freeze(), is_last).map_err(io_error)?;
             self.is_over = is_last;
             self.sent += size;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what is there, and ends a body whose framing does not say where it ends; ready when all has left.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        if self.is_unbounded && !self.is_over {
+            self.end()?;
         }
         Poll::Ready(Ok(()))
     }

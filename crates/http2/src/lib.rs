@@ -17,6 +17,7 @@ mod body_in;
 mod body_out;
 mod client;
 mod error;
+mod extended_connect;
 mod fields;
 mod server;
 mod server_stream;

@@ -20,6 +20,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     /// The peer does not speak HTTP/2, or is gone.
     pub async fn handshake(io: S, settings: &Settings, limits: &http1::Limits) -> io::Result<Self> {
         let connection = h2::server::Builder::new()
+            .enable_connect_protocol()
             .max_concurrent_streams(settings.streams_max)
             .initial_window_size(settings.stream_window)
             .initial_connection_window_size(settings.connection_window)

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::body_in::BodyIn;
 use crate::body_out::BodyOut;
 use crate::error::{invalid, io_error};
+use crate::extended_connect::{self, ExtendedConnect};
 use crate::fields;
 use crate::hand_out;
 
@@ -19,6 +20,9 @@ use crate::hand_out;
 ///
 /// Reading never ends by itself behind the request: nothing more comes, and an error tells that the client has reset
 /// the stream. Dropping it before the response is whole resets the stream.
+///
+/// A CONNECT with `:protocol` (RFC 8441, RFC 9220) reads as a GET with `Upgrade`. Once it is answered with 101, both directions
+/// carry bytes as they are: reading ends where the client ends, and shutting down tells the client of the end.
 pub struct ServerStream {
     input: BytesMut,
     body: Option<BodyIn>,
@@ -26,6 +30,8 @@ pub struct ServerStream {
     respond: SendResponse<Bytes>,
     answer: Answer,
     limits: Limits,
+    /// Whether it asks for another protocol.
+    is_connect: bool,
     /// Whether it ends by our own reset.
     is_reset: bool,
 }
@@ -37,15 +43,19 @@ enum Answer {
     Body(BodyOut),
     /// No more may come: there was no body.
     Over,
+    /// Another answer was given in place of this one.
+    Dropped,
 }
 
 impl ServerStream {
     pub(crate) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, limits: &Limits) -> Self {
         let (parts, stream) = request.into_parts();
         let has_body = !stream.is_end_stream();
-        let is_chunked = has_body && !parts.headers.contains_key(header::CONTENT_LENGTH);
+        let asked = ExtendedConnect::of(&parts);
+        let is_chunked = has_body && asked.is_none() && !parts.headers.contains_key(header::CONTENT_LENGTH);
         let mut input = BytesMut::with_capacity(512);
-        write_head(&mut input, &parts, is_chunked, limits);
+        write_head(&mut input, &parts, asked.as_ref(), is_chunked, limits);
+        let is_connect = asked.is_some();
         Self {
             input,
             body: has_body.then(|| BodyIn::new(stream, is_chunked)),
@@ -53,14 +63,17 @@ impl ServerStream {
             respond,
             answer: Answer::Head(BytesMut::new()),
             limits: *limits,
+            is_connect,
             is_reset: false,
         }
     }
 
-    /// Whether the client has given the request up, or made it fail by an error of its own, before its answer was whole.
+    /// Whether the client has given the request up, or made it fail by an error of its own, before its answer was whole. What
+    /// was upgraded ends as its own protocol wants.
     pub fn is_cancelled(&mut self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        !self.is_reset && !self.is_answered() && self.poll_gone(&mut cx).is_ready()
+        let is_upgraded = self.is_connect && matches!(self.answer, Answer::Body(_));
+        !is_upgraded && !self.is_reset && !self.is_answered() && self.poll_gone(&mut cx).is_ready()
     }
 
     /// Bytes of the answer that left since the last call: what is written is taken at once and leaves as the window opens.
@@ -94,7 +107,7 @@ impl ServerStream {
         match &self.answer {
             Answer::Head(_) => false,
             Answer::Body(body) => body.is_over(),
-            Answer::Over => true,
+            Answer::Over | Answer::Dropped => true,
         }
     }
 
@@ -115,6 +128,9 @@ impl ServerStream {
                 self.respond.send_informational(response).map_err(io_error)?;
                 continue;
             }
+            if self.is_connect && matches!(head.status(), 101 | 200..=299) {
+                return self.answer_connect(&head, response);
+            }
             let framing =
                 head.framing(self.method.as_str()).map_err(|_| invalid("no valid framing of a response"))?;
             if !framing.has_body() {
@@ -133,6 +149,27 @@ impl ServerStream {
     }
 }
 
+impl ServerStream {
+    /// Answers a CONNECT whose GET was answered with `head`. RFC 8441 section 5: a 2xx stands for the 101 of HTTP/1.1, so what
+    /// is a success there and no 101 cannot be passed on.
+    fn answer_connect(&mut self, head: &ResponseHead, mut response: Response<()>) -> io::Result<()> {
+        let Answer::Head(text) = &mut self.answer else { return Ok(()) };
+        if head.status() != 101 {
+            let mut refusal = Response::new(());
+            *refusal.status_mut() = StatusCode::BAD_GATEWAY;
+            self.respond.send_response(refusal, true).map_err(io_error)?;
+            self.answer = Answer::Dropped;
+            return Ok(());
+        }
+        let rest = std::mem::take(text);
+        *response.status_mut() = StatusCode::OK;
+        extended_connect::strip(response.headers_mut());
+        let stream = self.respond.send_response(response, false).map_err(io_error)?;
+        self.answer = Answer::Body(BodyOut::new(stream, Framing::UntilClose, &self.limits, rest));
+        Ok(())
+    }
+}
+
 impl AsyncRead for ServerStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -143,6 +180,9 @@ impl AsyncRead for ServerStream {
             };
             if !more {
                 this.body = None;
+                if this.is_connect {
+                    return Poll::Ready(Ok(()));
+                }
                 return this.poll_gone(cx).map(|()| Err(io::ErrorKind::ConnectionReset.into()));
             }
         }
@@ -167,6 +207,7 @@ impl AsyncWrite for ServerStream {
             }
             Answer::Body(body) => body.poll_take(cx, buf),
             Answer::Over => Poll::Ready(Err(invalid("bytes behind a response without a body"))),
+            Answer::Dropped => Poll::Ready(Ok(buf.len())),
         }
     }
 
@@ -178,17 +219,27 @@ impl AsyncWrite for ServerStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_flush(cx)
+        match &mut self.get_mut().answer {
+            Answer::Body(body) => body.poll_end(cx),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 }
 
 /// The head as HTTP/1.1 text (RFC 9113 section 8.3.1). Two different hosts become two lines, which the codec refuses.
-fn write_head(out: &mut BytesMut, parts: &http::request::Parts, is_chunked: bool, limits: &Limits) {
+fn write_head(
+    out: &mut BytesMut,
+    parts: &http::request::Parts,
+    asked: Option<&ExtendedConnect<'_>>,
+    is_chunked: bool,
+    limits: &Limits,
+) {
     let target = match parts.uri.path_and_query() {
-        Some(target) if parts.method != http::Method::CONNECT => target.as_str(),
+        Some(target) if parts.method != http::Method::CONNECT || asked.is_some() => target.as_str(),
         _ => parts.uri.authority().map_or("/", http::uri::Authority::as_str),
     };
-    out.put_slice(parts.method.as_str().as_bytes());
+    let method = if asked.is_some() { "GET" } else { parts.method.as_str() };
+    out.put_slice(method.as_bytes());
     out.put_u8(b' ');
     out.put_slice(target.as_bytes());
     out.put_slice(b" HTTP/1.1\r\n");
@@ -208,6 +259,9 @@ fn write_head(out: &mut BytesMut, parts: &http::request::Parts, is_chunked: bool
     }
     if is_chunked {
         out.put_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if let Some(asked) = asked {
+        asked.write(out);
     }
     // `te` is the one field of the connection that HTTP/2 keeps; in HTTP/1 it needs `connection` (RFC 9110 section 10.1.4).
     if parts.headers.contains_key(header::TE) {

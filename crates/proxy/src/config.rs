@@ -56,6 +56,8 @@ pub struct TimeoutConfig {
     pub l4_idle: Duration,
     /// A UDP session without a datagram in either direction.
     pub udp_idle: Duration,
+    /// A connection that was upgraded and on which nobody says anything; then close.
+    pub tunnel_idle: Duration,
     /// An endpoint connection in the pool. Shorter than common servers' own limit (nginx: 75 s).
     pub pool_idle: Duration,
     /// How long [`crate::Gateway::drain`] waits for requests in flight.
@@ -75,6 +77,7 @@ impl Default for TimeoutConfig {
             idle: Duration::from_secs(300),
             l4_idle: Duration::from_secs(3600),
             udp_idle: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
             pool_idle: Duration::from_secs(60),
             drain: Duration::from_secs(30),
             drain_idle: Duration::from_secs(2),

@@ -203,11 +203,16 @@ impl Forward<'_> {
         let written_before = upstream.mark();
         let mut to_up = worker.take_buffer();
         let target = plan.target(self.head);
+        let keep_upgrade = self.head.upgrade().is_some()
+            // Where the body ends and the new protocol begins is read in more than one way.
+            && !self.head.framing().has_body()
+            && upstream.can_upgrade();
         self.forwarded.with_edits(|edits| {
             let edits = http1::Edits {
                 lines: plan.request_lines(),
                 host: plan.host().or(edits.host),
                 target: target.as_deref(),
+                keep_upgrade,
                 ..*edits
             };
             self.head.write_upstream(&mut to_up, &edits);
@@ -218,7 +223,7 @@ impl Forward<'_> {
         // What it knows of a head that broke off belongs to another connection.
         response.clear();
         let limits = self.limits();
-        let edits = http1::ResponseEdits { lines: plan.response_lines(), ..Default::default() };
+        let edits = http1::ResponseEdits { lines: plan.response_lines(), keep_upgrade, ..Default::default() };
         let mut exchange =
             Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, edits, limits);
         let result = exchange.run().await;

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use http1::{Body, BodyError, Framing, ResponseFraming, Version};
 
-use super::{Exchange, Failure, READ_BODY_BYTES, Upload};
+use super::tunnel::Tunnel;
+use super::{Exchange, Failure, Limits, READ_BODY_BYTES, Upload};
 use crate::io::{poll_read, poll_write_both};
 use crate::transport::Transport;
 
@@ -19,8 +20,15 @@ const INTERIM_MAX: u32 = 32;
 /// How far the response has come.
 pub(super) enum Download {
     Head,
-    Body { body: Body, recode: Recode, pending: usize, has_open_chunk: bool },
+    Body {
+        body: Body,
+        recode: Recode,
+        pending: usize,
+        has_open_chunk: bool,
+    },
     Flush,
+    /// What follows is no HTTP any more.
+    Tunnel(Tunnel),
 }
 
 /// What becomes of body bytes on their way to the client.
@@ -42,6 +50,12 @@ impl<S: Transport> Exchange<'_, S> {
                 Download::Head => ready!(self.poll_head(cx))?,
                 Download::Body { .. } => ready!(self.poll_body(cx))?,
                 Download::Flush => return self.poll_write_down(cx),
+                Download::Tunnel(mut tunnel) => {
+                    ready!(self.poll_write_down(cx))?;
+                    let done = self.poll_tunnel(cx, &mut tunnel);
+                    self.download = Download::Tunnel(tunnel);
+                    return done;
+                }
             }
         }
     }
@@ -91,7 +105,7 @@ impl<S: Transport> Exchange<'_, S> {
             return Ok(());
         }
         if self.response.status() == 101 {
-            return Err(Failure::UnexpectedResponse);
+            return self.on_switch();
         }
         self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
         let (framing, recode) = match (self.framing, is_old_client) {
@@ -117,11 +131,31 @@ impl<S: Transport> Exchange<'_, S> {
             (false, true) => Some("keep-alive"),
             (false, false) => None,
         };
-        let edits = http1::ResponseEdits { connection, framing, ..self.edits };
+        let edits = http1::ResponseEdits { connection, framing, keep_upgrade: false, ..self.edits };
         self.response.write_downstream(&mut self.to_down, &edits);
         self.has_response_head = true;
         let body = Body::new(self.framing, &self.worker.config().limits);
         self.download = Download::Body { body, recode, pending: 0, has_open_chunk: false };
+        Ok(())
+    }
+
+    /// The endpoint switches protocols, which it may only if it was asked to (RFC 9110 section 15.2.2). What the client
+    /// has sent behind its request belongs to the new one.
+    fn on_switch(&mut self) -> Result<(), Failure> {
+        let agreed = match (self.response.upgrade(), self.request.upgrade()) {
+            (Some(switched), Some(asked)) => switched.eq_ignore_ascii_case(asked),
+            _ => false,
+        };
+        if !agreed || !self.edits.keep_upgrade || self.upload != Upload::Over {
+            return Err(Failure::UnexpectedResponse);
+        }
+        self.response.write_downstream(&mut self.to_down, &self.edits);
+        self.has_response_head = true;
+        self.closes_down = true;
+        // A route's limit is for its answer, which this is.
+        let idle = self.worker.config().timeouts.tunnel_idle;
+        self.limits = Limits { deadline: None, stall: idle, idle };
+        self.download = Download::Tunnel(Tunnel::default());
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use crate::upstream::Upstream;
 use crate::worker::Worker;
 
 mod download;
+mod tunnel;
 mod upload;
 
 use download::Download;
@@ -37,7 +38,7 @@ pub(crate) enum Failure {
     /// What the endpoint sent is no valid response.
     #[error("no valid response: {0}")]
     InvalidResponse(ResponseError),
-    /// The endpoint switched protocols or sent interim responses without end.
+    /// The endpoint switched protocols without being asked or sent interim responses without end.
     #[error("a response that was not asked for")]
     UnexpectedResponse,
     /// The endpoint stopped in the middle of the response, or its body is not framed as HTTP wants it.
@@ -112,7 +113,7 @@ pub(crate) struct Exchange<'x, S> {
 
 impl<'x, S: Transport> Exchange<'x, S> {
     /// `to_up` holds the request's head for the endpoint, and what a replay sends again; `edits` what the route changes in
-    /// the head of the final response.
+    /// the head of the final response, and whether the endpoint was asked for another protocol.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a part of its own; a struct would be filled once, here"
@@ -170,7 +171,12 @@ impl<'x, S: Transport> Exchange<'x, S> {
             })
             .await;
         self.down.return_watchdog(watchdog);
-        result.unwrap_or_else(|_| Err(self.timeout()))
+        match result {
+            Ok(result) => result,
+            // Nobody has said anything for so long that nobody will.
+            Err(_) if self.is_tunnel() => Ok(()),
+            Err(_) => Err(self.timeout()),
+        }
     }
 
     /// Whether the head of a final response, or a part of an interim one, is on its way to the client: then no other
@@ -185,6 +191,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
         self.upload == Upload::Over
             && self.response.keep_alive()
             && self.framing != Framing::UntilClose
+            && !self.is_tunnel()
             && self.up.read.is_empty()
             && !self.lies_about_body()
     }
@@ -203,6 +210,10 @@ impl<'x, S: Transport> Exchange<'x, S> {
     pub(crate) fn finish(self) {
         self.worker.return_buffer(self.to_up);
         self.worker.return_buffer(self.to_down);
+    }
+
+    fn is_tunnel(&self) -> bool {
+        matches!(self.download, Download::Tunnel(_))
     }
 
     /// Whether a response that can have no body announces one, which may come later.

@@ -128,6 +128,11 @@ impl Upstream {
         }
     }
 
+    /// Whether the protocol can be exchanged for another: not on one stream of many.
+    pub(crate) fn can_upgrade(&self) -> bool {
+        !matches!(self.stream, Wire::Http2(_))
+    }
+
     /// Whether the endpoint has surely taken nothing of a request that it did not answer. `written_before`: what
     /// [`Self::mark`] was before it; `is_orderly`: the endpoint closed with FIN.
     ///

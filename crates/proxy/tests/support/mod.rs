@@ -141,6 +141,11 @@ impl Conn {
         }
     }
 
+    /// What came and was not asked for yet.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
     pub fn send(&mut self, bytes: &str) {
         // The gateway may have gone: the test sees that on its own side.
         let _ = self.stream.write_all(bytes.as_bytes());
@@ -225,6 +230,20 @@ impl Client {
             std::mem::take(&mut self.buffer)
         };
         Some(Response { status, head, body })
+    }
+
+    /// So many bytes, whatever they are.
+    pub fn exactly(&mut self, size: usize) -> Vec<u8> {
+        while self.buffer.len() < size {
+            self.more().expect("the gateway closed too soon");
+        }
+        self.buffer.drain(..size).collect()
+    }
+
+    /// Everything up to the end.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more().is_some() {}
+        std::mem::take(&mut self.buffer)
     }
 
     /// Whether the gateway closes, in order or by a reset, without another byte.

@@ -111,6 +111,13 @@ pub(crate) static KEYS: &[Key] = &[
     one!("timeouts.connect", "connecting to an endpoint", proxy.timeouts.connect, duration, shown),
     one!("timeouts.idle", "a connection without a request", proxy.timeouts.idle, duration, shown),
     one!("timeouts.poolIdle", "an idle connection to an endpoint", proxy.timeouts.pool_idle, duration, shown),
+    one!(
+        "timeouts.tunnelIdle",
+        "a connection that was upgraded (WebSocket) and is silent",
+        proxy.timeouts.tunnel_idle,
+        duration,
+        shown
+    ),
     one!("timeouts.drain", "requests in flight when stopping", proxy.timeouts.drain, duration, shown),
     one!(
         "limits.headBytes",

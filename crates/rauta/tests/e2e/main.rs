@@ -21,4 +21,5 @@ mod routing;
 mod secure;
 mod tier;
 mod unprivileged;
+mod websocket;
 mod world;

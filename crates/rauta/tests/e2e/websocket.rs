@@ -1,0 +1,54 @@
+//! WebSocket with an endpoint and a client that others wrote (programs/websocket.py), in cleartext and over TLS.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use testkit::{Addresses, BACKEND_PORT, Gateway, Lab, exec};
+
+use crate::manifests::{GATEWAY, documents, route, service};
+use crate::secure::{eventually, pair, secret};
+use crate::world::RAUTA;
+
+const ALL_PASS: &str = "10 of 10 cases passed";
+
+fn script(arguments: &[&str]) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/programs/websocket.py"));
+    command.args(arguments);
+    command
+}
+
+/// Runs all cases against `uri`; what the script says.
+fn check(lab: &Lab, uri: &str, more: &[&str]) -> String {
+    let mut arguments = vec!["check", uri];
+    arguments.extend(more);
+    let output = exec(Some(lab.client()), script(&arguments), Duration::from_secs(120)).unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn a_client_and_an_endpoint_of_others_speak_websocket_through_the_gateway() {
+    let address = Addresses::GATEWAY.to_string();
+    let listener = ", {name: https, protocol: HTTPS, port: 8443, tls: {certificateRefs: [{name: any}]}}]\n";
+    let gateway = GATEWAY.trim_end().strip_suffix(']').unwrap().to_owned() + listener;
+    let certificate = pair(&address);
+    let route = route("all", &[], &[("", "[{name: web, port: 80}]")]);
+    let manifest = documents(&[&gateway, &secret("any", &certificate), &service("web", &[0]), &route]);
+
+    let lab = Lab::builder().build().unwrap();
+    let (host, port) = (Addresses::backend(0).to_string(), BACKEND_PORT.to_string());
+    let endpoint = lab.spawn(lab.backend(0), "websocket", script(&["serve", &host, &port])).unwrap();
+    eventually("the endpoint is ready", || endpoint.log().contains("ready"));
+    let gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().start(&lab).unwrap();
+    eventually("the route is there", || gateway.admin("/readyz").is_ok_and(|ready| ready.status == 200));
+
+    let said = check(&lab, &format!("ws://{address}:8080/chat?room=1"), &[]);
+    assert!(said.contains(ALL_PASS), "{said}\n{}", gateway.log());
+    let authority = lab.folder().join("ca.pem");
+    std::fs::write(&authority, &certificate.0).unwrap();
+    let uri = format!("wss://{address}:8443/chat?room=1");
+    let said = check(&lab, &uri, &[authority.to_str().unwrap()]);
+    assert!(said.contains(ALL_PASS), "{said}\n{}", gateway.log());
+    assert!(gateway.log().matches("WARN").count() == 0, "{}", gateway.log());
+}

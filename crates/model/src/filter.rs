@@ -16,6 +16,9 @@ pub struct Filters {
     /// Another host and path for the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_rewrite: Option<UrlRewrite>,
+    /// Which pages of other origins may read answers; of rules only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
 }
 
 impl Filters {
@@ -127,4 +130,23 @@ impl Scheme {
             Self::Https => 443,
         }
     }
+}
+
+/// What scripts of other origins may do (Gateway API, HTTPCORSFilter; Fetch standard section 3.3). `*` alone in a list
+/// stands for all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cors {
+    /// `*`, or `scheme://host[:port]` where the host may be `*` or begin with `*.`.
+    pub allow_origins: Vec<Arc<str>>,
+    /// Methods beside GET, HEAD and POST.
+    pub allow_methods: Vec<Arc<str>>,
+    /// Headers of requests.
+    pub allow_headers: Vec<Arc<str>>,
+    /// Headers of responses.
+    pub expose_headers: Vec<Arc<str>>,
+    /// Whether requests may bring cookies and authorization.
+    pub allow_credentials: bool,
+    /// For how many seconds the answer to a preflight may be kept.
+    pub max_age_s: u32,
 }

@@ -5,10 +5,14 @@
 //!
 //! Invariants: no I/O, no clock, no randomness: time and chance are arguments.
 
+mod cors;
 mod headers;
+mod origin;
 mod path;
 mod redirect;
 
+pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
 pub use headers::{HeadKind, header_refusal, header_value_problem};
+pub use origin::Origin;
 pub use path::{path_problem, write_path};
 pub use redirect::{Asked, location};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use balance::Pick;
 use http1::{RequestHead, ResponseHead};
 use model::Listener;
+use policy::{CORS_HEADERS, CorsLines};
 use telemetry::ConnectResult;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
 use crate::plan::Plan;
-use crate::reply::{Outcome, STATUS_CLIENT_GONE, answer, close};
+use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
@@ -32,6 +33,8 @@ pub(crate) struct Forward<'f> {
     pub(crate) action: &'f ForwardAction,
     pub(crate) listener: &'f Listener,
     pub(crate) forwarded: Forwarded,
+    /// What the answer says to scripts of other origins, on rules that say it.
+    pub(crate) cors: Option<CorsLines<'f>>,
     pub(crate) started: Instant,
 }
 
@@ -58,7 +61,9 @@ pub(crate) async fn forward<S: Transport>(
         Ok(outcome) => return outcome,
         Err(refusal) => refusal,
     };
-    answer(work.worker, down, work.head, body, status, reason).await
+    let headers = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
+    let extra = Extra { headers, lines: None };
+    answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
 }
 
 async fn tries<S: Transport>(
@@ -223,7 +228,14 @@ impl Forward<'_> {
         // What it knows of a head that broke off belongs to another connection.
         response.clear();
         let limits = self.limits();
-        let edits = http1::ResponseEdits { lines: plan.response_lines(), keep_upgrade, ..Default::default() };
+        let edits = http1::ResponseEdits {
+            insert: self.cors.as_ref().map_or(&[], CorsLines::as_slice),
+            // What the endpoint says of CORS would be a second answer.
+            remove: if self.cors.is_some() { CORS_HEADERS } else { &[] },
+            lines: plan.response_lines(),
+            keep_upgrade,
+            ..Default::default()
+        };
         let mut exchange =
             Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, edits, limits);
         let result = exchange.run().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http1::{RequestHead, ResponseHead};
 use model::{Listener, Scheme};
+use policy::{CorsLines, CorsRequest, CorsVerdict};
 use route::Lookup;
 use tokio::time::Instant;
 
@@ -77,7 +78,21 @@ async fn decide<'s, S: Transport>(
             return (answer(worker, down, head, body, 404, "no listener for this host").await, None);
         }
     };
-    let outcome = match state.action(route_index) {
+    let compiled = state.route(route_index);
+    let cors = match compiled.cors.as_ref().map(|cors| cors.judge(&asked_of_cors(head))) {
+        None => None,
+        Some(CorsVerdict::Pass(lines)) => Some(lines),
+        Some(CorsVerdict::Preflight(lines)) => {
+            let extra = Extra { headers: lines.as_slice(), lines: None };
+            let said = (204, "CORS preflight".into());
+            return (answer_with(worker, down, head, body, said, extra).await, Some(listener));
+        }
+        Some(CorsVerdict::Denied) => {
+            let reason = "the rule's CORS filter does not allow this origin";
+            return (answer(worker, down, head, body, 403, reason).await, Some(listener));
+        }
+    };
+    let outcome = match &compiled.action {
         CompiledAction::Respond { status, reason } => {
             answer(worker, down, head, body, *status, reason.to_string()).await
         }
@@ -96,7 +111,9 @@ async fn decide<'s, S: Transport>(
                 query: head.query(),
             };
             let location = policy::location(redirect, &asked);
-            let extra = Extra { headers: &[("Location", location.as_bytes())], lines: plan.response_lines() };
+            let mut headers = vec![("Location", location.as_bytes())];
+            headers.extend_from_slice(cors.as_ref().map_or(&[], CorsLines::as_slice));
+            let extra = Extra { headers: &headers, lines: plan.response_lines() };
             answer_with(worker, down, head, body, (redirect.status, "redirect".into()), extra).await
         }
         CompiledAction::Forward(action) => {
@@ -104,11 +121,21 @@ async fn decide<'s, S: Transport>(
             let brings = head.has_forwarding_headers();
             let forwarded = Forwarded::new(&down.client, brings, is_on)
                 .with_host_where_none(head.authority(), down.client.local);
-            let work = Forward { worker, head, action, listener, forwarded, started };
+            let work = Forward { worker, head, action, listener, forwarded, cors, started };
             forward::forward(&work, down, body, response).await
         }
     };
     (outcome, Some(listener))
+}
+
+fn asked_of_cors(head: &RequestHead) -> CorsRequest<'_> {
+    let mut origins = head.values("origin");
+    CorsRequest {
+        method: head.method(),
+        origin: origins.next().filter(|_| origins.next().is_none()),
+        asked_method: head.values("access-control-request-method").next(),
+        asked_headers: head.values("access-control-request-headers").next(),
+    }
 }
 
 struct HeadersOf<'h>(&'h RequestHead);

@@ -13,6 +13,7 @@ use model::{
     Action, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition,
     Filters, L4Route, Listener, Protocol, ProxyProtocol, Redirect, Snapshot,
 };
+use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
 
 use crate::affinity::{Holding, Kept};
@@ -28,7 +29,7 @@ pub struct State {
     /// The compiled matcher.
     pub table: route::Table,
     /// Beside `snapshot.routes`.
-    actions: Vec<CompiledAction>,
+    routes: Vec<CompiledRoute>,
     backends: BTreeMap<BackendId, BackendState>,
     endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
     gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
@@ -106,6 +107,13 @@ pub(crate) struct Group {
 /// Counts one thread's picks, on a cache line of its own.
 #[repr(align(128))]
 struct Turn(AtomicU64);
+
+/// What becomes of the requests of a rule.
+pub(crate) struct CompiledRoute {
+    pub(crate) action: CompiledAction,
+    /// What scripts of other origins may do.
+    pub(crate) cors: Option<Box<Cors>>,
+}
 
 pub(crate) enum CompiledAction {
     Respond { status: u16, reason: Arc<str> },
@@ -204,7 +212,7 @@ impl State {
         Self {
             table: route::Table::build(&snapshot),
             snapshot,
-            actions: Vec::new(),
+            routes: Vec::new(),
             backends: BTreeMap::new(),
             endpoints: HashMap::new(),
             gateways: HashMap::new(),
@@ -229,8 +237,11 @@ impl State {
             backends.insert(id.clone(), backend_state(backend, before, threads, &mut endpoints));
         }
         let mut connectors = Connectors::default();
-        let mut compile = |route| compile(route, &snapshot, &mut backends, &mut connectors, before, threads);
-        let actions = snapshot.routes.iter().map(|route| compile(route)).collect();
+        let routes = snapshot.routes.iter().map(|route| CompiledRoute {
+            action: compile(route, &snapshot, &mut backends, &mut connectors, before, threads),
+            cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
+        });
+        let routes = routes.collect();
         let l4_actions = snapshot
             .l4_routes
             .iter()
@@ -249,7 +260,7 @@ impl State {
         Self {
             table,
             snapshot,
-            actions,
+            routes,
             backends,
             endpoints,
             gateways,
@@ -269,8 +280,8 @@ impl State {
         self.l4_metrics.get(listener)
     }
 
-    pub(crate) fn action(&self, route_index: usize) -> &CompiledAction {
-        &self.actions[route_index]
+    pub(crate) fn route(&self, route_index: usize) -> &CompiledRoute {
+        &self.routes[route_index]
     }
 
     pub(crate) fn gateway(&self, listener: &model::ListenerId) -> Option<&Arc<GatewayMetrics>> {

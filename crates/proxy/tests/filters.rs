@@ -2,7 +2,7 @@
 
 mod support;
 
-use model::{Filters, HeaderLine, HeaderModifier, PathRewrite, UrlRewrite};
+use model::{Cors, Filters, HeaderLine, HeaderModifier, PathRewrite, UrlRewrite};
 use support::{Lab, Rule, Scripted, rule};
 
 fn modifier(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> HeaderModifier {
@@ -157,4 +157,45 @@ fn a_backends_rewrite_wins_part_by_part() {
     assert_eq!(client.response().status, 200);
     assert!(endpoint.received().starts_with("GET /backend?q HTTP/1.1\r\n"), "{}", endpoint.received());
     assert!(endpoint.received().ends_with("\r\nHost: rule.test\r\n\r\n"), "{}", endpoint.received());
+}
+
+#[test]
+fn what_an_endpoint_says_of_cors_gives_way_and_errors_are_readable_by_scripts() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send(
+                "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nVary: Accept\r\nContent-Length: 0\r\n\r\n",
+            );
+        }
+    });
+    let cors = Cors {
+        allow_origins: vec!["https://a.test".into()],
+        allow_methods: vec![],
+        allow_headers: vec![],
+        expose_headers: vec![],
+        allow_credentials: true,
+        max_age_s: 5,
+    };
+    let filters = Filters { cors: Some(cors), ..Default::default() };
+    let lab = Lab::new(&[
+        Rule { filters: filters.clone(), ..rule("/", &[endpoint.address]) },
+        Rule { filters, ..rule("/none", &[]) },
+    ]);
+    let mut client = lab.client();
+    let mut ask = |path: &str, origin: &str| {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nOrigin: {origin}\r\n\r\n"));
+        client.response()
+    };
+    assert_eq!(
+        ask("/", "https://a.test").head,
+        "HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: https://a.test\r\nAccess-Control-Allow-Credentials: true\r\n\
+         Vary: Origin\r\nVary: Accept\r\nContent-Length: 0\r\n\r\n"
+    );
+    assert_eq!(
+        ask("/", "null").head,
+        "HTTP/1.1 200 OK\r\nVary: Origin\r\nVary: Accept\r\nContent-Length: 0\r\n\r\n"
+    );
+    let lacking = ask("/none", "https://a.test");
+    assert_eq!(lacking.status, 503);
+    assert!(lacking.has("Access-Control-Allow-Origin: https://a.test"), "{}", lacking.head);
 }

@@ -17,6 +17,17 @@ pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
         let all = host.chain(rewrite.path.iter().map(path)).collect::<Vec<_>>().join(", ");
         lines.push(format!("{whose} asks the endpoint for another URL: {all}"));
     }
+    if let Some(cors) = &filters.cors {
+        let origins = if cors.allow_origins.is_empty() {
+            "no origin".to_owned()
+        } else {
+            cors.allow_origins.join(", ")
+        };
+        let credentials = if cors.allow_credentials { ", with credentials" } else { "" };
+        lines.push(format!(
+            "{whose} answers CORS preflights itself; scripts may ask from {origins}{credentials}"
+        ));
+    }
     lines
 }
 
@@ -76,6 +87,20 @@ mod tests {
             status: 301,
         };
         assert_eq!(redirect(&to), "301 redirect to https://*, path /a/* becomes /b/*");
+        let cors = Some(model::Cors {
+            allow_origins: vec!["https://a.test".into()],
+            allow_methods: vec![],
+            allow_headers: vec![],
+            expose_headers: vec![],
+            allow_credentials: true,
+            max_age_s: 5,
+        });
+        assert_eq!(
+            lines(&Filters { cors, ..Default::default() }, "the rule"),
+            [
+                "the rule answers CORS preflights itself; scripts may ask from https://a.test, with credentials"
+            ]
+        );
         let url_rewrite = Some(UrlRewrite { hostname: Some("b.test".into()), path });
         assert_eq!(
             lines(&Filters { url_rewrite, ..Default::default() }, "shop/web:80"),

@@ -129,3 +129,47 @@ fn a_redirect_is_answered_here_and_the_connection_goes_on() {
     let explained = String::from_utf8(explained).unwrap();
     assert!(explained.contains("308 redirect to http://a.test:8080/new/a"), "{explained}");
 }
+
+#[test]
+fn a_cors_preflight_is_answered_here_and_answers_say_whom_they_are_for() {
+    let world = Filtered::by(
+        "  - filters:\n    \
+             - type: CORS\n      \
+               cors: {allowOrigins: [\"https://*.a.test\"], allowMethods: [PUT], allowHeaders: [X-A], exposeHeaders: [X-B], maxAge: 60}\n    \
+             backendRefs: [{name: web, port: 80}]\n",
+    );
+    let mut connection = world.connect();
+    let mut ask = |method: &str, origin: &str, more: &str| {
+        connection
+            .request(&format!("{method} / HTTP/1.1\r\nHost: a.test\r\nOrigin: {origin}\r\n{more}\r\n"))
+            .unwrap()
+    };
+    let preflight = ask("OPTIONS", "https://b.a.test", "Access-Control-Request-Method: PUT\r\n");
+    assert_eq!((preflight.status, preflight.body.len()), (204, 0));
+    for (name, value) in [
+        ("access-control-allow-origin", "https://b.a.test"),
+        ("access-control-allow-methods", "PUT"),
+        ("access-control-allow-headers", "X-A"),
+        ("access-control-max-age", "60"),
+    ] {
+        assert_eq!(preflight.header(name), Some(value));
+    }
+    let denied = ask("OPTIONS", "https://evil.test", "Access-Control-Request-Method: PUT\r\n");
+    assert_eq!((denied.status, denied.header("access-control-allow-origin")), (403, None));
+    assert_eq!(world.received(), "", "preflights stay here");
+
+    let allowed = ask("GET", "https://b.a.test", "");
+    assert_eq!((allowed.status, allowed.text().as_str()), (200, "fine"));
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://b.a.test"));
+    assert_eq!(allowed.header("access-control-expose-headers"), Some("X-B"));
+    assert_eq!(allowed.header("vary"), Some("Origin"));
+    let foreign = ask("GET", "https://evil.test", "");
+    assert_eq!((foreign.status, foreign.header("access-control-allow-origin")), (200, None));
+    let asked = [("origin", "https://b.a.test"), ("access-control-request-method", "PUT")];
+    let mut client = Http2::open(world.lab.client(), world.gateway.address(), &[]).unwrap();
+    let mut fields: Vec<(&[u8], &[u8])> =
+        vec![(b":method", b"OPTIONS"), (b":scheme", b"http"), (b":authority", b"a.test"), (b":path", b"/")];
+    fields.extend(asked.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+    client.request(1, &fields, true).unwrap();
+    assert_eq!(client.ended(1).unwrap(), Ended::Answered { status: Some(204), body: vec![] });
+}

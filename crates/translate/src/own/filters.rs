@@ -6,7 +6,7 @@ use model::{Filters, HeaderLine, HeaderModifier, Redirect};
 use policy::{HeadKind, header_refusal, header_value_problem};
 use resources::gateway::{HttpRouteRulesFilters, HttpRouteRulesFiltersType as Kind};
 
-use super::rewrite;
+use super::{cors, rewrite};
 use crate::pattern;
 use crate::report::Report;
 
@@ -82,6 +82,9 @@ pub(crate) fn read(
             {
                 read.redirect =
                     Some(rewrite::redirect(one, site, &format!("{field}.requestRedirect"), report));
+            }
+            (Kind::Cors, HttpRouteRulesFilters { cors: Some(one), .. }) if !site.is_backend => {
+                read.filters.cors = Some(cors::read(one, &format!("{field}.cors"), report));
             }
             (Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite, _) => {}
             _ => read.unsupported.push(i),

@@ -3,6 +3,7 @@
 //! The same functions check an object when it comes in (with a [`Report`] that collects) and read it when a snapshot is
 //! built (muted): there is no second reading that could differ.
 
+mod cors;
 pub(crate) mod filters;
 pub(crate) mod gateway;
 pub(crate) mod http_route;

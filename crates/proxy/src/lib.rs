@@ -24,6 +24,7 @@ mod exchange;
 mod forward;
 mod forwarded;
 mod gateway;
+mod group;
 mod io;
 mod l4;
 mod plan;

@@ -1,0 +1,140 @@
+//! Choosing an endpoint of a backend: its balancer, its endpoints, and which of them to leave out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin};
+use model::{Backend, Balancing, EndpointCondition};
+
+use crate::affinity::Holding;
+use crate::endpoint::Endpoint;
+
+/// A backend as one kind of balancing sees it.
+pub(crate) struct Group {
+    balancer: Box<dyn Balancer>,
+    endpoints: Arc<[Arc<Endpoint>]>,
+    /// Beside `endpoints`; 0: it takes no new requests.
+    weights: Vec<u16>,
+    /// One for each thread.
+    turns: Box<[Turn]>,
+}
+
+/// Counts one thread's picks, on a cache line of its own.
+#[repr(align(128))]
+struct Turn(AtomicU64);
+
+impl Group {
+    /// The endpoints of `backend`, which are beside its own, balanced so. Threads start apart, so that they do not all begin
+    /// with the first endpoint.
+    pub(crate) fn new(
+        backend: &Backend,
+        endpoints: Arc<[Arc<Endpoint>]>,
+        balancing: Balancing,
+        threads: usize,
+    ) -> Self {
+        let weights = weights(backend);
+        let balancer = balancer(backend, &weights, balancing);
+        let turns = (0..threads).map(|thread| Turn(AtomicU64::new(thread as u64))).collect();
+        Self { balancer, endpoints, weights, turns }
+    }
+
+    /// An endpoint for a request that is none of `tried`: the one that the client has; one that refused a connection lately
+    /// only if no other is left.
+    pub(crate) fn pick(
+        &self,
+        pick: &Pick,
+        holding: Option<&Holding>,
+        tried: &[SocketAddr],
+    ) -> Option<&Arc<Endpoint>> {
+        // Further draws keep the balancer's shares; the search below finds what chance did not.
+        const DRAWS_MAX: u64 = 8;
+        let is_good = |e: &Endpoint| !tried.contains(&e.address) && !e.is_passed_over();
+        let had = holding.and_then(Holding::endpoint);
+        if let Some(endpoint) = had.and_then(|address| self.members().find(|e| e.address == address))
+            && is_good(endpoint)
+        {
+            return Some(endpoint);
+        }
+        for draw in 0..DRAWS_MAX {
+            let mut drawn = again(pick, draw);
+            if let Some(holding) = holding {
+                drawn.hash = holding.hash(draw);
+            }
+            let endpoint = &self.endpoints[self.balancer.pick(&drawn)?];
+            if is_good(endpoint) {
+                return Some(endpoint);
+            }
+        }
+        let left = || self.members().filter(|e| !tried.contains(&e.address));
+        left().find(|e| is_good(e)).or_else(|| left().next())
+    }
+
+    /// The number of this pick among the thread's: each group has its own, for routes that take turns with requests
+    /// must not split the endpoints between them.
+    pub(crate) fn turn(&self, thread: usize) -> u64 {
+        self.turns[thread].0.fetch_add(1, Relaxed)
+    }
+
+    /// Whether no endpoint takes requests.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members().next().is_none()
+    }
+
+    fn members(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints
+            .iter()
+            .zip(&self.weights)
+            .filter(|(_, weight)| **weight > 0)
+            .map(|(endpoint, _)| endpoint)
+    }
+}
+
+/// What each endpoint may get of new requests.
+fn weights(backend: &Backend) -> Vec<u16> {
+    let weight = |e: &model::Endpoint| if e.condition == EndpointCondition::Ready { e.weight } else { 0 };
+    backend.endpoints.iter().map(weight).collect()
+}
+
+fn balancer(backend: &Backend, weights: &[u16], balancing: Balancing) -> Box<dyn Balancer> {
+    match balancing {
+        Balancing::RoundRobin => Box::new(RoundRobin::new(weights)),
+        Balancing::Random => Box::new(Random::new(weights)),
+        Balancing::Maglev { table_size } => {
+            let keys: Vec<_> = backend
+                .endpoints
+                .iter()
+                .zip(weights)
+                .map(|(endpoint, &weight)| EndpointKey::new(endpoint.address, weight))
+                .collect();
+            match Maglev::build(&keys, table_size) {
+                Ok(table) => Box::new(table),
+                Err(error) => {
+                    // More endpoints than slots, or a size that validation let through: chance is fair to all.
+                    tracing::warn!(backend = %backend.id, %error, "no Maglev table; choosing by chance instead");
+                    Box::new(Random::new(weights))
+                }
+            }
+        }
+    }
+}
+
+/// The `draw`-th choice for the same request; the 0th is `pick` itself.
+fn again(pick: &Pick, draw: u64) -> Pick {
+    if draw == 0 {
+        return *pick;
+    }
+    Pick {
+        hash: remix(pick.hash, draw),
+        random: remix(pick.random, draw),
+        turn: pick.turn.wrapping_add(draw),
+    }
+}
+
+/// Another well-mixed number (SplitMix64, Steele et al. 2014).
+fn remix(value: u64, draw: u64) -> u64 {
+    let mut z = value.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -92,6 +92,15 @@ impl Recorder {
         })
     }
 
+    /// Gives connections that come from now on a receive buffer of about this size, in bytes; below 64 KiB their window scale
+    /// becomes 0.
+    ///
+    /// # Errors
+    /// The listener is gone.
+    pub fn receive_buffer(&self, bytes: usize) -> Result<()> {
+        Ok(setsockopt(&self.listener, sockopt::RcvBuf, &bytes)?)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -5,7 +5,7 @@ use wire::{Flow, Hop, ListenerKey, Reason, TooBig, Tuple};
 use super::endpoint::note_lack;
 use super::{Env, Scratch, Verdict, drop};
 use crate::flow::{state, to_client, to_leg};
-use crate::sequence::{before, not_after};
+use crate::sequence::not_after;
 use crate::sum::Sum;
 
 /// Bytes of the longest error: two IPv6 headers, ICMP, and eight bytes of TCP.
@@ -74,7 +74,9 @@ const MTU_LEAST_V4: u32 = 552;
 /// under way: `first_open..end` is what was sent and not acknowledged (RFC 5927 section 4.1).
 #[inline(always)]
 fn believed(error: &TooBig, first_open: u32, end: u32) -> u32 {
-    let is_under_way = not_after(first_open, error.seq) && before(error.seq, end);
+    // Not by comparing both ends: with nothing under way, half of the space away would be behind one and before the other.
+    let open = end.wrapping_sub(first_open);
+    let is_under_way = open <= i32::MAX as u32 && error.seq.wrapping_sub(first_open) < open;
     if !is_under_way || error.is_v6 && error.mtu < MTU_LEAST_V6 {
         return 0;
     }
@@ -264,6 +266,17 @@ mod tests {
         let told = |seq| to_endpoint_of(&flow, &error(flow.client, seq, 1400, false)).unwrap();
         assert_eq!([4999, 5000, 6999, 7000].map(|seq| told(seq).mtu), [0, 1400, 1400, 0]);
         assert_eq!(told(6000).seq, 8000);
+        let idle = Flow { leg_ack: 3566, client_ack: 7000, ..flow };
+        for distance in [0, 1, 1 << 31, u32::MAX] {
+            let seq = 3566_u32.wrapping_add(distance);
+            assert_eq!(to_client_of(&idle, &error(flow.leg, seq, 1400, false)).unwrap().mtu, 0, "{distance}");
+            let seq = 7000_u32.wrapping_add(distance);
+            assert_eq!(
+                to_endpoint_of(&idle, &error(flow.client, seq, 1400, false)).unwrap().mtu,
+                0,
+                "{distance}"
+            );
+        }
     }
 
     #[test]

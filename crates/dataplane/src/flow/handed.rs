@@ -63,12 +63,14 @@ pub fn on_handed(flow: &mut Flow, image: &Image, plan: &mut Plan) -> HandedStep 
     HandedStep::Answer
 }
 
-/// A segment of the client while a socket has the connection. Once the client has seen bytes of it, nothing is given to the
-/// host again: what comes later and looks like it is a late copy.
+/// A segment of the client while a socket has the connection. Once the client has seen bytes of it, or has closed or reset
+/// it, nothing is given to the host again: what comes later and looks like it is a late copy.
 #[inline(always)]
 pub fn on_taken(flow: &mut Flow, image: &Image) {
     let has_more = before(flow.sent_end, image.ack) && is_near(image.ack, flow.sent_end, REACH);
-    if flow.client == image.tuple && flow.state == state::HANDED && image.has(TcpFlags::ACK) && has_more {
+    let has_seen = image.has(TcpFlags::ACK) && has_more;
+    let ends = image.has(TcpFlags::FIN | TcpFlags::RST) && is_near(image.seq, flow.next_seq, REACH);
+    if flow.client == image.tuple && flow.state == state::HANDED && (has_seen || ends) {
         flow.state = state::TAKEN;
     }
 }

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-use testkit::{ONE_MEGABYTE_SHA256, Response, sha256_hex};
+use testkit::{
+    Nginx, ONE_MEGABYTE_SHA256, RawHost, Recorder, Response, Segment, flag, one_megabyte, sha256_hex,
+};
 
+use crate::options::get;
+use crate::told;
 use crate::world::{Network, World};
 
 on_every_network!(
     clients_without_timestamps_sack_and_scaling,
     clients_with_small_segments,
     clients_with_a_small_window,
+    windows_without_scale_on_both_sides,
     a_client_that_stops_reading,
     a_port_may_be_used_again_at_once,
     a_port_may_be_used_again_after_userspace_closed,
@@ -69,6 +74,63 @@ fn clients_with_a_small_window(network: Network) {
         assert_megabyte(&connection.get("a.test", "/1m").unwrap(), "b0");
         assert_megabyte(&connection.get("b.test", "/1m").unwrap(), "b1");
     });
+}
+
+/// Neither end scales its windows, though both offer to (shift 0), and a megabyte goes either way.
+fn windows_without_scale_on_both_sides(network: Network) {
+    const SMALL: usize = 16 * 1024;
+    let lab = network.lab();
+    let endpoint = Recorder::start(lab.backend(0), network.endpoint(0), |peer| {
+        loop {
+            let request = peer.request()?;
+            let body = request.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+            let digest = sha256_hex(&request[body..]);
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nX-Endpoint: narrow\r\nX-Digest: {digest}\r\nContent-Length: 1000000\r\n\r\n"
+            ))?;
+            peer.send(one_megabyte())?;
+        }
+    })
+    .unwrap();
+    endpoint.receive_buffer(SMALL).unwrap();
+    let nginx = vec![Nginx::start(&lab, 1).unwrap()];
+    // Without headers to insert, the kernel lets a body pass that follows its head.
+    let world = World::around(network, lab, nginx, Some(endpoint), &[("RAUTA_FORWARDED_HEADERS", "false")]);
+    world.decides(5, || {
+        let mut connection = world.dial().receive_buffer(SMALL).open(world.lab.client()).unwrap();
+        assert_megabyte(&connection.get("a.test", "/x").unwrap(), "narrow");
+        told::wait_for(&world, told::end_of(&world, &connection), "agreed with the client: ", "scale 0");
+        told::wait_for(&world, told::end_of(&world, &connection), "agreed with the endpoint: ", "scale 0");
+        let head = "PUT /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n";
+        connection.send([head.as_bytes(), &one_megabyte()].concat()).unwrap();
+        let answer = connection.response("PUT").unwrap();
+        assert_eq!(answer.header("x-digest"), Some(ONE_MEGABYTE_SHA256));
+        assert_megabyte(&answer, "narrow");
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        assert_megabyte(&connection.get("a.test", "/x").unwrap(), "narrow");
+    });
+
+    // As the windows stand in the headers: the client's is not to be exceeded, the endpoint's is told in the gateway's scale.
+    const WINDOW: u16 = 4000;
+    let host = RawHost::new(&world.lab).unwrap();
+    let mut connection = host.connect(world.address(), 2600, &[2, 4, 5, 180, 3, 3, 0, 1], 7).unwrap();
+    assert_eq!(connection.answer.option(3), Some(&[7][..]));
+    let request = Segment { window: WINDOW, ..connection.segment(flag::ACK | flag::PSH, &get("/x")) };
+    connection.seq = request.end();
+    world.decides(1, || {
+        host.send(&request).unwrap();
+        let mut sent = 0;
+        while let Some(segment) = host.receive(connection.local, Duration::from_millis(500)).unwrap() {
+            sent = sent.max(segment.end().wrapping_sub(connection.ack));
+            assert!((1..=65_535 >> 7).contains(&segment.window), "{segment:?}");
+            if sent > 2 * u32::from(WINDOW) {
+                break;
+            }
+        }
+        assert!((1..=u32::from(WINDOW)).contains(&sent), "{sent} bytes under way");
+    });
+    host.send(&connection.segment(flag::RST, b"")).unwrap();
 }
 
 /// Its window closes; probes and the update that opens it must pass (attack X-6).

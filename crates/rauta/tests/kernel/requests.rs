@@ -13,7 +13,7 @@ on_every_network!(
     a_split_request_is_answered,
     a_split_request_after_another_is_answered,
     a_long_head_is_answered,
-    heads_of_700_to_1400_bytes_are_answered,
+    heads_of_700_to_1400_bytes_are_decided_while_they_fit_a_segment,
     pipelined_requests_in_one_segment_reach_their_routes,
     pipelined_requests_in_segments_of_their_own_reach_their_routes,
     a_body_comes_whole_first_and_later,
@@ -92,14 +92,30 @@ fn a_long_head_is_answered(network: Network) {
     assert_asks(&mut connection, "/a", "b0");
 }
 
-fn heads_of_700_to_1400_bytes_are_answered(network: Network) {
+/// As long as a head fits the segments that clients were promised (1,400 and 1,356 bytes here, with twelve of timestamps in
+/// them), the kernel decides; a longer one comes in two segments, and is userspace's.
+fn heads_of_700_to_1400_bytes_are_decided_while_they_fit_a_segment(network: Network) {
     let world = World::new(network);
-    let mut connection = world.connect();
-    for size in (700..=1400).step_by(50) {
+    let largest = if network.is_v6 { 1356 - 12 } else { 1400 - 12 };
+    let request = |size: usize| {
         let head = "GET /b HTTP/1.1\r\nHost: a.test\r\nX-Big: ";
-        let filler = "y".repeat(size - head.len() - 4);
-        let answer = connection.request(&format!("{head}{filler}\r\n\r\n")).unwrap();
-        assert_from(&answer, "b1", "/b");
+        format!("{head}{}\r\n\r\n", "y".repeat(size - head.len() - 4))
+    };
+    let sizes = || (700..largest).step_by(50).chain([largest - 1, largest]);
+    // Each first on a connection, and all of them on one.
+    let count = u32::try_from(sizes().count()).unwrap();
+    let mut kept = world.connect();
+    world.decides(2 * count, || {
+        for size in sizes() {
+            assert_from(&world.connect().request(&request(size)).unwrap(), "b1", "/b");
+            assert_from(&kept.request(&request(size)).unwrap(), "b1", "/b");
+        }
+    });
+    for mut connection in [world.connect(), kept] {
+        world.hands_off(|| {
+            assert_from(&connection.request(&request(largest + 1)).unwrap(), "b1", "/b");
+        });
+        assert_from(&connection.request(&request(1400)).unwrap(), "b1", "/b");
     }
 }
 

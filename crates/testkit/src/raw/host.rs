@@ -60,6 +60,17 @@ impl RawHost {
         Ok(Self { socket, hardware, gateway })
     }
 
+    /// On the wire of endpoint `index`, to speak in the endpoint's name beside its own stack.
+    ///
+    /// # Errors
+    /// As [`RawHost::new`].
+    pub fn at_endpoint(lab: &Lab, index: usize) -> Result<Self> {
+        let hardware = hardware_address(lab.backend(index), "eth0")?;
+        let gateway = hardware_address(lab.gateway(), "back0")?;
+        let socket = lab.backend(index).run(packet_socket)?.context("cannot open a packet socket")?;
+        Ok(Self { socket, hardware, gateway })
+    }
+
     /// Its address of the same family as `remote`, with this port.
     pub fn address(&self, remote: SocketAddr, port: u16) -> SocketAddr {
         SocketAddr::new(if remote.is_ipv4() { Self::V4.into() } else { Self::V6.into() }, port)

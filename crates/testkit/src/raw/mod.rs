@@ -3,3 +3,4 @@
 pub(crate) mod flood;
 pub(crate) mod host;
 pub(crate) mod segment;
+mod too_big;

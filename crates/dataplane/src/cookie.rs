@@ -12,6 +12,8 @@
 
 use wire::{TcpOptions, Tuple};
 
+use crate::siphash::SipHash;
+
 /// Length of an epoch, as a power of two of nanoseconds: 2^37 ns, 137 s. A cookie lives for one to two of them.
 const EPOCH_BITS: u32 = 37;
 
@@ -103,101 +105,16 @@ fn decode(bits: u32) -> TcpOptions {
     }
 }
 
-/// SipHash-1-3: 8 bits over tuple, epoch and option bits, and below them 16 bits over these and the client's ISN.
-///
-/// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; 1-3 as the kernel's siphash for hash tables is
-/// for sequence numbers 2-4: here 24 bits are visible, of a key that the agent changes with each start.
+/// 8 bits over tuple, epoch and option bits, and below them 16 bits over these and the client's ISN.
 #[inline(never)]
 fn mac(key: &[u64; 2], tuple: &Tuple, client_isn: u32, epoch: u32, low: u32) -> u32 {
-    let [a, b, c, d] = words(tuple);
-    let ports = u64::from(u32::from_ne_bytes([
-        tuple.source_port[0],
-        tuple.source_port[1],
-        tuple.destination_port[0],
-        tuple.destination_port[1],
-    ]));
     let mut state = SipHash::new(key);
-    // Addresses that are IPv4 mapped have a constant first half: four words for both families keep it one path.
-    state.word(a);
-    state.word(b);
-    state.word(c);
-    state.word(d);
-    state.word(ports);
+    state.tuple(tuple);
     state.word(u64::from(epoch) << 32 | u64::from(low));
     let connection = state.finish();
     state.word(u64::from(client_isn));
     let first = state.finish();
     ((connection >> 56) as u32) << 16 | (first >> 48) as u32
-}
-
-#[inline(always)]
-fn words(tuple: &Tuple) -> [u64; 4] {
-    let half = |a: &[u8; 16], at: usize| {
-        let mut bytes = [0; 8];
-        let mut i = 0;
-        while i < 8 {
-            bytes[i] = a[at + i];
-            i += 1;
-        }
-        u64::from_ne_bytes(bytes)
-    };
-    [half(&tuple.source, 0), half(&tuple.source, 8), half(&tuple.destination, 0), half(&tuple.destination, 8)]
-}
-
-struct SipHash {
-    v0: u64,
-    v1: u64,
-    v2: u64,
-    v3: u64,
-}
-
-impl SipHash {
-    #[inline(always)]
-    fn new(key: &[u64; 2]) -> Self {
-        Self {
-            v0: key[0] ^ 0x736f_6d65_7073_6575,
-            v1: key[1] ^ 0x646f_7261_6e64_6f6d,
-            v2: key[0] ^ 0x6c79_6765_6e65_7261,
-            v3: key[1] ^ 0x7465_6462_7974_6573,
-        }
-    }
-
-    #[inline(always)]
-    fn word(&mut self, word: u64) {
-        self.v3 ^= word;
-        self.round();
-        self.v0 ^= word;
-    }
-
-    #[inline(always)]
-    fn finish(&self) -> u64 {
-        let Self { v0, v1, v2, v3 } = *self;
-        Self { v0, v1, v2, v3 }.end()
-    }
-
-    #[inline(always)]
-    fn end(mut self) -> u64 {
-        self.word(48 << 56);
-        self.v2 ^= 0xff;
-        self.round();
-        self.round();
-        self.round();
-        self.v0 ^ self.v1 ^ self.v2 ^ self.v3
-    }
-
-    #[inline(always)]
-    fn round(&mut self) {
-        self.v0 = self.v0.wrapping_add(self.v1);
-        self.v1 = self.v1.rotate_left(13) ^ self.v0;
-        self.v0 = self.v0.rotate_left(32);
-        self.v2 = self.v2.wrapping_add(self.v3);
-        self.v3 = self.v3.rotate_left(16) ^ self.v2;
-        self.v0 = self.v0.wrapping_add(self.v3);
-        self.v3 = self.v3.rotate_left(21) ^ self.v0;
-        self.v2 = self.v2.wrapping_add(self.v1);
-        self.v1 = self.v1.rotate_left(17) ^ self.v2;
-        self.v2 = self.v2.rotate_left(32);
-    }
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ impl EndpointHealth {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// Keys of the cookie: two words of SipHash.
+    /// Key of the cookie and of where numbers begin: two words of SipHash.
     pub cookie_key: [u64; 2],
     /// The agent's last sign of life, nanoseconds since boot.
     pub heartbeat: u64,

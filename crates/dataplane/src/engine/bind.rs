@@ -359,7 +359,7 @@ pub(super) fn leave_and_reset<E: Env>(env: &mut E, scratch: &mut Scratch, flow: 
 #[inline(always)]
 fn begin(flow: &mut Flow, key: &Tuple, leg: &Leg, chosen: &Chosen, action: u32, now: u64) {
     let points = flow.points_used;
-    begin_leg(flow, key, leg.up, now);
+    begin_leg(flow, key, leg.up, chosen.offsets, now);
     flow.points_used = points;
     flow.route = action;
     flow.backend = chosen.backend;

@@ -3,6 +3,7 @@
 use wire::{EndpointHealth, Reason};
 
 use super::{Env, Scratch, affinity};
+use crate::initial;
 use crate::lookup::{Balancing, client_hash, endpoint, flow_hash};
 use crate::repeat::{Step, repeat};
 
@@ -21,6 +22,10 @@ pub struct Chosen {
     pub(super) generation: u32,
     /// Not 0 if the client keeps the endpoint: for how many seconds.
     pub(super) affinity_s: u32,
+    /// Zero.
+    pub(super) pad: u32,
+    /// Where the leg's numbers begin: see [`initial::offsets`].
+    pub(super) offsets: u64,
 }
 
 /// What came of choosing and reserving.
@@ -89,6 +94,7 @@ pub(super) fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avo
     if scratch.leg_key.destination_port == [0, 0] {
         return Reserved::NoRoom;
     }
+    scratch.chosen.offsets = initial::offsets(&scratch.settings.cookie_key, &scratch.leg_key);
     if chosen.affinity_s != 0 {
         affinity::keep(env, scratch, chosen.endpoint, now);
     }

@@ -3,6 +3,7 @@ use wire::{Reason, TcpFlags, TcpOptions, Tuple};
 use super::{Env, Owner, Scratch, Verdict, drop, emit, pass, way_back};
 use crate::cookie;
 use crate::flow::{Rival, on_syn};
+use crate::initial;
 
 /// The shift of the windows that the gateway itself announces.
 pub(super) const WINDOW_SCALE: u8 = 7;
@@ -52,7 +53,9 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     plan.hop = way_back(env, image);
     plan.seq = isn;
     plan.ack = image.seq.wrapping_add(1);
-    plan.tsval = clock(now);
+    if image.options.timestamps() {
+        plan.tsval = initial::timestamp(initial::offsets(&settings.cookie_key, &image.tuple), now);
+    }
     plan.tsecr = image.tsval;
     // A small window would make clients halve their segments.
     plan.window = 65_535;
@@ -75,12 +78,6 @@ fn is_known<E: Env>(env: &E, tuple: &Tuple, isn: u32) -> bool {
     // SAFETY: live map values; torn, they are another connection's, as if they had been evicted.
     env.closed(tuple).is_some_and(|last| unsafe { (*last).isn } == isn)
         || env.flow(tuple).is_some_and(|flow| unsafe { (&raw const (*flow).isn).read_volatile() } == isn)
-}
-
-/// The clock of our timestamps: milliseconds.
-#[inline(always)]
-pub(super) const fn clock(now: u64) -> u32 {
-    (now / 1_000_000) as u32
 }
 
 /// Whether new connections are the stack's: the agent said so, or has been silent for too long.

@@ -4,13 +4,13 @@ use wire::{Flow, Hop, Leg, TcpOptions, Tuple};
 
 use super::{Plan, flag, phase, state};
 use crate::image::Image;
+use crate::initial;
 use crate::sequence::latest;
 
-/// Starts a leg in `flow` for the request in `image`: state, numbers, choice. The caller has chosen endpoint, port and hop.
-///
-/// `content` is the length of the request in client bytes, head and body.
+/// Starts a leg in `flow`: state and numbers. The caller has chosen endpoint, port and hop, and knows the
+/// [`initial::offsets`] of the leg: under the flow's lock a program cannot call for them.
 #[inline(always)]
-pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, now: u64) {
+pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, offsets: u64, now: u64) {
     flow.state = state::OPENING;
     flow.flags &= flag::CLOSE | flag::REPEATABLE;
     flow.leg = *leg;
@@ -20,9 +20,8 @@ pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, now: u64) {
     flow.repeats = 0;
     flow.legs = flow.legs.wrapping_add(1);
     flow.last_seen = now;
-    // Both clocks only grow, so that an endpoint that remembers the port pair takes the SYN for a newer one (RFC 6191).
-    flow.leg_isn = (now >> 10) as u32;
-    flow.leg_tsval = (now / 1_000_000) as u32;
+    flow.leg_isn = initial::sequence(offsets, now);
+    flow.leg_tsval = initial::timestamp(offsets, now);
     flow.leg_end = 0;
     flow.leg_ack = flow.leg_isn.wrapping_add(1);
     flow.points_used = 0;

@@ -146,6 +146,30 @@ fn a_client_that_lost_its_state_connects_again_through_a_challenge() {
     assert_eq!((sim.world.counted(Reason::Challenged), sim.world.counted(Reason::Reset)), (1, 1));
 }
 
+/// RFC 6528, RFC 7323 section 5.4: who sees one connection of ours, and so our clock, knows nothing of another.
+#[test]
+fn numbers_do_not_begin_at_the_clock() {
+    let mut sim = sim(10);
+    for port in 40_000..40_004 {
+        sim.dial(from(port), vip(), profile(1), vec![send(Ask::get('b').delay(900)), Step::Wait]);
+    }
+    sim.run_for(50);
+    let flows = sim.world.flows.all();
+    assert_eq!(flows.len(), 4);
+    let begins = |flow: &Flow| {
+        let clocks = ((flow.began >> 10) as u32, (flow.began / 1_000_000) as u32);
+        [
+            flow.leg_isn.wrapping_sub(clocks.0),
+            flow.leg_tsval.wrapping_sub(clocks.1),
+            flow.request_tsecr.wrapping_sub(clocks.1),
+        ]
+    };
+    let mut all: Vec<u32> = flows.iter().flat_map(|(_, flow)| begins(flow)).chain([0]).collect();
+    all.sort_unstable();
+    // Of thirteen places by chance, no two are within a minute of one clock, or a tenth of a second of the other.
+    assert!(all.windows(2).all(|two| two[1] - two[0] > 100_000), "{all:?}");
+}
+
 #[test]
 fn bytes_from_before_a_hand_off_that_no_socket_took_are_acknowledged() {
     let mut sim = sim(6);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use dataplane::engine::HandOff;
+use dataplane::{engine::HandOff, initial};
 use wire::{Cursor, Flow, Leg, Reason, Segment, Settings, Tuple};
 
 use crate::support::native::Native;
@@ -83,7 +83,8 @@ impl Both {
         let (out, end) = (out.to_vec(), loader::now());
         let after = self.program.flow(&client);
 
-        self.native.now.set(moment(start, end, after.as_ref(), &out));
+        let offsets = initial::offsets(&self.settings.cookie_key, &key);
+        self.native.now.set(moment(start, end, offsets, after.as_ref(), &out));
         self.native.random.set(after.map_or(0, |flow| self.draw(&flow.leg)));
         let done = self.native.run(frame);
 
@@ -128,8 +129,8 @@ impl Both {
 
 const MS: u64 = 1_000_000;
 
-/// When the program ran, as exactly as what it left shows.
-fn moment(start: u64, end: u64, flow: Option<&Flow>, out: &[u8]) -> u64 {
+/// When the program ran, as exactly as what it left shows; `offsets` are those of the client's connection.
+fn moment(start: u64, end: u64, offsets: u64, flow: Option<&Flow>, out: &[u8]) -> u64 {
     if let Some(flow) = flow.filter(|flow| (start..=end).contains(&flow.last_seen)) {
         return flow.last_seen;
     }
@@ -138,7 +139,10 @@ fn moment(start: u64, end: u64, flow: Option<&Flow>, out: &[u8]) -> u64 {
     let word = |at: usize| out.get(tcp + at..tcp + at + 4).map(|b| u32::from_be_bytes(b.try_into().unwrap()));
     let shown: Vec<u32> = [24, 28].into_iter().filter_map(word).collect();
     let candidates = start / MS..=end / MS;
-    candidates.into_iter().find(|&ms| shown.contains(&(ms as u32))).map_or(start, |ms| start.max(ms * MS))
+    candidates
+        .into_iter()
+        .find(|&ms| shown.contains(&initial::timestamp(offsets, ms * MS)))
+        .map_or(start, |ms| start.max(ms * MS))
 }
 
 fn key(frame: &[u8]) -> Tuple {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use dataplane::cookie;
+use dataplane::{cookie, initial};
 use wire::{Reason, TcpOptions};
 
 use crate::lockstep::Both;
@@ -93,11 +93,11 @@ impl Talk {
         let mut echo = 0;
         if layout.timestamps {
             expected.extend(if layout.sack { [4, 2, 8, 10] } else { [1, 1, 8, 10] });
-            // Our clock, in milliseconds: what it says was compared with the pure engine.
+            // The tuple's clock, in milliseconds: what it says was compared with the pure engine.
             expected.extend(&answer.options[8..12]);
             expected.extend(CLIENT_CLOCK.to_be_bytes());
             echo = u32::from_be_bytes(answer.options[8..12].try_into().unwrap());
-            let now = (loader::now() / 1_000_000) as u32;
+            let now = initial::timestamp(initial::offsets(key, &tuple), loader::now());
             assert!(now.wrapping_sub(echo) < 10_000, "{name}: {echo} at {now}");
         } else {
             expected.extend(if layout.sack { [1, 1, 4, 2] } else { [1; 4] });

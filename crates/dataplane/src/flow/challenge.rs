@@ -8,6 +8,7 @@ use wire::{Flow, TcpFlags, TcpOptions};
 
 use super::{Plan, flag, state, to_client};
 use crate::image::Image;
+use crate::sequence::before;
 
 /// How long a connection must be silent before another one may take its place, in nanoseconds.
 const SILENT_NS: u64 = 1_000_000_000;
@@ -54,6 +55,15 @@ pub fn on_newcomer(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) ->
     }
     flow.state = state::FREE;
     Rival::Yes
+}
+
+/// Whether an acknowledgement is older than any that can still be on its way: by more than the largest window that its sender,
+/// who agreed to `options`, can have given (RFC 5961 section 5.2). `newest` is its newest acknowledgement.
+#[inline(always)]
+pub(super) fn is_outdated(ack: u32, newest: u32, options: TcpOptions) -> bool {
+    let shift =
+        if options.window_scale == TcpOptions::NO_SCALE { 0 } else { u32::from(options.window_scale & 15) };
+    before(ack, newest.wrapping_sub(65_535 << shift))
 }
 
 /// Whether the segment starts the connection whose SYN was answered while this one was silent.

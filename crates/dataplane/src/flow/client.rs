@@ -1,6 +1,6 @@
 use wire::{Flow, TcpFlags};
 
-use super::challenge::{arrived, challenge, is_offered};
+use super::challenge::{arrived, challenge, is_offered, is_outdated};
 use super::ending::while_ending;
 use super::plan::is_over;
 use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, unbind, ways};
@@ -60,6 +60,10 @@ pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> C
     }
     // Nothing but a RST makes sense without an acknowledgement.
     if !image.has(TcpFlags::ACK) && !image.has(TcpFlags::RST) {
+        return ClientStep::Useless;
+    }
+    // A RST is believed by its sequence number alone.
+    if !image.has(TcpFlags::RST) && is_outdated(image.ack, flow.client_ack, flow.client_options) {
         return ClientStep::Useless;
     }
     flow.last_seen = now;

@@ -1,5 +1,6 @@
 use wire::{Flow, TcpFlags};
 
+use super::challenge::is_outdated;
 use super::leg::roll_back;
 use super::plan::is_over;
 use super::{Plan, flag, phase, points, state, unbind, ways};
@@ -114,6 +115,9 @@ pub fn on_endpoint(
         return on_reset(flow, image, plan);
     }
     if !image.has(TcpFlags::ACK) || before(flow.client_end, points::to_client(flow, image.ack)) {
+        return EndpointStep::Useless;
+    }
+    if is_outdated(image.ack, flow.leg_ack, flow.leg_options) {
         return EndpointStep::Useless;
     }
     // Nothing of before the bind: those numbers belong to another leg in the client's space.

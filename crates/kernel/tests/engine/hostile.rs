@@ -1,6 +1,7 @@
 //! Segments of somebody who guesses, and late copies: they neither end a connection nor act twice.
 
 use std::cell::RefCell;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use dataplane::cookie;
@@ -144,6 +145,52 @@ fn a_client_that_lost_its_state_connects_again_through_a_challenge() {
     sim.run(20_000);
     assert_eq!(sim.client(client).answers.iter().map(|(_, by)| by.as_str()).collect::<Vec<_>>(), ["e3"]);
     assert_eq!((sim.world.counted(Reason::Challenged), sim.world.counted(Reason::Reset)), (1, 1));
+}
+
+/// RFC 5961 section 5: older than the largest window allows, an acknowledgement is a guess, of either side.
+#[test]
+fn acknowledgements_of_long_ago_are_guesses() {
+    let (mut sim, client) = busy(9);
+    let live = flow(&sim);
+    let end = |address: [u8; 16], port| SocketAddr::new(Ipv6Addr::from(address).to_canonical(), port);
+    let leg = live.leg;
+    let (endpoint, ours) = (
+        end(leg.source, u16::from_be_bytes(leg.source_port)),
+        end(leg.destination, u16::from_be_bytes(leg.destination_port)),
+    );
+    let oldest = |newest: u32, options: TcpOptions| newest.wrapping_sub(65_535 << options.window_scale);
+    let request = |ack| {
+        let data = b"GET /b?i=0 HTTP/1.1\r\nHost: t\r\n\r\n".to_vec();
+        let timestamps = Some((live.client_tsval, live.sent_tsval));
+        Seg { data, timestamps, ..forged(ACK, live.next_seq, ack) }
+    };
+    let response = |ack| {
+        let data = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil".to_vec();
+        let timestamps = Some((live.leg_peer_tsval, live.client_tsval.wrapping_add(live.tsval_add)));
+        Seg { data, timestamps, ..Seg::bare(endpoint, ours, ACK, live.leg_end, ack) }
+    };
+    let (of_client, of_endpoint) =
+        (oldest(live.client_ack, live.client_options), oldest(live.leg_ack, live.leg_options));
+    for guess in [request(of_client.wrapping_sub(1)), response(of_endpoint.wrapping_sub(1))] {
+        let dropped = sim.world.counted(Reason::DropUseless);
+        sim.forge(&guess);
+        sim.run_for(5);
+        assert_eq!(sim.world.counted(Reason::DropUseless), dropped + 1, "{guess:?}");
+        let now = flow(&sim);
+        assert_eq!((now.next_seq, now.leg_end, now.outstanding), (live.next_seq, live.leg_end, 1));
+    }
+    assert_answered(&mut sim, client, &["e3", "e3"]);
+
+    // What may still be on its way is believed; the ends need not see it.
+    let (mut sim, _) = busy(9);
+    assert_eq!(flow(&sim), live, "the same run again");
+    sim.filter = Some(Box::new(|_, at, _| matches!(at, Place::ToEndpoint | Place::ToClient)));
+    sim.forge(&request(of_client));
+    sim.run_for(5);
+    assert_eq!(flow(&sim).outstanding, 2);
+    sim.forge(&response(of_endpoint));
+    sim.run_for(5);
+    assert_ne!(flow(&sim).leg_end, live.leg_end);
 }
 
 /// RFC 6528, RFC 7323 section 5.4: who sees one connection of ours, and so our clock, knows nothing of another.

@@ -46,10 +46,16 @@ impl Maps {
 
     /// Removes a flow and the leg that is still its own; the record as it was in the end.
     pub(crate) fn remove_flow(&self, client: &Tuple) -> Result<Option<Flow>, MapError> {
+        let Some(flow) = self.flow(client)? else { return Ok(None) };
+        // As the programs do: a late copy of its first request must not begin it anew, not even just behind the removal. Who
+        // finds the record meanwhile does not look for this.
+        self.note_closed(&flow)?;
+        let noted = flow.isn;
         let Some(flow) = self.raw(FLOWS)?.take::<Tuple, Flow>(client, BPF_F_LOCK)? else { return Ok(None) };
-        // As the programs do: a late copy of its first request must not begin it anew.
-        let closed = Closed { isn: flow.isn, is_over: 1 };
-        self.raw(CLOSED)?.put(client.as_bytes(), closed.as_bytes(), 0)?;
+        if flow.isn != noted {
+            // Another connection of the client took its place in between.
+            self.note_closed(&flow)?;
+        }
         if flow.leg != Tuple::default() {
             let legs = self.raw(LEGS)?;
             if legs.get::<Tuple, Leg>(&flow.leg, 0)?.is_some_and(|leg| leg.client == *client) {
@@ -57,6 +63,12 @@ impl Maps {
             }
         }
         Ok(Some(flow))
+    }
+
+    /// Remembers a connection that is over.
+    fn note_closed(&self, flow: &Flow) -> Result<(), MapError> {
+        let closed = Closed { isn: flow.isn, is_over: 1 };
+        self.raw(CLOSED)?.put(flow.client.as_bytes(), closed.as_bytes(), 0)
     }
 
     /// Removes the legs that were given up before `before` (nanoseconds, the programs' clock), and returns them.

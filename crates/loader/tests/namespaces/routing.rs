@@ -2,9 +2,11 @@
 
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::Barrier,
     time::Duration,
 };
 
+use aya::maps::{HashMap, Map, MapData};
 use dataplane::flow::{end_for, flag, state};
 use loader::{Answered, Collected, Datapath, Limits, MapError, Prefix, Write, now};
 use nix::{
@@ -12,7 +14,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{MsgFlags, recv},
 };
-use wire::{Cursor, EndpointRecord, Flow, Hop, Leg, Segment, Settings, TcpFlags, Tuple};
+use wire::{Closed, Cursor, EndpointRecord, Flow, Hop, Leg, Segment, Settings, TcpFlags, Tuple};
 use zerocopy::IntoBytes;
 
 use crate::{
@@ -272,6 +274,43 @@ fn connections_end_when_idle_or_with_their_endpoint_and_both_sides_hear_of_it() 
         assert_eq!(datapath.collect(&Limits::NONE).unwrap().orphans, 1);
         assert_eq!(datapath.flows().unwrap(), []);
         assert_eq!(datapath.dump("LEGS").unwrap(), []);
+        datapath.detach().unwrap();
+    });
+}
+
+/// A late copy of a first request that meets neither would begin the connection anew.
+#[test]
+fn a_connection_is_remembered_before_its_record_is_gone() {
+    const CONNECTIONS: u16 = 2000;
+    in_sandbox(|sandbox| {
+        let mut datapath = started(&sandbox.options());
+        let flows: Vec<Flow> =
+            (0..CONNECTIONS).map(|n| Flow { isn: u32::from(n), ..connection(1000 + n, 1) }).collect();
+        for flow in &flows {
+            insert(&mut datapath, flow);
+        }
+        let layout = std::fs::read_dir(sandbox.pin_root()).unwrap().next().unwrap().unwrap().path();
+        let pinned = |name: &str| MapData::from_pin(layout.join(name)).unwrap();
+        let records: HashMap<_, [u8; size_of::<Tuple>()], [u8; size_of::<Flow>()]> =
+            Map::HashMap(pinned("FLOWS")).try_into().unwrap();
+        let closed: HashMap<_, [u8; size_of::<Tuple>()], [u8; size_of::<Closed>()]> =
+            Map::LruHashMap(pinned("CLOSED")).try_into().unwrap();
+        // In the order in which they will go.
+        let keys: Vec<_> = records.keys().map(Result::unwrap).collect();
+        let start = Barrier::new(2);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                start.wait();
+                let is_forgotten = |key: &[u8; size_of::<Tuple>()]| {
+                    while records.get(key, 0).is_ok() {}
+                    closed.get(key, 0).is_err()
+                };
+                keys.iter().filter(|key| is_forgotten(key)).count()
+            });
+            start.wait();
+            assert_eq!(datapath.collect(&Limits::NONE).unwrap().orphans, usize::from(CONNECTIONS));
+            assert_eq!(watcher.join().unwrap(), 0, "connections that were neither there nor over");
+        });
         datapath.detach().unwrap();
     });
 }

@@ -4,7 +4,7 @@
 pub(crate) mod generate;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,9 +117,21 @@ pub(crate) fn facts() -> Facts {
 
 /// Compiles when all that was new has rested.
 pub(crate) fn compile(snapshot: &Snapshot) -> Compiled {
+    compile_with(snapshot, &facts())
+}
+
+/// The same on another host.
+pub(crate) fn compile_with(snapshot: &Snapshot, facts: &Facts) -> Compiled {
     let mut compiler = Compiler::new();
-    compiler.compile(snapshot, &facts(), Duration::ZERO);
-    compiler.compile(snapshot, &facts(), REST)
+    compiler.compile(snapshot, facts, Duration::ZERO);
+    compiler.compile(snapshot, facts, REST)
+}
+
+/// Of the tests' addresses, 10.a.b.c, those over IPv6: fd10:a:b::c.
+pub(crate) fn over_v6(address: IpAddr) -> IpAddr {
+    let IpAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
+    let [_, a, b, c] = v4.octets();
+    Ipv6Addr::new(0xfd10, a.into(), b.into(), 0, 0, 0, 0, c.into()).into()
 }
 
 /// A request as the kernel has it.
@@ -187,8 +199,11 @@ fn append(text: &mut Vec<u8>, part: &str) -> PayloadSpan {
 
 /// The number of the routing tables behind an address; 0 if userspace serves it.
 pub(crate) fn socket(tables: &Tables, address: IpAddr, port: u16) -> u32 {
-    let IpAddr::V4(v4) = address else { panic!("the tests are over IPv4") };
-    let key = ListenerKey::tcp(v4.to_ipv6_mapped().octets(), port.to_be_bytes());
+    let octets = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let key = ListenerKey::tcp(octets, port.to_be_bytes());
     tables.vips.get(&key).map_or(0, |vip| vip.socket)
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Counts {
     pub(crate) reused: u64,
     pub(crate) rebound: u64,
     pub(crate) handed_later: u64,
+    /// How many of those that the kernel decided were over IPv6.
+    pub(crate) over_v6: u64,
 }
 
 const RESPONSE: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
@@ -47,7 +49,12 @@ pub(crate) fn converse(
     dice: &mut Dice,
     counts: &mut Counts,
 ) {
-    let client = SocketAddr::from(([198, 51, 100, dice.below(250) as u8], 1024 + dice.below(60_000) as u16));
+    let (host, port) = (dice.below(250) as u16, 1024 + dice.below(60_000) as u16);
+    let client = if world.vip.is_ipv4() {
+        SocketAddr::from(([198, 51, 100, host as u8], port))
+    } else {
+        SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, host << 4, 0, host], port))
+    };
     let isn = dice.below(1 << 32) as u32;
     let options = TcpOptions { mss: 1460, window_scale: 7, flags: TcpOptions::SACK };
     let cookie = cookie::make(key, &tuple(client, world.vip), isn, options, loader::now());
@@ -58,6 +65,7 @@ pub(crate) fn converse(
         let request = bytes(dice, world.snapshot);
         let expected = world.expect(&request);
         counts.requests += 1;
+        counts.over_v6 += u64::from(client.is_ipv6() && expected.is_some());
         let what = request.escape_ascii().to_string();
         let is_same = route.is_some_and(|one| expected.is_some_and(|next| next.endpoint == one.endpoint));
         match expected {

@@ -20,15 +20,20 @@ mod scans;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use compiled::generate::{Dice, snapshot};
-use compiled::{backend, compile, listener, on, route, socket, with_backends};
+use compiled::{backend, compile, compile_with, facts, listener, on, over_v6, route, socket, with_backends};
 use conversation::{Counts, converse};
 use expected::World;
-use model::{PathMatch, Snapshot, ValueMatch};
+use kernel::{Facts, Reach};
+use model::{Backend, Listener, PathMatch, Snapshot, ValueMatch};
 use support::program::Program;
 use wire::Settings;
+
+/// The address that requests go to, or over IPv6 what becomes of it there.
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// Requests per table.
 const PER_TABLE: u64 = 200;
@@ -53,17 +58,20 @@ fn the_program_decides_what_the_pure_code_decides() {
             1 => with_backends(&snapshot(&mut dice)),
             _ => with_backends(&ordinary(snapshot(&mut dice))),
         };
-        let compiled = compile(&snapshot);
-        let vip = "10.0.0.1:80".parse().unwrap();
+        // Either family in turn, after each kind of table.
+        let is_v6 = seed / 4 % 2 == 1;
+        let snapshot = if is_v6 { on_v6(&snapshot) } else { snapshot };
+        let compiled = if is_v6 { compile_with(&snapshot, &facts_of_v6()) } else { compile(&snapshot) };
+        let vip = if is_v6 { over_v6(VIP) } else { VIP };
         // A table that is userspace's altogether has nothing to compare.
-        if socket(&compiled.tables, [10, 0, 0, 1].into(), 80) == 0 {
+        if socket(&compiled.tables, vip, 80) == 0 {
             continue;
         }
         let flags = if compiled.tables.captures_headers() { Settings::CAPTURES_HEADERS } else { 0 };
         program.set(&Settings { flags, ..settings });
         program.apply(&kernel::diff(&before, &compiled.tables));
         before = compiled.tables.clone();
-        let world = World::new(&snapshot, compiled, vip, seed % 4 == 0);
+        let world = World::new(&snapshot, compiled, (vip, 80).into(), seed % 4 == 0);
         let end = counts.requests + PER_TABLE;
         while counts.requests < end {
             converse(&mut program, &world, &settings.cookie_key, &mut dice, &mut counts);
@@ -71,8 +79,43 @@ fn the_program_decides_what_the_pure_code_decides() {
     }
     println!("{counts:?}");
     // The generators reach every outcome, often.
-    for part in [counts.bound, counts.handed_first, counts.reused, counts.rebound, counts.handed_later] {
+    for part in [
+        counts.bound,
+        counts.handed_first,
+        counts.reused,
+        counts.rebound,
+        counts.handed_later,
+        counts.over_v6,
+    ] {
         assert!(part * 100 > counts.requests, "{counts:?}");
+    }
+}
+
+/// The same with all addresses over IPv6.
+fn on_v6(snapshot: &Snapshot) -> Snapshot {
+    let listeners = snapshot.listeners.values().map(|listener| {
+        let mut listener = Listener::clone(listener);
+        listener.addresses.iter_mut().for_each(|address| *address = over_v6(*address));
+        Arc::new(listener)
+    });
+    let backends = snapshot.backends.values().map(|backend| {
+        let mut backend = Backend::clone(backend);
+        backend.endpoints.iter_mut().for_each(|one| one.address.set_ip(over_v6(one.address.ip())));
+        Arc::new(backend)
+    });
+    Snapshot::new(1, listeners, snapshot.routes.iter().cloned(), backends, [])
+}
+
+fn facts_of_v6() -> Facts {
+    let facts = facts();
+    let over = |reach: Reach| match reach {
+        Reach::From { source, device } => Reach::From { source: over_v6(source), device },
+        other => other,
+    };
+    Facts {
+        addresses: facts.addresses.iter().map(|address| over_v6(*address)).collect(),
+        endpoints: facts.endpoints.iter().map(|(at, reach)| (over_v6(*at), over(*reach))).collect(),
+        ..facts
     }
 }
 

@@ -55,6 +55,9 @@ const TARGETS: [&str; 12] = [
     "/%61pi",
 ];
 
+/// What fits one segment over either family (`support::settings`).
+const SEGMENT: usize = 1340;
+
 /// A request for some route of the snapshot, or nearly so. Fits one segment.
 pub(crate) fn bytes(dice: &mut Dice, snapshot: &Snapshot) -> Vec<u8> {
     let mut bytes = match dice.below(5) {
@@ -72,7 +75,7 @@ pub(crate) fn bytes(dice: &mut Dice, snapshot: &Snapshot) -> Vec<u8> {
     if dice.one_in(12) {
         bytes.truncate(1 + dice.below(bytes.len().max(2) - 1));
     }
-    bytes.truncate(1360);
+    bytes.truncate(SEGMENT);
     if bytes.is_empty() { b"\r\n".to_vec() } else { bytes }
 }
 

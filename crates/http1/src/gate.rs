@@ -5,7 +5,7 @@ use memchr::memchr;
 /// A scan starts at the first byte each time, so that no state of it can be carried to other bytes; the gate only
 /// says when one is worth while: when a line has ended since the last, when the head has doubled, or at the limit. As
 /// lines are bounded in number, the work stays linear.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     /// Length of the buffer at the last scan.
     scanned: usize,

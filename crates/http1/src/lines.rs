@@ -1,7 +1,7 @@
 use dataplane::head::{Field, FieldSink, Known, Span};
 
 /// The header lines of a head, reused from message to message, with the places of those that steer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lines {
     lines: Vec<Line>,
     max: usize,

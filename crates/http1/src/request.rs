@@ -21,7 +21,7 @@ const KEPT_BYTES_MAX: usize = 16 * 1024;
 ///
 /// It owns a copy of its bytes: for the usual few hundred this costs less than the shared ownership of a part of the
 /// read buffer, which in turn can always be used again in place.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     pub(crate) bytes: Vec<u8>,
     pub(crate) lines: Lines,

@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::BackendId;
+
 /// What is done to a request on its way, and to the response on its way back: the filters of a rule or of one of its
 /// backends (Gateway API, HTTPRouteFilter), each kind at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +21,9 @@ pub struct Filters {
     /// Which pages of other origins may read answers; of rules only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// Who gets copies of requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
 }
 
 impl Filters {
@@ -149,4 +154,15 @@ pub struct Cors {
     pub allow_credentials: bool,
     /// For how many seconds the answer to a preflight may be kept.
     pub max_age_s: u32,
+}
+
+/// A backend that gets a copy of some requests; its answers are thrown away (Gateway API, HTTPRequestMirrorFilter).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mirror {
+    /// Which one; the snapshot holds it.
+    pub backend: BackendId,
+    /// Of `denominator` requests so many are copied.
+    pub numerator: u32,
+    /// At least 1, and not below `numerator`.
+    pub denominator: u32,
 }

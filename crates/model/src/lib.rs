@@ -26,7 +26,9 @@ mod snapshot;
 
 pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
-pub use filter::{Cors, Filters, HeaderLine, HeaderModifier, PathRewrite, Redirect, Scheme, UrlRewrite};
+pub use filter::{
+    Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme, UrlRewrite,
+};
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use l4_route::{L4BackendRef, L4Route, ProxyProtocol};
 pub use listener::{

@@ -87,7 +87,7 @@ enum Speaks {
     Http2,
 }
 
-async fn serve_http1<S: Transport>(worker: &Worker, down: &mut Downstream<S>) -> Speaks {
+async fn serve_http1<S: Transport>(worker: &Rc<Worker>, down: &mut Downstream<S>) -> Speaks {
     let mut head = RequestHead::default();
     let mut response = ResponseHead::default();
     loop {

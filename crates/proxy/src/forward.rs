@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
+use crate::mirror;
 use crate::plan::Plan;
 use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
@@ -28,10 +30,10 @@ use crate::worker::Worker;
 
 /// A request on its way to an endpoint.
 pub(crate) struct Forward<'f> {
-    pub(crate) worker: &'f Worker,
+    pub(crate) worker: &'f Rc<Worker>,
     pub(crate) head: &'f RequestHead,
     pub(crate) action: &'f ForwardAction,
-    pub(crate) listener: &'f Listener,
+    pub(crate) listener: &'f Arc<Listener>,
     pub(crate) forwarded: Forwarded,
     /// What the answer says to scripts of other origins, on rules that say it.
     pub(crate) cors: Option<CorsLines<'f>>,
@@ -57,7 +59,14 @@ pub(crate) async fn forward<S: Transport>(
     body: &mut RequestBody,
     response: &mut ResponseHead,
 ) -> Outcome {
-    let (status, reason) = match tries(work, down, body, response).await {
+    let sent = match work.target(down.client.peer.ip()) {
+        Ok(target) => {
+            mirror::start(work, &target.mirrors, &down.client, body);
+            tries(work, target, down, body, response).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let (status, reason) = match sent {
         Ok(outcome) => return outcome,
         Err(refusal) => refusal,
     };
@@ -66,14 +75,26 @@ pub(crate) async fn forward<S: Transport>(
     answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
 }
 
+/// Sends a copy of a request, of which only this is asked: whether it was answered.
+pub(crate) async fn copy<S: Transport>(
+    work: &Forward<'_>,
+    down: &mut Downstream<S>,
+    body: &mut RequestBody,
+    response: &mut ResponseHead,
+) -> bool {
+    let Ok(target) = work.target(down.client.peer.ip()) else { return false };
+    let sent = tries(work, target, down, body, response).await;
+    sent.is_ok_and(|outcome| outcome.status != STATUS_CLIENT_GONE)
+}
+
 async fn tries<S: Transport>(
     work: &Forward<'_>,
+    target: &Target,
     down: &mut Downstream<S>,
     body: &mut RequestBody,
     response: &mut ResponseHead,
 ) -> Result<Outcome, (u16, &'static str)> {
     let worker = work.worker;
-    let target = work.target(down.client.peer.ip())?;
     let Target { group, kept, plan, .. } = target;
     let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
     let clients = kept.map(|_| worker.shared.clients());

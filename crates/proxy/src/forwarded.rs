@@ -19,6 +19,7 @@ const FORWARDING: &[&str] = &[
 ];
 
 /// What to insert into and remove from a request's head.
+#[derive(Clone)]
 pub(crate) struct Forwarded {
     /// The client's address, as text.
     address: Rc<str>,

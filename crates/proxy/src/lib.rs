@@ -27,6 +27,7 @@ mod gateway;
 mod group;
 mod io;
 mod l4;
+mod mirror;
 mod plan;
 mod reply;
 mod request;

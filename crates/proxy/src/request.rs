@@ -1,6 +1,7 @@
 //! One request: which route it takes, and what becomes of it.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http1::{RequestHead, ResponseHead};
@@ -20,7 +21,7 @@ use crate::worker::Worker;
 
 /// Serves one request whose head is there.
 pub(crate) async fn handle<S: Transport>(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     down: &mut Downstream<S>,
     head: &RequestHead,
     response: &mut ResponseHead,
@@ -37,7 +38,7 @@ pub(crate) async fn handle<S: Transport>(
 }
 
 async fn decide<'s, S: Transport>(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     down: &mut Downstream<S>,
     head: &RequestHead,
     response: &mut ResponseHead,

@@ -3,6 +3,8 @@
 use bytes::{Buf, BytesMut};
 use http1::{Body, BodyError, Framing};
 
+use crate::mirror::Tap;
+
 /// Body bytes kept so that a request which no endpoint took can be sent to another one.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
@@ -11,6 +13,8 @@ pub(crate) struct RequestBody {
     /// Bytes at the start of the client's read buffer that are validated and not yet sent.
     pub(crate) pending: usize,
     pub(crate) replay: Replay,
+    /// Who gets a copy.
+    pub(crate) taps: Vec<Tap>,
     bytes: u64,
 }
 
@@ -23,7 +27,13 @@ pub(crate) struct Replay {
 
 impl RequestBody {
     pub(crate) fn new(framing: Framing, limits: &http1::Limits) -> Self {
-        Self { body: Body::new(framing, limits), pending: 0, replay: Replay::default(), bytes: 0 }
+        Self {
+            body: Body::new(framing, limits),
+            pending: 0,
+            replay: Replay::default(),
+            taps: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Whether all of it is validated, and sent but for `pending`.

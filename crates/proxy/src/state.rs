@@ -10,7 +10,7 @@ use std::sync::Arc;
 use balance::WeightedChoice;
 use model::{
     Action, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition,
-    Filters, L4Route, Listener, Protocol, ProxyProtocol, Redirect, Snapshot,
+    Filters, L4Route, Listener, Protocol, ProxyProtocol, Redirect, Snapshot, Timeouts,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
@@ -19,6 +19,7 @@ use crate::affinity::Kept;
 use crate::connector::{Connector, Connectors, Way};
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::group::Group;
+use crate::mirror::{self, Mirror};
 use crate::plan::Plan;
 use crate::secured::SecuredListeners;
 
@@ -125,6 +126,8 @@ pub(crate) struct Target {
     /// Whether clients keep their endpoint.
     pub(crate) kept: Option<Kept>,
     pub(crate) plan: Plan,
+    /// Who gets copies of what goes there.
+    pub(crate) mirrors: Vec<Mirror>,
 }
 
 impl Target {
@@ -316,20 +319,39 @@ fn compile(
         }
         Action::Forward(references) => {
             let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();
-            let targets = references.iter().map(|reference| {
-                let BackendTarget::Backend(id) = &reference.target else { return None };
+            let mut target = |id: &BackendId, filters: &Filters| {
                 let backend = backends.get_mut(id)?;
                 let connectors = connectors_of(route, backend, snapshot, connectors, before)?;
                 let affinity = route.affinity.of(&backend.source);
                 let kept = affinity
                     .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
                 let group = group(backend, route.balancing, before, threads);
-                let plan = Plan::new(&route.filters, &reference.filters);
-                Some(Target { group, connectors, kept, plan })
+                let plan = Plan::new(&route.filters, filters);
+                Some(Target { group, connectors, kept, plan, mirrors: Vec::new() })
+            };
+            let targets = references.iter().map(|reference| {
+                let BackendTarget::Backend(id) = &reference.target else { return None };
+                let all = route.filters.mirrors.iter().chain(&reference.filters.mirrors);
+                // A copy is the request as its endpoint gets it, changed by the same filters; it is sent to no other backend.
+                let mirrors = all.filter_map(|said| {
+                    let copy = Target { kept: None, ..target(&said.backend, &reference.filters)? };
+                    let timeouts = Timeouts { request: Some(mirror::TIME_MAX), backend_request: None };
+                    let choice = WeightedChoice::new(&[1]);
+                    let action =
+                        ForwardAction { choice, draw_subject: None, targets: vec![Some(copy)], timeouts };
+                    Some(Mirror {
+                        action: Arc::new(action),
+                        denominator: said.denominator,
+                        numerator: said.numerator,
+                    })
+                });
+                let mirrors = mirrors.collect();
+                Some(Target { mirrors, ..target(id, &reference.filters)? })
             });
+            let targets = targets.collect();
             let object = || balance::subject(&route.id.object.to_string());
             CompiledAction::Forward(ForwardAction {
-                targets: targets.collect(),
+                targets,
                 draw_subject: route.affinity.keeps_backend().then(object),
                 choice: WeightedChoice::new(&weights),
                 timeouts: route.timeouts,

@@ -96,7 +96,7 @@ fn cancels_most(cancelled: u64, requests: u64) -> bool {
 }
 
 /// Whether the client gave the request up.
-async fn serve_stream(worker: &Worker, stream: ServerStream, client: Rc<Client>, number: u64) -> bool {
+async fn serve_stream(worker: &Rc<Worker>, stream: ServerStream, client: Rc<Client>, number: u64) -> bool {
     let mut down = Downstream::new(worker, stream, client);
     down.requests = number;
     let mut head = RequestHead::default();

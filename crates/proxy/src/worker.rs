@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     /// Tasks that wait for a client's next request, to wake when draining begins.
     parked: RefCell<HashMap<u64, Waker>>,
     connections: Cell<usize>,
+    /// Copies of requests under way.
+    pub(crate) mirrors: Cell<usize>,
     next_id: Cell<u64>,
     drained: RefCell<Option<oneshot::Sender<()>>>,
 }
@@ -72,6 +74,7 @@ impl Worker {
             date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
             parked: RefCell::default(),
             connections: Cell::new(0),
+            mirrors: Cell::new(0),
             next_id: Cell::new(0),
             drained: RefCell::default(),
         }

@@ -2,8 +2,8 @@
 
 mod support;
 
-use model::{Cors, Filters, HeaderLine, HeaderModifier, PathRewrite, UrlRewrite};
-use support::{Lab, Rule, Scripted, rule};
+use model::{BackendId, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, UrlRewrite};
+use support::{Lab, Rule, Scripted, eventually, rule};
 
 fn modifier(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> HeaderModifier {
     let line = |(name, value): &(&str, &str)| HeaderLine { name: (*name).into(), value: (*value).into() };
@@ -198,4 +198,100 @@ fn what_an_endpoint_says_of_cors_gives_way_and_errors_are_readable_by_scripts() 
     let lacking = ask("/none", "https://a.test");
     assert_eq!(lacking.status, 503);
     assert!(lacking.has("Access-Control-Allow-Origin: https://a.test"), "{}", lacking.head);
+}
+
+/// Copies of all requests to the backends of these rules.
+fn mirrored_to(rules: &[usize]) -> Filters {
+    let mirror = |number: &usize| Mirror {
+        backend: BackendId::service("test", &format!("b{number}"), 80),
+        numerator: 1,
+        denominator: 1,
+    };
+    Filters { mirrors: rules.iter().map(mirror).collect(), ..Default::default() }
+}
+
+#[test]
+fn every_mirror_gets_the_request_as_its_endpoint_does() {
+    let (endpoint, one, two) = (Scripted::echo("real"), Scripted::echo("one"), Scripted::echo("two"));
+    let mut filters = mirrored_to(&[1]);
+    filters.request_headers = modifier(&[], &[("X-A", "1")], &[]);
+    let lab = Lab::new(&[
+        Rule { filters, backend_filters: mirrored_to(&[2]), ..rule("/", &[endpoint.address]) },
+        rule("/one", &[one.address]),
+        rule("/two", &[two.address]),
+    ]);
+    let mut client = lab.client();
+    client.send(
+        "POST /x HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n",
+    );
+    assert!(client.response().text().starts_with("real"));
+    client.send("POST /y HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\n");
+    client.send("a");
+    client.send("bc");
+    assert!(client.response().text().starts_with("real"));
+    let expected = endpoint.received();
+    assert!(expected.contains("X-A: 1\r\n") && expected.ends_with("abc"), "{expected}");
+    for mirror in [&one, &two] {
+        eventually("the copies", || mirror.received().len() >= expected.len());
+        // Each copy has a task of its own: the second may come first.
+        let (first, second) = expected.split_at(expected.find("POST /y").unwrap());
+        assert!(
+            mirror.received().contains(first) && mirror.received().contains(second),
+            "{}",
+            mirror.received()
+        );
+    }
+    eventually("both are counted", || lab.metrics.mirrors.values() == [("ok", 4)]);
+}
+
+#[test]
+fn a_mirror_that_is_dead_silent_or_slow_neither_delays_nor_fails_a_request() {
+    let endpoint = Scripted::echo("real");
+    let (silent, _told) = Scripted::silent();
+    let dead = support::free_port();
+    let lab = Lab::new(&[
+        Rule { filters: mirrored_to(&[1, 2, 3]), ..rule("/", &[endpoint.address]) },
+        rule("/silent", &[silent.address]),
+        rule("/dead", &[dead]),
+        rule("/none", &[]),
+    ]);
+    let mut client = lab.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    // More than buffers of gateway and sockets hold, to one that does not read.
+    let body = "x".repeat(32 * 1024 * 1024);
+    client.send(format!("PUT /big HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", body.len()));
+    client.send(&body);
+    let response = client.response();
+    assert_eq!(response.status, 200);
+    assert!(response.body.ends_with(b"xxx") && response.body.len() > body.len());
+    eventually("given up", || lab.metrics.mirrors.values().iter().any(|(result, _)| *result == "too slow"));
+    let failed = lab.metrics.mirrors.values().into_iter().find(|(result, _)| *result == "failed");
+    assert!(failed.is_some_and(|(_, count)| count >= 40), "{failed:?}");
+}
+
+#[test]
+fn a_share_of_requests_is_mirrored_and_none_of_what_is_refused_here() {
+    let (endpoint, copy) = (Scripted::echo("real"), Scripted::echo("copy"));
+    let mut filters = mirrored_to(&[1]);
+    (filters.mirrors[0].numerator, filters.mirrors[0].denominator) = (1, 4);
+    let lab = Lab::new(&[
+        Rule { filters, ..rule("/", &[endpoint.address]) },
+        rule("/copy", &[copy.address]),
+        Rule { filters: mirrored_to(&[1]), ..rule("/none", &[]) },
+    ]);
+    let mut client = lab.client();
+    for _ in 0..800 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!(client.get("/none").status, 503);
+    eventually("all answered", || {
+        lab.metrics.mirrors.values().iter().map(|(_, count)| count).sum::<u64>() > 120
+    });
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let copies = copy.received().matches("GET / ").count();
+    // 200 are expected; 6 standard deviations of a fair draw are 74.
+    assert!((126..=274).contains(&copies), "{copies}");
+    assert!(!copy.received().contains("GET /none"));
 }

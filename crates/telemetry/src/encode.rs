@@ -94,6 +94,9 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
     let help = "Connections to endpoints open now.";
     gauge(to, "rauta_upstream_connections_active", help, [(vec![], active)])?;
 
+    let mirrors = metrics.mirrors.values();
+    let mirrors = mirrors.into_iter().map(|(result, count)| (vec![("result", Cow::from(result))], count));
+    counter(to, "rauta_mirrored_requests", "Copies of requests, by what became of them.", mirrors)?;
     let reasons = |values: Vec<(&'static str, u64)>| {
         values.into_iter().map(|(reason, count)| (vec![("reason", Cow::from(reason))], count))
     };
@@ -291,6 +294,7 @@ mod tests {
         metrics.refused(0, "bare LF");
         metrics.tls_failed(0, "handshake failed");
         metrics.response_generated(1, "no route");
+        metrics.mirrored(0, "ok");
         metrics.set_diagnostics(2, 1);
         metrics.config_applied(7, Duration::from_millis(3), 1);
         metrics.gateway("shop/web").observe(1, 200, Duration::from_millis(2), 50, 600);
@@ -308,6 +312,7 @@ mod tests {
             r#"rauta_upstream_connections_total{result="ok"} 0"#,
             "rauta_upstream_reuses_total 9",
             r#"rauta_refusals_total{reason="bare LF"} 1"#,
+            r#"rauta_mirrored_requests_total{result="ok"} 1"#,
             r#"rauta_tls_handshake_failures_total{reason="handshake failed"} 1"#,
             r#"rauta_responses_generated_total{reason="no route"} 1"#,
             "rauta_snapshot_version 7",

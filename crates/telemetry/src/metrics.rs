@@ -62,6 +62,8 @@ pub struct Metrics {
     pub upstream_connections_active: ShardedGauge,
     /// Requests sent again to another endpoint because the first one failed before it took them.
     pub upstream_retries: ShardedCounter,
+    /// Copies of requests, by what became of them.
+    pub mirrors: LabelledCounter,
     /// Malformed requests refused, by the codec's reason.
     pub refusals: LabelledCounter,
     /// TLS handshakes that failed, by reason.
@@ -101,6 +103,7 @@ impl Metrics {
             upstream_reuses: counter(),
             upstream_connections_active: ShardedGauge::new(shards),
             upstream_retries: counter(),
+            mirrors: LabelledCounter::new(shards),
             refusals: LabelledCounter::new(shards),
             tls_failures: LabelledCounter::new(shards),
             l4_refusals: LabelledCounter::new(shards),
@@ -170,6 +173,11 @@ impl Metrics {
     /// Counts a TLS handshake that failed.
     pub fn tls_failed(&self, shard: usize, reason: &'static str) {
         self.tls_failures.inc(shard, reason);
+    }
+
+    /// Counts a copy of a request by what became of it.
+    pub fn mirrored(&self, shard: usize, result: &'static str) {
+        self.mirrors.inc(shard, result);
     }
 
     /// Counts an answer made here by its reason.

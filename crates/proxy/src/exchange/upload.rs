@@ -25,14 +25,17 @@ impl<S: Transport> Exchange<'_, S> {
             self.body.validate(&self.down.read).map_err(UploadError::Body)?;
             if !self.to_up.is_empty() || self.body.pending > 0 {
                 let before = self.moved;
-                let replay = &mut self.body.replay;
+                let (replay, taps) = (&mut self.body.replay, &self.body.taps);
                 let written = poll_write_both(
                     &mut self.up.stream,
                     cx,
                     &mut self.to_up,
                     &mut self.down.read,
                     &mut self.body.pending,
-                    |bytes| replay.record(bytes),
+                    |bytes| {
+                        replay.record(bytes);
+                        taps.iter().for_each(|tap| tap.copy(bytes));
+                    },
                     &mut self.moved,
                 );
                 self.up.written += (self.moved - before) as u64;

@@ -410,7 +410,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                     affinity: None,
                     security,
                 }));
-                BackendTarget::Backend(backend)
+                BackendTarget::Backend(backend.clone())
             }
         };
         routes.push(Arc::new(Route {

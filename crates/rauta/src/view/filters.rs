@@ -28,6 +28,13 @@ pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
             "{whose} answers CORS preflights itself; scripts may ask from {origins}{credentials}"
         ));
     }
+    for mirror in &filters.mirrors {
+        let share = match (mirror.numerator, mirror.denominator) {
+            (all, of) if all == of => "every request".to_owned(),
+            (some, of) => format!("{some} of {of} requests"),
+        };
+        lines.push(format!("{whose} mirrors {share} to {}", mirror.backend));
+    }
     lines
 }
 
@@ -99,6 +106,18 @@ mod tests {
             lines(&Filters { cors, ..Default::default() }, "the rule"),
             [
                 "the rule answers CORS preflights itself; scripts may ask from https://a.test, with credentials"
+            ]
+        );
+        let backend = model::BackendId::service("shop", "copy", 80);
+        let mirrors = vec![
+            model::Mirror { backend: backend.clone(), numerator: 1, denominator: 1 },
+            model::Mirror { backend, numerator: 5, denominator: 100 },
+        ];
+        assert_eq!(
+            lines(&Filters { mirrors, ..Default::default() }, "the rule"),
+            [
+                "the rule mirrors every request to shop/copy:80",
+                "the rule mirrors 5 of 100 requests to shop/copy:80"
             ]
         );
         let url_rewrite = Some(UrlRewrite { hostname: Some("b.test".into()), path });

@@ -15,13 +15,13 @@ struct Filtered {
 impl Filtered {
     /// `rule` is the rule's YAML, each line indented by two.
     fn by(rule: &str) -> Self {
-        let lab = Lab::builder().build().unwrap();
+        let lab = Lab::builder().backends(2).build().unwrap();
         let endpoint = Recorder::answering(lab.backend(0), Addresses::backend_socket(0), "fine").unwrap();
         let route = format!(
             "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r}}\nspec:\n  \
              parentRefs: [{{name: gw}}]\n  rules:\n{rule}"
         );
-        let manifest = documents(&[GATEWAY, &service("web", &[0]), &route]);
+        let manifest = documents(&[GATEWAY, &service("web", &[0]), &service("copy", &[1]), &route]);
         let gateway =
             Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().env("RAUTA_THREADS", "1");
         Self { gateway: gateway.start(&lab).unwrap(), endpoint, lab }
@@ -172,4 +172,23 @@ fn a_cors_preflight_is_answered_here_and_answers_say_whom_they_are_for() {
     fields.extend(asked.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
     client.request(1, &fields, true).unwrap();
     assert_eq!(client.ended(1).unwrap(), Ended::Answered { status: Some(204), body: vec![] });
+}
+
+#[test]
+fn a_mirror_gets_the_same_bytes_over_both_protocols() {
+    let world = Filtered::by(
+        "  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: copy, port: 80}}}]\n    \
+             backendRefs: [{name: web, port: 80}]\n",
+    );
+    let copy = Recorder::answering(world.lab.backend(1), Addresses::backend_socket(1), "copied").unwrap();
+    let response =
+        world.connect().request("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc").unwrap();
+    assert_eq!((response.status, response.text().as_str()), (200, "fine"));
+    copy.wait_for_text("\r\n\r\nabc").unwrap();
+    assert_eq!(get_http2(&world, "/y", &[]), Ended::Answered { status: Some(200), body: b"fine".to_vec() });
+    copy.wait_for_text("GET /y HTTP/1.1").unwrap();
+    copy.wait_for_text("host: a.test\r\n\r\n").unwrap();
+    let all: Vec<u8> = (0..world.endpoint.connections()).flat_map(|i| world.endpoint.received(i)).collect();
+    let copied: Vec<u8> = (0..copy.connections()).flat_map(|i| copy.received(i)).collect();
+    assert_eq!(String::from_utf8(copied).unwrap(), String::from_utf8(all).unwrap());
 }

@@ -16,9 +16,12 @@ pub(super) enum PortRef<'a> {
     Name(&'a str),
 }
 
+/// What becomes of requests whose backend cannot be.
+pub(super) const SHARE_GETS_500: &str = "this share of the requests gets 500";
+
 impl Builder<'_> {
     /// The name of the backend behind a port of a Service, which becomes part of the snapshot. `object` and `field` name the
-    /// reference, for what is to be said about it.
+    /// reference, `outcome` what follows where it cannot be, for what is to be said about it.
     ///
     /// # Errors
     /// Why the reference cannot be followed; it has been reported.
@@ -28,13 +31,13 @@ impl Builder<'_> {
         name: &str,
         port: PortRef<'_>,
         object: &ObjectRef,
-        field: &str,
+        (field, outcome): (&str, &str),
     ) -> Result<BackendId, InvalidBackend> {
         let key = ObjectRef::new(ObjectKind::Service, namespace, name);
         self.part.services.insert(key.clone());
         let mut report = Report::new(object, &mut self.part.diagnostics);
         let Some(service) = self.objects.services.get(&key) else {
-            let message = format!("there is no {key}, so this share of the requests gets 500: add it");
+            let message = format!("there is no {key}, so {outcome}: add it");
             report.error(Reason::BackendNotFound, field, message);
             return Err(InvalidBackend::NotFound);
         };
@@ -42,7 +45,7 @@ impl Builder<'_> {
         if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
             let message = format!(
                 "{key} is an ExternalName, which can be no backend (it would open internal names to the outside), so \
-                 this share of the requests gets 500"
+                 {outcome}"
             );
             report.error(Reason::InvalidKind, field, message);
             return Err(InvalidBackend::Kind);
@@ -54,10 +57,8 @@ impl Builder<'_> {
                 PortRef::Number(number) => number.to_string(),
                 PortRef::Name(name) => format!("{name:?}"),
             };
-            let message = format!(
-                "{key} has no TCP port {wanted}, so this share of the requests gets 500; it has {}",
-                list_ports(ports)
-            );
+            let message =
+                format!("{key} has no TCP port {wanted}, so {outcome}; it has {}", list_ports(ports));
             report.error(Reason::BackendNotFound, field, message);
             return Err(InvalidBackend::NotFound);
         };

@@ -1,10 +1,11 @@
 use model::{
-    Action, BackendRef, BackendTarget, InvalidBackend, ListenerId, ObjectRef, Reason, Route, RouteId,
+    Action, BackendId, BackendRef, BackendTarget, Filters, InvalidBackend, ListenerId, Mirror, ObjectRef,
+    Reason, Route, RouteId,
 };
 use resources::gateway::{HttpRoute, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesFilters};
 
 use super::attach::ParentRef;
-use super::backends::PortRef;
+use super::backends::{PortRef, SHARE_GETS_500};
 use super::{Builder, created_unix_s};
 use crate::annotations::{self, Settings};
 use crate::own;
@@ -61,13 +62,15 @@ impl Builder<'_> {
         let mut muted = Report::muted(key);
         let matches = own::http_route::matches(rule, &field, &mut muted);
         let timeouts = own::http_route::timeouts(rule, &field, &mut muted);
+        let read = own::http_route::filters(rule, None, &field, &mut muted);
+        let mirrors = self.mirrors(key, rule.filters.as_deref(), &read, &field);
         Route {
             id: RouteId { object: key.clone(), rule: index },
             listeners: listeners.to_vec(),
             hosts: Vec::new(),
             matches,
             action: self.http_action(key, rule, &field),
-            filters: own::http_route::filters(rule, None, &field, &mut muted).filters,
+            filters: Filters { mirrors, ..read.filters },
             balancing: self.options.balancing(settings.load_balancer, None),
             affinity: settings.affinity,
             timeouts,
@@ -98,7 +101,8 @@ impl Builder<'_> {
             let read = own::http_route::filters(rule, Some(reference), &field, &mut Report::muted(key));
             let target = self.http_backend(key, reference, &read, &field);
             let weight = reference.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1);
-            backends.push(BackendRef { weight, target, filters: read.filters });
+            let mirrors = self.mirrors(key, reference.filters.as_deref(), &read, &field);
+            backends.push(BackendRef { weight, target, filters: Filters { mirrors, ..read.filters } });
         }
         forward(backends)
     }
@@ -132,34 +136,86 @@ impl Builder<'_> {
         if self.has_unsupported(key, list, read, field, "its share gets 500") {
             return BackendTarget::Invalid(InvalidBackend::Unsupported);
         }
-        let mut report = Report::new(key, &mut self.part.diagnostics);
-        let group = reference.group.as_deref().unwrap_or("");
-        let kind = reference.kind.as_deref().unwrap_or("Service");
-        if (group, kind) != ("", "Service") {
-            let message = format!("{kind:?} can be no backend, so its share gets 500: name a Service");
-            report.error(Reason::InvalidKind, format!("{field}.kind"), message);
-            return BackendTarget::Invalid(InvalidBackend::Kind);
-        }
-        let namespace = reference.namespace.as_deref().unwrap_or(&key.namespace);
-        if namespace != &*key.namespace {
-            let message = format!(
-                "Service {namespace}/{} is in another namespace, and ReferenceGrants are not read, so its share \
-                 gets 500: move the route or the Service",
-                reference.name
-            );
-            report.error(Reason::RefNotPermitted, format!("{field}.namespace"), message);
-            return BackendTarget::Invalid(InvalidBackend::NotPermitted);
-        }
-        let Some(port) = reference.port else {
-            let message = "is missing, so this share of the requests gets 500: a Service needs a port";
-            report.error(Reason::BackendNotFound, format!("{field}.port"), message);
-            return BackendTarget::Invalid(InvalidBackend::NotFound);
+        let named = ServiceRef {
+            group: reference.group.as_deref(),
+            kind: reference.kind.as_deref(),
+            namespace: reference.namespace.as_deref(),
+            name: &reference.name,
+            port: reference.port,
         };
-        match self.service_backend(namespace, &reference.name, PortRef::Number(port), key, field) {
+        match self.http_service(key, &named, (field, SHARE_GETS_500)) {
             Ok(id) => BackendTarget::Backend(id),
             Err(reason) => BackendTarget::Invalid(reason),
         }
     }
+
+    /// The backends that get copies of requests. One that cannot be is reported and gets none.
+    fn mirrors(
+        &mut self,
+        key: &ObjectRef,
+        list: Option<&[HttpRouteRulesFilters]>,
+        read: &FilterList,
+        field: &str,
+    ) -> Vec<Mirror> {
+        let mut mirrors = Vec::with_capacity(read.mirrors.len());
+        for (i, numerator, denominator) in &read.mirrors {
+            let filter = list.unwrap_or_default().get(*i);
+            let Some(one) = filter.and_then(|filter| filter.request_mirror.as_ref()) else { continue };
+            let named = ServiceRef {
+                group: one.backend_ref.group.as_deref(),
+                kind: one.backend_ref.kind.as_deref(),
+                namespace: one.backend_ref.namespace.as_deref(),
+                name: &one.backend_ref.name,
+                port: one.backend_ref.port,
+            };
+            let field = format!("{field}.filters[{i}].requestMirror.backendRef");
+            if let Ok(backend) = self.http_service(key, &named, (&field, "nothing is mirrored there")) {
+                mirrors.push(Mirror { backend, numerator: *numerator, denominator: *denominator });
+            }
+        }
+        mirrors
+    }
+
+    /// The backend that a reference of an HTTPRoute names; why it cannot be is reported.
+    fn http_service(
+        &mut self,
+        key: &ObjectRef,
+        named: &ServiceRef<'_>,
+        (field, outcome): (&str, &str),
+    ) -> Result<BackendId, InvalidBackend> {
+        let mut report = Report::new(key, &mut self.part.diagnostics);
+        let kind = named.kind.unwrap_or("Service");
+        if (named.group.unwrap_or(""), kind) != ("", "Service") {
+            let message = format!("{kind:?} can be no backend, so {outcome}: name a Service");
+            report.error(Reason::InvalidKind, format!("{field}.kind"), message);
+            return Err(InvalidBackend::Kind);
+        }
+        let namespace = named.namespace.unwrap_or(&key.namespace);
+        if namespace != &*key.namespace {
+            let message = format!(
+                "Service {namespace}/{} is in another namespace, and ReferenceGrants are not read, so {outcome}: move \
+                 the route or the Service",
+                named.name
+            );
+            report.error(Reason::RefNotPermitted, format!("{field}.namespace"), message);
+            return Err(InvalidBackend::NotPermitted);
+        }
+        let Some(port) = named.port else {
+            let message = format!("is missing, so {outcome}: a Service needs a port");
+            report.error(Reason::BackendNotFound, format!("{field}.port"), message);
+            return Err(InvalidBackend::NotFound);
+        };
+        self.service_backend(namespace, named.name, PortRef::Number(port), key, (field, outcome))
+    }
+}
+
+/// How an HTTPRoute names a backend.
+struct ServiceRef<'a> {
+    group: Option<&'a str>,
+    kind: Option<&'a str>,
+    namespace: Option<&'a str>,
+    name: &'a str,
+    port: Option<i32>,
 }
 
 /// Forwards by weight; 500 if nothing can get a share ("traffic … MUST receive a 500 status code", HTTPRouteRule).

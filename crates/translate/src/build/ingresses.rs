@@ -6,7 +6,7 @@ use model::{
 };
 use resources::core::{Ingress, IngressBackend};
 
-use super::backends::PortRef;
+use super::backends::{PortRef, SHARE_GETS_500};
 use super::http_routes::respond_500;
 use super::{Builder, created_unix_s};
 use crate::annotations::{self, Settings};
@@ -96,7 +96,8 @@ impl Builder<'_> {
                 let name = port.and_then(|port| port.name.as_deref()).filter(|name| !name.is_empty());
                 let number = port.and_then(|port| port.number).unwrap_or(0);
                 let port = name.map_or(PortRef::Number(number), PortRef::Name);
-                match self.service_backend(&key.namespace, &service.name, port, key, &field) {
+                match self.service_backend(&key.namespace, &service.name, port, key, (&field, SHARE_GETS_500))
+                {
                     Ok(id) => BackendTarget::Backend(id),
                     Err(reason) => BackendTarget::Invalid(reason),
                 }

@@ -5,7 +5,7 @@ use model::{
 use resources::{RoutingRule, RuleService};
 
 use super::attach::ParentRef;
-use super::backends::PortRef;
+use super::backends::{PortRef, SHARE_GETS_500};
 use super::http_routes::forward;
 use super::{Builder, created_unix_s};
 use crate::report::Report;
@@ -113,7 +113,7 @@ impl Builder<'_> {
             return BackendTarget::Invalid(InvalidBackend::NotPermitted);
         }
         let port = PortRef::Number(i32::from(service.port));
-        match self.service_backend(namespace, &service.name, port, key, field) {
+        match self.service_backend(namespace, &service.name, port, key, (field, SHARE_GETS_500)) {
             Ok(id) => BackendTarget::Backend(id),
             Err(reason) => BackendTarget::Invalid(reason),
         }

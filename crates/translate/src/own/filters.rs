@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use model::{Filters, HeaderLine, HeaderModifier, Redirect};
 use policy::{HeadKind, header_refusal, header_value_problem};
-use resources::gateway::{HttpRouteRulesFilters, HttpRouteRulesFiltersType as Kind};
+use resources::gateway::{
+    HttpRouteRulesFilters, HttpRouteRulesFiltersRequestMirror, HttpRouteRulesFiltersType as Kind,
+};
 
 use super::{cors, rewrite};
 use crate::pattern;
@@ -15,6 +17,8 @@ use crate::report::Report;
 pub(crate) struct FilterList {
     pub(crate) filters: Filters,
     pub(crate) redirect: Option<Redirect>,
+    /// Places in the list of mirrors that can be, with numerator and denominator of their share.
+    pub(crate) mirrors: Vec<(usize, u32, u32)>,
     /// Places in the list of what this version does not serve.
     pub(crate) unsupported: Vec<usize>,
 }
@@ -83,10 +87,20 @@ pub(crate) fn read(
                 read.redirect =
                     Some(rewrite::redirect(one, site, &format!("{field}.requestRedirect"), report));
             }
+            (Kind::RequestMirror, HttpRouteRulesFilters { request_mirror: Some(one), .. }) => {
+                let (numerator, denominator) = mirror_share(one, &format!("{field}.requestMirror"), report);
+                read.mirrors.push((i, numerator, denominator));
+            }
             (Kind::Cors, HttpRouteRulesFilters { cors: Some(one), .. }) if !site.is_backend => {
                 read.filters.cors = Some(cors::read(one, &format!("{field}.cors"), report));
             }
-            (Kind::RequestHeaderModifier | Kind::ResponseHeaderModifier | Kind::UrlRewrite, _) => {}
+            (
+                Kind::RequestHeaderModifier
+                | Kind::ResponseHeaderModifier
+                | Kind::UrlRewrite
+                | Kind::RequestMirror,
+                _,
+            ) => {}
             _ => read.unsupported.push(i),
         }
     }
@@ -127,6 +141,36 @@ fn check_type(filter: &HttpRouteRulesFilters, field: &str, report: &mut Report<'
         } else if !is_wanted && is_there {
             let message = format!("must not be set for type {}", name(&filter.r#type));
             report.invalid(format!("{field}.{own}"), message);
+        }
+    }
+}
+
+/// The share of requests that are copied; all of them unless it is said (HTTPRequestMirrorFilter).
+fn mirror_share(
+    mirror: &HttpRouteRulesFiltersRequestMirror,
+    field: &str,
+    report: &mut Report<'_>,
+) -> (u32, u32) {
+    if let Some(port) = mirror.backend_ref.port {
+        pattern::port(port, format!("{field}.backendRef.port"), report);
+    }
+    let (numerator, denominator, own) = match (&mirror.percent, &mirror.fraction) {
+        (Some(_), Some(_)) => {
+            report.invalid(field, "has both percent and fraction: keep one");
+            return (0, 1);
+        }
+        (Some(percent), None) => (*percent, 100, "percent"),
+        (None, Some(fraction)) => (fraction.numerator, fraction.denominator.unwrap_or(100), "fraction"),
+        (None, None) => (1, 1, "fraction"),
+    };
+    match (u32::try_from(numerator), u32::try_from(denominator)) {
+        (Ok(numerator), Ok(denominator)) if denominator > 0 && numerator <= denominator => {
+            (numerator, denominator)
+        }
+        _ => {
+            let message = format!("{numerator} of {denominator} is no share: it must be from none to all");
+            report.invalid(format!("{field}.{own}"), message);
+            (0, 1)
         }
     }
 }

@@ -16,7 +16,7 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 const MEMORY_MAX: u64 = 64 << 20;
 
 /// Resident memory of the gateway.
-fn memory(gateway: &mut Gateway) -> u64 {
+pub(crate) fn memory(gateway: &mut Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.process().pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10

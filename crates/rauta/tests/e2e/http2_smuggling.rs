@@ -119,7 +119,9 @@ fn h2_5_request_lines_in_disguise() {
         method("GET /x HTTP/1.1\r\nHost: b\r\n\r\nGET", None),
         method("CONNECT", None),
         ("CONNECT", vec![(b":method", b"CONNECT"), (b":authority", b"a:80")], Some(501)),
-        ("extended CONNECT", head("CONNECT", "a", "/", &[(b":protocol", b"websocket")]), None),
+        ("forged protocol", head("CONNECT", "a", "/", &[(b":protocol", b"a\r\nx: y")]), Some(501)),
+        ("two protocols", head("CONNECT", "a", "/", &[(b":protocol", b"a, b")]), Some(501)),
+        ("protocol of a GET", head("GET", "a", "/", &[(b":protocol", b"websocket")]), None),
         ("two paths", head("GET", "a", "/", &[(b":path", b"/b")]), None),
         ("unknown pseudo-header", head("GET", "a", "/", &[(b":x", b"y")]), None),
         ("pseudo-header of responses", head("GET", "a", "/", &[(b":status", b"200")]), None),
@@ -129,6 +131,17 @@ fn h2_5_request_lines_in_disguise() {
         &[(b":method", b"GET"), (b":scheme", b"http://x/?"), (b":authority", b"a"), (b":path", b"/")];
     cases.push(("scheme", scheme.to_vec(), None));
     refuse(&cases);
+}
+
+/// RFC 8441: it reads as the GET that would ask for the same in HTTP/1.1, and its data reach nobody before a 101.
+#[test]
+fn h2_5_extended_connect_is_an_upgrade() {
+    let mut world = Downgrade::new();
+    let data: &[&[u8]] = &[b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"];
+    let (ended, seen) = world.ask(&head("CONNECT", "a", "/x", &[(b":protocol", b"other")]), data);
+    assert_eq!(ended, Ended::Answered { status: Some(502), body: Vec::new() }, "200 is no tunnel");
+    let lines = "host: a\r\nupgrade: other\r\nConnection: upgrade\r\n";
+    assert_eq!(String::from_utf8_lossy(&seen), text("GET /x", lines));
 }
 
 #[test]

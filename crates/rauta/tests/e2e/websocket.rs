@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use testkit::{Addresses, BACKEND_PORT, Gateway, Lab, exec};
 
-use crate::manifests::{GATEWAY, documents, route, service};
+use crate::conformance::secured_gateway;
+use crate::manifests::{documents, route, service};
 use crate::secure::{eventually, pair, secret};
 use crate::world::RAUTA;
 
@@ -30,11 +31,10 @@ fn check(lab: &Lab, uri: &str, more: &[&str]) -> String {
 #[test]
 fn a_client_and_an_endpoint_of_others_speak_websocket_through_the_gateway() {
     let address = Addresses::GATEWAY.to_string();
-    let listener = ", {name: https, protocol: HTTPS, port: 8443, tls: {certificateRefs: [{name: any}]}}]\n";
-    let gateway = GATEWAY.trim_end().strip_suffix(']').unwrap().to_owned() + listener;
     let certificate = pair(&address);
     let route = route("all", &[], &[("", "[{name: web, port: 80}]")]);
-    let manifest = documents(&[&gateway, &secret("any", &certificate), &service("web", &[0]), &route]);
+    let manifest =
+        documents(&[&secured_gateway(), &secret("any", &certificate), &service("web", &[0]), &route]);
 
     let lab = Lab::builder().build().unwrap();
     let (host, port) = (Addresses::backend(0).to_string(), BACKEND_PORT.to_string());

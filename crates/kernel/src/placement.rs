@@ -32,6 +32,10 @@ pub enum Why {
     Tls,
     /// Its listener shares a port with one that ends TLS.
     SharedPort,
+    /// Its listener takes the PROXY protocol.
+    ProxyProtocol,
+    /// It is no route of requests.
+    L4,
     /// The gateway answers itself.
     Respond,
     /// Filters of the rule or of a backend.
@@ -93,6 +97,8 @@ impl Why {
             Self::NoListener => "no listener has it",
             Self::Tls => "its listener ends TLS",
             Self::SharedPort => "its listener shares a port with one that ends TLS",
+            Self::ProxyProtocol => "its listener takes the PROXY protocol",
+            Self::L4 => "it passes connections or datagrams on, not requests",
             Self::Respond => "the gateway answers such requests itself",
             Self::Filters => "it has filters",
             Self::Timeouts => "it has time limits",

@@ -89,6 +89,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
         (Why::ForwardingOff, Box::new(|c| c.facts.forwarding = false)),
         (Why::NoListener, Box::new(|c| c.route.listeners = vec![ListenerId::new("a", "b", "c")])),
         (Why::Tls, Box::new(|c| c.listener.protocol = Protocol::Https)),
+        (Why::ProxyProtocol, Box::new(|c| c.listener.proxy_protocol = true)),
         (Why::Respond, Box::new(|c| c.route.action = Action::Respond { status: 404, reason: "".into() })),
         (Why::Filters, Box::new(|c| c.route.filters.request_headers.remove.push("x".into()))),
         (
@@ -205,6 +206,27 @@ fn a_port_is_userspaces_with_all_its_listeners() {
     assert_eq!(found, [(Tier::Tc, Some(Why::SharedPort)), (Tier::Userspace, Some(Why::SharedPort))]);
     let numbers = [80, 81].map(|port| socket(&compiled.tables, [10, 0, 0, 1].into(), port));
     assert!(numbers[0] == 0 && numbers[1] != 0, "{numbers:?}");
+}
+
+/// Sockets of other protocols are not the programs', and keep HTTP listeners for all addresses off their own.
+#[test]
+fn tcp_tls_and_udp_sockets_are_no_vips() {
+    let http = listener("plain", None);
+    let mut others = [Protocol::Tcp, Protocol::Tls, Protocol::Udp].map(|protocol| {
+        let mut other = listener(&format!("{protocol:?}"), None);
+        other.protocol = protocol;
+        other
+    });
+    others[0].addresses = vec![[10, 0, 0, 1].into()];
+    others[1].port = 81;
+    others[2].port = 82;
+    let route = route("one", &[&http], vec![], vec![]);
+    let listeners = others.into_iter().chain([http]).map(Arc::new);
+    let snapshot = Snapshot::new(1, listeners, [Arc::new(route)], [Arc::new(backend("one", &[1]))], []);
+    let compiled = Compiler::new().compile(&snapshot, &facts(), Duration::ZERO);
+    let ours = |port: u16| compiled.tables.vips.keys().filter(|key| key.port == port.to_be_bytes()).count();
+    let all = facts().addresses.iter().filter(|address| !address.is_loopback()).count();
+    assert_eq!([80, 81, 82].map(ours), [all - 1, 0, 0]);
 }
 
 #[test]

@@ -13,6 +13,19 @@ pub enum ObjectKind {
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
+    /// `gateway.networking.k8s.io/v1` TCPRoute.
+    #[serde(rename = "TCPRoute")]
+    TcpRoute,
+    /// `gateway.networking.k8s.io/v1` TLSRoute.
+    #[serde(rename = "TLSRoute")]
+    TlsRoute,
+    /// `gateway.networking.k8s.io/v1` UDPRoute.
+    #[serde(rename = "UDPRoute")]
+    UdpRoute,
+    /// `gateway.networking.k8s.io/v1` ListenerSet.
+    ListenerSet,
+    /// `gateway.networking.k8s.io/v1` ReferenceGrant.
+    ReferenceGrant,
     /// `networking.k8s.io/v1` IngressClass (cluster-scoped).
     IngressClass,
     /// `networking.k8s.io/v1` Ingress.
@@ -25,6 +38,8 @@ pub enum ObjectKind {
     EndpointSlice,
     /// `v1` Secret.
     Secret,
+    /// `v1` Namespace (cluster-scoped).
+    Namespace,
 }
 
 impl ObjectKind {
@@ -34,18 +49,24 @@ impl ObjectKind {
             Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::UdpRoute => "UDPRoute",
+            Self::ListenerSet => "ListenerSet",
+            Self::ReferenceGrant => "ReferenceGrant",
             Self::IngressClass => "IngressClass",
             Self::Ingress => "Ingress",
             Self::RoutingRule => "RoutingRule",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
+            Self::Namespace => "Namespace",
         }
     }
 
     /// Whether objects of this kind have no namespace.
     pub fn is_cluster_scoped(self) -> bool {
-        matches!(self, Self::GatewayClass | Self::IngressClass)
+        matches!(self, Self::GatewayClass | Self::IngressClass | Self::Namespace)
     }
 }
 

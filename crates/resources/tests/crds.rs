@@ -30,7 +30,17 @@ fn pinned_crds_are_of_the_standard_channel_of_the_pinned_version() {
         kinds.push(crd["spec"]["names"]["kind"].as_str().unwrap().to_owned());
     }
     kinds.sort();
-    assert_eq!(kinds, ["Gateway", "GatewayClass", "HTTPRoute"]);
+    let expected = [
+        "Gateway",
+        "GatewayClass",
+        "HTTPRoute",
+        "ListenerSet",
+        "ReferenceGrant",
+        "TCPRoute",
+        "TLSRoute",
+        "UDPRoute",
+    ];
+    assert_eq!(kinds, expected);
 }
 
 #[test]

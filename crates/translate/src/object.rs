@@ -4,8 +4,10 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use model::{ObjectKind, ObjectRef};
 use resources::RoutingRule;
-use resources::core::{EndpointSlice, Ingress, IngressClass, Secret, Service};
-use resources::gateway::{Gateway, GatewayClass, HttpRoute};
+use resources::core::{EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
+use resources::gateway::{
+    Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
+};
 use resources::strict::{self, FieldError};
 use serde_json::Value;
 
@@ -18,6 +20,18 @@ pub enum Object {
     Gateway(Arc<Gateway>),
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     HttpRoute(Arc<HttpRoute>),
+    /// `gateway.networking.k8s.io/v1` TCPRoute.
+    TcpRoute(Arc<TcpRoute>),
+    /// `gateway.networking.k8s.io/v1` TLSRoute.
+    TlsRoute(Arc<TlsRoute>),
+    /// `gateway.networking.k8s.io/v1` UDPRoute.
+    UdpRoute(Arc<UdpRoute>),
+    /// `gateway.networking.k8s.io/v1` ListenerSet.
+    ListenerSet(Arc<ListenerSet>),
+    /// `gateway.networking.k8s.io/v1` ReferenceGrant.
+    ReferenceGrant(Arc<ReferenceGrant>),
+    /// `v1` Namespace.
+    Namespace(Arc<Namespace>),
     /// `networking.k8s.io/v1` IngressClass.
     IngressClass(Arc<IngressClass>),
     /// `networking.k8s.io/v1` Ingress.
@@ -46,16 +60,22 @@ pub enum UnknownKind {
     NotYet,
     /// Not a kind that is known here.
     #[error(
-        "the gateway knows no such kind; it reads GatewayClass, Gateway, HTTPRoute, IngressClass, Ingress, \
+        "the gateway knows no such kind; it reads GatewayClass, Gateway, ListenerSet, HTTPRoute, TCPRoute, TLSRoute, UDPRoute, ReferenceGrant, Namespace, IngressClass, Ingress, \
          RoutingRule, Service, EndpointSlice and Secret"
     )]
     Unknown,
 }
 
-const KINDS: [(ObjectKind, &str); 9] = [
+const KINDS: [(ObjectKind, &str); 15] = [
     (ObjectKind::GatewayClass, "gateway.networking.k8s.io/v1"),
     (ObjectKind::Gateway, "gateway.networking.k8s.io/v1"),
     (ObjectKind::HttpRoute, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::TcpRoute, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::TlsRoute, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::UdpRoute, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::ListenerSet, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::ReferenceGrant, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::Namespace, "v1"),
     (ObjectKind::IngressClass, "networking.k8s.io/v1"),
     (ObjectKind::Ingress, "networking.k8s.io/v1"),
     (ObjectKind::RoutingRule, "rauta.io/v1"),
@@ -65,17 +85,7 @@ const KINDS: [(ObjectKind, &str); 9] = [
 ];
 
 /// What the gateway would have to act on, and does not: leaving these out changes what clients get.
-const NOT_YET: [&str; 9] = [
-    "GRPCRoute",
-    "TLSRoute",
-    "TCPRoute",
-    "UDPRoute",
-    "ReferenceGrant",
-    "BackendTLSPolicy",
-    "ListenerSet",
-    "XListenerSet",
-    "XBackendTrafficPolicy",
-];
+const NOT_YET: [&str; 4] = ["GRPCRoute", "BackendTLSPolicy", "XListenerSet", "XBackendTrafficPolicy"];
 
 /// The other kinds of the groups that ours are in: any further name there is a slip of the pen.
 const NEIGHBOURS: [(&str, &[&str]); 2] = [
@@ -86,7 +96,6 @@ const NEIGHBOURS: [(&str, &[&str]); 2] = [
             "Endpoints",
             "Event",
             "LimitRange",
-            "Namespace",
             "Node",
             "PersistentVolume",
             "PersistentVolumeClaim",
@@ -151,6 +160,12 @@ impl Object {
             ObjectKind::GatewayClass => Self::GatewayClass(Arc::new(strict::decode(value)?)),
             ObjectKind::Gateway => Self::Gateway(Arc::new(strict::decode(value)?)),
             ObjectKind::HttpRoute => Self::HttpRoute(Arc::new(strict::decode(value)?)),
+            ObjectKind::TcpRoute => Self::TcpRoute(Arc::new(strict::decode(value)?)),
+            ObjectKind::TlsRoute => Self::TlsRoute(Arc::new(strict::decode(value)?)),
+            ObjectKind::UdpRoute => Self::UdpRoute(Arc::new(strict::decode(value)?)),
+            ObjectKind::ListenerSet => Self::ListenerSet(Arc::new(strict::decode(value)?)),
+            ObjectKind::ReferenceGrant => Self::ReferenceGrant(Arc::new(strict::decode(value)?)),
+            ObjectKind::Namespace => Self::Namespace(Arc::new(strict::decode(value)?)),
             ObjectKind::IngressClass => Self::IngressClass(Arc::new(strict::decode(value)?)),
             ObjectKind::Ingress => Self::Ingress(Arc::new(strict::decode(value)?)),
             ObjectKind::RoutingRule => Self::RoutingRule(Arc::new(strict::decode(value)?)),
@@ -166,6 +181,12 @@ impl Object {
             Self::GatewayClass(_) => ObjectKind::GatewayClass,
             Self::Gateway(_) => ObjectKind::Gateway,
             Self::HttpRoute(_) => ObjectKind::HttpRoute,
+            Self::TcpRoute(_) => ObjectKind::TcpRoute,
+            Self::TlsRoute(_) => ObjectKind::TlsRoute,
+            Self::UdpRoute(_) => ObjectKind::UdpRoute,
+            Self::ListenerSet(_) => ObjectKind::ListenerSet,
+            Self::ReferenceGrant(_) => ObjectKind::ReferenceGrant,
+            Self::Namespace(_) => ObjectKind::Namespace,
             Self::IngressClass(_) => ObjectKind::IngressClass,
             Self::Ingress(_) => ObjectKind::Ingress,
             Self::RoutingRule(_) => ObjectKind::RoutingRule,
@@ -181,6 +202,12 @@ impl Object {
             Self::GatewayClass(object) => object.meta(),
             Self::Gateway(object) => object.meta(),
             Self::HttpRoute(object) => object.meta(),
+            Self::TcpRoute(object) => object.meta(),
+            Self::TlsRoute(object) => object.meta(),
+            Self::UdpRoute(object) => object.meta(),
+            Self::ListenerSet(object) => object.meta(),
+            Self::ReferenceGrant(object) => object.meta(),
+            Self::Namespace(object) => object.meta(),
             Self::IngressClass(object) => object.meta(),
             Self::Ingress(object) => object.meta(),
             Self::RoutingRule(object) => object.meta(),

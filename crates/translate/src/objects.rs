@@ -3,8 +3,10 @@ use std::sync::Arc;
 
 use model::{ObjectKind, ObjectRef};
 use resources::RoutingRule;
-use resources::core::{EndpointSlice, Ingress, IngressClass, Secret, Service};
-use resources::gateway::{Gateway, GatewayClass, HttpRoute};
+use resources::core::{EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
+use resources::gateway::{
+    Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
+};
 
 use crate::Object;
 use crate::own::service::SERVICE_NAME;
@@ -15,6 +17,12 @@ pub(crate) struct Objects {
     pub(crate) gateway_classes: BTreeMap<ObjectRef, Arc<GatewayClass>>,
     pub(crate) gateways: BTreeMap<ObjectRef, Arc<Gateway>>,
     pub(crate) http_routes: BTreeMap<ObjectRef, Arc<HttpRoute>>,
+    pub(crate) tcp_routes: BTreeMap<ObjectRef, Arc<TcpRoute>>,
+    pub(crate) tls_routes: BTreeMap<ObjectRef, Arc<TlsRoute>>,
+    pub(crate) udp_routes: BTreeMap<ObjectRef, Arc<UdpRoute>>,
+    pub(crate) listener_sets: BTreeMap<ObjectRef, Arc<ListenerSet>>,
+    pub(crate) reference_grants: BTreeMap<ObjectRef, Arc<ReferenceGrant>>,
+    pub(crate) namespaces: BTreeMap<ObjectRef, Arc<Namespace>>,
     pub(crate) ingress_classes: BTreeMap<ObjectRef, Arc<IngressClass>>,
     pub(crate) ingresses: BTreeMap<ObjectRef, Arc<Ingress>>,
     pub(crate) routing_rules: BTreeMap<ObjectRef, Arc<RoutingRule>>,
@@ -31,6 +39,12 @@ impl Objects {
             Object::GatewayClass(object) => drop(self.gateway_classes.insert(key, object)),
             Object::Gateway(object) => drop(self.gateways.insert(key, object)),
             Object::HttpRoute(object) => drop(self.http_routes.insert(key, object)),
+            Object::TcpRoute(object) => drop(self.tcp_routes.insert(key, object)),
+            Object::TlsRoute(object) => drop(self.tls_routes.insert(key, object)),
+            Object::UdpRoute(object) => drop(self.udp_routes.insert(key, object)),
+            Object::ListenerSet(object) => drop(self.listener_sets.insert(key, object)),
+            Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, object)),
+            Object::Namespace(object) => drop(self.namespaces.insert(key, object)),
             Object::IngressClass(object) => drop(self.ingress_classes.insert(key, object)),
             Object::Ingress(object) => drop(self.ingresses.insert(key, object)),
             Object::RoutingRule(object) => drop(self.routing_rules.insert(key, object)),
@@ -51,6 +65,12 @@ impl Objects {
             ObjectKind::GatewayClass => self.gateway_classes.remove(key).is_some(),
             ObjectKind::Gateway => self.gateways.remove(key).is_some(),
             ObjectKind::HttpRoute => self.http_routes.remove(key).is_some(),
+            ObjectKind::TcpRoute => self.tcp_routes.remove(key).is_some(),
+            ObjectKind::TlsRoute => self.tls_routes.remove(key).is_some(),
+            ObjectKind::UdpRoute => self.udp_routes.remove(key).is_some(),
+            ObjectKind::ListenerSet => self.listener_sets.remove(key).is_some(),
+            ObjectKind::ReferenceGrant => self.reference_grants.remove(key).is_some(),
+            ObjectKind::Namespace => self.namespaces.remove(key).is_some(),
             ObjectKind::IngressClass => self.ingress_classes.remove(key).is_some(),
             ObjectKind::Ingress => self.ingresses.remove(key).is_some(),
             ObjectKind::RoutingRule => self.routing_rules.remove(key).is_some(),
@@ -86,6 +106,12 @@ impl Objects {
             ObjectKind::GatewayClass => self.gateway_classes.contains_key(key),
             ObjectKind::Gateway => self.gateways.contains_key(key),
             ObjectKind::HttpRoute => self.http_routes.contains_key(key),
+            ObjectKind::TcpRoute => self.tcp_routes.contains_key(key),
+            ObjectKind::TlsRoute => self.tls_routes.contains_key(key),
+            ObjectKind::UdpRoute => self.udp_routes.contains_key(key),
+            ObjectKind::ListenerSet => self.listener_sets.contains_key(key),
+            ObjectKind::ReferenceGrant => self.reference_grants.contains_key(key),
+            ObjectKind::Namespace => self.namespaces.contains_key(key),
             ObjectKind::IngressClass => self.ingress_classes.contains_key(key),
             ObjectKind::Ingress => self.ingresses.contains_key(key),
             ObjectKind::RoutingRule => self.routing_rules.contains_key(key),

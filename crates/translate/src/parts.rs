@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::{Backend, BackendId, Diagnostic, ObjectKind, ObjectRef, Route};
+use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
 use crate::build::{self, Frame, Part};
@@ -15,6 +15,7 @@ use crate::objects::Objects;
 pub(crate) struct Parts {
     pub(crate) frame: Frame,
     routes: BTreeMap<ObjectRef, Part<Arc<Route>>>,
+    l4_routes: BTreeMap<ObjectRef, Vec<Arc<L4Route>>>,
     backends: BTreeMap<BackendId, (Option<Arc<Backend>>, Vec<Diagnostic>)>,
     /// The objects whose parts looked for a Service.
     users: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
@@ -34,6 +35,8 @@ pub(crate) struct Changes {
     pub(crate) gone: Vec<Arc<Route>>,
     /// Routes that are new, or like this now.
     pub(crate) new: Vec<Arc<Route>>,
+    /// Whether routes of connections or datagrams are others now.
+    pub(crate) l4: bool,
     /// Backends as they are now.
     pub(crate) backends: BTreeMap<BackendId, Option<Arc<Backend>>>,
 }
@@ -74,6 +77,9 @@ impl Parts {
             affected.extend(self.routes.keys().cloned());
             affected.extend(objects.http_routes.keys().cloned());
             affected.extend(objects.routing_rules.keys().cloned());
+            affected.extend(objects.tcp_routes.keys().cloned());
+            affected.extend(objects.tls_routes.keys().cloned());
+            affected.extend(objects.udp_routes.keys().cloned());
         }
         if frames || some_regex != had_regex {
             affected.extend(objects.ingresses.keys().cloned());
@@ -81,9 +87,12 @@ impl Parts {
         let mut changes = Changes::default();
         let mut asked: BTreeSet<BackendId> = BTreeSet::new();
         for service in changed.iter().filter(|key| key.kind == ObjectKind::Service).chain(moved) {
-            let first = BackendId::service(&service.namespace, &service.name, 0);
-            let last = BackendId { port: u16::MAX, ..first.clone() };
-            asked.extend(self.backends.range(first..=last).map(|(id, _)| id.clone()));
+            let (namespace, name) = (&service.namespace, &service.name);
+            for first in [BackendId::service(namespace, name, 0), BackendId::udp_service(namespace, name, 0)]
+            {
+                let last = BackendId { port: u16::MAX, ..first.clone() };
+                asked.extend(self.backends.range(first..=last).map(|(id, _)| id.clone()));
+            }
         }
         for key in affected.iter().filter(|key| makes_routes(key.kind)) {
             let part = build::part(key, objects, options, &self.frame, some_regex);
@@ -93,6 +102,11 @@ impl Parts {
             self.backend(&id, objects, options, &mut changes);
         }
         changes
+    }
+
+    /// The routes of connections and datagrams, in no order.
+    pub(crate) fn l4_routes(&self) -> impl Iterator<Item = &Arc<L4Route>> {
+        self.l4_routes.values().flatten()
     }
 
     /// All that is to be said, in no order.
@@ -113,7 +127,8 @@ impl Parts {
         asked: &mut BTreeSet<BackendId>,
     ) {
         let old = self.routes.remove(key).unwrap_or_default();
-        let new = part.unwrap_or_default();
+        let mut new = part.unwrap_or_default();
+        changes.l4 |= self.exchange_l4(key, std::mem::take(&mut new.l4));
         for service in old.services.difference(&new.services) {
             if let Some(users) = self.users.get_mut(service) {
                 users.remove(key);
@@ -165,10 +180,21 @@ impl Parts {
         } else {
             self.noisy.insert(key.clone());
         }
-        let Part { backend, backends, services, diagnostics, .. } = new;
+        let Part { l4, backend, backends, services, diagnostics, .. } = new;
         if !routes.is_empty() || !diagnostics.is_empty() || !services.is_empty() {
-            self.routes.insert(key.clone(), Part { routes, backend, backends, services, diagnostics });
+            self.routes.insert(key.clone(), Part { routes, l4, backend, backends, services, diagnostics });
         }
+    }
+
+    /// Puts routes of connections or datagrams in the place of those that the object had; says whether they are others.
+    fn exchange_l4(&mut self, key: &ObjectRef, new: Vec<L4Route>) -> bool {
+        let old = self.l4_routes.remove(key).unwrap_or_default();
+        let is_same = old.len() == new.len() && old.iter().zip(&new).all(|(old, new)| **old == *new);
+        let routes = if is_same { old } else { new.into_iter().map(Arc::new).collect() };
+        if !routes.is_empty() {
+            self.l4_routes.insert(key.clone(), routes);
+        }
+        !is_same
     }
 
     /// Builds the backend behind a Service anew, if some part names it.
@@ -194,10 +220,11 @@ impl Parts {
 
 /// Whether objects of this kind say what routes attach to.
 fn is_of_frame(kind: ObjectKind) -> bool {
-    use ObjectKind::{Gateway, GatewayClass, IngressClass, Secret};
-    matches!(kind, GatewayClass | Gateway | IngressClass | Secret)
+    use ObjectKind::{Gateway, GatewayClass, IngressClass, ListenerSet, Namespace, ReferenceGrant, Secret};
+    matches!(kind, GatewayClass | Gateway | IngressClass | ListenerSet | Namespace | ReferenceGrant | Secret)
 }
 
 fn makes_routes(kind: ObjectKind) -> bool {
-    matches!(kind, ObjectKind::HttpRoute | ObjectKind::Ingress | ObjectKind::RoutingRule)
+    use ObjectKind::{HttpRoute, Ingress, RoutingRule, TcpRoute, TlsRoute, UdpRoute};
+    matches!(kind, HttpRoute | Ingress | RoutingRule | TcpRoute | TlsRoute | UdpRoute)
 }

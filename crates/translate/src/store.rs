@@ -106,9 +106,13 @@ impl Store {
             version: last.version + 1,
             listeners: listeners.collect(),
             routes,
-            l4_routes: Vec::new(),
+            l4_routes: if changes.l4 { Vec::new() } else { last.l4_routes.clone() },
             backends,
             certificates: certificates.collect(),
+        };
+        let snapshot = match changes.l4 {
+            true => snapshot.with_l4_routes(self.parts.l4_routes().cloned()),
+            false => snapshot,
         };
         if is_first || !snapshot.serves_the_same_as(last) {
             self.last = Arc::new(snapshot);

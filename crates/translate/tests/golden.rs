@@ -50,7 +50,10 @@ fn run(text: &str) -> String {
         writeln!(out, "{diagnostic}").unwrap();
     }
     let json = serde_json::to_value(&*built.snapshot).unwrap();
-    for part in ["listeners", "routes", "backends", "certificates"] {
+    for part in ["listeners", "routes", "l4_routes", "backends", "certificates"] {
+        if part == "l4_routes" && json[part] == Value::Array(Vec::new()) {
+            continue;
+        }
         writeln!(out, "{part}:").unwrap();
         for record in json[part].as_array().unwrap() {
             writeln!(out, "  {record}").unwrap();

@@ -30,7 +30,7 @@ fn object(dice: &mut Dice) -> Object {
     let name = dice.of(&["a", "b", "c"]);
     let other = dice.of(&["a", "b", "c"]);
     let port = 80 + dice.below(2);
-    let (kind, mut value) = match dice.below(14) {
+    let (kind, mut value) = match dice.below(18) {
         0 => (
             ObjectKind::GatewayClass,
             json!({"spec": {
@@ -49,7 +49,14 @@ fn object(dice: &mut Dice) -> Object {
                 listener["hostname"] = json!(dice.of(&["*.example.com", "a.example.com"]));
             }
             let class = dice.of(&["rauta", "rauta", "a"]);
-            (ObjectKind::Gateway, json!({"spec": {"gatewayClassName": class, "listeners": [listener]}}))
+            let tcp = json!({"name": "t", "protocol": "TCP", "port": 9000 + dice.below(2), "allowedRoutes":
+                {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}});
+            let sets = dice.of(&["All", "None"]);
+            (
+                ObjectKind::Gateway,
+                json!({"spec": {"gatewayClassName": class, "listeners": [listener, tcp],
+                    "allowedListeners": {"namespaces": {"from": sets}}}}),
+            )
         }
         3..=5 => {
             let rules: Vec<Value> = (0..=dice.below(2)).map(|n| json!({
@@ -93,6 +100,26 @@ fn object(dice: &mut Dice) -> Object {
             }
             (ObjectKind::Service, json!({"spec": {"ports": [port]}}))
         }
+        14 => {
+            let kind = dice.of(&["Gateway", "ListenerSet"]);
+            let space = dice.of(&["x", "y"]);
+            (
+                ObjectKind::TcpRoute,
+                json!({"spec": {"parentRefs": [{"name": other, "kind": kind, "namespace": space}],
+                    "rules": [{"backendRefs": [{"name": other, "port": port, "namespace": space}]}]}}),
+            )
+        }
+        15 => (
+            ObjectKind::ReferenceGrant,
+            json!({"spec": {"from": [{"group": "gateway.networking.k8s.io", "kind": "TCPRoute", "namespace": "x"}],
+                "to": [{"group": "", "kind": "Service"}]}}),
+        ),
+        16 => (ObjectKind::Namespace, json!({"metadata": {"labels": {"team": dice.of(&["a", "b"])}}})),
+        17 => (
+            ObjectKind::ListenerSet,
+            json!({"spec": {"parentRef": {"name": other, "namespace": dice.of(&["x", "y"])},
+                "listeners": [{"name": "s", "protocol": "TCP", "port": 9000 + dice.below(3)}]}}),
+        ),
         _ => (
             ObjectKind::EndpointSlice,
             json!({
@@ -101,7 +128,11 @@ fn object(dice: &mut Dice) -> Object {
             "endpoints": [{"addresses": [format!("10.1.0.{}", 1 + dice.below(3))]}]}),
         ),
     };
-    value["metadata"]["name"] = json!(if kind == ObjectKind::GatewayClass { other } else { name });
+    value["metadata"]["name"] = json!(match kind {
+        ObjectKind::GatewayClass => other,
+        ObjectKind::Namespace => dice.of(&["x", "y"]),
+        _ => name,
+    });
     value["metadata"]["namespace"] = json!(dice.of(&["x", "x", "y"]));
     Object::decode(kind, &value).unwrap()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Listener, ListenerId, Snapshot};
+use model::{Listener, ListenerId, Snapshot, Transport};
 
 use super::Socket;
 use crate::Facts;
@@ -26,7 +26,8 @@ pub(super) fn attached(snapshot: &Snapshot) -> HashMap<&ListenerId, Vec<usize>> 
 /// The listeners of each socket, by id.
 pub(super) fn sockets(snapshot: &Snapshot) -> BTreeMap<Socket, Vec<&Arc<Listener>>> {
     let mut sockets: BTreeMap<Socket, Vec<&Arc<Listener>>> = BTreeMap::new();
-    for listener in snapshot.listeners.values() {
+    let tcp = |listener: &&Arc<Listener>| listener.protocol.transport() == Transport::Tcp;
+    for listener in snapshot.listeners.values().filter(tcp) {
         let addresses: BTreeSet<_> =
             listener.addresses.iter().map(|address| Some(address.to_canonical())).collect();
         let addresses = if addresses.is_empty() { BTreeSet::from([None]) } else { addresses };

@@ -246,6 +246,10 @@ impl Compiler {
         let all: BTreeSet<Socket> = sites.iter().map(|site| site.socket).collect();
         let mut vips = BTreeMap::new();
         for site in sites {
+            // What is not HTTP is none of the programs' business: they do not even count it.
+            if !site.listeners.iter().any(|one| one.listener.protocol.is_http()) {
+                continue;
+            }
             let Some((listener, _)) = self.listeners.get(&site.socket) else { continue };
             let inserts = site.listeners.iter().any(|one| one.listener.forwarded_headers);
             let flags = if inserts { Vip::FORWARDED_HEADERS } else { 0 };

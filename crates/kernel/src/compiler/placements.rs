@@ -38,7 +38,11 @@ impl Compiler {
             .collect();
         for site in sites {
             for one in site.listeners.iter().filter(|_| !site.is_http) {
-                let why = if one.listener.protocol == Protocol::Http { Why::SharedPort } else { Why::Tls };
+                let why = match one.listener.protocol {
+                    _ if one.listener.proxy_protocol => Why::ProxyProtocol,
+                    Protocol::Http => Why::SharedPort,
+                    _ => Why::Tls,
+                };
                 for at in attached.get(&one.listener.id).into_iter().flatten() {
                     note(&mut found, *at, Some(why));
                 }

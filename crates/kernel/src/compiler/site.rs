@@ -152,7 +152,9 @@ impl Compiler {
         let attached = attached(job.snapshot);
         let mut sites = Vec::new();
         for (socket, listeners) in super::inputs::sockets(job.snapshot) {
-            let is_http = listeners.iter().all(|listener| listener.protocol == Protocol::Http);
+            let is_plain =
+                |listener: &Listener| listener.protocol == Protocol::Http && !listener.proxy_protocol;
+            let is_http = listeners.iter().all(|listener| is_plain(listener));
             let places =
                 |listener: &Listener| attached.get(&listener.id).map(Vec::as_slice).unwrap_or_default();
             let listeners = listeners.into_iter().map(|listener| ListenerHosts {

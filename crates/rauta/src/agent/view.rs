@@ -38,7 +38,7 @@ impl ControlView for Agent {
             sources: self.sources.clone(),
             files: loaded.as_ref().map_or(0, |loaded| text::small(loaded.files)),
             objects: loaded.as_ref().map_or(0, |loaded| text::small(loaded.objects)),
-            routes: text::small(snapshot.routes.len()),
+            routes: text::small(snapshot.routes.len() + snapshot.l4_routes.len()),
             backends: text::small(snapshot.backends.len()),
             endpoints: text::small(snapshot.backends.values().map(|backend| backend.endpoints.len()).sum()),
             errors: count(Severity::Error),

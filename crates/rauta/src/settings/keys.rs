@@ -98,6 +98,7 @@ pub(crate) static KEYS: &[Key] = &[
     one!("socket", "the control socket", socket, path, show_path),
     one!("threads", "proxy threads", proxy.threads, count, ToString::to_string),
     one!("connectionsMax", "client connections at once", proxy.connections_max, count, ToString::to_string),
+    one!("udpSessionsMax", "UDP sessions at once", proxy.udp_sessions_max, count, ToString::to_string),
     one!("log.level", "error, warn, info, debug, trace, or directives", log_level, log_level, Clone::clone),
     one!("log.format", "text or json", log_format, log_format, ToString::to_string),
     one!(
@@ -118,6 +119,14 @@ pub(crate) static KEYS: &[Key] = &[
         duration,
         shown
     ),
+    one!(
+        "timeouts.l4Idle",
+        "a TCP or TLS connection that is passed on",
+        proxy.timeouts.l4_idle,
+        duration,
+        shown
+    ),
+    one!("timeouts.udpIdle", "a UDP session", proxy.timeouts.udp_idle, duration, shown),
     one!("timeouts.drain", "requests in flight when stopping", proxy.timeouts.drain, duration, shown),
     one!(
         "limits.headBytes",

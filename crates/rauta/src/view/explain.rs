@@ -6,7 +6,7 @@ use model::{Action, BackendTarget, EndpointCondition, Protocol, Route, Snapshot}
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
 use super::question::{Question, Scheme};
-use super::{filters, text};
+use super::{explain_l4, filters, text};
 
 /// Matches that are named beside the one that takes a request.
 const RIVALS_MAX: usize = 5;
@@ -20,6 +20,9 @@ pub(crate) fn explain(
     table: &Table,
     request: &ExplainRequestRequest,
 ) -> Result<Explanation, ExplainError> {
+    if let Some(explanation) = explain_l4::explain(snapshot, table, &request.url) {
+        return explanation;
+    }
     let asked = Question::read(request)?;
     let mut explanation = Explanation::default();
     let Some(socket) = socket(table, &asked, &mut explanation.steps) else {

@@ -1,6 +1,7 @@
 //! What the agent serves, for people: model records as messages of the control API, and those as tables.
 
 pub(crate) mod explain;
+mod explain_l4;
 mod filters;
 pub(crate) mod flow;
 pub(crate) mod kernel;
@@ -16,16 +17,18 @@ use model::{BackendTarget, EndpointCondition, ListenerId, Snapshot};
 /// Every listener; `problem` says why one does not serve.
 pub(crate) fn listeners(snapshot: &Snapshot, problem: impl Fn(&model::Listener) -> String) -> Vec<Listener> {
     let mut routes: BTreeMap<&ListenerId, usize> = BTreeMap::new();
-    for id in snapshot.routes.iter().flat_map(|route| &route.listeners) {
+    let of_l4 = snapshot.l4_routes.iter().flat_map(|route| &route.listeners);
+    for id in snapshot.routes.iter().flat_map(|route| &route.listeners).chain(of_l4) {
         *routes.entry(id).or_default() += 1;
     }
     let count = |id| routes.get(id).copied().unwrap_or(0);
     snapshot.listeners.values().map(|l| text::listener(l, count(&l.id), problem(l))).collect()
 }
 
-/// Every rule, in the order that breaks ties.
+/// Every rule, in the order that breaks ties; those of connections and datagrams behind those of requests.
 pub(crate) fn routes(snapshot: &Snapshot) -> Vec<Route> {
-    snapshot.routes.iter().map(|route| text::route(route)).collect()
+    let of_l4 = snapshot.l4_routes.iter().map(|route| text::l4_route(route));
+    snapshot.routes.iter().map(|route| text::route(route)).chain(of_l4).collect()
 }
 
 /// Every backend of a snapshot that nothing has been sent to.
@@ -73,6 +76,11 @@ fn with_endpoints<'s>(
             if let BackendTarget::Backend(id) = &reference.target {
                 *routes.entry(id).or_default() += 1;
             }
+        }
+    }
+    for reference in snapshot.l4_routes.iter().flat_map(|route| &route.backends) {
+        if let BackendTarget::Backend(id) = &reference.target {
+            *routes.entry(id).or_default() += 1;
         }
     }
     let backend = |(id, endpoints): (&model::BackendId, Vec<Endpoint>)| Backend {

@@ -63,6 +63,24 @@ pub(crate) fn route(route: &model::Route) -> Route {
     }
 }
 
+/// A rule of a TCPRoute, TLSRoute or UDPRoute.
+pub(crate) fn l4_route(route: &model::L4Route) -> Route {
+    Route {
+        object: route.id.object.to_string(),
+        rule: route.id.rule,
+        listeners: route.listeners.iter().map(ToString::to_string).collect(),
+        hosts: route.hosts.iter().map(ToString::to_string).collect(),
+        matches: vec![],
+        backends: route.backends.iter().map(|one| shared(&one.target, one.weight)).collect(),
+        response: String::new(),
+        balancing: format!("maglev {}", Balancing::MAGLEV_TABLE_SIZE_DEFAULT),
+        affinity: String::new(),
+        tier: None,
+        served_tier: Some(3),
+        tier_reason: ::kernel::Why::L4.to_string(),
+    }
+}
+
 /// What the endpoints of a backend speak.
 pub(crate) fn protocol(backend: &model::Backend) -> String {
     let version = match backend.protocol {
@@ -158,7 +176,11 @@ pub(crate) fn placement(placed: Option<&kernel::RoutePlacement>, summary: &str) 
 }
 
 fn backend_ref(reference: &model::BackendRef) -> RouteBackend {
-    let (backend, broken) = match &reference.target {
+    shared(&reference.target, reference.weight)
+}
+
+fn shared(target: &BackendTarget, weight: u32) -> RouteBackend {
+    let (backend, broken) = match target {
         BackendTarget::Backend(id) => (id.to_string(), false),
         BackendTarget::Invalid(reason) => {
             let reason = match reason {
@@ -170,7 +192,7 @@ fn backend_ref(reference: &model::BackendRef) -> RouteBackend {
             (reason.to_owned(), true)
         }
     };
-    RouteBackend { backend, weight: reference.weight, broken }
+    RouteBackend { backend, weight, broken }
 }
 
 fn regex(pattern: &RegexPattern) -> String {

@@ -15,6 +15,7 @@ mod forwarded;
 mod http2_floods;
 mod http2_smuggling;
 mod kernel;
+mod l4;
 mod manifests;
 mod metrics;
 mod routing;

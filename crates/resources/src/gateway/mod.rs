@@ -5,10 +5,20 @@
 mod gateway;
 mod gateway_class;
 mod http_route;
+mod listener_set;
+mod reference_grant;
+mod tcp_route;
+mod tls_route;
+mod udp_route;
 
 pub use gateway::*;
 pub use gateway_class::*;
 pub use http_route::*;
+pub use listener_set::*;
+pub use reference_grant::*;
+pub use tcp_route::*;
+pub use tls_route::*;
+pub use udp_route::*;
 
 /// The API's version that the types were generated from (annotation `gateway.networking.k8s.io/bundle-version`).
 pub const BUNDLE_VERSION: &str = "v1.6.1";

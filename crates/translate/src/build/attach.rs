@@ -1,7 +1,8 @@
 use model::{HostPattern, ListenerId, ObjectKind, ObjectRef, Reason};
 
-use super::Builder;
-use super::frame::{From, Site};
+use super::frame::{Named, Site};
+use super::{Builder, GATEWAY_GROUP};
+use crate::objects::Objects;
 use crate::report::Report;
 
 /// A parentRef of any route kind.
@@ -14,6 +15,9 @@ pub(super) struct ParentRef<'a> {
     pub(super) section: Option<&'a str>,
     pub(super) port: Option<u16>,
 }
+
+/// Why nothing is attached; none if that has been said, or the parent is not ours.
+type Hindrance = Option<(Reason, String)>;
 
 impl Builder<'_> {
     /// The listeners that a route attaches to by its parentRefs, sorted; what hinders it is reported.
@@ -58,7 +62,10 @@ impl Builder<'_> {
         hosts: &[HostPattern],
     ) -> Vec<ListenerId> {
         let fits = |site: &&Site| {
-            site.record.id.namespace == route.namespace && site.lets_in(route) && site.serves_any(hosts)
+            site.record.id.namespace == route.namespace
+                && !site.is_of_set
+                && site.lets_in(route, self.objects)
+                && site.serves_any(hosts)
         };
         let found: Vec<_> =
             self.frame.listeners.iter().filter(fits).map(|site| site.record.id.clone()).collect();
@@ -69,33 +76,26 @@ impl Builder<'_> {
         found
     }
 
-    /// # Errors
-    /// Why nothing is attached; none if the Gateway is not ours or said so itself.
     fn attach_to(
         &self,
         route: &ObjectRef,
         hosts: &[HostPattern],
         parent: ParentRef<'_>,
-    ) -> Result<Vec<ListenerId>, Option<(Reason, String)>> {
+    ) -> Result<Vec<ListenerId>, Hindrance> {
         let fail = |reason, message: String| Err(Some((reason, message)));
-        if (parent.group, parent.kind) != ("gateway.networking.k8s.io", "Gateway") {
-            let message = format!("{:?} can be no parent in this version: name a Gateway", parent.kind);
-            return fail(Reason::Unsupported, message);
-        }
-        let key = ObjectRef::new(ObjectKind::Gateway, parent.namespace, parent.name);
-        let Some(gateway) = self.objects.gateways.get(&key) else {
-            return fail(Reason::NoMatchingParent, format!("there is no {key}"));
+        let (key, listeners) = match (parent.group, parent.kind) {
+            (GATEWAY_GROUP, "Gateway") => self.of_gateway(&parent)?,
+            (GATEWAY_GROUP, "ListenerSet") => self.of_set(&parent)?,
+            (_, kind) => {
+                let message = format!("{kind:?} can be no parent: name a Gateway or ListenerSet");
+                return fail(Reason::Unsupported, message);
+            }
         };
-        if !self.classes.owns_gateway(&gateway.spec.gateway_class_name, &mut Report::muted(&key)) {
-            return Err(None);
-        }
-        let is_meant = |name: &str, port: i32| {
-            parent.section.is_none_or(|section| section == name)
-                && parent.port.is_none_or(|wanted| i32::from(wanted) == port)
+        let is_meant = |listener: &&Named| {
+            parent.section.is_none_or(|section| section == listener.name)
+                && parent.port.is_none_or(|wanted| i32::from(wanted) == listener.port)
         };
-        let listeners = &gateway.spec.listeners;
-        let meant: Vec<_> =
-            listeners.iter().filter(|listener| is_meant(&listener.name, listener.port)).collect();
+        let meant: Vec<_> = listeners.iter().filter(is_meant).collect();
         if meant.is_empty() {
             let names: Vec<_> = listeners
                 .iter()
@@ -111,22 +111,29 @@ impl Builder<'_> {
             let message = format!("{key} has no listener {wanted}; it has {}", names.join(", "));
             return fail(Reason::NoMatchingParent, message);
         }
-        let ids: Vec<_> =
-            meant.iter().map(|listener| ListenerId::new(&key.namespace, &key.name, &listener.name)).collect();
-        let open: Vec<_> = self.frame.listeners.iter().filter(|site| ids.contains(&site.record.id)).collect();
+        let is_open = |site: &&Site| meant.iter().any(|listener| listener.id == site.record.id);
+        let open: Vec<_> = self.frame.listeners.iter().filter(is_open).collect();
         if open.is_empty() {
-            let refused: Vec<_> =
-                ids.iter().filter(|id| self.frame.refused.contains(id)).map(|id| &*id.section).collect();
+            let refused: Vec<_> = meant
+                .iter()
+                .filter(|listener| self.frame.refused.contains(&listener.id))
+                .map(|listener| listener.name.as_str())
+                .collect();
             let message =
                 format!("{key} does not serve listener {}; its own error says why", refused.join(", "));
             return fail(Reason::NoMatchingParent, message);
         }
-        let allowing: Vec<_> = open.into_iter().filter(|site| site.lets_in(route)).collect();
+        let allowing: Vec<_> =
+            open.iter().copied().filter(|site| site.lets_in(route, self.objects)).collect();
         if allowing.is_empty() {
-            let message = format!(
-                "no listener of {key} lets an object of kind {} in namespace {} attach: see its allowedRoutes",
+            let mut message = format!(
+                "no listener of {key} lets an object of kind {} in namespace {} attach: see its protocol and \
+                 allowedRoutes",
                 route.kind, route.namespace
             );
+            if open.iter().any(|site| site.from.misses(&route.namespace, self.objects)) {
+                message += &format!(" (there is no Namespace {} to have labels from)", route.namespace);
+            }
             return fail(Reason::NotAllowedByListeners, message);
         }
         let serving: Vec<_> = allowing.iter().filter(|site| site.serves_any(hosts)).collect();
@@ -141,17 +148,45 @@ impl Builder<'_> {
         }
         Ok(serving.into_iter().map(|site| site.record.id.clone()).collect())
     }
+
+    /// A Gateway of ours, and its listeners.
+    fn of_gateway(&self, parent: &ParentRef<'_>) -> Result<(ObjectRef, Vec<Named>), Hindrance> {
+        let key = ObjectRef::new(ObjectKind::Gateway, parent.namespace, parent.name);
+        let Some(gateway) = self.objects.gateways.get(&key) else {
+            return Err(Some((Reason::NoMatchingParent, format!("there is no {key}"))));
+        };
+        if !self.classes.owns_gateway(&gateway.spec.gateway_class_name, &mut Report::muted(&key)) {
+            return Err(None);
+        }
+        let named = |name: &String, port: i32| {
+            let id = ListenerId::new(&key.namespace, &key.name, name);
+            Named { name: name.clone(), port, id }
+        };
+        let listeners = gateway.spec.listeners.iter();
+        let listeners = listeners.map(|listener| named(&listener.name, listener.port)).collect();
+        Ok((key, listeners))
+    }
+
+    /// A ListenerSet of a Gateway of ours, and its listeners.
+    fn of_set(&self, parent: &ParentRef<'_>) -> Result<(ObjectRef, Vec<Named>), Hindrance> {
+        let key = ObjectRef::new(ObjectKind::ListenerSet, parent.namespace, parent.name);
+        match self.frame.sets.get(&key) {
+            Some(listeners) => Ok((key, listeners.clone())),
+            // It said so itself, or is not ours.
+            None if self.objects.listener_sets.contains_key(&key) => Err(None),
+            None => Err(Some((Reason::NoMatchingParent, format!("there is no {key}")))),
+        }
+    }
 }
 
 impl Site {
-    /// Whether the listener's `allowedRoutes` take this route.
-    fn lets_in(&self, route: &ObjectRef) -> bool {
-        let kind_fits = route.kind != ObjectKind::HttpRoute || self.takes_http_routes;
-        let namespace_fits = match &self.from {
-            From::All => true,
-            From::Only(namespaces) => namespaces.iter().any(|namespace| **namespace == *route.namespace),
+    /// Whether the listener's protocol and `allowedRoutes` take this route.
+    fn lets_in(&self, route: &ObjectRef, objects: &Objects) -> bool {
+        let kind_fits = match route.kind {
+            ObjectKind::Ingress | ObjectKind::RoutingRule => self.record.protocol.is_http(),
+            kind => self.kinds.contains(&kind),
         };
-        kind_fits && namespace_fits
+        kind_fits && self.from.takes(&route.namespace, objects)
     }
 
     /// Whether any of these hosts (none: every name) can reach the listener.

@@ -1,6 +1,6 @@
 use model::{
-    AppProtocol, Backend, BackendId, BackendSecurity, Diagnostic, Endpoint, InvalidBackend, ObjectKind,
-    ObjectRef, Reason,
+    AppProtocol, Backend, BackendId, BackendKind, BackendSecurity, Diagnostic, Endpoint, InvalidBackend,
+    ObjectKind, ObjectRef, Reason, Transport,
 };
 use resources::core::ServicePort;
 
@@ -33,6 +33,19 @@ impl Builder<'_> {
         object: &ObjectRef,
         (field, outcome): (&str, &str),
     ) -> Result<BackendId, InvalidBackend> {
+        self.service_port(namespace, name, port, Transport::Tcp, object, (field, outcome))
+    }
+
+    /// The same for a port of either transport.
+    pub(super) fn service_port(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        port: PortRef<'_>,
+        transport: Transport,
+        object: &ObjectRef,
+        (field, outcome): (&str, &str),
+    ) -> Result<BackendId, InvalidBackend> {
         let key = ObjectRef::new(ObjectKind::Service, namespace, name);
         self.part.services.insert(key.clone());
         let mut report = Report::new(object, &mut self.part.diagnostics);
@@ -51,18 +64,24 @@ impl Builder<'_> {
             return Err(InvalidBackend::Kind);
         }
         let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-        let number = find_port(ports, port).and_then(|port| u16::try_from(port.port).ok());
+        let number = find_port(ports, port, transport).and_then(|port| u16::try_from(port.port).ok());
         let Some(number) = number else {
             let wanted = match port {
                 PortRef::Number(number) => number.to_string(),
                 PortRef::Name(name) => format!("{name:?}"),
             };
-            let message =
-                format!("{key} has no TCP port {wanted}, so {outcome}; it has {}", list_ports(ports));
+            let message = format!(
+                "{key} has no {} port {wanted}, so {outcome}; it has {}",
+                transport_name(transport),
+                list_ports(ports)
+            );
             report.error(Reason::BackendNotFound, field, message);
             return Err(InvalidBackend::NotFound);
         };
-        let id = BackendId::service(namespace, name, number);
+        let id = match transport {
+            Transport::Tcp => BackendId::service(namespace, name, number),
+            Transport::Udp => BackendId::udp_service(namespace, name, number),
+        };
         self.part.backends.insert(id.clone());
         Ok(id)
     }
@@ -87,18 +106,20 @@ pub(super) fn backend(
     let key = ObjectRef::new(ObjectKind::Service, &id.namespace, &id.name);
     let service = objects.services.get(&key)?;
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    let port = find_port(ports, PortRef::Number(i32::from(id.port)))?;
+    let transport = if id.kind == BackendKind::UdpService { Transport::Udp } else { Transport::Tcp };
+    let port = find_port(ports, PortRef::Number(i32::from(id.port)), transport)?;
     let slices = objects.slices_of(&key);
-    let endpoints = endpoints::of_port(&slices, port);
+    let endpoints = endpoints::of_port(&slices, port, transport_name(transport));
     let mut report = Report::new(&key, diagnostics);
     if slices.is_empty() {
         let message = "has no EndpointSlice, so requests get 503: add one with label \
                        kubernetes.io/service-name (files know no pods, so a selector finds none)";
         report.warning(Reason::BackendNotFound, "", message);
-    } else if !endpoints::offers_port(&slices, port) {
+    } else if !endpoints::offers_port(&slices, port, transport_name(transport)) {
         let message = format!(
-            "no EndpointSlice of it has a port named {:?} (protocol TCP), so requests to port {} get 503",
+            "no EndpointSlice of it has a port named {:?} (protocol {}), so requests to port {} get 503",
             port.name.as_deref().unwrap_or(""),
+            transport_name(transport),
             port.port
         );
         report.warning(Reason::BackendNotFound, "spec.ports", message);
@@ -119,10 +140,14 @@ pub(super) fn backend(
     Some(Backend { id: id.clone(), protocol, security, endpoints, affinity: affinity::of_service(service) })
 }
 
-fn find_port<'p>(ports: &'p [ServicePort], wanted: PortRef<'_>) -> Option<&'p ServicePort> {
+fn find_port<'p>(
+    ports: &'p [ServicePort],
+    wanted: PortRef<'_>,
+    transport: Transport,
+) -> Option<&'p ServicePort> {
     ports.iter().find(|candidate| {
-        let is_tcp = candidate.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
-        is_tcp
+        let is_meant = candidate.protocol.as_deref().unwrap_or("TCP") == transport_name(transport);
+        is_meant
             && match wanted {
                 PortRef::Number(number) => candidate.port == number,
                 PortRef::Name(name) => candidate.name.as_deref() == Some(name),
@@ -153,6 +178,14 @@ fn protocol(app_protocol: Option<&str>) -> AppProtocol {
         Some("kubernetes.io/h2c" | "grpc") => AppProtocol::Http2,
         Some("https" | "HTTPS" | "kubernetes.io/wss") => AppProtocol::Negotiated,
         _ => AppProtocol::Http1,
+    }
+}
+
+/// As Services and EndpointSlices write it.
+fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => "TCP",
+        Transport::Udp => "UDP",
     }
 }
 

@@ -5,6 +5,7 @@ use resources::core::Secret;
 use resources::gateway::{GatewayListeners, GatewayListenersTlsCertificateRefs};
 
 use super::frame::Framing;
+use super::grants::permits;
 
 impl Framing<'_> {
     /// The certificates of a listener; none if not one of them can be used.
@@ -43,10 +44,12 @@ impl Framing<'_> {
             return invalid(format!("{kind} is no kind that holds certificates: name a Secret"));
         }
         let namespace = reference.namespace.as_deref().unwrap_or(&gateway.namespace);
-        if namespace != &*gateway.namespace {
+        let name = &reference.name;
+        if namespace != &*gateway.namespace && !permits(self.objects, gateway, "Secret", namespace, name) {
             let message = format!(
-                "Secret {namespace}/{} is in another namespace, and ReferenceGrants are not read: move it to {}",
-                reference.name, gateway.namespace
+                "Secret {namespace}/{name} is in another namespace without a ReferenceGrant there for {} of namespace {}: \
+                 add one, or move it",
+                gateway.kind, gateway.namespace
             );
             return Err((Reason::RefNotPermitted, message));
         }

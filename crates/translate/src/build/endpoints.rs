@@ -6,12 +6,12 @@ use resources::core::{EndpointSlice, IntOrString, ServicePort};
 
 /// The endpoints behind one port of a Service that may get traffic, sorted, each address once.
 ///
-/// Ready ones; those that only serve while they terminate are draining, or, where none is ready, get the traffic
+/// `protocol` is `TCP` or `UDP`. Ready ones; those that only serve while they terminate are draining, or, where none is ready, get the traffic
 /// (`pkg/proxy/topology.go`, KEP-1669). An endpoint may stand in two slices at once: the better condition counts.
-pub(super) fn of_port(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endpoint> {
+pub(super) fn of_port(slices: &[&EndpointSlice], port: &ServicePort, protocol: &str) -> Vec<Endpoint> {
     let mut found: BTreeMap<SocketAddr, EndpointCondition> = BTreeMap::new();
     for slice in slices {
-        let Some(number) = port_in_slice(slice, port) else { continue };
+        let Some(number) = port_in_slice(slice, port, protocol) else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
             let conditions = endpoint.conditions.as_ref();
             // A condition that is not there: ready and serving, not terminating (discovery/v1 EndpointConditions).
@@ -39,21 +39,21 @@ pub(super) fn of_port(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Endp
 }
 
 /// Whether any slice offers this port at all.
-pub(super) fn offers_port(slices: &[&EndpointSlice], port: &ServicePort) -> bool {
-    slices.iter().any(|slice| port_in_slice(slice, port).is_some())
+pub(super) fn offers_port(slices: &[&EndpointSlice], port: &ServicePort, protocol: &str) -> bool {
+    slices.iter().any(|slice| port_in_slice(slice, port, protocol).is_some())
 }
 
 /// The number of a Service's port in one slice, where names match; it may differ from slice to slice, as named target
 /// ports may from pod to pod. A port without a number stands for every number: then the target port is meant.
-fn port_in_slice(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
+fn port_in_slice(slice: &EndpointSlice, port: &ServicePort, protocol: &str) -> Option<u16> {
     if slice.address_type == "FQDN" {
         return None;
     }
     let name = port.name.as_deref().unwrap_or("");
-    let is_tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let is_meant = |written: &Option<String>| written.as_deref().unwrap_or("TCP") == protocol;
     let in_slice =
         slice.ports.iter().flatten().find(|candidate| {
-            candidate.name.as_deref().unwrap_or("") == name && is_tcp(&candidate.protocol)
+            candidate.name.as_deref().unwrap_or("") == name && is_meant(&candidate.protocol)
         })?;
     let number = match (in_slice.port, &port.target_port) {
         (Some(number), _) => number,

@@ -1,18 +1,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectRef};
+use model::{Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectKind, ObjectRef};
 
+use super::namespaces::From;
 use crate::Options;
 use crate::class::Classes;
 use crate::objects::Objects;
 use crate::report::Report;
 
-/// What routes attach to: it follows from classes, Gateways and Secrets alone.
+/// What routes attach to: it follows from classes, Gateways, ListenerSets, Secrets, ReferenceGrants and Namespaces alone.
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     pub(super) listeners: Vec<Site>,
     /// Listeners of ours that cannot be served; their own diagnostics say why.
     pub(super) refused: BTreeSet<ListenerId>,
+    /// The ListenerSets that attach to Gateways of ours, with their listeners.
+    pub(super) sets: BTreeMap<ObjectRef, Vec<Named>>,
     /// Where routes without parents go.
     pub(super) default_listeners: Vec<ListenerId>,
     pub(crate) certificates: BTreeMap<CertificateId, Certificate>,
@@ -25,15 +28,18 @@ pub(super) struct Site {
     pub(super) record: Listener,
     /// Namespaces whose routes may attach.
     pub(super) from: From,
-    /// Whether HTTPRoutes may attach.
-    pub(super) takes_http_routes: bool,
+    /// Kinds of the Gateway API that may attach.
+    pub(super) kinds: Vec<ObjectKind>,
+    /// Whether it is a ListenerSet's.
+    pub(super) is_of_set: bool,
 }
 
-/// `allowedRoutes.namespaces`, evaluated.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum From {
-    All,
-    Only(Vec<String>),
+/// A listener as routes name it, served or not.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) port: i32,
+    pub(super) id: ListenerId,
 }
 
 /// A frame while it is built.
@@ -50,6 +56,7 @@ impl Frame {
         let classes = Classes::new(objects, options);
         let mut framing = Framing { objects, options, classes, frame: Self::default() };
         framing.gateways();
+        framing.listener_sets();
         framing.open_default_listener();
         framing.frame
     }

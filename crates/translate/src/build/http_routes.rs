@@ -6,13 +6,11 @@ use resources::gateway::{HttpRoute, HttpRouteRules, HttpRouteRulesBackendRefs, H
 
 use super::attach::ParentRef;
 use super::backends::{PortRef, SHARE_GETS_500};
-use super::{Builder, created_unix_s};
+use super::{Builder, GATEWAY_GROUP, created_unix_s};
 use crate::annotations::{self, Settings};
 use crate::own;
 use crate::own::filters::FilterList;
 use crate::report::Report;
-
-const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 
 impl Builder<'_> {
     /// One record a rule of an HTTPRoute that attaches to a listener of ours.
@@ -191,18 +189,10 @@ impl Builder<'_> {
             return Err(InvalidBackend::Kind);
         }
         let namespace = named.namespace.unwrap_or(&key.namespace);
-        if namespace != &*key.namespace {
-            let message = format!(
-                "Service {namespace}/{} is in another namespace, and ReferenceGrants are not read, so {outcome}: move \
-                 the route or the Service",
-                named.name
-            );
-            report.error(Reason::RefNotPermitted, format!("{field}.namespace"), message);
-            return Err(InvalidBackend::NotPermitted);
-        }
+        self.permitted(key, namespace, named.name, (field, outcome))?;
         let Some(port) = named.port else {
             let message = format!("is missing, so {outcome}: a Service needs a port");
-            report.error(Reason::BackendNotFound, format!("{field}.port"), message);
+            self.report(key).error(Reason::BackendNotFound, format!("{field}.port"), message);
             return Err(InvalidBackend::NotFound);
         };
         self.service_backend(namespace, named.name, PortRef::Number(port), key, (field, outcome))

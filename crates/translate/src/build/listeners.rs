@@ -1,17 +1,18 @@
 use std::net::IpAddr;
 
-use model::{ClientValidation, Listener, ListenerId, ObjectRef, Protocol, Reason, Tls, TlsVersion};
-use resources::gateway::{
-    Gateway, GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom, GatewayListenersTlsMode,
+use model::{
+    ClientValidation, Listener, ListenerId, ObjectKind, ObjectRef, Protocol, Reason, Tls, TlsVersion,
+    Transport,
 };
+use resources::gateway::{Gateway, GatewayListeners, GatewayListenersTlsMode};
 
+use super::allowed::{allowed_listeners, allowed_routes};
 use super::created_unix_s;
-use super::frame::{Framing, From, Site};
+use super::frame::{Framing, Site};
+use super::namespaces::From;
 use crate::own;
 use crate::report::Report;
 
-/// The label that every Namespace has: the one that a selector can be judged by without Namespace objects.
-const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// The oldest version of TLS that a listener speaks, in `tls.options`.
 const MIN_VERSION: &str = "rauta.io/min-tls-version";
 
@@ -26,6 +27,8 @@ impl Framing<'_> {
                 continue;
             }
             warn_of_unsupported(gateway, &mut report);
+            // For what is to be said: sets ask again.
+            allowed_listeners(key, gateway, &mut report);
             let addresses = addresses(gateway, &mut report);
             for (i, listener) in gateway.spec.listeners.iter().enumerate() {
                 let id = ListenerId::new(&key.namespace, &key.name, &listener.name);
@@ -52,7 +55,10 @@ impl Framing<'_> {
         let mut blocked = false;
         for site in &self.frame.listeners {
             let listener = &site.record;
-            if listener.port != wanted.port || !overlap(&listener.addresses, &wanted.addresses) {
+            if listener.port != wanted.port
+                || listener.protocol.transport() != Transport::Tcp
+                || !overlap(&listener.addresses, &wanted.addresses)
+            {
                 continue;
             }
             if listener.protocol != Protocol::Http {
@@ -78,10 +84,11 @@ impl Framing<'_> {
             proxy_protocol: false,
         };
         self.frame.default_listeners.push(record.id.clone());
-        self.frame.listeners.push(Site { record, from: From::All, takes_http_routes: false });
+        self.frame.listeners.push(Site { record, from: From::All, kinds: Vec::new(), is_of_set: false });
     }
 
-    fn listener(
+    /// Opens a listener of `key`, which is `gateway` or a ListenerSet of it.
+    pub(super) fn listener(
         &mut self,
         key: &ObjectRef,
         gateway: &Gateway,
@@ -102,10 +109,15 @@ impl Framing<'_> {
         let port = u16::try_from(listener.port).ok()?;
         let hostname = own::gateway::hostname(listener, field, &mut Report::muted(key));
         for other in self.frame.listeners.iter().map(|site| &site.record) {
-            if other.port != port || !overlap(&other.addresses, addresses) {
+            if other.port != port
+                || other.protocol.transport() != protocol.transport()
+                || !overlap(&other.addresses, addresses)
+            {
                 continue;
             }
-            if other.protocol != protocol {
+            // What begins with TLS is told apart by name: what passes through may stand beside what ends here.
+            let is_by_name = other.protocol.begins_with_tls() && protocol.begins_with_tls();
+            if other.protocol != protocol && !is_by_name {
                 let message = format!(
                     "port {port} is taken for the other protocol by listener {}: choose another",
                     other.id
@@ -124,10 +136,12 @@ impl Framing<'_> {
                 return None;
             }
         }
-        let (from, takes_http_routes) = allowed_routes(key, listener, field, &mut report);
-        let tls = match protocol {
-            Protocol::Http | Protocol::Tls | Protocol::Tcp | Protocol::Udp => None,
-            Protocol::Https => {
+        let ends_tls =
+            protocol == Protocol::Https || (protocol == Protocol::Tls && !is_passthrough(listener));
+        let (from, kinds) = allowed_routes(key, listener, (protocol, ends_tls), field, &mut report);
+        let tls = match ends_tls {
+            false => None,
+            true => {
                 let min_version = min_version(listener, field, &mut report)?;
                 let clients = ClientValidation::NotAsked;
                 Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version, clients })
@@ -135,7 +149,9 @@ impl Framing<'_> {
         };
         let forwarded_headers = self.options.forwarded_headers;
         let addresses = addresses.to_vec();
-        let (backend_certificate, proxy_protocol) = (None, false);
+        let backend_certificate = None;
+        let proxy_protocol =
+            protocol.transport() == Transport::Tcp && own::gateway::proxy_protocol(gateway, &listener.name);
         let record = Listener {
             id,
             addresses,
@@ -147,7 +163,7 @@ impl Framing<'_> {
             backend_certificate,
             proxy_protocol,
         };
-        Some(Site { record, from, takes_http_routes })
+        Some(Site { record, from, kinds, is_of_set: key.kind == ObjectKind::ListenerSet })
     }
 }
 
@@ -159,7 +175,6 @@ fn warn_of_unsupported(gateway: &Gateway, report: &mut Report<'_>) {
         }
     };
     warn(spec.infrastructure.is_some(), "spec.infrastructure");
-    warn(spec.allowed_listeners.is_some(), "spec.allowedListeners");
     warn(spec.tls.as_ref().is_some_and(|tls| tls.backend.is_some()), "spec.tls.backend");
     for (i, listener) in spec.listeners.iter().enumerate() {
         let options = listener.tls.iter().filter_map(|tls| tls.options.as_ref()).flatten();
@@ -187,7 +202,7 @@ fn min_version(listener: &GatewayListeners, field: &str, report: &mut Report<'_>
 }
 
 /// The addresses to listen on, none of them standing for all; no value: addresses were asked for, and none can be had.
-fn addresses(gateway: &Gateway, report: &mut Report<'_>) -> Option<Vec<IpAddr>> {
+pub(super) fn addresses(gateway: &Gateway, report: &mut Report<'_>) -> Option<Vec<IpAddr>> {
     let wanted = gateway.spec.addresses.as_deref().unwrap_or_default();
     let mut addresses: Vec<IpAddr> = Vec::new();
     for (i, address) in wanted.iter().enumerate() {
@@ -217,73 +232,31 @@ fn addresses(gateway: &Gateway, report: &mut Report<'_>) -> Option<Vec<IpAddr>> 
     (wanted.is_empty() || !addresses.is_empty()).then_some(addresses)
 }
 
+fn is_passthrough(listener: &GatewayListeners) -> bool {
+    listener.tls.as_ref().is_some_and(|tls| tls.mode == Some(GatewayListenersTlsMode::Passthrough))
+}
+
 fn protocol(listener: &GatewayListeners, field: &str, report: &mut Report<'_>) -> Option<Protocol> {
-    let is_passthrough =
-        listener.tls.as_ref().is_some_and(|tls| tls.mode == Some(GatewayListenersTlsMode::Passthrough));
     match listener.protocol.as_str() {
         "HTTP" => Some(Protocol::Http),
-        "HTTPS" if is_passthrough => {
-            let message = "Passthrough is not served in this version: use Terminate";
+        "TLS" => Some(Protocol::Tls),
+        "TCP" => Some(Protocol::Tcp),
+        "UDP" => Some(Protocol::Udp),
+        "HTTPS" if is_passthrough(listener) => {
+            let message =
+                "Passthrough needs protocol TLS, so this listener is not served: HTTPS ends TLS here";
             report.error(Reason::Unsupported, format!("{field}.tls.mode"), message);
             None
         }
         "HTTPS" => Some(Protocol::Https),
         other => {
             let message = format!(
-                "{other:?} is not served in this version, so this listener is not: use HTTP or HTTPS"
+                "{other:?} is not served in this version, so this listener is not: use HTTP, HTTPS, TLS, TCP or UDP"
             );
             report.error(Reason::Unsupported, format!("{field}.protocol"), message);
             None
         }
     }
-}
-
-/// Who may attach: namespaces, and whether HTTPRoutes may.
-fn allowed_routes(
-    gateway: &ObjectRef,
-    listener: &GatewayListeners,
-    field: &str,
-    report: &mut Report<'_>,
-) -> (From, bool) {
-    let same = From::Only(vec![gateway.namespace.to_string()]);
-    let Some(allowed) = &listener.allowed_routes else { return (same, true) };
-    let namespaces = allowed.namespaces.as_ref();
-    let from = match namespaces.and_then(|namespaces| namespaces.from.as_ref()) {
-        None | Some(GatewayListenersAllowedRoutesNamespacesFrom::Same) => same,
-        Some(GatewayListenersAllowedRoutesNamespacesFrom::All) => From::All,
-        Some(GatewayListenersAllowedRoutesNamespacesFrom::Selector) => {
-            let selector = namespaces.and_then(|namespaces| namespaces.selector.as_ref());
-            let labels = selector.and_then(|selector| selector.match_labels.as_ref());
-            let expressions = selector.and_then(|selector| selector.match_expressions.as_ref());
-            let name = labels.and_then(|labels| labels.get(NAMESPACE_NAME));
-            let is_by_name_alone =
-                labels.is_some_and(|labels| labels.len() == 1) && expressions.is_none_or(Vec::is_empty);
-            match name.filter(|_| is_by_name_alone) {
-                Some(name) => From::Only(vec![name.clone()]),
-                None => {
-                    let message = format!(
-                        "only matchLabels with {NAMESPACE_NAME} can be judged without Namespace objects, so no \
-                         route attaches: use that label, or from: Same or All"
-                    );
-                    let field = format!("{field}.allowedRoutes.namespaces.selector");
-                    report.error(Reason::Unsupported, field, message);
-                    From::Only(Vec::new())
-                }
-            }
-        }
-    };
-    let kinds = allowed.kinds.as_deref().unwrap_or_default();
-    let mut takes_http_routes = kinds.is_empty();
-    for (i, kind) in kinds.iter().enumerate() {
-        let group = kind.group.as_deref().unwrap_or("gateway.networking.k8s.io");
-        if (group, kind.kind.as_str()) == ("gateway.networking.k8s.io", "HTTPRoute") {
-            takes_http_routes = true;
-        } else {
-            let message = format!("{group}/{} is not served in this version: write HTTPRoute", kind.kind);
-            report.error(Reason::Unsupported, format!("{field}.allowedRoutes.kinds[{i}]"), message);
-        }
-    }
-    (from, takes_http_routes)
 }
 
 /// Whether a socket of one list would take connections that are meant for the other; empty: all addresses.

@@ -1,32 +1,43 @@
 //! From objects to records, object by object.
 
+mod allowed;
 mod attach;
 mod backends;
 mod certificates;
 mod endpoints;
 mod frame;
+mod grants;
 mod http_routes;
 mod ingresses;
+mod l4_routes;
+mod listener_sets;
 mod listeners;
+mod namespaces;
 mod routing_rules;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::core::ObjectMeta;
-use model::{Backend, BackendId, Diagnostic, ObjectKind, ObjectRef, Route};
+use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
 use crate::class::Classes;
 use crate::objects::Objects;
+use crate::own::l4_route::L4Source;
 use crate::report::Report;
 
 pub(crate) use frame::Frame;
 
-/// What one HTTPRoute, Ingress or RoutingRule amounts to.
+/// The group of the Gateway API.
+const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
+
+/// What one route of any kind, Ingress or RoutingRule amounts to.
 #[derive(Debug)]
 pub(crate) struct Part<R = Route> {
     pub(crate) routes: Vec<R>,
+    /// Of connections and datagrams.
+    pub(crate) l4: Vec<L4Route>,
     /// Its own backend: the literal endpoints of a RoutingRule.
     pub(crate) backend: Option<Backend>,
     /// The backends behind Services that it names.
@@ -38,8 +49,8 @@ pub(crate) struct Part<R = Route> {
 
 impl<R> Default for Part<R> {
     fn default() -> Self {
-        let (routes, backend, diagnostics) = (Vec::new(), None, Vec::new());
-        Self { routes, backend, backends: BTreeSet::new(), services: BTreeSet::new(), diagnostics }
+        let (routes, l4, backend, diagnostics) = (Vec::new(), Vec::new(), None, Vec::new());
+        Self { routes, l4, backend, backends: BTreeSet::new(), services: BTreeSet::new(), diagnostics }
     }
 }
 
@@ -58,6 +69,9 @@ pub(crate) fn part(
     let mut builder = Builder { objects, options, classes, frame, part: Part::default() };
     match key.kind {
         ObjectKind::HttpRoute => builder.http_route(key, objects.http_routes.get(key)?),
+        ObjectKind::TcpRoute => builder.l4_route(key, &L4Source::tcp(key, objects.tcp_routes.get(key)?)),
+        ObjectKind::TlsRoute => builder.l4_route(key, &L4Source::tls(key, objects.tls_routes.get(key)?)),
+        ObjectKind::UdpRoute => builder.l4_route(key, &L4Source::udp(key, objects.udp_routes.get(key)?)),
         ObjectKind::Ingress => builder.ingress(key, objects.ingresses.get(key)?, some_regex),
         ObjectKind::RoutingRule => builder.routing_rule(key, objects.routing_rules.get(key)?),
         _ => return None,

@@ -1,6 +1,6 @@
 use model::{
     AppProtocol, Backend, BackendId, BackendRef, BackendSecurity, BackendTarget, Endpoint, EndpointCondition,
-    InvalidBackend, ObjectRef, Reason, Route, RouteId, Timeouts,
+    ObjectRef, Route, RouteId, Timeouts,
 };
 use resources::{RoutingRule, RuleService};
 
@@ -103,14 +103,8 @@ impl Builder<'_> {
 
     fn rule_service(&mut self, key: &ObjectRef, service: &RuleService, field: &str) -> BackendTarget {
         let namespace = service.namespace.as_deref().unwrap_or(&key.namespace);
-        if namespace != &*key.namespace {
-            let message = format!(
-                "Service {namespace}/{} is in another namespace, and ReferenceGrants are not read, so its share \
-                 gets 500: move the rule or the Service",
-                service.name
-            );
-            self.report(key).error(Reason::RefNotPermitted, format!("{field}.namespace"), message);
-            return BackendTarget::Invalid(InvalidBackend::NotPermitted);
+        if let Err(reason) = self.permitted(key, namespace, &service.name, (field, SHARE_GETS_500)) {
+            return BackendTarget::Invalid(reason);
         }
         let port = PortRef::Number(i32::from(service.port));
         match self.service_backend(namespace, &service.name, port, key, (field, SHARE_GETS_500)) {

@@ -8,12 +8,14 @@ pub(crate) mod filters;
 pub(crate) mod gateway;
 pub(crate) mod http_route;
 pub(crate) mod ingress;
+pub(crate) mod l4_route;
 mod rewrite;
 pub(crate) mod routing_rule;
 pub(crate) mod service;
 
 use model::{Diagnostic, ObjectRef};
 
+use self::l4_route::L4Source;
 use crate::Object;
 use crate::report::Report;
 
@@ -25,9 +27,17 @@ pub(crate) fn check(key: &ObjectRef, object: &Object) -> Vec<Diagnostic> {
         report.invalid("metadata.name", "is missing: give the object a name");
     }
     match object {
-        Object::GatewayClass(_) | Object::IngressClass(_) | Object::Secret(_) => {}
+        Object::GatewayClass(_)
+        | Object::IngressClass(_)
+        | Object::Secret(_)
+        | Object::Namespace(_)
+        | Object::ReferenceGrant(_) => {}
         Object::Gateway(object) => gateway::check(object, &mut report),
         Object::HttpRoute(object) => http_route::check(object, &mut report),
+        Object::TcpRoute(object) => l4_route::check(&L4Source::tcp(key, object), &mut report),
+        Object::TlsRoute(object) => l4_route::check(&L4Source::tls(key, object), &mut report),
+        Object::UdpRoute(object) => l4_route::check(&L4Source::udp(key, object), &mut report),
+        Object::ListenerSet(object) => gateway::check_set(object, &mut report),
         Object::Ingress(object) => ingress::check(object, &mut report),
         Object::RoutingRule(object) => routing_rule::check(object, &mut report),
         Object::Service(object) => service::check(object, &mut report),

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use model::ProxyProtocol;
 use resources::core::{EndpointSlice, Service};
 
 use crate::report::Report;
@@ -7,6 +8,9 @@ use crate::{affinity, pattern};
 
 /// The label that ties an EndpointSlice to its Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The version of the PROXY protocol that a Service's endpoints speak: an annotation.
+const PROXY_PROTOCOL: &str = "rauta.io/proxy-protocol";
 
 /// Checks what a Service says by itself.
 pub(crate) fn check(service: &Service, report: &mut Report<'_>) {
@@ -18,6 +22,22 @@ pub(crate) fn check(service: &Service, report: &mut Report<'_>) {
         pattern::port(port.port, format!("spec.ports[{i}].port"), report);
     }
     affinity::check(service, report);
+    proxy_protocol(service, report);
+}
+
+/// What its endpoints are told first on a connection of a TCPRoute or TLSRoute.
+pub(crate) fn proxy_protocol(service: &Service, report: &mut Report<'_>) -> Option<ProxyProtocol> {
+    let annotations = service.metadata.annotations.as_ref();
+    match annotations.and_then(|all| all.get(PROXY_PROTOCOL)).map(String::as_str) {
+        None => None,
+        Some("v1") => Some(ProxyProtocol::V1),
+        Some("v2") => Some(ProxyProtocol::V2),
+        Some(other) => {
+            let message = format!("{other:?} is no version of the PROXY protocol: write \"v1\" or \"v2\"");
+            report.invalid(format!("metadata.annotations[{PROXY_PROTOCOL}]"), message);
+            None
+        }
+    }
 }
 
 /// Checks what an EndpointSlice says by itself.

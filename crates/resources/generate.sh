@@ -13,6 +13,13 @@ for part in gatewayclasses:gateway_class gateways:gateway httproutes:http_route 
         sed -E 's/Option<HttpRouteRules[A-Za-z]*RequestRedirectStatusCode>/Option<i64>/' |
         # The filters of a backend are those of a rule, word for word: one family of types serves both.
         awk 'BEGIN { RS = ""; ORS = "\n\n" } !/pub (struct|enum) HttpRouteRulesBackendRefsFilters/' |
+        # Fields of the experimental channel, whose types are in src/gateway/experimental.rs.
+        awk 'BEGIN { RS = ""; ORS = "\n\n" }
+             /pub struct HttpRouteRules \{/ {
+                 optional = "\n    #[serde(default, skip_serializing_if = \"Option::is_none\")]"
+                 sub(/\n[^\n]*\n    pub timeouts/, optional "\n    pub retry: Option<super::HttpRouteRulesRetry>,&")
+             }
+             { print }' |
         sed '/^\/\/ kopium command/!s/HttpRouteRulesBackendRefsFilters/HttpRouteRulesFilters/g' \
             > "src/gateway/${part##*:}.rs"
 done

@@ -42,6 +42,8 @@ pub enum Why {
     Filters,
     /// Time limits.
     Timeouts,
+    /// Retries on answers.
+    Retry,
     /// Round robin or random balancing.
     Balancing,
     /// A Maglev table larger than the kernel's.
@@ -102,6 +104,7 @@ impl Why {
             Self::Respond => "the gateway answers such requests itself",
             Self::Filters => "it has filters",
             Self::Timeouts => "it has time limits",
+            Self::Retry => "it asks for retries",
             Self::Balancing => "round robin and random balancing choose for each request",
             Self::TableSize => "its Maglev table is larger than 4099 slots",
             Self::ManyBackends => "it has more than 16 backends",

@@ -106,6 +106,13 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
                 c.route.timeouts = Timeouts { request: Some(Duration::from_secs(1)), backend_request: None }
             }),
         ),
+        (
+            Why::Retry,
+            Box::new(|c| {
+                c.route.retry =
+                    Some(model::Retry { codes: vec![503], attempts: 1, backoff: Duration::from_millis(1) })
+            }),
+        ),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::RoundRobin)),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::Random)),
         (Why::TableSize, Box::new(|c| c.route.balancing = Balancing::Maglev { table_size: 65_537 })),

@@ -37,7 +37,7 @@ pub use listener::{
 pub use object::{ObjectKind, ObjectRef};
 pub use route::{
     Action, BackendRef, BackendTarget, Balancing, HeaderMatch, InvalidBackend, PathMatch, QueryMatch,
-    RegexAnchor, RegexPattern, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
+    RegexAnchor, RegexPattern, Retry, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
 };
 pub use security::{Authorities, BackendSecurity, BackendTls, ClientValidation, PeerName, PemBundle};
 pub use snapshot::Snapshot;

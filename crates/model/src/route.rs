@@ -46,6 +46,9 @@ pub struct Route {
     pub affinity: RouteAffinity,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// Which answers are worth another try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// When the object was made, in seconds since 1970; none for objects from files. The older route wins a tie.
     pub created_unix_s: Option<i64>,
     /// The tier that the user asked for.
@@ -269,6 +272,17 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// The same for one try at an endpoint (`timeouts.backendRequest`).
     pub backend_request: Option<Duration>,
+}
+
+/// When a request is sent again although an endpoint took it (Gateway API, HTTPRouteRetry).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Retry {
+    /// Statuses, 400 to 599.
+    pub codes: Vec<u16>,
+    /// Retries of one request; at least 1.
+    pub attempts: u32,
+    /// The shortest wait before one.
+    pub backoff: Duration,
 }
 
 /// A tier of the data plane: a hook, not a kind of match.

@@ -114,6 +114,7 @@ mod tests {
             balancing: Balancing::default(),
             affinity: Default::default(),
             timeouts: Timeouts::default(),
+            retry: None,
             created_unix_s,
             tier: None,
             forwarded_headers: true,

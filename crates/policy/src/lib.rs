@@ -10,9 +10,11 @@ mod headers;
 mod origin;
 mod path;
 mod redirect;
+mod retry;
 
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
 pub use headers::{HeadKind, header_refusal, header_value_problem};
 pub use origin::Origin;
 pub use path::{path_problem, write_path};
 pub use redirect::{Asked, location};
+pub use retry::{RetryBudget, retry_backoff};

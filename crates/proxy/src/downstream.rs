@@ -43,6 +43,9 @@ pub(crate) enum Fate {
     Linger,
 }
 
+/// The client wants no answer any more.
+pub(crate) struct Gone;
+
 /// How much of HTTP/2's preface is there.
 enum Preface {
     Absent,
@@ -171,6 +174,21 @@ impl<S: Transport> Downstream<S> {
             .await;
         self.return_watchdog(watchdog);
         matches!(written, Ok(Ok(())))
+    }
+
+    /// Waits so long.
+    ///
+    /// # Errors
+    /// The client has said meanwhile that it wants no answer.
+    pub(crate) async fn waits_out(&mut self, time: Duration) -> Result<(), Gone> {
+        let mut watchdog = self.take_watchdog();
+        let deadline = Instant::now() + time;
+        let gone = watchdog.guard(|cx| (self.stream.poll_gone(cx), deadline)).await;
+        self.return_watchdog(watchdog);
+        match gone {
+            Ok(()) => Err(Gone),
+            Err(Expired) => Ok(()),
+        }
     }
 
     /// Waits until the client has taken what was written.

@@ -23,6 +23,7 @@ use crate::mirror;
 use crate::plan::Plan;
 use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
+use crate::retry::Chance;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::upstream::{self, ConnectError, Upstream};
@@ -48,6 +49,11 @@ enum Try {
         status: u16,
         reason: &'static str,
         was_reused: bool,
+    },
+    /// The route asks for another try.
+    Retry {
+        status: u16,
+        reason: &'static str,
     },
     Failed(u16, &'static str),
 }
@@ -112,6 +118,11 @@ async fn tries<S: Transport>(
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut wants_fresh = false;
     let mut refusal = (503, "no endpoint is ready");
+    let retry = work.action.retry.as_deref();
+    if let Some(retry) = retry {
+        retry.count(worker.index);
+    }
+    let mut retries = 0;
     while let Some(endpoint) = group.pick(&pick, holding.as_ref(), &tried) {
         let upstream = match work.connection(endpoint, connector, wants_fresh, down).await {
             Ok(upstream) => upstream,
@@ -128,9 +139,24 @@ async fn tries<S: Transport>(
         if let (Some(holding), Some(clients)) = (&mut holding, &clients) {
             holding.keep(endpoint.address, clients.as_ref().as_ref());
         }
-        match work.attempt(plan, endpoint, upstream, down, body, response).await {
+        let chance =
+            retry.and_then(|r| r.chance(worker.index, retries + 1, worker.random(), work.deadline()));
+        match work.attempt((plan, chance), endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
             Try::Failed(status, reason) => return Err((status, reason)),
+            Try::Retry { status, reason } => {
+                refusal = (status, reason);
+                retries += 1;
+                tried.push(endpoint.address);
+                // Where all have been tried, the first of them may have come to itself.
+                if group.pick(&pick, holding.as_ref(), &tried).is_none() {
+                    tried.clear();
+                }
+                worker.metrics().upstream_retries.add(worker.index, 1);
+                if down.waits_out(chance.map_or(Duration::ZERO, |chance| chance.wait)).await.is_err() {
+                    return Ok(Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out: 0 });
+                }
+            }
             Try::Again { status, reason, was_reused } => {
                 refusal = (status, reason);
                 // A kept connection that broke says nothing of the endpoint: it gets a second chance on a fresh one.
@@ -217,7 +243,7 @@ impl Forward<'_> {
     /// Sends the request over `upstream` and the response to the client.
     async fn attempt<S: Transport>(
         &self,
-        plan: &Plan,
+        (plan, chance): (&Plan, Option<Chance<'_>>),
         endpoint: &Endpoint,
         mut upstream: Upstream,
         down: &mut Downstream<S>,
@@ -259,6 +285,7 @@ impl Forward<'_> {
         };
         let mut exchange =
             Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, edits, limits);
+        exchange.chance = chance;
         let result = exchange.run().await;
         let (can_reuse, closes_down, has_head, has_sent_all) = (
             exchange.can_reuse_up(),
@@ -287,6 +314,15 @@ impl Forward<'_> {
         if has_head {
             down.stream.reset_on_close();
             return Try::Done(Outcome { fate: Fate::Close, status: response.status(), bytes_out });
+        }
+        if matches!(error, Failure::EndpointTimeout)
+            && bytes_out == 0
+            && has_sent_all
+            && is_idempotent(self.head.method())
+            && body.replay.bytes().is_some()
+            && chance.is_some_and(|chance| chance.takes())
+        {
+            return Try::Retry { status: 504, reason: "endpoint did not answer in time" };
         }
         self.verdict(error, &upstream, written_before, body, bytes_out)
     }
@@ -317,6 +353,9 @@ impl Forward<'_> {
             Failure::InvalidResponse(error) => Try::Failed(502, error.reason()),
             Failure::UnexpectedResponse => Try::Failed(502, "endpoint answered what was not asked"),
             Failure::BrokenOff => Try::Failed(502, "endpoint closed the connection within its answer"),
+            Failure::Retried(status) => {
+                Try::Retry { status, reason: "endpoint answered with a status that is tried again" }
+            }
             Failure::EndpointTimeout => Try::Failed(504, "endpoint did not answer in time"),
             Failure::BadBody(error) => {
                 self.worker.metrics().refused(self.worker.index, error.reason());

@@ -32,6 +32,7 @@ mod plan;
 mod reply;
 mod request;
 mod request_body;
+mod retry;
 mod secure;
 mod secured;
 mod shared;

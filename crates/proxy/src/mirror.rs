@@ -246,6 +246,7 @@ mod tests {
                 draw_subject: None,
                 targets: vec![],
                 timeouts: model::Timeouts::default(),
+                retry: None,
             })
         };
         for (numerator, denominator, expected) in [(0, 100, 0), (25, 100, 250), (100, 100, 1000), (1, 3, 334)]

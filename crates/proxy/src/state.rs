@@ -21,6 +21,7 @@ use crate::endpoint::{Endpoint, EndpointStats};
 use crate::group::Group;
 use crate::mirror::{self, Mirror};
 use crate::plan::Plan;
+use crate::retry::Retry;
 use crate::secured::SecuredListeners;
 
 /// What the userspace tier serves at one moment. Immutable but for the endpoints' counters.
@@ -116,6 +117,7 @@ pub(crate) struct ForwardAction {
     /// None: the reference cannot be resolved, or its endpoints cannot be spoken to.
     pub(crate) targets: Vec<Option<Target>>,
     pub(crate) timeouts: model::Timeouts,
+    pub(crate) retry: Option<Box<Retry>>,
 }
 
 /// A backend of a route.
@@ -337,8 +339,13 @@ fn compile(
                     let copy = Target { kept: None, ..target(&said.backend, &reference.filters)? };
                     let timeouts = Timeouts { request: Some(mirror::TIME_MAX), backend_request: None };
                     let choice = WeightedChoice::new(&[1]);
-                    let action =
-                        ForwardAction { choice, draw_subject: None, targets: vec![Some(copy)], timeouts };
+                    let action = ForwardAction {
+                        choice,
+                        draw_subject: None,
+                        targets: vec![Some(copy)],
+                        timeouts,
+                        retry: None,
+                    };
                     Some(Mirror {
                         action: Arc::new(action),
                         denominator: said.denominator,
@@ -355,6 +362,7 @@ fn compile(
                 draw_subject: route.affinity.keeps_backend().then(object),
                 choice: WeightedChoice::new(&weights),
                 timeouts: route.timeouts,
+                retry: route.retry.as_ref().map(|said| Box::new(Retry::new(said, threads))),
             })
         }
     }

@@ -98,6 +98,7 @@ fn a_route(i: usize, hosts: Vec<HostPattern>, matches: Vec<RouteMatch>) -> Route
         balancing: Balancing::default(),
         affinity: Default::default(),
         timeouts: Timeouts::default(),
+        retry: None,
         created_unix_s: None,
         tier: None,
         forwarded_headers: true,

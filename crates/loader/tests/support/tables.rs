@@ -98,6 +98,7 @@ fn route(listener: &str, prefix: &str) -> Route {
             _ => RouteAffinity::OfBackend,
         },
         timeouts: Timeouts::default(),
+        retry: None,
         created_unix_s: None,
         tier: (prefix == "/user").then_some(Tier::Userspace),
         forwarded_headers: prefix != "/plain",

@@ -107,6 +107,10 @@ impl<S: Transport> Exchange<'_, S> {
         if self.response.status() == 101 {
             return self.on_switch();
         }
+        let status = self.response.status();
+        if self.is_repeatable() && self.chance.is_some_and(|chance| chance.takes_status(status)) {
+            return Err(Failure::Retried(status));
+        }
         self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
         let (framing, recode) = match (self.framing, is_old_client) {
             // RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0, not even in a head without a body.

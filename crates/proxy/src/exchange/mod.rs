@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::downstream::Downstream;
 use crate::request_body::RequestBody;
+use crate::retry::Chance;
 use crate::transport::Transport;
 use crate::upstream::Upstream;
 use crate::worker::Worker;
@@ -53,6 +54,9 @@ pub(crate) enum Failure {
     /// The client sent or took nothing for too long.
     #[error("the client stalls")]
     ClientTimeout,
+    /// The endpoint answered with this status, and the route wants another try.
+    #[error("another try instead of an answer with {0}")]
+    Retried(u16),
     /// The endpoint sent nothing for too long, or the route's time is up.
     #[error("the endpoint is too slow")]
     EndpointTimeout,
@@ -61,7 +65,7 @@ pub(crate) enum Failure {
 impl Failure {
     /// Whether it is the endpoint that failed.
     pub(crate) fn is_endpoints(&self) -> bool {
-        !matches!(self, Self::ClientGone | Self::BadBody(_) | Self::ClientTimeout)
+        !matches!(self, Self::ClientGone | Self::BadBody(_) | Self::ClientTimeout | Self::Retried(_))
     }
 }
 
@@ -94,6 +98,8 @@ pub(crate) struct Exchange<'x, S> {
     pub(crate) response: &'x mut ResponseHead,
     limits: Limits,
     edits: ResponseEdits<'x>,
+    /// Another try that may follow, as the route asks.
+    pub(crate) chance: Option<Chance<'x>>,
     to_up: BytesMut,
     to_down: BytesMut,
     upload: Upload,
@@ -138,6 +144,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             response,
             limits,
             edits,
+            chance: None,
             to_up,
             to_down: BytesMut::new(),
             upload: Upload::Active,
@@ -184,6 +191,14 @@ impl<'x, S: Transport> Exchange<'x, S> {
     pub(crate) fn has_begun_answer(&self) -> bool {
         let is_within_interim = self.bytes_down > 0 && !self.to_down.is_empty();
         self.has_response_head || is_within_interim
+    }
+
+    /// Whether the request can be sent again: all of it is kept, and the client has seen nothing of an answer.
+    fn is_repeatable(&self) -> bool {
+        self.upload == Upload::Over
+            && self.body.replay.bytes().is_some()
+            && self.bytes_down == 0
+            && self.to_down.is_empty()
     }
 
     /// Whether the endpoint's connection can carry another request.

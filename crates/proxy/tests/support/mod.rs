@@ -312,6 +312,7 @@ pub struct Rule<'r> {
     pub prefix: &'r str,
     pub target: Target<'r>,
     pub timeouts: Timeouts,
+    pub retry: Option<model::Retry>,
     pub filters: Filters,
     /// Those of its one backend.
     pub backend_filters: Filters,
@@ -331,6 +332,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         prefix,
         target: Target::Endpoints(endpoints),
         timeouts: Timeouts::default(),
+        retry: None,
         filters: Default::default(),
         backend_filters: Default::default(),
         balancing: Balancing::RoundRobin,
@@ -432,6 +434,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
             balancing: rule.balancing,
             affinity: rule.affinity,
             timeouts: rule.timeouts,
+            retry: rule.retry.clone(),
             created_unix_s: None,
             tier: None,
             forwarded_headers: true,

@@ -197,6 +197,7 @@ fn forwarded(snapshot: &Snapshot, route: &Route, asked: &policy::Asked<'_>, expl
         explanation.candidates.extend(endpoints.iter().filter(takes).filter(|e| e.weight > 0).map(of));
     }
     kept(snapshot, route, references, &mut explanation.steps);
+    explanation.steps.extend(route.retry.as_ref().map(filters::retry));
     if broken > 0.0 {
         explanation
             .steps
@@ -284,6 +285,7 @@ mod tests {
                 balancing: Balancing::default(),
                 affinity: Default::default(),
                 timeouts: Timeouts::default(),
+                retry: None,
                 created_unix_s: None,
                 tier: None,
                 forwarded_headers: true,

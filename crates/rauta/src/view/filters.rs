@@ -1,6 +1,6 @@
 //! Filters in words. Values of headers stay out: some are secrets.
 
-use model::{Filters, HeaderModifier, PathRewrite, Redirect, Scheme};
+use model::{Filters, HeaderModifier, PathRewrite, Redirect, Retry, Scheme};
 
 /// What `filters` do, a line each; `whose` names the rule or backend.
 pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
@@ -45,6 +45,14 @@ pub(crate) fn redirect(redirect: &Redirect) -> String {
     let port = redirect.port.map(|port| format!(":{port}")).unwrap_or_default();
     let path = redirect.path.iter().map(path).map(|path| format!(", {path}")).collect::<String>();
     format!("{} redirect to {scheme}://{host}{port}{path}", redirect.status)
+}
+
+/// When a request is sent again.
+pub(crate) fn retry(retry: &Retry) -> String {
+    let codes: Vec<_> = retry.codes.iter().map(ToString::to_string).collect();
+    let on = if codes.is_empty() { String::new() } else { format!(" on {}", codes.join(", ")) };
+    let wait = crate::settings::parse::show_duration(retry.backoff);
+    format!("the rule asks for up to {} retries{on}, after {wait} or more", retry.attempts)
 }
 
 fn path(rewrite: &PathRewrite) -> String {
@@ -120,6 +128,9 @@ mod tests {
                 "the rule mirrors 5 of 100 requests to shop/copy:80"
             ]
         );
+        let again =
+            Retry { codes: vec![502, 503], attempts: 2, backoff: std::time::Duration::from_millis(25) };
+        assert_eq!(retry(&again), "the rule asks for up to 2 retries on 502, 503, after 25ms or more");
         let url_rewrite = Some(UrlRewrite { hostname: Some("b.test".into()), path });
         assert_eq!(
             lines(&Filters { url_rewrite, ..Default::default() }, "shop/web:80"),

@@ -192,3 +192,27 @@ fn a_mirror_gets_the_same_bytes_over_both_protocols() {
     let copied: Vec<u8> = (0..copy.connections()).flat_map(|i| copy.received(i)).collect();
     assert_eq!(String::from_utf8(copied).unwrap(), String::from_utf8(all).unwrap());
 }
+
+#[test]
+fn a_rules_retries_reach_the_endpoint_with_the_same_bytes() {
+    let lab = Lab::builder().build().unwrap();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let endpoint = Recorder::start(lab.backend(0), Addresses::backend_socket(0), move |peer| {
+        peer.request()?;
+        let is_first = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        let status = if is_first { "503 Busy" } else { "200 OK" };
+        peer.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+    })
+    .unwrap();
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec:\n  \
+                 parentRefs: [{name: gw}]\n  rules:\n  - retry: {codes: [503], attempts: 1, backoff: 10ms}\n    \
+                 backendRefs: [{name: web, port: 80}]\n";
+    let manifest = documents(&[GATEWAY, &service("web", &[0]), route]);
+    let gateway = Gateway::start(&lab, RAUTA, &[("all.yaml", &manifest)]).unwrap();
+    let mut connection = Connection::open(lab.client(), gateway.address()).unwrap();
+    let request = "POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc";
+    assert_eq!(connection.request(request).unwrap().status, 200);
+    assert_eq!(endpoint.connections(), 2);
+    assert_eq!(endpoint.received(0), endpoint.received(1));
+    assert!(endpoint.received(0).ends_with(b"\r\n\r\nabc"));
+}

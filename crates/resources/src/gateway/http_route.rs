@@ -58,6 +58,8 @@ pub struct HttpRouteRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<super::HttpRouteRulesRetry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<HttpRouteRulesTimeouts>,
 }
 

@@ -1,7 +1,9 @@
-//! Gateway API v1.6.1, standard channel: generated from the pinned CRDs by `generate.sh`.
+//! Gateway API v1.6.1, standard channel: generated from the pinned CRDs by `generate.sh`; and `retry`
+//! of the experimental channel.
 //!
 //! The fields' documentation is the CRDs' own: <https://gateway-api.sigs.k8s.io/reference/spec/>.
 
+mod experimental;
 mod gateway;
 mod gateway_class;
 mod http_route;
@@ -11,6 +13,7 @@ mod tcp_route;
 mod tls_route;
 mod udp_route;
 
+pub use experimental::*;
 pub use gateway::*;
 pub use gateway_class::*;
 pub use http_route::*;

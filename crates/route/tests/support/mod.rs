@@ -50,6 +50,7 @@ pub(crate) fn route(
         balancing: Balancing::default(),
         affinity: Default::default(),
         timeouts: Timeouts::default(),
+        retry: None,
         created_unix_s: None,
         tier: None,
         forwarded_headers: true,

@@ -38,8 +38,14 @@ impl Builder<'_> {
         }
         let settings = annotations::read(&route.metadata, false, &mut Report::muted(key));
         // The CRD's default: one rule for every path.
-        let default_rule =
-            [HttpRouteRules { backend_refs: None, filters: None, matches: None, name: None, timeouts: None }];
+        let default_rule = [HttpRouteRules {
+            backend_refs: None,
+            filters: None,
+            matches: None,
+            name: None,
+            retry: None,
+            timeouts: None,
+        }];
         let rules = route.spec.rules.as_deref().unwrap_or(&default_rule);
         for (rule, i) in rules.iter().zip(0_u32..) {
             let record = self.http_rule(key, route, rule, i, &listeners, settings);
@@ -72,6 +78,7 @@ impl Builder<'_> {
             balancing: self.options.balancing(settings.load_balancer, None),
             affinity: settings.affinity,
             timeouts,
+            retry: own::http_route::retry(rule, &field, &mut muted),
             created_unix_s: created_unix_s(&route.metadata),
             tier: settings.tier,
             forwarded_headers: settings.forwarded_headers,

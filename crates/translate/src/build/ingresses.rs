@@ -128,6 +128,7 @@ impl Builder<'_> {
             balancing: self.options.balancing(settings.load_balancer, None),
             affinity: settings.affinity,
             timeouts: Timeouts::default(),
+            retry: None,
             created_unix_s: created_unix_s(&ingress.metadata),
             tier: settings.tier,
             forwarded_headers: settings.forwarded_headers,

@@ -51,6 +51,7 @@ impl Builder<'_> {
                 .balancing(own::routing_rule::load_balancer(rule), own::routing_rule::table_size(rule)),
             affinity: own::routing_rule::affinity(rule, &mut muted),
             timeouts: Timeouts::default(),
+            retry: None,
             created_unix_s: created_unix_s(&rule.metadata),
             tier: rule.spec.tier.and_then(annotations::tier),
             forwarded_headers: rule.spec.forwarded_headers.unwrap_or(true),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{
-    HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, RouteMatch, Timeouts, WildcardLabels,
+    HeaderMatch, HostPattern, PathMatch, QueryMatch, RegexAnchor, Retry, RouteMatch, Timeouts, WildcardLabels,
 };
 use resources::gateway::{
     HttpRoute, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches,
@@ -17,6 +17,12 @@ use crate::{annotations, duration};
 
 /// Gateway API's maximum for `backendRefs[].weight`.
 const WEIGHT_MAX: i32 = 1_000_000;
+
+/// `retry.attempts` unless it is said, and the most that is useful.
+const RETRY_ATTEMPTS_DEFAULT: u32 = 2;
+const RETRY_ATTEMPTS_MAX: u32 = 10;
+/// `retry.backoff` unless it is said.
+const RETRY_BACKOFF_DEFAULT: Duration = Duration::from_millis(25);
 
 /// Checks what an HTTPRoute says by itself.
 pub(crate) fn check(route: &HttpRoute, report: &mut Report<'_>) {
@@ -34,6 +40,7 @@ pub(crate) fn check(route: &HttpRoute, report: &mut Report<'_>) {
         let field = format!("spec.rules[{i}]");
         matches(rule, &field, report);
         timeouts(rule, &field, report);
+        retry(rule, &field, report);
         let read = filters(rule, None, &field, report);
         let backends = rule.backend_refs.as_deref().unwrap_or_default();
         if read.redirect.is_some() && !backends.is_empty() {
@@ -96,6 +103,37 @@ pub(crate) fn timeouts(rule: &HttpRouteRules, field: &str, report: &mut Report<'
         );
     }
     Timeouts { request, backend_request }
+}
+
+/// The retries of a rule (GEP-1731).
+pub(crate) fn retry(rule: &HttpRouteRules, field: &str, report: &mut Report<'_>) -> Option<Retry> {
+    let said = rule.retry.as_ref()?;
+    let field = format!("{field}.retry");
+    let mut codes = Vec::new();
+    for (i, code) in said.codes.iter().flatten().enumerate() {
+        match u16::try_from(*code) {
+            Ok(code) if (400..=599).contains(&code) => codes.push(code),
+            _ => report.invalid(
+                format!("{field}.codes[{i}]"),
+                format!("{code} is no status to retry on: it must be from 400 to 599"),
+            ),
+        }
+    }
+    let attempts = match said.attempts.map(u32::try_from) {
+        None => RETRY_ATTEMPTS_DEFAULT,
+        Some(Ok(attempts)) if (1..=RETRY_ATTEMPTS_MAX).contains(&attempts) => attempts,
+        Some(_) => {
+            report.invalid(format!("{field}.attempts"), format!("must be from 1 to {RETRY_ATTEMPTS_MAX}"));
+            RETRY_ATTEMPTS_DEFAULT
+        }
+    };
+    let backoff = said.backoff.as_deref().map(|text| (text, duration::parse(text)));
+    if let Some((text, None)) = backoff {
+        let message = format!("{text:?} is no duration: write 10s, 500ms or 1h30m");
+        report.invalid(format!("{field}.backoff"), message);
+    }
+    let backoff = backoff.and_then(|(_, backoff)| backoff).unwrap_or(RETRY_BACKOFF_DEFAULT);
+    Some(Retry { codes, attempts, backoff })
 }
 
 /// The filters of `rule`, or of one backend of it; `field` is the one's or the other's.

@@ -57,6 +57,20 @@ const _: () = assert!(size_of::<ProgramQuery>() == 64);
 ///
 /// What bpf(2) answers: EPERM without CAP_NET_ADMIN, EINVAL from a kernel without tcx.
 pub(crate) fn tcx_ingress_links(interface: u32) -> io::Result<Vec<u32>> {
+    Ok(tcx_ingress(interface)?.into_iter().map(|(_, link)| link).collect())
+}
+
+/// The ids of the programs there, in the order in which they run.
+///
+/// # Errors
+///
+/// As [`tcx_ingress_links`].
+pub(crate) fn tcx_ingress_programs(interface: u32) -> io::Result<Vec<u32>> {
+    Ok(tcx_ingress(interface)?.into_iter().map(|(program, _)| program).collect())
+}
+
+/// Programs with their links.
+fn tcx_ingress(interface: u32) -> io::Result<Vec<(u32, u32)>> {
     let mut programs = [0u32; PROGRAMS_MAX];
     let mut links = [0u32; PROGRAMS_MAX];
     let mut query = ProgramQuery {
@@ -76,7 +90,7 @@ pub(crate) fn tcx_ingress_links(interface: u32) -> io::Result<Vec<u32>> {
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<ProgramQuery>()) };
     match (result, usize::try_from(query.count)) {
-        (0, Ok(count)) => Ok(links.into_iter().take(count).collect()),
+        (0, Ok(count)) => Ok(programs.into_iter().zip(links).take(count).collect()),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -11,7 +11,9 @@ use nix::sys::socket::{
 
 const HEADER_LENGTH: usize = 16;
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 /// Flags in an attribute's type: nested, byte order.
 const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
 /// More than any single message.
@@ -41,24 +43,54 @@ impl Socket {
     ///
     /// The kernel's answer, such as ENETUNREACH for a route that there is not.
     pub(crate) fn ask(&self, kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
-        let mut request = Vec::with_capacity(HEADER_LENGTH + body.len());
-        request.extend(u32::try_from(HEADER_LENGTH + body.len()).map_err(io::Error::other)?.to_ne_bytes());
-        request.extend(kind.to_ne_bytes());
-        request.extend(NLM_F_REQUEST.to_ne_bytes());
-        request.extend([0; 8]); // sequence and port: one request at a time
-        request.extend(body);
-        send(self.0.as_raw_fd(), &request, MsgFlags::empty())?;
-
+        self.request(kind, NLM_F_REQUEST, body)?;
         let mut answer = vec![0; MESSAGE_MAX];
         let received = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
         let message = answer.get(..received).and_then(parse).ok_or(io::ErrorKind::InvalidData)?;
         match message {
-            (NLMSG_ERROR, body) => {
-                let code = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
-                Err(io::Error::from_raw_os_error(-code))
-            }
+            (NLMSG_ERROR, body) => Err(failure(body)),
             (_, body) => Ok(body.to_vec()),
         }
+    }
+
+    /// Sends one request for a list and returns the bodies of its entries.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer, such as EPERM.
+    pub(crate) fn dump(&self, kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        self.request(kind, NLM_F_REQUEST | NLM_F_DUMP, body)?;
+        let mut entries = Vec::new();
+        let mut answer = vec![0; MESSAGE_MAX];
+        loop {
+            let received = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+            let mut rest = answer.get(..received).unwrap_or_default();
+            while !rest.is_empty() {
+                let (kind, body) = parse(rest).ok_or(io::ErrorKind::InvalidData)?;
+                match kind {
+                    NLMSG_ERROR => return Err(failure(body)),
+                    // An error that cut the list short stands in it.
+                    NLMSG_DONE if body.get(..4).is_some_and(|code| code != [0; 4]) => {
+                        return Err(failure(body));
+                    }
+                    NLMSG_DONE => return Ok(entries),
+                    _ => entries.push(body.to_vec()),
+                }
+                let length = (HEADER_LENGTH + body.len()).next_multiple_of(4);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+        }
+    }
+
+    fn request(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+        let mut request = Vec::with_capacity(HEADER_LENGTH + body.len());
+        request.extend(u32::try_from(HEADER_LENGTH + body.len()).map_err(io::Error::other)?.to_ne_bytes());
+        request.extend(kind.to_ne_bytes());
+        request.extend(flags.to_ne_bytes());
+        request.extend([0; 8]); // sequence and port: one request at a time
+        request.extend(body);
+        send(self.0.as_raw_fd(), &request, MsgFlags::empty())?;
+        Ok(())
     }
 }
 
@@ -67,6 +99,12 @@ fn parse(message: &[u8]) -> Option<(u16, &[u8])> {
     let length = usize::try_from(u32::from_ne_bytes(message.get(..4)?.try_into().ok()?)).ok()?;
     let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
     Some((kind, message.get(HEADER_LENGTH..length)?))
+}
+
+/// The error that a message begins with.
+fn failure(body: &[u8]) -> io::Error {
+    let code = body.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
+    io::Error::from_raw_os_error(-code)
 }
 
 /// Appends an attribute.

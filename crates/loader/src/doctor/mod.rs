@@ -5,12 +5,15 @@
 mod capability;
 mod choice;
 mod ethtool;
+mod filters;
 mod helper;
 mod hook;
 mod interface;
 mod kernel;
 mod mounts;
 mod netlink;
+mod nftables;
+mod policy;
 mod probe;
 mod report;
 mod sysctl;
@@ -29,6 +32,7 @@ pub fn checks(interfaces: &[String]) -> Report {
     helper::check(&mut report);
     sysctl::check(&mut report);
     interface::check(&mut report, interfaces);
+    policy::check(&mut report, interfaces);
     choice::check(&mut report, &hooks, interfaces);
     report
 }

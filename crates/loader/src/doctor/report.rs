@@ -25,7 +25,7 @@ impl Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Row {
-    /// The group: `kernel`, `helper`, `hook`, `sysctl`, `capability`, `mount`, `interface`, `rauta`.
+    /// The group: `kernel`, `helper`, `hook`, `sysctl`, `capability`, `mount`, `interface`, `policy`, `rauta`.
     pub area: &'static str,
     /// The thing.
     pub item: String,

@@ -2,6 +2,7 @@
 
 use loader::doctor::{Report, Row, State, checks};
 
+use crate::nftables;
 use crate::sandbox::{UPLINK, in_sandbox, run};
 
 fn row<'r>(report: &'r Report, area: &str, item: &str) -> &'r Row {
@@ -33,6 +34,26 @@ fn with_capabilities_everything_is_tried() {
 }
 
 #[test]
+fn chains_that_the_kernel_tier_passes_by_are_named() {
+    in_sandbox(|_| {
+        let chains = || row(&checks(&[]), "policy", "nftables").clone();
+        assert_eq!((chains().state, chains().detail.as_str()), (State::Ok, "no rules for forwarded packets"));
+        nftables::add("filter", "forward", Some(nftables::DROP));
+        let found = chains();
+        assert_eq!(found.state, State::Info);
+        assert_eq!(
+            found.detail,
+            "rules for forwarded packets: inet filter forward (0 rules, drops the rest)"
+        );
+        assert!(found.mend.contains("dataplane.policy: respect"), "{found:?}");
+        nftables::add("filter", "KUBE-NWPLCY-7G2", None);
+        let found = chains();
+        assert_eq!(found.state, State::Degraded);
+        assert_eq!(found.detail, "kube-router enforces network policy: chain inet filter KUBE-NWPLCY-7G2");
+    });
+}
+
+#[test]
 fn without_capabilities_it_says_what_it_cannot_see() {
     in_sandbox(|sandbox| {
         sandbox.drop_capabilities(&[]);
@@ -41,6 +62,11 @@ fn without_capabilities_it_says_what_it_cannot_see() {
         assert_eq!(
             (bpf.state, bpf.effect.as_str()),
             (State::Missing, "kernel programs cannot be loaded: Tier 3 alone")
+        );
+        let chains = row(&report, "policy", "nftables");
+        assert_eq!(
+            (chains.state, chains.detail.as_str()),
+            (State::Info, "not visible without CAP_NET_ADMIN")
         );
         let hook = row(&report, "rauta", "hook");
         assert_eq!(hook.detail, "none: no CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod machine;
+mod nftables;
 mod routing;
 mod sandbox;
 

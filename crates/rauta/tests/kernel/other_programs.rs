@@ -1,15 +1,41 @@
 //! Other programs at the same hook, as network plugins and firewalls have them, before ours and behind it.
 
-use testkit::{Neighbour, Order, Verdict};
+use std::process::Command;
+use std::time::Duration;
 
-use crate::world::{Network, World};
+use testkit::{Neighbour, Order, Verdict, exec};
+
+use crate::world::{Network, RAUTA, World};
 
 on_two_networks!(
     a_program_behind_ours_sees_nothing_of_kernel_connections,
     a_program_before_ours_that_lets_pass_changes_nothing,
     a_program_before_ours_that_takes_all_leaves_userspace,
     a_program_before_ours_may_drop,
+    the_doctor_names_programs_that_kernel_connections_pass_by,
 );
+
+/// What a network policy may be enforced by, and what not.
+fn the_doctor_names_programs_that_kernel_connections_pass_by(network: Network) {
+    let world = World::new(network);
+    if world.hook == "off" {
+        return;
+    }
+    let told = || {
+        let mut command = Command::new(RAUTA);
+        command.args(["doctor", "--interfaces", "front0"]);
+        let output = exec(Some(world.lab.gateway()), command, Duration::from_secs(30)).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find(|line| line.contains("programs on front0")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{text}"))
+    };
+    assert!(told().contains("none behind ours"), "{}", told());
+    let first = attach(&world, Order::First, Verdict::Next);
+    assert!(told().contains("none behind ours"), "{}", told());
+    drop(first);
+    let _last = attach(&world, Order::Last, Verdict::Next);
+    assert!(told().contains("at TC ingress, behind ours: neighbour"), "{}", told());
+}
 
 const DEVICES: [&str; 2] = ["front0", "back0"];
 

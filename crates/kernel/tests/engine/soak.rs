@@ -161,8 +161,10 @@ fn run(seed: u64) {
             address.set_ip("fd00:9::5".parse().unwrap());
         }
         let steps = any_steps(&random);
-        // Where the end of a response cannot be seen, the end of the connection is passed on.
-        let may_be_cut = is_pipelined(&steps) || resets || closes && steps.iter().any(is_obscure);
+        // Where the end of a response cannot be seen, the end of the connection is passed on; and so is an end that crosses the
+        // last request of a client that has closed its side behind it: it has nothing to repeat the request with.
+        let ends = |step: &Step| is_obscure(step) || matches!(step, Step::Shut);
+        let may_be_cut = is_pipelined(&steps) || resets || closes && steps.iter().any(ends);
         let number = sim.dial(address, if v6 { vip6() } else { vip() }, any_profile(&random, v6), steps);
         sim.client(number).may_be_cut = may_be_cut;
     }

@@ -130,7 +130,9 @@ impl End {
 
     pub(super) fn send_ack(&mut self) {
         self.ack_at = None;
-        let mut seg = self.seg(self.snd_nxt, ACK, vec![]);
+        // Behind all that was sent, also while it is sent again: an old number is not acceptable to a peer that has the bytes,
+        // which then does not look at the acknowledgement either (RFC 9293 section 3.10.7.4), and both could wait for ever.
+        let mut seg = self.seg(self.snd_nxt.max(self.snd_max), ACK, vec![]);
         if self.sack {
             let mut blocks: Vec<(u64, u64)> = vec![];
             for (at, bytes) in &self.ahead {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::connection;
@@ -28,6 +28,30 @@ pub(crate) async fn run(worker: Rc<Worker>, socket: Rc<TcpListener>) {
             }
         }
     }
+}
+
+/// Lets no new connection begin on a listening socket: a SYN is dropped, and comes again when the socket is closed and refuses
+/// it. The ACK of a handshake under way still arrives; without this, one that comes between the last accept and close
+/// would get a reset in answer to its request.
+///
+/// Source: filters see a segment from its TCP header on, on sockets that listen too (Linux `tcp_filter`).
+///
+/// # Errors
+/// The system's. The socket accepts as before.
+pub(crate) fn refuse_new(socket: &TcpListener) -> io::Result<()> {
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    const ALL: u32 = u32::MAX;
+    #[expect(clippy::cast_possible_truncation, reason = "codes of classic BPF have 16 bits")]
+    let step = |code: u32, jt: u8, jf: u8, k: u32| SockFilter::new(code as u16, jt, jf, k);
+    SockRef::from(socket).attach_filter(&[
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, FLAGS),
+        step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN | ACK),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, ALL),
+    ])
 }
 
 /// Takes what waits to be accepted: closing the socket would reset it.

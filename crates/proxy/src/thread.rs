@@ -16,6 +16,9 @@ use crate::{accept, l4};
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
 
+/// How long a socket that takes no new connections waits for the last handshakes before it closes: a round trip.
+const HANDSHAKE: Duration = Duration::from_millis(100);
+
 /// What the gateway tells a thread.
 pub(crate) enum Command {
     /// Accept connections from this socket.
@@ -55,12 +58,18 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 }
                 Some(Command::Unlisten((Transport::Tcp, address), done)) => {
                     if let Some(accepting) = listening.remove(&address) {
+                        accepting.refuse_new();
+                        tokio::time::sleep(HANDSHAKE).await;
                         accepting.stop(&worker).await;
                     }
                     // The gateway may have given up waiting.
                     let _ = done.send(());
                 }
                 Some(Command::Drain(done)) => {
+                    listening.values().for_each(Listening::refuse_new);
+                    if !listening.is_empty() {
+                        tokio::time::sleep(HANDSHAKE).await;
+                    }
                     for (_, accepting) in listening.drain() {
                         accepting.stop(&worker).await;
                     }
@@ -78,6 +87,13 @@ struct Listening {
 }
 
 impl Listening {
+    /// Lets no new connection begin.
+    fn refuse_new(&self) {
+        if let Err(error) = accept::refuse_new(&self.socket) {
+            tracing::debug!(%error, "cannot filter a listening socket; who connects as it closes is reset");
+        }
+    }
+
     /// Stops accepting, after what the kernel has already accepted. The socket is closed when this is done.
     async fn stop(self, worker: &Rc<Worker>) {
         self.task.abort();

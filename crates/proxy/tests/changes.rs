@@ -54,6 +54,52 @@ fn no_request_fails_while_routes_change_under_load() {
 }
 
 #[test]
+fn whoever_is_connected_when_a_listener_goes_is_answered() {
+    let endpoint = Scripted::echo("one");
+    let mut lab = Lab::with(Config { threads: 2, ..Default::default() }, &[rule("/", &[endpoint.address])]);
+    let (mut served, mut refused) = (0, 0);
+    for _ in 0..10 {
+        let stop = Arc::new(AtomicBool::new(false));
+        let old = lab.address;
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let stop = stop.clone();
+                std::thread::spawn(move || {
+                    let (mut served, mut refused) = (0, 0);
+                    while !stop.load(Ordering::Relaxed) {
+                        match TcpStream::connect_timeout(&old, Duration::from_secs(5)) {
+                            Ok(stream) => {
+                                let mut client = Client::over(stream);
+                                client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+                                // 404: nothing listens there any more.
+                                let status = client.response().status;
+                                assert!(status == 200 || status == 404, "{status}");
+                                served += 1;
+                            }
+                            Err(error) => {
+                                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+                                refused += 1;
+                            }
+                        }
+                    }
+                    (served, refused)
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(50));
+        lab.address = free_port();
+        lab.apply(&[rule("/", &[endpoint.address])]);
+        std::thread::sleep(Duration::from_millis(20));
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            let (of_one, not) = client.join().unwrap();
+            (served, refused) = (served + of_one, refused + not);
+        }
+    }
+    assert!(served > 100 && refused > 10, "{served} {refused}");
+}
+
+#[test]
 fn a_listener_that_moves_closes_the_old_port_and_opens_the_new() {
     let endpoint = Scripted::echo("one");
     let mut lab = Lab::new(&[rule("/", &[endpoint.address])]);
@@ -157,11 +203,12 @@ fn draining_finishes_what_is_under_way_and_closes_the_rest() {
         let gateway = gateway.clone();
         move || gateway.drain()
     });
-    eventually("no new connections", || TcpStream::connect(address).is_err());
+    eventually("the drain has begun", || gateway.listening().is_empty());
     let last = busy.get("/");
     assert!(last.status == 200 && last.has("Connection: close"), "{}", last.head);
     assert!(busy.is_closed());
     assert!(idle.is_closed());
+    assert!(TcpStream::connect(address).is_err(), "no new connections");
     assert!(!draining.is_finished(), "the slow request is still under way");
     go.store(true, Ordering::SeqCst);
     let response = slow.response();

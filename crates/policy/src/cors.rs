@@ -34,6 +34,19 @@ pub struct CorsRequest<'r> {
     pub asked_headers: Option<&'r [u8]>,
 }
 
+impl<'r> CorsRequest<'r> {
+    /// Reads them from a head: `values` gives the values of the header lines of a name.
+    pub fn read<V: Iterator<Item = &'r [u8]>>(method: &'r str, values: impl Fn(&'static str) -> V) -> Self {
+        let mut origins = values("origin");
+        Self {
+            method,
+            origin: origins.next().filter(|_| origins.next().is_none()),
+            asked_method: values("access-control-request-method").next(),
+            asked_headers: values("access-control-request-headers").next(),
+        }
+    }
+}
+
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum CorsVerdict<'a> {
@@ -262,6 +275,18 @@ mod tests {
             judged(&all(true), "GET", Some("null"), None),
             "pass; Allow-Origin: null; Allow-Credentials: true; Vary: Origin"
         );
+    }
+
+    #[test]
+    fn several_origins_are_none() {
+        let read = |origins: &'static [&'static [u8]]| {
+            CorsRequest::read("GET", |name| {
+                if name == "origin" { origins.iter().copied() } else { [].iter().copied() }
+            })
+        };
+        assert_eq!(read(&[b"https://a.test"]).origin, Some(&b"https://a.test"[..]));
+        assert_eq!(read(&[b"https://a.test", b"https://b.test"]).origin, None);
+        assert_eq!(read(&[]).asked_method, None);
     }
 
     #[test]

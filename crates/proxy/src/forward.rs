@@ -123,13 +123,16 @@ async fn tries<S: Transport>(
         retry.count(worker.index);
     }
     let mut retries = 0;
+    // Endpoints that did not take the request; retries do not count among them.
+    let mut broken = 0;
     while let Some(endpoint) = group.pick(&pick, holding.as_ref(), &tried) {
         let upstream = match work.connection(endpoint, connector, wants_fresh, down).await {
             Ok(upstream) => upstream,
             Err((status, reason)) => {
                 refusal = (status, reason);
                 tried.push(endpoint.address);
-                if tried.len() >= worker.config().tries_max as usize || work.is_late() {
+                broken += 1;
+                if broken >= worker.config().tries_max || work.is_late() {
                     break;
                 }
                 worker.metrics().upstream_retries.add(worker.index, 1);
@@ -164,8 +167,9 @@ async fn tries<S: Transport>(
                     wants_fresh = true;
                 } else {
                     tried.push(endpoint.address);
+                    broken += 1;
                 }
-                if tried.len() >= worker.config().tries_max as usize || work.is_late() {
+                if broken >= worker.config().tries_max || work.is_late() {
                     break;
                 }
                 worker.metrics().upstream_retries.add(worker.index, 1);

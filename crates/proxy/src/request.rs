@@ -80,7 +80,9 @@ async fn decide<'s, S: Transport>(
         }
     };
     let compiled = state.route(route_index);
-    let cors = match compiled.cors.as_ref().map(|cors| cors.judge(&asked_of_cors(head))) {
+    let said = compiled.cors.as_deref();
+    let judged = said.map(|cors| cors.judge(&CorsRequest::read(head.method(), |name| head.values(name))));
+    let cors = match judged {
         None => None,
         Some(CorsVerdict::Pass(lines)) => Some(lines),
         Some(CorsVerdict::Preflight(lines)) => {
@@ -127,16 +129,6 @@ async fn decide<'s, S: Transport>(
         }
     };
     (outcome, Some(listener))
-}
-
-fn asked_of_cors(head: &RequestHead) -> CorsRequest<'_> {
-    let mut origins = head.values("origin");
-    CorsRequest {
-        method: head.method(),
-        origin: origins.next().filter(|_| origins.next().is_none()),
-        asked_method: head.values("access-control-request-method").next(),
-        asked_headers: head.values("access-control-request-headers").next(),
-    }
 }
 
 struct HeadersOf<'h>(&'h RequestHead);

@@ -166,3 +166,11 @@ async fn time_limits_and_retries_hold_over_http2() {
         assert!(status == 200 || begun.elapsed() >= Duration::from_millis(200), "{path}");
     }
 }
+
+#[test]
+fn retries_do_not_use_up_the_tries_of_endpoints_that_refuse() {
+    let busy = failing(3, "503 Busy");
+    let lab = Lab::new(&[Rule { retry: on(&[503], 4, 1), ..rule("/", &[busy.address]) }]);
+    assert_eq!(lab.client().get("/").status, 200);
+    assert_eq!(busy.received().matches("GET / ").count(), 4);
+}

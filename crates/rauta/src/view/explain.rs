@@ -3,6 +3,7 @@
 use api::ExplainError;
 use api::v1::{Candidate, ExplainRequestRequest, Explanation};
 use model::{Action, BackendTarget, EndpointCondition, Protocol, Route, Snapshot};
+use policy::{Cors, CorsRequest, CorsVerdict};
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
 use super::question::{Question, Scheme};
@@ -72,7 +73,15 @@ pub(crate) fn explain(
                 path: head.path(),
                 query: head.query(),
             };
-            forwarded(snapshot, route, &asked, &mut explanation);
+            let cors = route.filters.cors.as_ref().map(Cors::new);
+            let of_cors = CorsRequest::read(head.method(), |name| head.values(name));
+            match cors.as_ref().map(|cors| cors.judge(&of_cors)) {
+                Some(CorsVerdict::Preflight(_)) => answer(&mut explanation, 204, "CORS preflight"),
+                Some(CorsVerdict::Denied) => {
+                    answer(&mut explanation, 403, "the rule's CORS filter does not allow this origin");
+                }
+                Some(CorsVerdict::Pass(_)) | None => forwarded(snapshot, route, &asked, &mut explanation),
+            }
         }
     }
     Ok(explanation)
@@ -357,6 +366,32 @@ mod tests {
         let explanation =
             ask("http://127.0.0.1:8080/cart", &[("Host", "a.example"), ("X-Beta", "1")]).unwrap();
         assert_eq!((explanation.status, explanation.outcome.as_str()), (503, "answered here: 503 closed"));
+    }
+
+    #[test]
+    fn a_preflight_is_explained_as_answered_here() {
+        let mut snapshot = snapshot();
+        let cors = model::Cors {
+            allow_origins: vec!["https://a.test".into()],
+            allow_methods: vec![],
+            allow_headers: vec![],
+            expose_headers: vec![],
+            allow_credentials: false,
+            max_age_s: 5,
+        };
+        snapshot.routes.iter_mut().for_each(|route| Arc::make_mut(route).filters.cors = Some(cors.clone()));
+        let table = Table::build(&snapshot);
+        let outcome = |method: &str, origin: &str| {
+            let header = |name: &str, value: &str| Header { name: name.into(), value: value.into() };
+            let headers = vec![header("origin", origin), header("access-control-request-method", "PUT")];
+            let url = "http://a.example:8080/cart".into();
+            let request =
+                ExplainRequestRequest { method: method.into(), url, headers, client: String::new() };
+            explain(&snapshot, &table, &request).unwrap().status
+        };
+        assert_eq!(outcome("OPTIONS", "https://a.test"), 204);
+        assert_eq!(outcome("OPTIONS", "https://evil.test"), 403);
+        assert_eq!(outcome("GET", "https://evil.test"), 0);
     }
 
     #[test]

@@ -16,12 +16,16 @@ fn lines(loaded: &Loaded) -> Vec<String> {
         let listeners: Vec<_> = route.listeners.iter().map(ToString::to_string).collect();
         format!("{} on {}", route.id, listeners.join(" "))
     });
+    let l4 = snapshot.l4_routes.iter().map(|route| {
+        let listeners: Vec<_> = route.listeners.iter().map(ToString::to_string).collect();
+        format!("{} on {}", route.id, listeners.join(" "))
+    });
     let backends = snapshot.backends.values().map(|backend| {
         let endpoints: Vec<_> =
             backend.endpoints.iter().map(|e| format!("{}*{}", e.address, e.weight)).collect();
         format!("{} = {}", backend.id, endpoints.join(" "))
     });
-    routes.chain(backends).collect()
+    routes.chain(l4).chain(backends).collect()
 }
 
 #[test]
@@ -60,6 +64,24 @@ fn local() {
             "RoutingRule default/rule rule 0 on default/local/http",
             "default/echo:80 = 127.0.0.1:9000*1",
             "RoutingRule default/rule = 127.0.0.1:9000*1",
+        ]
+    );
+}
+
+#[test]
+fn passthrough() {
+    let loaded = load("passthrough");
+    assert_eq!(loaded.diagnostics, []);
+    assert_eq!(
+        lines(&loaded),
+        [
+            "UDPRoute demo/dns rule 0 on demo/passthrough/dns",
+            "TLSRoute demo/mq rule 0 on demo/passthrough/mq",
+            "TCPRoute demo/postgres rule 0 on demo/passthrough/postgres",
+            "demo/mq:8883 = 10.77.1.22:8883*1",
+            "demo/mq-new:8883 = 10.77.1.23:8883*1",
+            "demo/postgres:5432 = 10.77.1.21:5432*1",
+            "demo/dns:53/udp = 10.77.1.24:1053*1",
         ]
     );
 }

@@ -116,3 +116,64 @@ async fn by_copy(from: &TcpStream, to: &TcpStream, moved: impl Fn(usize)) -> Res
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn without_a_pipe_bytes_are_copied_and_none_is_lost() {
+        let (mut client, from) = pair().await;
+        let (to, mut endpoint) = pair().await;
+        let sent: Vec<u8> = (0..1_000_000u32).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let (count, expected) = (Cell::new(0), sent.clone());
+        let write = async {
+            client.write_all(&sent).await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        let copy = async {
+            loop {
+                from.readable().await.unwrap();
+                if !by_copy(&from, &to, |bytes| count.set(count.get() + bytes)).await.unwrap() {
+                    break drop(to);
+                }
+            }
+        };
+        let mut got = Vec::new();
+        let (_, _, read) = tokio::join!(write, copy, endpoint.read_to_end(&mut got));
+        assert_eq!((read.unwrap(), count.get()), (expected.len(), expected.len()));
+        assert!(got == expected);
+    }
+
+    #[tokio::test]
+    async fn a_side_that_is_gone_is_told_from_the_other() {
+        let (mut client, from) = pair().await;
+        let (to, endpoint) = pair().await;
+        SockRef::from(&endpoint).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(endpoint);
+        to.ready(Interest::READABLE).await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        from.readable().await.unwrap();
+        assert_eq!(by_copy(&from, &to, |_| {}).await, Err(Broken::Sink));
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        from.readable().await.unwrap();
+        let mut end = by_copy(&from, &to, |_| {}).await;
+        while end == Ok(true) {
+            from.readable().await.unwrap();
+            end = by_copy(&from, &to, |_| {}).await;
+        }
+        assert_eq!(end, Err(Broken::Source));
+    }
+}

@@ -65,12 +65,23 @@ async fn tls_endpoint(pair: &Pair, name: &'static str) -> SocketAddr {
 }
 
 async fn handshake(at: SocketAddr, trusted: &Pair, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    handshake_behind(b"", at, trusted, name).await
+}
+
+/// Says `first`, then handshakes.
+async fn handshake_behind(
+    first: &[u8],
+    at: SocketAddr,
+    trusted: &Pair,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.der.clone()).unwrap();
     let builder = rustls::ClientConfig::builder_with_provider(provider());
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let config = builder.with_root_certificates(roots).with_no_client_auth();
-    let stream = TcpStream::connect(at).await.unwrap();
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(first).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
@@ -96,7 +107,13 @@ struct Lab {
 
 impl Lab {
     fn new(web: &Scripted) -> Self {
-        let lab = support::Lab::new(&[rule("/", &[web.address])]);
+        Self::trusting(web, vec![])
+    }
+
+    /// With these proxies trusted.
+    fn trusting(web: &Scripted, trusted_proxies: Vec<ipnet::IpNet>) -> Self {
+        let config = proxy::Config { threads: 1, trusted_proxies, ..Default::default() };
+        let lab = support::Lab::with(config, &[rule("/", &[web.address])]);
         Self { lab, listeners: vec![], routes: vec![], backends: vec![], certificates: vec![] }
     }
 
@@ -248,4 +265,28 @@ async fn much_passes_through_tls_unchanged() {
     let mut stream = handshake(lab.lab.address, &inner, "a.test").await.unwrap();
     let sent = vec![b'q'; 1_500_000];
     assert!(talk(&mut stream, &sent).await.into_bytes() == sent);
+}
+
+#[tokio::test]
+async fn a_proxys_header_comes_before_tls_and_its_client_is_told_to_the_endpoint() {
+    let ended = pair("end.test");
+    let plain = Scripted::new(|conn| {
+        let heard = conn.until(b"!");
+        conn.stream.write_all(&heard).unwrap();
+    });
+    let http = Scripted::echo("web");
+    let mut lab = Lab::trusting(&http, vec!["127.0.0.1/32".parse().unwrap()]);
+    let listener = lab.listener("end.test", Protocol::Tls, Some(&ended));
+    lab.listeners[0].proxy_protocol = true;
+    lab.route(&listener, &["end.test"], plain.address);
+    lab.routes[0].backends[0].proxy_protocol = Some(model::ProxyProtocol::V1);
+    lab.serve(&http);
+    let at = lab.lab.address;
+    let header = b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 443\r\n";
+    let mut stream = handshake_behind(header, at, &ended, "end.test").await.unwrap();
+    stream.write_all(b"hello!").await.unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, format!("PROXY TCP6 2001:db8::7 ::ffff:127.0.0.1 40000 {}\r\nhello!", at.port()));
+    assert!(handshake(at, &ended, "end.test").await.is_err(), "no header, no handshake");
 }

@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")"
 status_code='--elide HttpRouteRulesFiltersRequestRedirectStatusCode --elide HttpRouteRulesBackendRefsFiltersRequestRedirectStatusCode'
-for part in gatewayclasses:gateway_class gateways:gateway httproutes:http_route listenersets:listener_set \
+for part in backendtlspolicies:backend_tls_policy gatewayclasses:gateway_class gateways:gateway \
+    httproutes:http_route listenersets:listener_set \
     referencegrants:reference_grant tcproutes:tcp_route tlsroutes:tls_route udproutes:udp_route; do
     # shellcheck disable=SC2086 # several arguments
     kopium -f "crds/gateway-api-v1.6.1/gateway.networking.k8s.io_${part%%:*}.yaml" --api-version v1 \

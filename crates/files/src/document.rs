@@ -182,6 +182,7 @@ fn drop_status(json: &mut Value, kind: ObjectKind) {
             | ObjectKind::HttpRoute
             | ObjectKind::Ingress
             | ObjectKind::Service
+            | ObjectKind::BackendTlsPolicy
     );
     if let (true, Value::Object(object)) = (has_status, json) {
         object.remove("status");

@@ -65,6 +65,20 @@ pub enum Reason {
     RefNotPermitted,
     /// A Secret is missing or holds no usable certificate.
     InvalidCertificateRef,
+    /// The same of the certificate that is shown to endpoints.
+    InvalidClientCertificateRef,
+    /// A ConfigMap or Secret is missing or holds no certificates of authorities.
+    #[serde(rename = "InvalidCACertificateRef")]
+    InvalidCaCertificateRef,
+    /// A kind that holds no certificates of authorities.
+    #[serde(rename = "InvalidCACertificateKind")]
+    InvalidCaCertificateKind,
+    /// Not one of the references to authorities can be followed.
+    #[serde(rename = "NoValidCACertificate")]
+    NoValidCaCertificate,
+    /// Endpoints are spoken to over TLS, and no policy says who they are.
+    #[serde(rename = "NoTLSPolicy")]
+    NoTlsPolicy,
     /// An address that settings do not allow as an endpoint.
     AddressNotAllowed,
     /// The API has it, this version of the gateway does not.
@@ -89,6 +103,11 @@ impl Reason {
             Self::InvalidKind => "InvalidKind",
             Self::RefNotPermitted => "RefNotPermitted",
             Self::InvalidCertificateRef => "InvalidCertificateRef",
+            Self::InvalidClientCertificateRef => "InvalidClientCertificateRef",
+            Self::InvalidCaCertificateRef => "InvalidCACertificateRef",
+            Self::InvalidCaCertificateKind => "InvalidCACertificateKind",
+            Self::NoValidCaCertificate => "NoValidCACertificate",
+            Self::NoTlsPolicy => "NoTLSPolicy",
             Self::AddressNotAllowed => "AddressNotAllowed",
             Self::Unsupported => "Unsupported",
         }

@@ -40,6 +40,11 @@ pub enum ObjectKind {
     Secret,
     /// `v1` Namespace (cluster-scoped).
     Namespace,
+    /// `v1` ConfigMap.
+    ConfigMap,
+    /// `gateway.networking.k8s.io/v1` BackendTLSPolicy.
+    #[serde(rename = "BackendTLSPolicy")]
+    BackendTlsPolicy,
 }
 
 impl ObjectKind {
@@ -61,6 +66,8 @@ impl ObjectKind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
             Self::Namespace => "Namespace",
+            Self::ConfigMap => "ConfigMap",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
         }
     }
 

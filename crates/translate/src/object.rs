@@ -4,9 +4,10 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use model::{ObjectKind, ObjectRef};
 use resources::RoutingRule;
-use resources::core::{EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
+use resources::core::{ConfigMap, EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
 use resources::gateway::{
-    Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+    UdpRoute,
 };
 use resources::strict::{self, FieldError};
 use serde_json::Value;
@@ -44,6 +45,10 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     /// `v1` Secret.
     Secret(Arc<Secret>),
+    /// `v1` ConfigMap.
+    ConfigMap(Arc<ConfigMap>),
+    /// `gateway.networking.k8s.io/v1` BackendTLSPolicy.
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
 }
 
 /// Why an apiVersion and kind are not read.
@@ -60,13 +65,13 @@ pub enum UnknownKind {
     NotYet,
     /// Not a kind that is known here.
     #[error(
-        "the gateway knows no such kind; it reads GatewayClass, Gateway, ListenerSet, HTTPRoute, TCPRoute, TLSRoute, UDPRoute, ReferenceGrant, Namespace, IngressClass, Ingress, \
-         RoutingRule, Service, EndpointSlice and Secret"
+        "the gateway knows no such kind; it reads GatewayClass, Gateway, ListenerSet, HTTPRoute, TCPRoute, TLSRoute, UDPRoute, ReferenceGrant, BackendTLSPolicy, Namespace, IngressClass, Ingress, \
+         RoutingRule, Service, EndpointSlice, Secret and ConfigMap"
     )]
     Unknown,
 }
 
-const KINDS: [(ObjectKind, &str); 15] = [
+const KINDS: [(ObjectKind, &str); 17] = [
     (ObjectKind::GatewayClass, "gateway.networking.k8s.io/v1"),
     (ObjectKind::Gateway, "gateway.networking.k8s.io/v1"),
     (ObjectKind::HttpRoute, "gateway.networking.k8s.io/v1"),
@@ -82,17 +87,18 @@ const KINDS: [(ObjectKind, &str); 15] = [
     (ObjectKind::Service, "v1"),
     (ObjectKind::EndpointSlice, "discovery.k8s.io/v1"),
     (ObjectKind::Secret, "v1"),
+    (ObjectKind::ConfigMap, "v1"),
+    (ObjectKind::BackendTlsPolicy, "gateway.networking.k8s.io/v1"),
 ];
 
 /// What the gateway would have to act on, and does not: leaving these out changes what clients get.
-const NOT_YET: [&str; 4] = ["GRPCRoute", "BackendTLSPolicy", "XListenerSet", "XBackendTrafficPolicy"];
+const NOT_YET: [&str; 3] = ["GRPCRoute", "XListenerSet", "XBackendTrafficPolicy"];
 
 /// The other kinds of the groups that ours are in: any further name there is a slip of the pen.
 const NEIGHBOURS: [(&str, &[&str]); 2] = [
     (
         "v1",
         &[
-            "ConfigMap",
             "Endpoints",
             "Event",
             "LimitRange",
@@ -172,6 +178,8 @@ impl Object {
             ObjectKind::Service => Self::Service(Arc::new(strict::decode(value)?)),
             ObjectKind::EndpointSlice => Self::EndpointSlice(Arc::new(strict::decode(value)?)),
             ObjectKind::Secret => Self::Secret(Arc::new(strict::decode(value)?)),
+            ObjectKind::ConfigMap => Self::ConfigMap(Arc::new(strict::decode(value)?)),
+            ObjectKind::BackendTlsPolicy => Self::BackendTlsPolicy(Arc::new(strict::decode(value)?)),
         })
     }
 
@@ -193,6 +201,8 @@ impl Object {
             Self::Service(_) => ObjectKind::Service,
             Self::EndpointSlice(_) => ObjectKind::EndpointSlice,
             Self::Secret(_) => ObjectKind::Secret,
+            Self::ConfigMap(_) => ObjectKind::ConfigMap,
+            Self::BackendTlsPolicy(_) => ObjectKind::BackendTlsPolicy,
         }
     }
 
@@ -214,6 +224,8 @@ impl Object {
             Self::Service(object) => object.meta(),
             Self::EndpointSlice(object) => object.meta(),
             Self::Secret(object) => object.meta(),
+            Self::ConfigMap(object) => object.meta(),
+            Self::BackendTlsPolicy(object) => object.meta(),
         }
     }
 
@@ -241,7 +253,7 @@ mod tests {
         assert_eq!(kind_of("extensions/v1beta1", "Ingress"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("serving.knative.dev/v1", "Service"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("apps/v1", "Deployment"), Err(UnknownKind::NotNeeded));
-        assert_eq!(kind_of("v1", "ConfigMap"), Err(UnknownKind::NotNeeded));
+        assert_eq!(kind_of("v1", "Event"), Err(UnknownKind::NotNeeded));
         assert_eq!(kind_of("networking.k8s.io/v1", "NetworkPolicy"), Err(UnknownKind::NotNeeded));
         assert_eq!(kind_of("v1", "Servce"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("networking.k8s.io/v1", "Ingres"), Err(UnknownKind::Unknown));

@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use model::{ObjectKind, ObjectRef};
 use resources::RoutingRule;
-use resources::core::{EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
+use resources::core::{ConfigMap, EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
 use resources::gateway::{
-    Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute, UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
+    UdpRoute,
 };
 
 use crate::Object;
@@ -29,6 +30,8 @@ pub(crate) struct Objects {
     pub(crate) services: BTreeMap<ObjectRef, Arc<Service>>,
     pub(crate) endpoint_slices: BTreeMap<ObjectRef, Arc<EndpointSlice>>,
     pub(crate) secrets: BTreeMap<ObjectRef, Arc<Secret>>,
+    pub(crate) config_maps: BTreeMap<ObjectRef, Arc<ConfigMap>>,
+    pub(crate) backend_tls_policies: BTreeMap<ObjectRef, Arc<BackendTlsPolicy>>,
     /// The slices of each Service.
     slices: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
@@ -57,6 +60,8 @@ impl Objects {
                 self.endpoint_slices.insert(key, object);
             }
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
+            Object::ConfigMap(object) => drop(self.config_maps.insert(key, object)),
+            Object::BackendTlsPolicy(object) => drop(self.backend_tls_policies.insert(key, object)),
         }
     }
 
@@ -87,6 +92,8 @@ impl Objects {
                 self.endpoint_slices.remove(key).is_some()
             }
             ObjectKind::Secret => self.secrets.remove(key).is_some(),
+            ObjectKind::ConfigMap => self.config_maps.remove(key).is_some(),
+            ObjectKind::BackendTlsPolicy => self.backend_tls_policies.remove(key).is_some(),
         }
     }
 
@@ -118,6 +125,8 @@ impl Objects {
             ObjectKind::Service => self.services.contains_key(key),
             ObjectKind::EndpointSlice => self.endpoint_slices.contains_key(key),
             ObjectKind::Secret => self.secrets.contains_key(key),
+            ObjectKind::ConfigMap => self.config_maps.contains_key(key),
+            ObjectKind::BackendTlsPolicy => self.backend_tls_policies.contains_key(key),
         }
     }
 }

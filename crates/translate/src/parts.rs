@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
-use crate::build::{self, Frame, Part};
+use crate::build::{self, Frame, Part, Policies};
 use crate::objects::Objects;
 
 /// The parts of the last snapshot. A part is built again when an object that it follows from has changed, and otherwise
@@ -14,6 +14,7 @@ use crate::objects::Objects;
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) frame: Frame,
+    policies: Policies,
     routes: BTreeMap<ObjectRef, Part<Arc<Route>>>,
     l4_routes: BTreeMap<ObjectRef, Vec<Arc<L4Route>>>,
     backends: BTreeMap<BackendId, (Option<Arc<Backend>>, Vec<Diagnostic>)>,
@@ -53,7 +54,8 @@ impl Parts {
         is_first: bool,
     ) -> Changes {
         let had_regex = !self.regex_for_all_hosts.is_empty();
-        let frames = is_first || changed.iter().any(|key| is_of_frame(key.kind));
+        let frames =
+            is_first || changed.iter().any(|key| is_of_frame(key.kind) || self.frame.bundles.contains(key));
         if frames {
             self.frame = Frame::build(objects, options);
             self.regex_for_all_hosts.clear();
@@ -87,16 +89,19 @@ impl Parts {
         let mut changes = Changes::default();
         let mut asked: BTreeSet<BackendId> = BTreeSet::new();
         for service in changed.iter().filter(|key| key.kind == ObjectKind::Service).chain(moved) {
-            let (namespace, name) = (&service.namespace, &service.name);
-            for first in [BackendId::service(namespace, name, 0), BackendId::udp_service(namespace, name, 0)]
-            {
-                let last = BackendId { port: u16::MAX, ..first.clone() };
-                asked.extend(self.backends.range(first..=last).map(|(id, _)| id.clone()));
-            }
+            asked.extend(self.backends_of(service));
         }
         for key in affected.iter().filter(|key| makes_routes(key.kind)) {
             let part = build::part(key, objects, options, &self.frame, some_regex);
             self.exchange(key, part, &mut changes, &mut asked);
+        }
+        if is_first
+            || changed.iter().any(|key| is_of_policies(key.kind) || self.policies.bundles.contains(key))
+        {
+            let before = std::mem::replace(&mut self.policies, Policies::build(objects));
+            for service in self.policies.difference(&before) {
+                asked.extend(self.backends_of(&service));
+            }
         }
         for id in asked {
             self.backend(&id, objects, options, &mut changes);
@@ -109,12 +114,27 @@ impl Parts {
         self.l4_routes.values().flatten()
     }
 
+    /// The backends behind a Service.
+    fn backends_of(&self, service: &ObjectRef) -> Vec<BackendId> {
+        let (namespace, name) = (&service.namespace, &service.name);
+        let firsts = [BackendId::service(namespace, name, 0), BackendId::udp_service(namespace, name, 0)];
+        let of = |first: BackendId| {
+            let last = BackendId { port: u16::MAX, ..first.clone() };
+            self.backends.range(first..=last).map(|(id, _)| id.clone())
+        };
+        firsts.into_iter().flat_map(of).collect()
+    }
+
     /// All that is to be said, in no order.
     pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
         let of_parts = self.noisy.iter().filter_map(|key| self.routes.get(key)).map(|part| &part.diagnostics);
         let of_backends =
             self.noisy_backends.iter().filter_map(|id| self.backends.get(id)).map(|(_, said)| said);
-        let all = of_parts.chain(of_backends).flatten().chain(&self.frame.diagnostics);
+        let all = of_parts
+            .chain(of_backends)
+            .flatten()
+            .chain(&self.frame.diagnostics)
+            .chain(&self.policies.diagnostics);
         all.cloned().collect()
     }
 
@@ -205,7 +225,7 @@ impl Parts {
             changes.backends.extend(old.map(|_| (id.clone(), None)));
             return;
         }
-        let (mut new, said) = build::backend(id, objects, options);
+        let (mut new, said) = build::backend(id, objects, &self.policies, options);
         if new == old {
             new = old;
         } else {
@@ -222,6 +242,11 @@ impl Parts {
 fn is_of_frame(kind: ObjectKind) -> bool {
     use ObjectKind::{Gateway, GatewayClass, IngressClass, ListenerSet, Namespace, ReferenceGrant, Secret};
     matches!(kind, GatewayClass | Gateway | IngressClass | ListenerSet | Namespace | ReferenceGrant | Secret)
+}
+
+/// Whether objects of this kind are policies for backends, or what those are for.
+fn is_of_policies(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::BackendTlsPolicy | ObjectKind::Service)
 }
 
 fn makes_routes(kind: ObjectKind) -> bool {

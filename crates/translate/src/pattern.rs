@@ -35,6 +35,17 @@ pub(crate) fn host(
     }
 }
 
+/// Whether it is a name of letters, digits and inner hyphens, in labels of at most 63 (RFC 1123 section 2.1), no address.
+pub(crate) fn is_dns_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_edge_good = !label.starts_with('-') && !label.ends_with('-');
+        (1..=63).contains(&label.len())
+            && is_edge_good
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label) && name.parse::<IpAddr>().is_err()
+}
+
 /// How a path is to be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PathKind {

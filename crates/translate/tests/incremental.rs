@@ -30,7 +30,7 @@ fn object(dice: &mut Dice) -> Object {
     let name = dice.of(&["a", "b", "c"]);
     let other = dice.of(&["a", "b", "c"]);
     let port = 80 + dice.below(2);
-    let (kind, mut value) = match dice.below(18) {
+    let (kind, mut value) = match dice.below(21) {
         0 => (
             ObjectKind::GatewayClass,
             json!({"spec": {
@@ -120,6 +120,23 @@ fn object(dice: &mut Dice) -> Object {
             json!({"spec": {"parentRef": {"name": other, "namespace": dice.of(&["x", "y"])},
                 "listeners": [{"name": "s", "protocol": "TCP", "port": 9000 + dice.below(3)}]}}),
         ),
+        18 => (ObjectKind::ConfigMap, json!({"data": {"ca.crt": dice.of(&["", "x"])}})),
+        19..=20 => {
+            let mut target = json!({"group": "", "kind": "Service", "name": other});
+            if dice.below(2) == 0 {
+                target["sectionName"] = json!(dice.of(&["web", "admin"]));
+            }
+            let mut validation = json!({"hostname": dice.of(&["a.example", "b.example"])});
+            if dice.below(3) == 0 {
+                validation["caCertificateRefs"] = json!([{"group": "", "kind": "ConfigMap", "name": other}]);
+            } else {
+                validation["wellKnownCACertificates"] = json!("System");
+            }
+            (
+                ObjectKind::BackendTlsPolicy,
+                json!({"spec": {"targetRefs": [target], "validation": validation}}),
+            )
+        }
         _ => (
             ObjectKind::EndpointSlice,
             json!({

@@ -22,5 +22,6 @@ mod routing;
 mod secure;
 mod tier;
 mod unprivileged;
+mod upstream_tls;
 mod websocket;
 mod world;

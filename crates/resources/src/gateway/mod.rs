@@ -3,6 +3,7 @@
 //!
 //! The fields' documentation is the CRDs' own: <https://gateway-api.sigs.k8s.io/reference/spec/>.
 
+mod backend_tls_policy;
 mod experimental;
 mod gateway;
 mod gateway_class;
@@ -13,6 +14,7 @@ mod tcp_route;
 mod tls_route;
 mod udp_route;
 
+pub use backend_tls_policy::*;
 pub use experimental::*;
 pub use gateway::*;
 pub use gateway_class::*;

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use model::{
-    AppProtocol, Backend, BackendId, BackendKind, BackendSecurity, Diagnostic, Endpoint, InvalidBackend,
-    ObjectKind, ObjectRef, Reason, Transport,
+    AppProtocol, Authorities, Backend, BackendId, BackendKind, BackendSecurity, BackendTls, Diagnostic,
+    Endpoint, InvalidBackend, ObjectKind, ObjectRef, PeerName, Reason, Transport,
 };
 use resources::core::ServicePort;
 
-use super::{Builder, endpoints};
+use super::{Builder, Policies, endpoints};
 use crate::objects::Objects;
 use crate::report::Report;
 use crate::{Options, affinity, pattern};
@@ -100,6 +102,7 @@ impl Builder<'_> {
 pub(super) fn backend(
     id: &BackendId,
     objects: &Objects,
+    policies: &Policies,
     options: &Options,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Backend> {
@@ -124,17 +127,12 @@ pub(super) fn backend(
         );
         report.warning(Reason::BackendNotFound, "spec.ports", message);
     }
-    let protocol = protocol(port.app_protocol.as_deref());
-    let mut security = BackendSecurity::Cleartext;
-    if protocol == AppProtocol::Negotiated {
-        security = BackendSecurity::Broken;
-        let message = format!(
-            "port {} speaks {:?}, which this version cannot: requests to it get 500",
-            port.port,
-            port.app_protocol.as_deref().unwrap_or_default()
-        );
-        report.error(Reason::Unsupported, "spec.ports", message);
-    }
+    let (protocol, wants_tls) = protocol(port.app_protocol.as_deref());
+    let security = match policies.of(&key, port.name.as_deref()) {
+        Some(security) => security.clone(),
+        None if wants_tls => BackendSecurity::Tls(Arc::new(of_the_service(&key, port, &mut report))),
+        None => BackendSecurity::Cleartext,
+    };
     let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
     let endpoints = allowed(options, endpoints, &mut report);
     Some(Backend { id: id.clone(), protocol, security, endpoints, affinity: affinity::of_service(service) })
@@ -172,12 +170,27 @@ fn allowed(options: &Options, endpoints: Vec<(Endpoint, String)>, report: &mut R
     allowed
 }
 
-/// KEP-3726 and the IANA names; what is not HTTP is tried as HTTP/1.1, as without the field. WebSocket begins as HTTP/1.1.
-fn protocol(app_protocol: Option<&str>) -> AppProtocol {
+/// What TLS endpoints must be that no policy speaks of: the Service, by its name in the cluster.
+fn of_the_service(key: &ObjectRef, port: &ServicePort, report: &mut Report<'_>) -> BackendTls {
+    let server_name: Arc<str> = format!("{}.{}.svc", key.name, key.namespace).into();
+    let message = format!(
+        "port {} speaks TLS, and no BackendTLSPolicy says who its endpoints are: requests go to those with a certificate \
+         for {server_name} by an authority of this system; others get 502",
+        port.port
+    );
+    report.warning(Reason::NoTlsPolicy, "spec.ports", message);
+    let names = vec![PeerName::Dns(server_name.clone())];
+    BackendTls { server_name, names, authorities: Authorities::System }
+}
+
+/// KEP-3726 and the IANA names, and whether they stand for TLS; what is not HTTP is tried as HTTP/1.1, as without the field.
+/// WebSocket begins as HTTP/1.1.
+fn protocol(app_protocol: Option<&str>) -> (AppProtocol, bool) {
     match app_protocol {
-        Some("kubernetes.io/h2c" | "grpc") => AppProtocol::Http2,
-        Some("https" | "HTTPS" | "kubernetes.io/wss") => AppProtocol::Negotiated,
-        _ => AppProtocol::Http1,
+        Some("kubernetes.io/h2c" | "grpc") => (AppProtocol::Http2, false),
+        Some("https" | "HTTPS") => (AppProtocol::Negotiated, true),
+        Some("kubernetes.io/wss") => (AppProtocol::Http1, true),
+        _ => (AppProtocol::Http1, false),
     }
 }
 

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use model::{Certificate, CertificateId, ObjectKind, ObjectRef, Reason, SecretBytes};
 use resources::core::Secret;
-use resources::gateway::{GatewayListeners, GatewayListenersTlsCertificateRefs};
+use resources::gateway::{Gateway, GatewayListeners};
 
+use super::authorities::Reference;
 use super::frame::Framing;
 use super::grants::permits;
 
@@ -18,6 +19,12 @@ impl Framing<'_> {
         let mut ids = Vec::new();
         let refs = listener.tls.iter().filter_map(|tls| tls.certificate_refs.as_ref()).flatten();
         for (i, reference) in refs.enumerate() {
+            let reference = Reference {
+                group: reference.group.as_deref().unwrap_or(""),
+                kind: reference.kind.as_deref().unwrap_or("Secret"),
+                namespace: reference.namespace.as_deref().unwrap_or(&gateway.namespace),
+                name: &reference.name,
+            };
             match self.certificate(gateway, reference) {
                 Ok(certificate) => {
                     ids.push(certificate.id.clone());
@@ -32,19 +39,48 @@ impl Framing<'_> {
         (!ids.is_empty()).then_some(ids)
     }
 
+    /// What a Gateway shows to endpoints that ask for a certificate.
+    pub(super) fn backend_certificate(
+        &mut self,
+        key: &ObjectRef,
+        gateway: &Gateway,
+    ) -> Option<CertificateId> {
+        let backend = gateway.spec.tls.as_ref().and_then(|tls| tls.backend.as_ref());
+        let reference = backend.and_then(|backend| backend.client_certificate_ref.as_ref())?;
+        let reference = Reference {
+            group: reference.group.as_deref().unwrap_or(""),
+            kind: reference.kind.as_deref().unwrap_or("Secret"),
+            namespace: reference.namespace.as_deref().unwrap_or(&key.namespace),
+            name: &reference.name,
+        };
+        match self.certificate(key, reference) {
+            Ok(certificate) => {
+                let id = certificate.id.clone();
+                self.frame.certificates.insert(id.clone(), certificate);
+                Some(id)
+            }
+            Err((reason, message)) => {
+                let reason = match reason {
+                    Reason::InvalidCertificateRef => Reason::InvalidClientCertificateRef,
+                    other => other,
+                };
+                let message = format!("{message}; endpoints that ask for a certificate are shown none");
+                self.report(key).error(reason, "spec.tls.backend.clientCertificateRef", message);
+                None
+            }
+        }
+    }
+
     fn certificate(
         &self,
         gateway: &ObjectRef,
-        reference: &GatewayListenersTlsCertificateRefs,
+        reference: Reference<'_>,
     ) -> Result<Certificate, (Reason, String)> {
         let invalid = |message: String| Err((Reason::InvalidCertificateRef, message));
-        let group = reference.group.as_deref().unwrap_or("");
-        let kind = reference.kind.as_deref().unwrap_or("Secret");
+        let Reference { group, kind, namespace, name } = reference;
         if (group, kind) != ("", "Secret") {
             return invalid(format!("{kind} is no kind that holds certificates: name a Secret"));
         }
-        let namespace = reference.namespace.as_deref().unwrap_or(&gateway.namespace);
-        let name = &reference.name;
         if namespace != &*gateway.namespace && !permits(self.objects, gateway, "Secret", namespace, name) {
             let message = format!(
                 "Secret {namespace}/{name} is in another namespace without a ReferenceGrant there for {} of namespace {}: \
@@ -53,7 +89,7 @@ impl Framing<'_> {
             );
             return Err((Reason::RefNotPermitted, message));
         }
-        let key = ObjectRef::new(ObjectKind::Secret, namespace, &reference.name);
+        let key = ObjectRef::new(ObjectKind::Secret, namespace, name);
         let Some(secret) = self.objects.secrets.get(&key) else {
             return invalid(format!("there is no {key}"));
         };
@@ -77,7 +113,7 @@ impl Framing<'_> {
 }
 
 /// An entry of a Secret; `stringData` is what `data` becomes in the API server, and wins there.
-fn entry(secret: &Secret, name: &str) -> Option<Vec<u8>> {
+pub(super) fn entry(secret: &Secret, name: &str) -> Option<Vec<u8>> {
     let text = secret.string_data.as_ref().and_then(|data| data.get(name)).map(|text| text.as_bytes());
     let bytes = secret.data.as_ref().and_then(|data| data.get(name)).map(|bytes| bytes.0.as_slice());
     text.or(bytes).map(<[u8]>::to_vec)

@@ -2,13 +2,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectKind, ObjectRef};
 
+use super::clients::Secured;
 use super::namespaces::From;
 use crate::Options;
 use crate::class::Classes;
 use crate::objects::Objects;
 use crate::report::Report;
 
-/// What routes attach to: it follows from classes, Gateways, ListenerSets, Secrets, ReferenceGrants and Namespaces alone.
+/// What routes attach to: it follows from classes, Gateways, ListenerSets, Secrets, ReferenceGrants, Namespaces
+/// and the ConfigMaps that they name alone.
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     pub(super) listeners: Vec<Site>,
@@ -19,6 +21,8 @@ pub(crate) struct Frame {
     /// Where routes without parents go.
     pub(super) default_listeners: Vec<ListenerId>,
     pub(crate) certificates: BTreeMap<CertificateId, Certificate>,
+    /// The ConfigMaps and Secrets that Gateways name for authorities, whether they are there or not.
+    pub(crate) bundles: BTreeSet<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -47,6 +51,8 @@ pub(super) struct Framing<'a> {
     pub(super) objects: &'a Objects,
     pub(super) options: &'a Options,
     pub(super) classes: Classes<'a>,
+    /// By Gateway.
+    pub(super) secured: BTreeMap<ObjectRef, Secured>,
     pub(super) frame: Frame,
 }
 
@@ -54,7 +60,8 @@ impl Frame {
     /// The frame of the objects in force.
     pub(crate) fn build(objects: &Objects, options: &Options) -> Self {
         let classes = Classes::new(objects, options);
-        let mut framing = Framing { objects, options, classes, frame: Self::default() };
+        let mut framing =
+            Framing { objects, options, classes, secured: BTreeMap::new(), frame: Self::default() };
         framing.gateways();
         framing.listener_sets();
         framing.open_default_listener();

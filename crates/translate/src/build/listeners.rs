@@ -1,12 +1,10 @@
 use std::net::IpAddr;
 
-use model::{
-    ClientValidation, Listener, ListenerId, ObjectKind, ObjectRef, Protocol, Reason, Tls, TlsVersion,
-    Transport,
-};
+use model::{Listener, ListenerId, ObjectKind, ObjectRef, Protocol, Reason, Tls, TlsVersion, Transport};
 use resources::gateway::{Gateway, GatewayListeners, GatewayListenersTlsMode};
 
 use super::allowed::{allowed_listeners, allowed_routes};
+use super::clients::Secured;
 use super::created_unix_s;
 use super::frame::{Framing, Site};
 use super::namespaces::From;
@@ -30,6 +28,9 @@ impl Framing<'_> {
             // For what is to be said: sets ask again.
             allowed_listeners(key, gateway, &mut report);
             let addresses = addresses(gateway, &mut report);
+            let backend_certificate = self.backend_certificate(key, gateway);
+            let clients = self.client_validation(key, gateway);
+            self.secured.insert(key.clone(), Secured { backend_certificate, clients });
             for (i, listener) in gateway.spec.listeners.iter().enumerate() {
                 let id = ListenerId::new(&key.namespace, &key.name, &listener.name);
                 let field = format!("spec.listeners[{i}]");
@@ -97,16 +98,11 @@ impl Framing<'_> {
         addresses: &[IpAddr],
         field: &str,
     ) -> Option<Site> {
+        let secured = self.secured.get(&ObjectRef::new(ObjectKind::Gateway, &id.namespace, &id.gateway))?;
+        let port = u16::try_from(listener.port).ok()?;
+        let (backend_certificate, clients) = (secured.backend_certificate.clone(), secured.clients.of(port));
         let mut report = Report::new(key, &mut self.frame.diagnostics);
         let protocol = protocol(listener, field, &mut report)?;
-        let has_client_validation = gateway.spec.tls.as_ref().is_some_and(|tls| tls.frontend.is_some());
-        if protocol == Protocol::Https && has_client_validation {
-            let message = "this version cannot validate client certificates, so no HTTPS listener of this Gateway \
-                           is served";
-            report.error(Reason::Unsupported, "spec.tls.frontend", message);
-            return None;
-        }
-        let port = u16::try_from(listener.port).ok()?;
         let hostname = own::gateway::hostname(listener, field, &mut Report::muted(key));
         for other in self.frame.listeners.iter().map(|site| &site.record) {
             if other.port != port
@@ -142,14 +138,13 @@ impl Framing<'_> {
         let tls = match ends_tls {
             false => None,
             true => {
+                let clients = clients?;
                 let min_version = min_version(listener, field, &mut report)?;
-                let clients = ClientValidation::NotAsked;
                 Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version, clients })
             }
         };
         let forwarded_headers = self.options.forwarded_headers;
         let addresses = addresses.to_vec();
-        let backend_certificate = None;
         let proxy_protocol =
             protocol.transport() == Transport::Tcp && own::gateway::proxy_protocol(gateway, &listener.name);
         let record = Listener {
@@ -175,7 +170,6 @@ fn warn_of_unsupported(gateway: &Gateway, report: &mut Report<'_>) {
         }
     };
     warn(spec.infrastructure.is_some(), "spec.infrastructure");
-    warn(spec.tls.as_ref().is_some_and(|tls| tls.backend.is_some()), "spec.tls.backend");
     for (i, listener) in spec.listeners.iter().enumerate() {
         let options = listener.tls.iter().filter_map(|tls| tls.options.as_ref()).flatten();
         for (name, _) in options.filter(|(name, _)| *name != MIN_VERSION) {

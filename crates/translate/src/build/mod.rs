@@ -2,8 +2,10 @@
 
 mod allowed;
 mod attach;
+mod authorities;
 mod backends;
 mod certificates;
+mod clients;
 mod endpoints;
 mod frame;
 mod grants;
@@ -13,6 +15,7 @@ mod l4_routes;
 mod listener_sets;
 mod listeners;
 mod namespaces;
+mod policies;
 mod routing_rules;
 
 use std::collections::BTreeSet;
@@ -28,6 +31,7 @@ use crate::own::l4_route::L4Source;
 use crate::report::Report;
 
 pub(crate) use frame::Frame;
+pub(crate) use policies::Policies;
 
 /// The group of the Gateway API.
 const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -79,15 +83,16 @@ pub(crate) fn part(
     Some(builder.part)
 }
 
-/// Builds the backend behind a port of a Service, and says what is to be said of it. It follows from the Service and its
-/// slices alone.
+/// Builds the backend behind a port of a Service, and says what is to be said of it. It follows from the Service, its
+/// slices and the policies for it alone.
 pub(crate) fn backend(
     id: &BackendId,
     objects: &Objects,
+    policies: &Policies,
     options: &Options,
 ) -> (Option<Arc<Backend>>, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
-    let backend = backends::backend(id, objects, options, &mut diagnostics);
+    let backend = backends::backend(id, objects, policies, options, &mut diagnostics);
     (backend.map(Arc::new), diagnostics)
 }
 

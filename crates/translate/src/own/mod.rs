@@ -31,7 +31,10 @@ pub(crate) fn check(key: &ObjectRef, object: &Object) -> Vec<Diagnostic> {
         | Object::IngressClass(_)
         | Object::Secret(_)
         | Object::Namespace(_)
+        | Object::ConfigMap(_)
         | Object::ReferenceGrant(_) => {}
+        // What is wrong with it must not leave its Services in cleartext: it counts, and they get nothing.
+        Object::BackendTlsPolicy(_) => {}
         Object::Gateway(object) => gateway::check(object, &mut report),
         Object::HttpRoute(object) => http_route::check(object, &mut report),
         Object::TcpRoute(object) => l4_route::check(&L4Source::tcp(key, object), &mut report),

@@ -111,6 +111,9 @@ fn windows_without_scale_on_both_sides(network: Network) {
         assert_megabyte(&connection.get("a.test", "/x").unwrap(), "narrow");
     });
 
+    if world.hook == "off" {
+        return;
+    }
     // As the windows stand in the headers: the client's is not to be exceeded, the endpoint's is told in the gateway's scale.
     const WINDOW: u16 = 4000;
     let host = RawHost::new(&world.lab).unwrap();

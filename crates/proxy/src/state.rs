@@ -75,6 +75,8 @@ pub(crate) struct L4Target {
     /// Whether clients keep their endpoint.
     pub(crate) kept: Option<Kept>,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
+    /// Its endpoints are to be spoken to over TLS: not with what came over TLS that ended here.
+    pub(crate) wants_tls: bool,
 }
 
 /// One endpoint of one backend, for people to read.
@@ -405,7 +407,8 @@ fn compile_l4(
         let kept =
             kept.map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
         let group = group(backend, Balancing::default(), before, threads);
-        Some(L4Target { group, kept, proxy_protocol: reference.proxy_protocol })
+        let wants_tls = backend.source.security != BackendSecurity::Cleartext;
+        Some(L4Target { group, kept, proxy_protocol: reference.proxy_protocol, wants_tls })
     });
     L4Action { targets: targets.collect(), choice: WeightedChoice::new(&weights) }
 }

@@ -290,3 +290,25 @@ async fn a_proxys_header_comes_before_tls_and_its_client_is_told_to_the_endpoint
     assert_eq!(heard, format!("PROXY TCP6 2001:db8::7 ::ffff:127.0.0.1 40000 {}\r\nhello!", at.port()));
     assert!(handshake(at, &ended, "end.test").await.is_err(), "no header, no handshake");
 }
+
+#[tokio::test]
+async fn what_came_over_tls_never_goes_on_in_cleartext_where_tls_is_asked_for() {
+    let (ended, inner) = (pair("end.test"), pair("pass.test"));
+    let endpoint = tls_endpoint(&inner, "inner ").await;
+    let http = Scripted::echo("web");
+    let mut lab = Lab::new(&http);
+    let ending = lab.listener("end.test", Protocol::Tls, Some(&ended));
+    let passing = lab.listener("pass.test", Protocol::Tls, None);
+    lab.route(&ending, &["end.test"], endpoint);
+    lab.route(&passing, &["pass.test"], endpoint);
+    for backend in &mut lab.backends {
+        *backend = Arc::new(Backend { security: BackendSecurity::Broken, ..(**backend).clone() });
+    }
+    lab.serve(&http);
+    let at = lab.lab.address;
+    let mut stream = handshake(at, &ended, "end.test").await.unwrap();
+    assert!(stream.read(&mut [0]).await.is_err(), "reset");
+    assert_eq!(lab.lab.metrics.l4_refusals.values(), [("backend is to be spoken to over TLS", 1)]);
+    let mut stream = handshake(at, &inner, "pass.test").await.unwrap();
+    assert_eq!(talk(&mut stream, b"x").await, "inner x");
+}

@@ -22,22 +22,37 @@ pub(crate) struct Chosen<T> {
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
-/// Opens something to an endpoint of the route of `listener` for `name`: by `open`, tried with one endpoint after another.
+/// Where something is to go, and what it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) client: SocketAddr,
+    /// The address that the client dialled.
+    pub(crate) local: SocketAddr,
+    pub(crate) listener: &'a ListenerId,
+    /// The name in TLS; empty: none.
+    pub(crate) name: &'a str,
+    /// It came over TLS that ended here.
+    pub(crate) ended_tls: bool,
+}
+
+/// Opens something to an endpoint of the route that takes it: by `open`, tried with one endpoint after another.
 ///
 /// # Errors
 /// Why none can be had, for the metric.
 pub(crate) async fn choose<T>(
     worker: &Worker,
-    (client, local): (SocketAddr, SocketAddr),
-    listener: &ListenerId,
-    name: &str,
+    Asked { client, local, listener, name, ended_tls }: Asked<'_>,
     open: impl AsyncFn(SocketAddr) -> io::Result<T>,
 ) -> Result<Chosen<T>, &'static str> {
     let state = worker.state();
     let route = state.l4.lookup(listener, name).and_then(|at| state.l4_action(at)).ok_or("no route")?;
     let drawn = route.choice.pick(worker.random()).ok_or("no backend has weight")?;
     let target = route.targets.get(drawn).and_then(Option::as_ref);
-    let L4Target { group, kept, proxy_protocol } = target.ok_or("backend reference cannot be resolved")?;
+    let L4Target { group, kept, proxy_protocol, wants_tls } =
+        target.ok_or("backend reference cannot be resolved")?;
+    if ended_tls && *wants_tls {
+        return Err("backend is to be spoken to over TLS");
+    }
     let clients = kept.map(|_| worker.shared.clients());
     let mut holding = match (*kept, &clients) {
         (Some(kept), Some(clients)) => Some(Holding::of(client.ip(), kept, clients.as_ref().as_ref())),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use ::l4::proxy_protocol::{Ends, v1, v2};
 use ::l4::{Activity, End};
-use model::{Listener, ListenerId, ProxyProtocol};
+use model::{Listener, ProxyProtocol};
 use telemetry::L4Metrics;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::endpoint::{Chosen, choose};
+use super::endpoint::{Asked, Chosen, choose};
 use crate::client::Client;
 use crate::worker::Worker;
 
@@ -46,7 +46,8 @@ pub(crate) async fn ended_tls(
     listener: &Listener,
     name: &str,
 ) {
-    let Some(mut opened) = open(worker, client, &listener.id, name, Vec::new()).await else {
+    let asked = asked(client, listener, name, true);
+    let Some(mut opened) = open(worker, asked, Vec::new()).await else {
         return ::l4::reset(stream.into_inner().0).await;
     };
     let activity = Activity::new(opened.meter(worker.index));
@@ -63,13 +64,17 @@ async fn passing(
     name: &str,
     first: Vec<u8>,
 ) {
-    let Some(opened) = open(worker, client, &listener.id, name, first).await else {
+    let Some(opened) = open(worker, asked(client, listener, name, false), first).await else {
         return ::l4::reset(stream).await;
     };
     let activity = Activity::new(opened.meter(worker.index));
     let idle = worker.config().timeouts.l4_idle;
     let end = ::l4::splice(&stream, &opened.stream, &worker.pipes, &activity, idle).await;
     opened.finish(worker, end, stream).await;
+}
+
+fn asked<'a>(client: &Client, listener: &'a Listener, name: &'a str, ended_tls: bool) -> Asked<'a> {
+    Asked { client: client.peer, local: client.local, listener: &listener.id, name, ended_tls }
 }
 
 /// A connection to an endpoint that has heard who the client is and what it said so far.
@@ -80,14 +85,8 @@ struct Opened {
 }
 
 /// None: no endpoint can be had; that has been counted.
-async fn open(
-    worker: &Rc<Worker>,
-    client: &Client,
-    listener: &ListenerId,
-    name: &str,
-    first: Vec<u8>,
-) -> Option<Opened> {
-    let metrics = worker.state().l4_metrics(listener).cloned();
+async fn open(worker: &Rc<Worker>, asked: Asked<'_>, first: Vec<u8>) -> Option<Opened> {
+    let metrics = worker.state().l4_metrics(asked.listener).cloned();
     if let Some(metrics) = &metrics {
         metrics.opened(worker.index);
     }
@@ -98,10 +97,10 @@ async fn open(
         stream.set_nodelay(true)?;
         Ok(stream)
     };
-    let chosen = choose(worker, (client.peer, client.local), listener, name, connect).await;
+    let chosen = choose(worker, asked, connect).await;
     let refusal = match chosen {
         Ok(Chosen { opened: mut stream, endpoint, proxy_protocol }) => {
-            let ends = Ends { source: client.peer, destination: client.local };
+            let ends = Ends { source: asked.client, destination: asked.local };
             let mut said = match proxy_protocol {
                 Some(ProxyProtocol::V1) => v1(ends),
                 Some(ProxyProtocol::V2) => v2(ends),
@@ -124,7 +123,8 @@ async fn open(
         metrics.closed(worker.index);
     }
     worker.metrics().l4_refused(worker.index, refusal);
-    tracing::debug!(peer = %client.peer, %listener, name, refusal, "a connection is refused");
+    let Asked { client, listener, name, .. } = asked;
+    tracing::debug!(peer = %client, %listener, name, refusal, "a connection is refused");
     None
 }
 

@@ -15,7 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::endpoint::{Chosen, choose};
+use super::endpoint::{Asked, Chosen, choose};
 use crate::endpoint::Endpoint;
 use crate::sockets::canonical;
 use crate::worker::Worker;
@@ -161,9 +161,15 @@ impl Server {
         let listener: ListenerId = state.l4.udp_listener(local.ip(), self.port).ok_or("no listener")?.clone();
         let metrics = state.l4_metrics(&listener).cloned();
         drop(state);
-        let ends = (canonical(datagram.client), local);
         let connect = async |endpoint| ::l4::connect(endpoint);
-        let Chosen { opened, endpoint, .. } = choose(worker, ends, &listener, "", connect).await?;
+        let asked = Asked {
+            client: canonical(datagram.client),
+            local,
+            listener: &listener,
+            name: "",
+            ended_tls: false,
+        };
+        let Chosen { opened, endpoint, .. } = choose(worker, asked, connect).await?;
         if let Some(metrics) = &metrics {
             metrics.opened(worker.index);
         }

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use api::ExplainError;
 use api::v1::{Candidate, Explanation};
-use model::{BackendTarget, EndpointCondition, L4Route, Listener, Protocol, Snapshot};
+use model::{
+    Backend, BackendSecurity, BackendTarget, EndpointCondition, L4Route, Listener, Protocol, Snapshot,
+};
 use route::{L4Table, Table};
 
 use super::text;
@@ -63,7 +65,10 @@ fn answer(snapshot: &Snapshot, table: &Table, asked: &Asked<'_>) -> Explanation 
     };
     explanation.steps.push(format!("{} takes it", route.id));
     explanation.route = Some(text::l4_route(route));
-    candidates(snapshot, route, &mut explanation);
+    // What came over TLS does not go on in cleartext where TLS is asked for.
+    let ended_tls = asked.protocol == Protocol::Tls && listener.tls.is_some();
+    let may_get = |backend: &Backend| !ended_tls || backend.security == BackendSecurity::Cleartext;
+    candidates(snapshot, route, may_get, &mut explanation);
     explanation
 }
 
@@ -114,7 +119,12 @@ fn listener<'s>(
 }
 
 /// The endpoints that may get it.
-fn candidates(snapshot: &Snapshot, route: &L4Route, explanation: &mut Explanation) {
+fn candidates(
+    snapshot: &Snapshot,
+    route: &L4Route,
+    may_get: impl Fn(&Backend) -> bool,
+    explanation: &mut Explanation,
+) {
     let total: f64 = route.backends.iter().map(|reference| f64::from(reference.weight)).sum();
     let mut refused = 0.0;
     for reference in route.backends.iter().filter(|reference| reference.weight > 0) {
@@ -123,6 +133,7 @@ fn candidates(snapshot: &Snapshot, route: &L4Route, explanation: &mut Explanatio
             BackendTarget::Backend(id) => snapshot.backends.get(id),
             BackendTarget::Invalid(_) => None,
         };
+        let backend = backend.filter(|backend| may_get(backend));
         let endpoints = backend.map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
         let takes = |e: &&model::Endpoint| e.condition == EndpointCondition::Ready && e.weight > 0;
         let weight: f64 = endpoints.iter().filter(takes).map(|endpoint| f64::from(endpoint.weight)).sum();

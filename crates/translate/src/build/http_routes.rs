@@ -92,6 +92,11 @@ impl Builder<'_> {
             return respond_500("the rule has a filter that this version does not serve");
         }
         if let Some(redirect) = read.redirect {
+            for (i, ..) in &read.mirrors {
+                let message =
+                    "has no effect beside RequestRedirect: no endpoint gets the request, so none gets a copy";
+                self.report(key).warning(Reason::Unsupported, format!("{field}.filters[{i}]"), message);
+            }
             return Action::Redirect(redirect);
         }
         let references = rule.backend_refs.as_deref().unwrap_or_default();

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")"
 status_code='--elide HttpRouteRulesFiltersRequestRedirectStatusCode --elide HttpRouteRulesBackendRefsFiltersRequestRedirectStatusCode'
-for part in backendtlspolicies:backend_tls_policy gatewayclasses:gateway_class gateways:gateway \
+for part in backendtlspolicies:backend_tls_policy gatewayclasses:gateway_class gateways:gateway grpcroutes:grpc_route \
     httproutes:http_route listenersets:listener_set \
     referencegrants:reference_grant tcproutes:tcp_route tlsroutes:tls_route udproutes:udp_route; do
     # shellcheck disable=SC2086 # several arguments

@@ -180,6 +180,7 @@ fn drop_status(json: &mut Value, kind: ObjectKind) {
         ObjectKind::GatewayClass
             | ObjectKind::Gateway
             | ObjectKind::HttpRoute
+            | ObjectKind::GrpcRoute
             | ObjectKind::Ingress
             | ObjectKind::Service
             | ObjectKind::BackendTlsPolicy

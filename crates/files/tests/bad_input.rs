@@ -71,7 +71,7 @@ fn what_is_no_object() {
     );
     check(
         "not served",
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n",
+        "apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XListenerSet\n",
         &["bad.yaml:2:1: error: … does not serve this kind (UnknownKind)"],
     );
     check(

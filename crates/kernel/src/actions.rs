@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendSecurity, BackendTarget, Balancing,
-    EndpointCondition, Route, Snapshot, Tier,
+    EndpointCondition, ObjectKind, Route, Snapshot, Tier,
 };
 use wire::{MAGLEV_SLOTS_MAX, ROUTE_BACKENDS_MAX};
 
@@ -62,6 +62,9 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     }
     if route.tier == Some(Tier::Userspace) {
         return Err(Why::Asked);
+    }
+    if route.id.object.kind == ObjectKind::GrpcRoute {
+        return Err(Why::Protocol);
     }
     let Action::Forward(backends) = &route.action else { return Err(Why::Respond) };
     if !route.filters.is_empty() || backends.iter().any(|one| !one.filters.is_empty()) {

@@ -126,6 +126,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
             }),
         ),
         (Why::Protocol, Box::new(|c| c.backend.protocol = AppProtocol::Http2)),
+        (Why::Protocol, Box::new(|c| c.route.id.object.kind = model::ObjectKind::GrpcRoute)),
         (Why::NoEndpoint, Box::new(|c| c.backend.endpoints.clear())),
         (Why::HostLocal, Box::new(reach(Some(Reach::HostLocal)))),
         (Why::NoHook, Box::new(reach(Some(Reach::NoHook)))),

@@ -13,6 +13,9 @@ pub enum ObjectKind {
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
+    /// `gateway.networking.k8s.io/v1` GRPCRoute.
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute,
     /// `gateway.networking.k8s.io/v1` TCPRoute.
     #[serde(rename = "TCPRoute")]
     TcpRoute,
@@ -54,6 +57,7 @@ impl ObjectKind {
             Self::GatewayClass => "GatewayClass",
             Self::Gateway => "Gateway",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::TcpRoute => "TCPRoute",
             Self::TlsRoute => "TLSRoute",
             Self::UdpRoute => "UDPRoute",

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    Affinity, Backend, BackendId, Filters, HostPattern, ListenerId, ObjectKind, ObjectRef, Redirect,
+    Affinity, AppProtocol, Backend, BackendId, Filters, HostPattern, ListenerId, ObjectKind, ObjectRef,
+    Redirect,
 };
 
 /// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
@@ -58,6 +59,13 @@ pub struct Route {
 }
 
 impl Route {
+    /// What endpoints of `backend` are spoken to in for this route: those of a GRPCRoute take gRPC, which is HTTP/2, whatever
+    /// their Service says.
+    pub fn protocol(&self, backend: &Backend) -> AppProtocol {
+        let is_grpc = self.id.object.kind == ObjectKind::GrpcRoute;
+        if is_grpc { AppProtocol::Http2 } else { backend.protocol }
+    }
+
     /// The order of routes with equal matches; the smallest wins.
     ///
     /// Gateway API, HTTPRouteRule.matches: "the oldest Route based on creation timestamp", then "the Route appearing first

@@ -62,7 +62,7 @@ impl Connector {
 #[derive(Default)]
 pub(crate) struct Connectors {
     /// By backend, and what its clients' Gateway shows to endpoints.
-    secured: HashMap<(BackendId, Option<CertificateId>), Secured>,
+    secured: HashMap<(BackendId, AppProtocol, Option<CertificateId>), Secured>,
     ids: HashSet<ConnectorId>,
 }
 
@@ -72,10 +72,11 @@ struct Secured {
 }
 
 impl Connectors {
-    /// The connector to `backend` for clients of a Gateway that shows `certificate`; none: nothing can be sent.
+    /// The connector to `backend` by `protocol` for clients of a Gateway that shows `certificate`; none: nothing can be sent.
     pub(crate) fn get(
         &mut self,
         backend: &Backend,
+        protocol: AppProtocol,
         certificate: Option<&CertificateId>,
         snapshot: &Snapshot,
         before: &Self,
@@ -83,22 +84,22 @@ impl Connectors {
         let tls = match &backend.security {
             BackendSecurity::Broken => return None,
             BackendSecurity::Cleartext => {
-                let connector = Connector::cleartext(backend.protocol);
+                let connector = Connector::cleartext(protocol);
                 self.ids.insert(connector.id);
                 return Some(connector);
             }
             BackendSecurity::Tls(tls) => tls,
         };
-        let key = (backend.id.clone(), certificate.cloned());
+        let key = (backend.id.clone(), protocol, certificate.cloned());
         if let Some(known) = self.secured.get(&key) {
             return Some(known.connector.clone());
         }
         let certificate = certificate.and_then(|id| snapshot.certificates.get(id)).cloned();
-        let made_from = (backend.protocol, tls.clone(), certificate);
+        let made_from = (protocol, tls.clone(), certificate);
         let known = before.secured.get(&key).filter(|known| known.made_from == made_from);
         let connector = match known {
             Some(known) => known.connector.clone(),
-            None => secured(backend, tls, made_from.2.as_deref())?,
+            None => secured(backend, protocol, tls, made_from.2.as_deref())?,
         };
         self.ids.insert(connector.id);
         self.secured.insert(key, Secured { made_from, connector: connector.clone() });
@@ -112,12 +113,17 @@ impl Connectors {
 }
 
 /// None, and a word in the log, where translation let through what TLS cannot use: nothing is sent then.
-fn secured(backend: &Backend, tls: &BackendTls, certificate: Option<&Certificate>) -> Option<Arc<Connector>> {
+fn secured(
+    backend: &Backend,
+    protocol: AppProtocol,
+    tls: &BackendTls,
+    certificate: Option<&Certificate>,
+) -> Option<Arc<Connector>> {
     static NEXT: AtomicU64 = AtomicU64::new(2);
-    match client_config(backend.protocol, tls, certificate) {
+    match client_config(protocol, tls, certificate) {
         Ok(config) => Some(Arc::new(Connector {
             id: ConnectorId(NEXT.fetch_add(1, Relaxed)),
-            protocol: backend.protocol,
+            protocol,
             tls: Some(config),
         })),
         Err(error) => {

@@ -386,7 +386,13 @@ fn connectors_of(
         shown = vec![None];
     }
     let of = |shown: Option<&CertificateId>| {
-        let connector = connectors.get(&backend.source, shown, snapshot, &before.connectors)?;
+        let connector = connectors.get(
+            &backend.source,
+            route.protocol(&backend.source),
+            shown,
+            snapshot,
+            &before.connectors,
+        )?;
         Some((shown.cloned(), connector))
     };
     shown.into_iter().map(of).collect()

@@ -336,3 +336,21 @@ async fn trailers_of_the_endpoint_reach_clients_of_both_versions() {
     .await;
     assert!(text.ends_with("4\r\nbody\r\n0\r\ngrpc-status: 0\r\n\r\n"), "{text}");
 }
+
+#[tokio::test]
+async fn endpoints_of_a_grpc_route_take_http2_whatever_their_service_says() {
+    let endpoint = Endpoint::new(Manner::default(), echo).await;
+    let endpoints = [endpoint.address];
+    let lab = Lab::new(&[rule("/", &endpoints)]);
+    let plain = support::snapshot(9, lab.address, &[rule("/", &endpoints)]);
+    let routes = plain.routes.iter().map(|route| {
+        let mut route = (**route).clone();
+        route.id.object.kind = model::ObjectKind::GrpcRoute;
+        Arc::new(route)
+    });
+    let snapshot = model::Snapshot { routes: routes.collect(), version: 9, ..(*plain).clone() };
+    lab.gateway.apply(Arc::new(snapshot));
+    let mut client = lab.client();
+    let answer = blocking(move || client.get("/a")).await;
+    assert!(answer.text().starts_with("GET http://a.test/a HTTP/2.0\n"), "{}", answer.text());
+}

@@ -32,6 +32,7 @@ fn pinned_crds_are_of_the_standard_channel_of_the_pinned_version() {
     kinds.sort();
     let expected = [
         "BackendTLSPolicy",
+        "GRPCRoute",
         "Gateway",
         "GatewayClass",
         "HTTPRoute",

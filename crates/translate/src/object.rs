@@ -6,8 +6,8 @@ use model::{ObjectKind, ObjectRef};
 use resources::RoutingRule;
 use resources::core::{ConfigMap, EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
 use resources::gateway::{
-    BackendTlsPolicy, Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
-    UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute,
+    TlsRoute, UdpRoute,
 };
 use resources::strict::{self, FieldError};
 use serde_json::Value;
@@ -21,6 +21,8 @@ pub enum Object {
     Gateway(Arc<Gateway>),
     /// `gateway.networking.k8s.io/v1` HTTPRoute.
     HttpRoute(Arc<HttpRoute>),
+    /// `gateway.networking.k8s.io/v1` GRPCRoute.
+    GrpcRoute(Arc<GrpcRoute>),
     /// `gateway.networking.k8s.io/v1` TCPRoute.
     TcpRoute(Arc<TcpRoute>),
     /// `gateway.networking.k8s.io/v1` TLSRoute.
@@ -65,16 +67,17 @@ pub enum UnknownKind {
     NotYet,
     /// Not a kind that is known here.
     #[error(
-        "the gateway knows no such kind; it reads GatewayClass, Gateway, ListenerSet, HTTPRoute, TCPRoute, TLSRoute, UDPRoute, ReferenceGrant, BackendTLSPolicy, Namespace, IngressClass, Ingress, \
+        "the gateway knows no such kind; it reads GatewayClass, Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, TLSRoute, UDPRoute, ReferenceGrant, BackendTLSPolicy, Namespace, IngressClass, Ingress, \
          RoutingRule, Service, EndpointSlice, Secret and ConfigMap"
     )]
     Unknown,
 }
 
-const KINDS: [(ObjectKind, &str); 17] = [
+const KINDS: [(ObjectKind, &str); 18] = [
     (ObjectKind::GatewayClass, "gateway.networking.k8s.io/v1"),
     (ObjectKind::Gateway, "gateway.networking.k8s.io/v1"),
     (ObjectKind::HttpRoute, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::GrpcRoute, "gateway.networking.k8s.io/v1"),
     (ObjectKind::TcpRoute, "gateway.networking.k8s.io/v1"),
     (ObjectKind::TlsRoute, "gateway.networking.k8s.io/v1"),
     (ObjectKind::UdpRoute, "gateway.networking.k8s.io/v1"),
@@ -92,7 +95,7 @@ const KINDS: [(ObjectKind, &str); 17] = [
 ];
 
 /// What the gateway would have to act on, and does not: leaving these out changes what clients get.
-const NOT_YET: [&str; 3] = ["GRPCRoute", "XListenerSet", "XBackendTrafficPolicy"];
+const NOT_YET: [&str; 2] = ["XListenerSet", "XBackendTrafficPolicy"];
 
 /// The other kinds of the groups that ours are in: any further name there is a slip of the pen.
 const NEIGHBOURS: [(&str, &[&str]); 2] = [
@@ -166,6 +169,7 @@ impl Object {
             ObjectKind::GatewayClass => Self::GatewayClass(Arc::new(strict::decode(value)?)),
             ObjectKind::Gateway => Self::Gateway(Arc::new(strict::decode(value)?)),
             ObjectKind::HttpRoute => Self::HttpRoute(Arc::new(strict::decode(value)?)),
+            ObjectKind::GrpcRoute => Self::GrpcRoute(Arc::new(strict::decode(value)?)),
             ObjectKind::TcpRoute => Self::TcpRoute(Arc::new(strict::decode(value)?)),
             ObjectKind::TlsRoute => Self::TlsRoute(Arc::new(strict::decode(value)?)),
             ObjectKind::UdpRoute => Self::UdpRoute(Arc::new(strict::decode(value)?)),
@@ -189,6 +193,7 @@ impl Object {
             Self::GatewayClass(_) => ObjectKind::GatewayClass,
             Self::Gateway(_) => ObjectKind::Gateway,
             Self::HttpRoute(_) => ObjectKind::HttpRoute,
+            Self::GrpcRoute(_) => ObjectKind::GrpcRoute,
             Self::TcpRoute(_) => ObjectKind::TcpRoute,
             Self::TlsRoute(_) => ObjectKind::TlsRoute,
             Self::UdpRoute(_) => ObjectKind::UdpRoute,
@@ -212,6 +217,7 @@ impl Object {
             Self::GatewayClass(object) => object.meta(),
             Self::Gateway(object) => object.meta(),
             Self::HttpRoute(object) => object.meta(),
+            Self::GrpcRoute(object) => object.meta(),
             Self::TcpRoute(object) => object.meta(),
             Self::TlsRoute(object) => object.meta(),
             Self::UdpRoute(object) => object.meta(),
@@ -258,7 +264,7 @@ mod tests {
         assert_eq!(kind_of("v1", "Servce"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("networking.k8s.io/v1", "Ingres"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("discovery.k8s.io/v1", "EndpointSlices"), Err(UnknownKind::Unknown));
-        assert_eq!(kind_of("gateway.networking.k8s.io/v1", "GRPCRoute"), Err(UnknownKind::NotYet));
+        assert_eq!(kind_of("gateway.networking.k8s.io/v1", "XListenerSet"), Err(UnknownKind::NotYet));
         assert_eq!(kind_of("gateway.networking.k8s.io/v1", "HTTPRout"), Err(UnknownKind::Unknown));
     }
 

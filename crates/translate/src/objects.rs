@@ -5,8 +5,8 @@ use model::{ObjectKind, ObjectRef};
 use resources::RoutingRule;
 use resources::core::{ConfigMap, EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
 use resources::gateway::{
-    BackendTlsPolicy, Gateway, GatewayClass, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute, TlsRoute,
-    UdpRoute,
+    BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute,
+    TlsRoute, UdpRoute,
 };
 
 use crate::Object;
@@ -18,6 +18,7 @@ pub(crate) struct Objects {
     pub(crate) gateway_classes: BTreeMap<ObjectRef, Arc<GatewayClass>>,
     pub(crate) gateways: BTreeMap<ObjectRef, Arc<Gateway>>,
     pub(crate) http_routes: BTreeMap<ObjectRef, Arc<HttpRoute>>,
+    pub(crate) grpc_routes: BTreeMap<ObjectRef, Arc<GrpcRoute>>,
     pub(crate) tcp_routes: BTreeMap<ObjectRef, Arc<TcpRoute>>,
     pub(crate) tls_routes: BTreeMap<ObjectRef, Arc<TlsRoute>>,
     pub(crate) udp_routes: BTreeMap<ObjectRef, Arc<UdpRoute>>,
@@ -42,6 +43,7 @@ impl Objects {
             Object::GatewayClass(object) => drop(self.gateway_classes.insert(key, object)),
             Object::Gateway(object) => drop(self.gateways.insert(key, object)),
             Object::HttpRoute(object) => drop(self.http_routes.insert(key, object)),
+            Object::GrpcRoute(object) => drop(self.grpc_routes.insert(key, object)),
             Object::TcpRoute(object) => drop(self.tcp_routes.insert(key, object)),
             Object::TlsRoute(object) => drop(self.tls_routes.insert(key, object)),
             Object::UdpRoute(object) => drop(self.udp_routes.insert(key, object)),
@@ -70,6 +72,7 @@ impl Objects {
             ObjectKind::GatewayClass => self.gateway_classes.remove(key).is_some(),
             ObjectKind::Gateway => self.gateways.remove(key).is_some(),
             ObjectKind::HttpRoute => self.http_routes.remove(key).is_some(),
+            ObjectKind::GrpcRoute => self.grpc_routes.remove(key).is_some(),
             ObjectKind::TcpRoute => self.tcp_routes.remove(key).is_some(),
             ObjectKind::TlsRoute => self.tls_routes.remove(key).is_some(),
             ObjectKind::UdpRoute => self.udp_routes.remove(key).is_some(),
@@ -113,6 +116,7 @@ impl Objects {
             ObjectKind::GatewayClass => self.gateway_classes.contains_key(key),
             ObjectKind::Gateway => self.gateways.contains_key(key),
             ObjectKind::HttpRoute => self.http_routes.contains_key(key),
+            ObjectKind::GrpcRoute => self.grpc_routes.contains_key(key),
             ObjectKind::TcpRoute => self.tcp_routes.contains_key(key),
             ObjectKind::TlsRoute => self.tls_routes.contains_key(key),
             ObjectKind::UdpRoute => self.udp_routes.contains_key(key),

@@ -78,6 +78,7 @@ impl Parts {
         if frames {
             affected.extend(self.routes.keys().cloned());
             affected.extend(objects.http_routes.keys().cloned());
+            affected.extend(objects.grpc_routes.keys().cloned());
             affected.extend(objects.routing_rules.keys().cloned());
             affected.extend(objects.tcp_routes.keys().cloned());
             affected.extend(objects.tls_routes.keys().cloned());
@@ -250,6 +251,6 @@ fn is_of_policies(kind: ObjectKind) -> bool {
 }
 
 fn makes_routes(kind: ObjectKind) -> bool {
-    use ObjectKind::{HttpRoute, Ingress, RoutingRule, TcpRoute, TlsRoute, UdpRoute};
-    matches!(kind, HttpRoute | Ingress | RoutingRule | TcpRoute | TlsRoute | UdpRoute)
+    use ObjectKind::{GrpcRoute, HttpRoute, Ingress, RoutingRule, TcpRoute, TlsRoute, UdpRoute};
+    matches!(kind, HttpRoute | GrpcRoute | Ingress | RoutingRule | TcpRoute | TlsRoute | UdpRoute)
 }

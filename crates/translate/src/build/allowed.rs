@@ -11,7 +11,7 @@ use crate::report::Report;
 /// The kinds of routes of the Gateway API that a listener can serve.
 fn kinds_of(protocol: Protocol, ends_tls: bool) -> &'static [ObjectKind] {
     match protocol {
-        Protocol::Http | Protocol::Https => &[ObjectKind::HttpRoute],
+        Protocol::Http | Protocol::Https => &[ObjectKind::HttpRoute, ObjectKind::GrpcRoute],
         Protocol::Tls if ends_tls => &[ObjectKind::TlsRoute, ObjectKind::TcpRoute],
         Protocol::Tls => &[ObjectKind::TlsRoute],
         Protocol::Tcp => &[ObjectKind::TcpRoute],

@@ -27,6 +27,7 @@ use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Rout
 use crate::Options;
 use crate::class::Classes;
 use crate::objects::Objects;
+use crate::own;
 use crate::own::l4_route::L4Source;
 use crate::report::Report;
 
@@ -73,6 +74,9 @@ pub(crate) fn part(
     let mut builder = Builder { objects, options, classes, frame, part: Part::default() };
     match key.kind {
         ObjectKind::HttpRoute => builder.http_route(key, objects.http_routes.get(key)?),
+        ObjectKind::GrpcRoute => {
+            builder.http_route(key, &own::grpc_route::as_http(objects.grpc_routes.get(key)?)?);
+        }
         ObjectKind::TcpRoute => builder.l4_route(key, &L4Source::tcp(key, objects.tcp_routes.get(key)?)),
         ObjectKind::TlsRoute => builder.l4_route(key, &L4Source::tls(key, objects.tls_routes.get(key)?)),
         ObjectKind::UdpRoute => builder.l4_route(key, &L4Source::udp(key, objects.udp_routes.get(key)?)),

@@ -6,6 +6,7 @@
 mod cors;
 pub(crate) mod filters;
 pub(crate) mod gateway;
+pub(crate) mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod ingress;
 pub(crate) mod l4_route;
@@ -37,6 +38,7 @@ pub(crate) fn check(key: &ObjectRef, object: &Object) -> Vec<Diagnostic> {
         Object::BackendTlsPolicy(_) => {}
         Object::Gateway(object) => gateway::check(object, &mut report),
         Object::HttpRoute(object) => http_route::check(object, &mut report),
+        Object::GrpcRoute(object) => grpc_route::check(object, &mut report),
         Object::TcpRoute(object) => l4_route::check(&L4Source::tcp(key, object), &mut report),
         Object::TlsRoute(object) => l4_route::check(&L4Source::tls(key, object), &mut report),
         Object::UdpRoute(object) => l4_route::check(&L4Source::udp(key, object), &mut report),

@@ -204,18 +204,24 @@ impl ClientStream {
                     write_head(&mut self.input, &parts, None);
                     return Poll::Ready(Ok(true));
                 }
-                let (parts, stream) = ready!(Pin::new(response).poll(cx)).map_err(io_error)?.into_parts();
+                let (mut parts, stream) = ready!(Pin::new(response).poll(cx)).map_err(io_error)?.into_parts();
                 let has_body = !stream.is_end_stream();
                 let is_bodiless = self.method == Method::HEAD || matches!(parts.status.as_u16(), 204 | 304);
-                let has_length = parts.headers.contains_key(header::CONTENT_LENGTH);
-                let framing = match (has_body, has_length || is_bodiless) {
+                let framing = match (has_body, is_bodiless) {
                     (_, true) => None,
-                    (true, false) => Some("transfer-encoding: chunked\r\n"),
-                    (false, false) => Some("content-length: 0\r\n"),
+                    (true, false) if fields::chunks(&parts.headers) => {
+                        parts.headers.remove(header::CONTENT_LENGTH);
+                        Some("transfer-encoding: chunked\r\n")
+                    }
+                    (false, false) if !parts.headers.contains_key(header::CONTENT_LENGTH) => {
+                        Some("content-length: 0\r\n")
+                    }
+                    _ => None,
                 };
                 write_head(&mut self.input, &parts, framing);
                 self.response = if has_body && !is_bodiless {
-                    Receiving::Body(BodyIn::new(stream, !has_length))
+                    let is_chunked = framing.is_some();
+                    Receiving::Body(BodyIn::new(stream, is_chunked))
                 } else {
                     Receiving::Over
                 };

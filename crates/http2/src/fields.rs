@@ -60,6 +60,23 @@ pub(crate) fn read_lines<'l>(
     Ok(fields)
 }
 
+/// Whether the body of a message with these fields is chunked in HTTP/1: no Content-Length says where it ends, or trailers may follow,
+/// for which there is no other place (RFC 9112 section 7.1.2). gRPC always ends with trailers; others announce them (RFC 9110
+/// section 6.6.2). `h2` compares the length with what comes.
+pub(crate) fn chunks(fields: &HeaderMap) -> bool {
+    match fields.get_all(header::CONTENT_LENGTH).iter().count() {
+        0 => true,
+        1 => is_grpc(fields) || fields.contains_key(header::TRAILER),
+        // The codec refuses them.
+        _ => false,
+    }
+}
+
+/// Whether it is a message of gRPC.
+pub(crate) fn is_grpc(fields: &HeaderMap) -> bool {
+    http1::is_grpc(fields.get_all(header::CONTENT_TYPE).iter().map(HeaderValue::as_bytes))
+}
+
 /// One trailer line with its line end, as the codec let it through.
 pub(crate) fn read_trailer(line: &[u8], trailers: &mut HeaderMap) -> Result<(), Unsendable> {
     let colon = line.iter().position(|&b| b == b':').ok_or(Unsendable)?;
@@ -82,6 +99,21 @@ mod tests {
         let mut out = BytesMut::new();
         write_cookie(&mut out, &fields);
         assert_eq!(&out[..], b"cookie: a=1; b=2\r\n");
+    }
+
+    #[test]
+    fn a_body_that_trailers_may_follow_is_chunked_whatever_its_length() {
+        let of = |lines: &[(&'static str, &'static str)]| {
+            let mut fields = HeaderMap::new();
+            for (name, value) in lines {
+                fields.append(*name, value.parse().unwrap());
+            }
+            chunks(&fields)
+        };
+        assert!(of(&[]) && !of(&[("content-length", "5")]));
+        assert!(of(&[("content-length", "5"), ("content-type", "application/grpc+proto")]));
+        assert!(of(&[("content-length", "5"), ("trailer", "x-sum")]));
+        assert!(!of(&[("content-length", "5"), ("content-length", "5"), ("trailer", "x-sum")]));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl ServerStream {
         let (parts, stream) = request.into_parts();
         let has_body = !stream.is_end_stream();
         let asked = ExtendedConnect::of(&parts);
-        let is_chunked = has_body && asked.is_none() && !parts.headers.contains_key(header::CONTENT_LENGTH);
+        let is_chunked = has_body && asked.is_none() && fields::chunks(&parts.headers);
         let mut input = BytesMut::with_capacity(512);
         write_head(&mut input, &parts, asked.as_ref(), is_chunked, limits);
         let is_connect = asked.is_some();
@@ -134,6 +134,10 @@ impl ServerStream {
             let framing =
                 head.framing(self.method.as_str()).map_err(|_| invalid("no valid framing of a response"))?;
             if !framing.has_body() {
+                // gRPC calls an answer without a body Trailers-Only, which has no length: inside it has one, so that it ends.
+                if framing == Framing::Length(0) && fields::is_grpc(response.headers()) {
+                    response.headers_mut().remove(header::CONTENT_LENGTH);
+                }
                 self.respond.send_response(response, true).map_err(io_error)?;
                 self.answer = Answer::Over;
                 return Ok(());
@@ -251,6 +255,7 @@ fn write_head(
     let merges_cookie = parts.headers.len() <= limits.headers_max;
     let of_own = |name: &http::HeaderName, value: &http::HeaderValue| {
         (merges_cookie && name == header::COOKIE)
+            || (is_chunked && name == header::CONTENT_LENGTH)
             || (name == header::HOST && Some(value.as_bytes()) == authority)
     };
     fields::write_lines(out, parts.headers.iter().filter(|(name, value)| !of_own(name, value)));

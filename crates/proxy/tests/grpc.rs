@@ -1,0 +1,121 @@
+//! gRPC through the gateway: where its answers end, and what the gateway itself answers.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
+mod support;
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, Request, Response};
+use model::AppProtocol;
+use support::{Lab, Rule, rule};
+use tokio::net::{TcpListener, TcpStream};
+
+type Asked = Request<RecvStream>;
+
+/// An endpoint of HTTP/2.
+async fn endpoint<F: Future<Output = ()> + Send + 'static>(
+    answer: impl Fn(Asked, SendResponse<Bytes>) -> F + Clone + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut peer = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, respond))) = peer.accept().await {
+                    tokio::spawn(answer(request, respond));
+                }
+            });
+        }
+    });
+    address
+}
+
+fn over_http2(endpoints: &[SocketAddr]) -> Rule<'_> {
+    Rule { protocol: AppProtocol::Http2, ..rule("/", endpoints) }
+}
+
+async fn client(lab: &Lab) -> h2::client::SendRequest<Bytes> {
+    let stream = TcpStream::connect(lab.address).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    send.ready().await.unwrap()
+}
+
+/// A request of gRPC without a message.
+fn call(content_type: &str) -> Request<()> {
+    let request = Request::post("http://a.test/a.Service/Method").header("te", "trailers");
+    request.header("content-type", content_type).body(()).unwrap()
+}
+
+fn trailers(name: &'static str, value: &str) -> HeaderMap {
+    HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+}
+
+/// All of a body, and its trailers.
+async fn read(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        bytes.extend_from_slice(&data);
+    }
+    (bytes, body.trailers().await.unwrap())
+}
+
+#[tokio::test]
+async fn an_answer_of_trailers_only_stays_one() {
+    let address = endpoint(|_, mut respond| async move {
+        let response =
+            Response::builder().header("content-type", "application/grpc").header("grpc-status", "5");
+        respond.send_response(response.body(()).unwrap(), true).unwrap();
+    })
+    .await;
+    let endpoints = [address];
+    let lab = Lab::new(&[over_http2(&endpoints)]);
+    let mut client = client(&lab).await;
+    let answer = client.send_request(call("application/grpc"), true).unwrap().0.await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "5");
+    assert!(!answer.headers().contains_key("content-length"), "{:?}", answer.headers());
+    assert!(answer.body().is_end_stream(), "the head is the end");
+}
+
+#[tokio::test]
+async fn trailers_behind_a_body_of_known_length_pass_both_ways() {
+    let address = endpoint(|request: Asked, mut respond| async move {
+        let content_type = request.headers()["content-type"].clone();
+        let (body, sums) = read(request.into_body()).await;
+        assert_eq!(
+            (&body[..], &sums.unwrap()["x-sum"]),
+            (&b"hello"[..], &"7".parse::<http::HeaderValue>().unwrap())
+        );
+        let response = Response::builder().header("content-type", content_type).header("content-length", "2");
+        let response = response.header("trailer", "grpc-status").body(()).unwrap();
+        let mut send = respond.send_response(response, false).unwrap();
+        send.send_data("ok".into(), false).unwrap();
+        send.send_trailers(trailers("grpc-status", "0")).unwrap();
+    })
+    .await;
+    let endpoints = [address];
+    let lab = Lab::new(&[over_http2(&endpoints)]);
+    // By what it is, or by what it announces.
+    for (content_type, announced) in [("application/grpc+proto", None), ("text/plain", Some("x-sum"))] {
+        let mut client = client(&lab).await;
+        let mut request = call(content_type);
+        request.headers_mut().insert("content-length", "5".parse().unwrap());
+        if let Some(names) = announced {
+            request.headers_mut().insert("trailer", names.parse().unwrap());
+        }
+        let (answer, mut send) = client.send_request(request, false).unwrap();
+        send.send_data("hello".into(), false).unwrap();
+        send.send_trailers(trailers("x-sum", "7")).unwrap();
+        let (body, trailers) = read(answer.await.unwrap().into_body()).await;
+        assert_eq!(body, b"ok", "{content_type}");
+        assert_eq!(trailers.unwrap()["grpc-status"], "0", "{content_type}");
+    }
+}

@@ -25,6 +25,7 @@ mod forward;
 mod forwarded;
 mod gateway;
 mod group;
+mod grpc;
 mod io;
 mod l4;
 mod mirror;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http1::{LineEdits, RequestError, RequestHead};
 
 use crate::downstream::{Downstream, Fate};
+use crate::grpc::GrpcLines;
 use crate::request_body::RequestBody;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -28,6 +29,8 @@ pub(crate) struct Reply {
     /// Whether the connection ends with it.
     pub(crate) closes: bool,
     head_only: bool,
+    /// Whether who asked understands a status of gRPC, which then stands in place of this one.
+    is_for_grpc: bool,
     /// For clients of HTTP/1.0 that asked to keep the connection.
     says_keep_alive: bool,
 }
@@ -39,7 +42,8 @@ impl Reply {
     pub(crate) const HEADER_TIMEOUT: Self = Self::constant(408, "request head timed out");
 
     const fn constant(status: u16, reason: &'static str) -> Self {
-        Self { status, reason: Cow::Borrowed(reason), closes: true, head_only: false, says_keep_alive: false }
+        let reason = Cow::Borrowed(reason);
+        Self { status, reason, closes: true, head_only: false, is_for_grpc: false, says_keep_alive: false }
     }
 
     /// For what is no valid request; the connection cannot go on behind it.
@@ -51,7 +55,8 @@ impl Reply {
     pub(crate) fn to(request: &RequestHead, status: u16, reason: Cow<'static, str>, closes: bool) -> Self {
         let closes = closes || !request.keep_alive();
         let says_keep_alive = !closes && request.version() == http1::Version::Http10;
-        Self { status, reason, closes, head_only: request.method() == "HEAD", says_keep_alive }
+        let head_only = request.method() == "HEAD";
+        Self { status, reason, closes, head_only, is_for_grpc: false, says_keep_alive }
     }
 }
 
@@ -80,14 +85,19 @@ async fn send_with<S: Transport>(
         (false, true) => Some("keep-alive"),
         (false, false) => None,
     };
+    let grpc = reply.is_for_grpc.then(|| GrpcLines::new(reply.status, &reply.reason));
+    let (status, body, headers) = match &grpc {
+        Some(lines) => (200, "", Cow::Owned([&lines.as_array(), extra.headers].concat())),
+        None => (reply.status, &*reply.reason, Cow::Borrowed(extra.headers)),
+    };
     worker.with_date(|date| {
         let answer = http1::Answer {
-            status: reply.status,
-            body: &reply.reason,
+            status,
+            body,
             date: Some(date),
             connection,
             head_only: reply.head_only,
-            headers: extra.headers,
+            headers: &headers,
             lines: extra.lines,
         };
         http1::write_response(&mut out, &answer);
@@ -132,7 +142,9 @@ pub(crate) async fn answer_with<S: Transport>(
     } else {
         worker.metrics().response_generated(worker.index, "route");
     }
-    let reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
+    let mut reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
+    reply.is_for_grpc =
+        status >= 400 && down.stream.carries_grpc() && http1::is_grpc(head.values("content-type"));
     let sent = send_with(worker, down, &reply, extra).await;
     let fate = match (sent, reply.closes) {
         (0, _) => Fate::Close,

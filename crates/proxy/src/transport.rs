@@ -24,6 +24,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
         0
     }
 
+    /// Whether an answer may be one of gRPC, which is HTTP/2's alone.
+    fn carries_grpc(&self) -> bool {
+        false
+    }
+
     /// Ready when the client has said that it wants no answer any more.
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
@@ -55,6 +60,10 @@ impl Transport for http2::ServerStream {
 
     fn take_sent(&mut self) -> usize {
         self.take_sent()
+    }
+
+    fn carries_grpc(&self) -> bool {
+        true
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -5,6 +5,7 @@ mod support;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -118,4 +119,60 @@ async fn trailers_behind_a_body_of_known_length_pass_both_ways() {
         assert_eq!(body, b"ok", "{content_type}");
         assert_eq!(trailers.unwrap()["grpc-status"], "0", "{content_type}");
     }
+}
+
+#[tokio::test]
+async fn refusals_of_the_gateway_have_a_status_of_grpc() {
+    let silent = endpoint(|_, respond| async move {
+        let _held = respond;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let silent = [silent];
+    let timeouts = model::Timeouts { request: Some(Duration::from_millis(200)), ..Default::default() };
+    let slow = Rule { prefix: "/slow", timeouts, ..over_http2(&silent) };
+    let nowhere = [support::free_port()];
+    let invalid = Rule { target: support::Target::Invalid, ..rule("/invalid", &[]) };
+    let lab =
+        Lab::new(&[slow, Rule { prefix: "/refused", ..over_http2(&nowhere) }, rule("/empty", &[]), invalid]);
+    let mut client = client(&lab).await;
+    for (path, code, message) in [
+        ("/none/M", "12", "no route"),
+        ("/slow/M", "4", "endpoint did not answer in time"),
+        ("/refused/M", "14", "endpoint refused the connection"),
+        ("/empty/M", "14", "no endpoint is ready"),
+        ("/invalid/M", "14", "backend reference cannot be resolved"),
+    ] {
+        let mut request = call("application/grpc+proto");
+        *request.uri_mut() = format!("http://a.test{path}").parse().unwrap();
+        let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+        let field = |name| answer.headers().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(answer.status(), 200, "{path}");
+        assert_eq!((field("grpc-status"), field("grpc-message")), (Some(code), Some(message)), "{path}");
+        assert_eq!(
+            (field("content-type"), field("content-length")),
+            (Some("application/grpc"), None),
+            "{path}"
+        );
+        assert!(answer.body().is_end_stream(), "{path}");
+        client = client.ready().await.unwrap();
+    }
+    // Who does not speak gRPC, or cannot over HTTP/1, gets what HTTP says.
+    for content_type in ["text/plain", "application/grpc-web"] {
+        let mut request = call(content_type);
+        *request.uri_mut() = "http://a.test/none".parse().unwrap();
+        let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+        assert_eq!(answer.status(), 404);
+        assert!(!answer.headers().contains_key("grpc-status"));
+        client = client.ready().await.unwrap();
+    }
+    let mut client = lab.client();
+    let ask =
+        "POST /none HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n";
+    let answer = tokio::task::spawn_blocking(move || {
+        client.send(ask);
+        client.response()
+    });
+    let answer = answer.await.unwrap();
+    assert_eq!((answer.status, answer.has("grpc-status: 12")), (404, false));
 }

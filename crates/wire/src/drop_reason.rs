@@ -1,8 +1,6 @@
-//! Why a packet was dropped or left alone: one enum from kernel counter to metric label.
+//! Why the headers of a packet are not those of a TCP segment.
 
-/// Why a program did not handle a packet.
-///
-/// The discriminants are part of the map layout: append, never renumber.
+/// Why a packet is no TCP segment that can be read. What becomes of it is counted as a [`crate::Reason`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DropReason {

@@ -253,7 +253,7 @@ pub struct Flow {
     pub endpoint_generation: u32,
     /// Listener, as an index of counters.
     pub listener: u32,
-    /// Requests on this leg since the backend was drawn.
+    /// Requests on this leg since the backend was drawn, but for the one that bound the leg.
     pub drawn: u32,
     /// The VIP's largest segment, as promised to the client.
     pub vip_mss: u16,

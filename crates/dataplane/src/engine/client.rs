@@ -255,8 +255,8 @@ fn fits_leg<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) -> bool {
         return false;
     }
     let keeps = action.flags & RouteAction::AFFINITY != 0;
-    // One backend needs no drawing.
-    if drawn >= scratch.settings.redraw_after && action.backends_used > 1 && !keeps {
+    // One backend needs no drawing. The request that bound the leg is not in the count.
+    if drawn.wrapping_add(1) >= scratch.settings.redraw_after && action.backends_used > 1 && !keeps {
         return false;
     }
     if keeps && client_draws(action, scratch) != Some(backend) {

@@ -13,6 +13,7 @@ mod apps;
 mod basics;
 mod cases;
 mod cpu;
+mod ejection;
 mod hostile;
 mod http;
 mod net;
@@ -24,4 +25,5 @@ mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod tcp;
+mod weights;
 mod world;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::page;
 use super::state::{Agent, Phase};
+use crate::view::placed::served;
 use crate::view::{self, explain, text};
 
 impl ControlView for Agent {
@@ -165,12 +166,6 @@ impl Agent {
             tier: self.kernel.tier(),
         }
     }
-}
-
-/// The tier that decides a route, and why it is not another. One that the kernel does not know yet is userspace's.
-fn served(placed: Option<&kernel::RoutePlacement>) -> (Option<u32>, String) {
-    let reason = placed.and_then(|placed| placed.reason).map(|why| why.to_string()).unwrap_or_default();
-    (Some(placed.map_or(3, |placed| text::tier(placed.tier))), reason)
 }
 
 fn age_ms(loaded: &files::Loaded) -> Option<u64> {

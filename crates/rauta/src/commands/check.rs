@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::CheckArgs;
 use crate::output::{Output, has_colour, print, print_json};
 use crate::settings;
-use crate::view::{self, tables, text};
+use crate::view::{self, placed, tables, text};
 
 /// Bad usage, such as a path that does not exist; clap ends with the same.
 const USAGE: u8 = 2;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         warnings: count(Severity::Warning),
         diagnostics: loaded.diagnostics.iter().map(text::diagnostic).collect(),
         listeners: view::listeners(&loaded.snapshot, |_| String::new()),
-        routes: view::routes(&loaded.snapshot),
+        routes: routes(&loaded.snapshot),
         backends: view::backends(&loaded.snapshot),
     };
     match args.output {
@@ -57,6 +57,16 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if report.errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The rules, with the tier of each on a host where nothing stands in its way.
+fn routes(snapshot: &model::Snapshot) -> Vec<api::v1::Route> {
+    let mut routes = view::routes(snapshot);
+    let placements = placed::at_best(snapshot);
+    for (route, shown) in snapshot.routes.iter().zip(&mut routes) {
+        (shown.served_tier, shown.tier_reason) = placed::served(placements.get(&route.id));
+    }
+    routes
 }
 
 /// The first path that is not there.
@@ -85,6 +95,12 @@ fn summary(report: &Report, wide: bool) -> String {
     for table in [&listeners, &tables::routes(&report.routes, wide), &backends] {
         out.push_str(&table.to_text(has_colour()));
         out.push('\n');
+    }
+    for route in placed::not_as_asked(&report.routes) {
+        out.push_str(&format!("{route}\n"));
+    }
+    if !report.routes.is_empty() {
+        out.push_str("Tiers are those of a host whose kernel programs reach all endpoints; `rauta routes` shows a running agent's.\n\n");
     }
     let number = |count: usize, one: &str| text::number(count as u64, one);
     out.push_str(&format!(

@@ -5,6 +5,7 @@ mod explain_l4;
 mod filters;
 pub(crate) mod flow;
 pub(crate) mod kernel;
+pub(crate) mod placed;
 mod question;
 pub(crate) mod tables;
 pub(crate) mod text;

@@ -27,6 +27,24 @@ fn check_passes_what_is_good() {
 }
 
 #[test]
+fn check_says_which_tier_a_route_would_get_and_why() {
+    let asks = |tier: &str, more: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+             metadata: {{name: r{tier}, namespace: default, annotations: {{rauta.io/tier: \"{tier}\"}}}}\n\
+             spec:\n  parentRefs: [{{name: gw}}]\n  rules:\n  - matches: [{{path: {{value: /r{tier}}}}}]\n    \
+             {more}backendRefs: [{{name: web, port: 80}}]\n"
+        )
+    };
+    let timed = asks("1", "timeouts: {request: 1s}\n    ");
+    let (code, text) = check(&documents(&[GATEWAY, &service("web", &[0]), &asks("2", ""), &timed]));
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("TIER"), "{text}");
+    let told = "HTTPRoute default/r1 rule 0: asked for tier 1, gets tier 3: it has time limits";
+    assert!(text.contains(told) && !text.contains("r2 rule 0: asked"), "{text}");
+}
+
+#[test]
 fn check_names_file_line_field_and_reason() {
     let good_route = || route("web", &[], &[("", "[{name: web, port: 80}]")]);
     let with_route = |route: &str| documents(&[GATEWAY, &service("web", &[0]), route]);

@@ -4,5 +4,10 @@
 // them.
 package programs
 
-// h2spec judges HTTP/2 (RFC 7540): 145 cases.
-import _ "github.com/summerwind/h2spec/cmd/h2spec"
+import (
+	// h2spec judges HTTP/2 (RFC 7540): 145 cases.
+	_ "github.com/summerwind/h2spec/cmd/h2spec"
+	// Both ends of gRPC's interoperability cases.
+	_ "google.golang.org/grpc/interop/client"
+	_ "google.golang.org/grpc/interop/server"
+)

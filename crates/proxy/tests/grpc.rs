@@ -176,3 +176,45 @@ async fn refusals_of_the_gateway_have_a_status_of_grpc() {
     let answer = answer.await.unwrap();
     assert_eq!((answer.status, answer.has("grpc-status: 12")), (404, false));
 }
+
+#[tokio::test]
+async fn a_deadline_passes_to_the_endpoint_and_giving_up_passes_both_ways() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let address = endpoint(move |request: Asked, mut respond| {
+        let tell = tell.clone();
+        async move {
+            let deadline = request.headers().get("grpc-timeout").cloned();
+            let mut send = respond.send_response(Response::new(()), false).unwrap();
+            send.send_data("first".into(), false).unwrap();
+            if deadline.is_none() {
+                request.into_body().data().await.unwrap().unwrap();
+                send.send_reset(h2::Reason::CANCEL);
+                return;
+            }
+            let reason = std::future::poll_fn(|cx| send.poll_reset(cx)).await.unwrap();
+            tell.send((deadline, reason)).unwrap();
+        }
+    })
+    .await;
+    let endpoints = [address];
+    let lab = Lab::new(&[over_http2(&endpoints)]);
+    // The client gives up within the answer, while it could still send more, as it does when its deadline is over.
+    let mut client = client(&lab).await;
+    let mut request = call("application/grpc");
+    request.headers_mut().insert("grpc-timeout", "150m".parse().unwrap());
+    let (answer, mut send) = client.send_request(request, false).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "first");
+    send.send_reset(h2::Reason::CANCEL);
+    let (deadline, reason) = tokio::time::timeout(support::PATIENCE, told.recv()).await.unwrap().unwrap();
+    assert_eq!((deadline.unwrap().to_str().unwrap(), reason), ("150m", h2::Reason::CANCEL));
+    // The endpoint does.
+    let mut client = client.ready().await.unwrap();
+    let (answer, mut send) = client.send_request(call("application/grpc"), false).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "first");
+    send.send_data("enough".into(), false).unwrap();
+    let ended = tokio::time::timeout(support::PATIENCE, body.data()).await.unwrap();
+    let is_reset = matches!(&ended, Some(Err(error)) if error.is_reset());
+    assert!(is_reset, "half an answer must not look whole: {ended:?}");
+}

@@ -14,7 +14,8 @@ use crate::world::World;
 /// What version 2.2.1 says when nothing is amiss.
 const ALL_PASS: &str = "145 tests, 145 passed, 0 skipped, 0 failed";
 
-fn program(place: &str) -> PathBuf {
+/// A program that `./x setup` put there.
+pub(crate) fn program(place: &str) -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).unwrap();
     let program = base.join("rauta").join(place);

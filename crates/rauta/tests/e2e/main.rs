@@ -12,6 +12,7 @@ mod early;
 mod failures;
 mod filters;
 mod forwarded;
+mod grpc;
 mod http2_floods;
 mod http2_smuggling;
 mod kernel;

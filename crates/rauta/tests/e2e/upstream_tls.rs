@@ -55,12 +55,12 @@ impl Drop for Endpoint {
     }
 }
 
-fn bundle(name: &str, pem: &str) -> String {
+pub(crate) fn bundle(name: &str, pem: &str) -> String {
     let indented: String = pem.lines().map(|line| format!("    {line}\n")).collect();
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  ca.crt: |\n{indented}")
 }
 
-fn policy(hostname: &str) -> String {
+pub(crate) fn policy(hostname: &str) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {{name: web}}\nspec:\n  \
          targetRefs: [{{group: \"\", kind: Service, name: web}}]\n  validation:\n    \

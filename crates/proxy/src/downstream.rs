@@ -74,6 +74,11 @@ impl<S: Transport> Downstream<S> {
         }
     }
 
+    /// Whether `request` is one of gRPC, which is HTTP/2's alone.
+    pub(crate) fn is_grpc(&self, request: &RequestHead) -> bool {
+        self.stream.carries_grpc() && http1::is_grpc(request.values("content-type"))
+    }
+
     /// Reads until a whole head is there.
     pub(crate) async fn next_request(&mut self, worker: &Worker, head: &mut RequestHead) -> Next {
         let timeouts = worker.config().timeouts;

@@ -143,8 +143,7 @@ pub(crate) async fn answer_with<S: Transport>(
         worker.metrics().response_generated(worker.index, "route");
     }
     let mut reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
-    reply.is_for_grpc =
-        status >= 400 && down.stream.carries_grpc() && http1::is_grpc(head.values("content-type"));
+    reply.is_for_grpc = status >= 400 && down.is_grpc(head);
     let sent = send_with(worker, down, &reply, extra).await;
     let fate = match (sent, reply.closes) {
         (0, _) => Fate::Close,

@@ -218,3 +218,29 @@ async fn a_deadline_passes_to_the_endpoint_and_giving_up_passes_both_ways() {
     let is_reset = matches!(&ended, Some(Err(error)) if error.is_reset());
     assert!(is_reset, "half an answer must not look whole: {ended:?}");
 }
+
+#[tokio::test]
+async fn a_client_of_grpc_may_say_nothing_for_longer_than_an_upload_may() {
+    let address = endpoint(|request: Asked, mut respond| async move {
+        let mut body = request.into_body();
+        for message in ["one", "two"] {
+            assert_eq!(body.data().await.unwrap().unwrap(), message);
+        }
+        respond.send_response(Response::new(()), true).unwrap();
+    })
+    .await;
+    let endpoints = [address];
+    let timeouts = proxy::TimeoutConfig { stall: Duration::from_millis(200), ..Default::default() };
+    let config = proxy::Config { threads: 1, timeouts, ..Default::default() };
+    let lab = Lab::with(config, &[over_http2(&endpoints)]);
+    let mut client = client(&lab).await;
+    let (upload, _sending) = client.send_request(call("text/plain"), false).unwrap();
+    let mut client = client.ready().await.unwrap();
+    let (answer, mut send) = client.send_request(call("application/grpc"), false).unwrap();
+    send.send_data("one".into(), false).unwrap();
+    assert_eq!(upload.await.unwrap().status(), 408);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    send.send_data("two".into(), false).unwrap();
+    // A refusal would have a status of gRPC.
+    assert!(!answer.await.unwrap().headers().contains_key("grpc-status"));
+}

@@ -106,6 +106,8 @@ pub(crate) struct Exchange<'x, S> {
     upload_error: Option<io::Error>,
     download: Download,
     waits_for_client: bool,
+    /// Whether a client that sends nothing may be waiting for the answer: a stream of gRPC is a conversation.
+    may_pause: bool,
     moved: usize,
     progress: Instant,
     interims: u32,
@@ -135,6 +137,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
         edits: ResponseEdits<'x>,
         limits: Limits,
     ) -> Self {
+        let may_pause = down.is_grpc(request);
         Self {
             worker,
             down,
@@ -151,6 +154,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             upload_error: None,
             download: Download::Head,
             waits_for_client: false,
+            may_pause,
             moved: 0,
             progress: Instant::now(),
             interims: 0,

@@ -53,7 +53,8 @@ impl<S: Transport> Exchange<'_, S> {
             match poll_read(&mut self.down.stream, cx, &mut self.down.read, READ_BODY_BYTES) {
                 Poll::Pending => {
                     // A client that waits for 100 waits for the endpoint.
-                    let is_its_turn = !self.waits_for_continue() || self.body.bytes() > 0;
+                    let is_its_turn =
+                        !self.may_pause && (!self.waits_for_continue() || self.body.bytes() > 0);
                     self.waits_for_client = is_its_turn && matches!(self.download, Download::Head);
                     return Poll::Pending;
                 }

@@ -3,12 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{Neighbour, Order, Verdict, exec};
+use testkit::{Neighbour, Nginx, Order, Verdict, exec};
 
 use crate::world::{Network, RAUTA, World};
 
 on_two_networks!(
     a_program_behind_ours_sees_nothing_of_kernel_connections,
+    a_program_that_was_there_first_comes_behind_ours,
     a_program_before_ours_that_lets_pass_changes_nothing,
     a_program_before_ours_that_takes_all_leaves_userspace,
     a_program_before_ours_may_drop,
@@ -76,6 +77,31 @@ fn a_program_behind_ours_sees_nothing_of_kernel_connections(network: Network) {
             .endpoint(),
         Some("b1")
     );
+}
+
+/// Who was attached before the agent came, first of all, still sees nothing of kernel connections.
+fn a_program_that_was_there_first_comes_behind_ours(network: Network) {
+    let lab = network.lab();
+    let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+    let attach = |device| Neighbour::attach(lab.gateway(), device, Order::First, Verdict::Next).unwrap();
+    let neighbours = DEVICES.map(attach);
+    let world = World::around(network, lab, nginx, None, &[]);
+    if world.hook == "off" {
+        return;
+    }
+    assert_eq!(world.get("/a").endpoint(), Some("b0"));
+    let seen = || neighbours.iter().map(|neighbour| neighbour.seen().unwrap()).sum::<u64>();
+    let before = seen();
+    world.decides(101, || {
+        let mut connection = world.connect();
+        for _ in 0..50 {
+            assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+            assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+        }
+        assert_eq!(world.get("/a").endpoint(), Some("b0"));
+    });
+    // Some hundred packets passed. What it saw is address resolution.
+    assert!(seen() - before < 40, "{} packets", seen() - before);
 }
 
 fn a_program_before_ours_that_lets_pass_changes_nothing(network: Network) {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::parse::{
-    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, count, duration, listen, network, ports,
-    show_bytes, show_duration,
+    ANY, Expected, LOOPBACK, address, address_or_off, boolean, bytes, count, duration, listen, network,
+    ports, show_bytes, show_duration,
 };
 use super::{Forward, OnExit, Policy, Settings};
 
@@ -184,6 +184,12 @@ pub(crate) static KEYS: &[Key] = &[
         dataplane.snat_ports,
         ports,
         ToString::to_string
+    ),
+    list!(
+        "dataplane.snat.addresses",
+        "their own addresses; none of a family: as routes say",
+        dataplane.snat_addresses,
+        address
     ),
     one!(
         "dataplane.heartbeatTimeout",
@@ -435,6 +441,7 @@ mod tests {
             ("dataplane.policy", "perhaps"),
             ("dataplane.snat.ports", "32767-10240"),
             ("dataplane.snat.ports", "80-10000"),
+            ("dataplane.snat.addresses", "10.0.0.0/8"),
             ("dataplane.redrawAfter", "0"),
             ("dataplane.maxFlows", "100"),
             ("dataplane.routeMetrics", "16384"),

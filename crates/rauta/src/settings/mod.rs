@@ -10,7 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod merge;
 pub(crate) mod parse;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(crate) struct DataplaneSettings {
     pub(crate) forward: Forward,
     pub(crate) policy: Policy,
     pub(crate) snat_ports: PortRange,
+    /// Where the kernel's connections to endpoints come from; none of a family: what its routes say.
+    pub(crate) snat_addresses: Vec<IpAddr>,
     pub(crate) heartbeat_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) redraw_after: u32,
@@ -110,6 +112,7 @@ impl Default for DataplaneSettings {
             policy: Policy::Ignore,
             // Below Linux's ephemeral ports (32768 on), above those that services usually have.
             snat_ports: PortRange { first: 10_240, last: 32_767 },
+            snat_addresses: Vec::new(),
             heartbeat_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
             redraw_after: 32,

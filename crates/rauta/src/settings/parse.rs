@@ -120,6 +120,10 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Expected> {
 }
 
 /// A network such as `10.0.0.0/8`, or one address.
+pub(crate) fn address(text: &str) -> Result<IpAddr, Expected> {
+    text.parse().map_err(|_| Expected("addresses of this host, such as 10.0.0.7 or fd00::7"))
+}
+
 pub(crate) fn network(text: &str) -> Result<IpNet, Expected> {
     let single = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse().or_else(|_| single()).map_err(|_| Expected("networks such as 10.0.0.0/8 or addresses"))

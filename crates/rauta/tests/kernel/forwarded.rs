@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use testkit::{Connection, Recorder};
+use testkit::{Connection, Nginx, Recorder};
 
+use crate::neighbours::ip;
 use crate::world::{Network, World};
 
 on_two_networks!(
     forwarded_headers_say_who_asked,
     a_trusted_proxy_is_believed,
     they_can_be_turned_off,
+    legs_come_from_the_addresses_of_the_pool,
     an_endpoint_sees_the_same_head_from_each_tier,
 );
 
@@ -50,6 +52,29 @@ fn they_can_be_turned_off(network: Network) {
     let world = World::tuned(network, &[("RAUTA_FORWARDED_HEADERS", "false")]);
     let text = world.decides(1, || world.get("/b").text());
     assert!(text.contains("x-forwarded-for=\nx-forwarded-proto=\n"), "{text}");
+}
+
+/// What it says of the address is the endpoint's own view of the connection.
+fn legs_come_from_the_addresses_of_the_pool(network: Network) {
+    let (lab, second) = (network.lab(), network.second_back_address());
+    let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+    // The route's own source stays what it was.
+    let length = if second.is_ipv4() { "32" } else { "128" };
+    ip(lab.gateway(), &format!("addr add {second}/{length} dev back0 nodad"));
+    let pool = second.to_string();
+    let world = World::around(network, lab, nginx, None, &[("RAUTA_DATAPLANE_SNAT_ADDRESSES", &pool)]);
+    if world.hook == "off" {
+        return;
+    }
+    let text = world.decides(1, || world.get("/a").text());
+    assert!(text.contains(&format!("client={second}\n")), "{text}");
+    // One that nobody has keeps the kernel from routing, and says so.
+    ip(world.lab.gateway(), &format!("addr del {second}/{length} dev back0"));
+    let told = || {
+        world.gateway.admin("/").unwrap().text().contains(&format!("dataplane.snat.addresses has {second}"))
+    };
+    testkit::until(Duration::from_secs(10), "the reason on the page", || told().then_some(())).unwrap();
+    assert_eq!(world.get("/a").endpoint(), Some("b0"), "userspace serves");
 }
 
 /// Byte for byte, in the order of the fields, but for a second space that makes the kernel's insertion even in length.

@@ -15,7 +15,7 @@ on_two_networks!(
 
 const HALF: usize = 500_000;
 
-fn ip(netns: &Netns, arguments: &str) {
+pub(crate) fn ip(netns: &Netns, arguments: &str) {
     let mut command = Command::new("ip");
     command.args(arguments.split(' '));
     let output = exec(Some(netns), command, Duration::from_secs(5)).unwrap();

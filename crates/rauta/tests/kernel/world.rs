@@ -1,6 +1,6 @@
 //! A lab with the gateway under test in it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use testkit::{Addresses, Connection, Dial, Gateway, Lab, Netns, Nginx, Offloads, Recorder, Response, until};
@@ -31,6 +31,17 @@ impl Network {
     /// Where clients reach the gateway.
     pub(crate) fn gateway(self) -> SocketAddr {
         if self.is_v6 { Addresses::gateway_socket_v6() } else { Addresses::gateway_socket() }
+    }
+
+    /// An address of the endpoints' network that nobody has.
+    pub(crate) fn second_back_address(self) -> IpAddr {
+        if self.is_v6 {
+            let [a, b, c, d, e, f, g, _] = Addresses::GATEWAY_BACK_V6.segments();
+            [a, b, c, d, e, f, g, 7].into()
+        } else {
+            let [a, b, c, _] = Addresses::backend(0).octets();
+            [a, b, c, 7].into()
+        }
     }
 
     /// The first client, as endpoints should hear of it.

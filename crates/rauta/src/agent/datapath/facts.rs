@@ -30,13 +30,14 @@ impl Machine {
         self.is_stale = true;
     }
 
-    /// What the compiler needs, and the ways that the kernel may use. `hooked`: devices that have our program.
+    /// What the compiler needs, the ways that the kernel may use, and why it may not forward at all. `hooked`: devices that have
+    /// our program.
     pub(super) fn facts(
         &mut self,
         snapshot: &Snapshot,
         settings: &DataplaneSettings,
         hooked: &BTreeSet<u32>,
-    ) -> anyhow::Result<(Facts, Vec<Way>)> {
+    ) -> anyhow::Result<(Facts, Vec<Way>, Option<String>)> {
         if self.is_stale {
             self.addresses = local_addresses().context("cannot list the addresses of this machine")?;
             self.ways.clear();
@@ -58,15 +59,41 @@ impl Machine {
                     route
                 }
             };
+            let route = from_pool(route, address, &settings.snat_addresses);
             let reach = reach(route, settings.policy, hooked);
             if let (Reach::From { .. }, Route::Out(way)) = (reach, route) {
                 used.push(way);
             }
             endpoints.insert(address, reach);
         }
-        let forwarding = obstacle(settings, ephemeral_ports(), snapshot).is_none();
-        Ok((Facts { forwarding, addresses: self.addresses.clone(), endpoints }, used))
+        let obstacle = obstacle(settings, ephemeral_ports(), snapshot)
+            .or_else(|| foreign_address(settings, &self.addresses));
+        let facts = Facts { forwarding: obstacle.is_none(), addresses: self.addresses.clone(), endpoints };
+        Ok((facts, used, obstacle))
     }
+}
+
+/// The way with an address of the pool as its source, if that has one of the endpoint's family: each endpoint has one of them.
+fn from_pool(route: Route, endpoint: IpAddr, pool: &[IpAddr]) -> Route {
+    let Route::Out(way) = route else { return route };
+    let same: Vec<_> = pool.iter().filter(|address| address.is_ipv4() == endpoint.is_ipv4()).collect();
+    let octets = match endpoint {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    let turn = octets.iter().map(|&octet| usize::from(octet)).sum::<usize>();
+    match turn.checked_rem(same.len()).and_then(|at| same.get(at)) {
+        Some(&&source) => Route::Out(Way { source, ..way }),
+        None => route,
+    }
+}
+
+/// An address of the pool that replies would not come to.
+fn foreign_address(settings: &DataplaneSettings, addresses: &[IpAddr]) -> Option<String> {
+    let foreign = settings.snat_addresses.iter().find(|address| !addresses.contains(address))?;
+    Some(format!(
+        "dataplane.snat.addresses has {foreign}, which no interface of this host has: add it to one, or take it out"
+    ))
 }
 
 fn reach(route: Route, policy: Policy, hooked: &BTreeSet<u32>) -> Reach {
@@ -153,6 +180,28 @@ mod tests {
         assert_eq!(reach(through(3), Policy::Respect, &hooked), Reach::Policy);
         assert_eq!(reach(Route::Local, Policy::Ignore, &hooked), Reach::HostLocal);
         assert_eq!(reach(Route::None, Policy::Ignore, &hooked), Reach::NoRoute);
+    }
+
+    #[test]
+    fn a_pool_gives_each_endpoint_one_of_its_familys_addresses() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let pool = ["10.0.0.7", "fd00::7", "10.0.0.8"].map(address);
+        let source = |endpoint: &str| {
+            let Route::Out(way) = from_pool(Route::Out(way("10.0.0.1", 3, 1500)), address(endpoint), &pool)
+            else {
+                panic!("a way stays a way")
+            };
+            way.source.to_string()
+        };
+        let used: BTreeSet<_> = ["10.1.0.1", "10.1.0.2", "10.1.0.3"].map(source).into();
+        assert_eq!(used, BTreeSet::from(["10.0.0.7".to_owned(), "10.0.0.8".to_owned()]));
+        assert_eq!(source("fd01::1"), "fd00::7");
+        let alone = from_pool(Route::Out(way("10.0.0.1", 3, 1500)), address("10.1.0.1"), &pool[1..2]);
+        assert_eq!(alone, Route::Out(way("10.0.0.1", 3, 1500)), "no address of the family: the route's");
+        assert_eq!(from_pool(Route::Local, address("10.1.0.1"), &pool), Route::Local);
+        let settings = DataplaneSettings { snat_addresses: pool.to_vec(), ..Default::default() };
+        assert_eq!(foreign_address(&settings, &pool), None);
+        assert!(foreign_address(&settings, &pool[..2]).unwrap().contains("10.0.0.8"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tracing::{debug, info};
 
 use super::super::us;
 use super::answered::Ledger;
-use super::facts::{Machine, ephemeral_ports, obstacle, segment_sizes};
+use super::facts::{Machine, segment_sizes};
 use crate::settings::{DataplaneSettings, Settings};
 use crate::view::flow;
 
@@ -117,8 +117,8 @@ impl Routing {
     pub(super) fn apply(&mut self, datapath: &mut Datapath, snapshot: &Snapshot) -> anyhow::Result<()> {
         let started = Instant::now();
         let hooked: BTreeSet<u32> = datapath.attachments().iter().map(|at| at.index).collect();
-        let (facts, ways) = self.machine.facts(snapshot, &self.settings, &hooked)?;
-        self.obstacle = obstacle(&self.settings, ephemeral_ports(), snapshot);
+        let (facts, ways, obstacle) = self.machine.facts(snapshot, &self.settings, &hooked)?;
+        self.obstacle = obstacle;
         let from = (snapshot.version, facts);
         if self.compiled_from.as_ref() == Some(&from) && !self.is_due() {
             return Ok(());

@@ -250,7 +250,11 @@ impl AsyncRead for ClientStream {
             }
         }
         while this.input.is_empty() {
-            let more = ready!(this.poll_more(cx));
+            let Poll::Ready(more) = this.poll_more(cx) else {
+                // Who waits holds no memory for what may come.
+                this.input = BytesMut::new();
+                return Poll::Pending;
+            };
             if !this.note(more)? {
                 return Poll::Ready(Ok(()));
             }

@@ -1,6 +1,6 @@
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -179,8 +179,13 @@ impl AsyncRead for ServerStream {
         let this = self.get_mut();
         while this.input.is_empty() {
             let more = match &mut this.body {
-                Some(body) => ready!(body.poll_more(cx, &mut this.input))?,
-                None => false,
+                Some(body) => body.poll_more(cx, &mut this.input)?,
+                None => Poll::Ready(false),
+            };
+            let Poll::Ready(more) = more else {
+                // Who waits holds no memory for what may come.
+                this.input = BytesMut::new();
+                return Poll::Pending;
             };
             if !more {
                 this.body = None;

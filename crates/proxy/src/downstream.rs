@@ -76,7 +76,7 @@ impl<S: Transport> Downstream<S> {
 
     /// Whether `request` is one of gRPC, which is HTTP/2's alone.
     pub(crate) fn is_grpc(&self, request: &RequestHead) -> bool {
-        self.stream.carries_grpc() && http1::is_grpc(request.values("content-type"))
+        self.stream.is_http2() && http1::is_grpc(request.values("content-type"))
     }
 
     /// Reads until a whole head is there.

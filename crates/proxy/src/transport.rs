@@ -24,8 +24,8 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
         0
     }
 
-    /// Whether an answer may be one of gRPC, which is HTTP/2's alone.
-    fn carries_grpc(&self) -> bool {
+    /// Whether it is one of many streams on a connection of HTTP/2.
+    fn is_http2(&self) -> bool {
         false
     }
 
@@ -62,7 +62,7 @@ impl Transport for http2::ServerStream {
         self.take_sent()
     }
 
-    fn carries_grpc(&self) -> bool {
+    fn is_http2(&self) -> bool {
         true
     }
 

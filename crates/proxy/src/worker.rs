@@ -21,8 +21,8 @@ use crate::upstream::Pool;
 const BUFFERS_MAX: usize = 256;
 /// Empty pipes kept for the next connection that has bytes to pass on.
 const PIPES_MAX: usize = 64;
-/// A fresh read buffer.
-const BUFFER_BYTES: usize = 16 * 1024;
+/// A fresh read buffer: a DATA frame of the usual limit (RFC 9113 section 4.2) as a chunk fits.
+pub(crate) const BUFFER_BYTES: usize = 16 * 1024 + 64;
 /// A buffer that grew beyond this for a large body is not kept.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 
@@ -108,6 +108,13 @@ impl Worker {
 
     pub(crate) fn take_buffer(&self) -> BytesMut {
         self.buffers.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER_BYTES))
+    }
+
+    /// Puts a buffer where there is none.
+    pub(crate) fn lend_buffer(&self, to: &mut BytesMut) {
+        if to.capacity() == 0 {
+            *to = self.take_buffer();
+        }
     }
 
     pub(crate) fn return_buffer(&self, mut buffer: BytesMut) {

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use http1::{Body, BodyError, Framing, ResponseFraming, Version};
 
 use super::tunnel::Tunnel;
-use super::{Exchange, Failure, Limits, READ_BODY_BYTES, Upload};
+use super::{Exchange, Failure, Limits, Upload, read_body_bytes};
 use crate::io::{poll_read, poll_write_both};
 use crate::transport::Transport;
 
@@ -71,6 +71,9 @@ impl<S: Transport> Exchange<'_, S> {
         // An interim response leaves at once; one that the client does not take must not keep us from reading on.
         if let Poll::Ready(Err(error)) = self.poll_write_down(cx) {
             return Poll::Ready(Err(error));
+        }
+        if self.is_one_of_many {
+            self.worker.lend_buffer(&mut self.up.read);
         }
         match ready!(poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BYTES)) {
             Ok(0) if self.has_answered => Poll::Ready(Err(Failure::BrokenOff)),
@@ -198,7 +201,11 @@ impl<S: Transport> Exchange<'_, S> {
             self.download = Download::Flush;
             return Poll::Ready(Ok(()));
         }
-        let read = poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BODY_BYTES);
+        if self.is_one_of_many {
+            self.worker.lend_buffer(&mut self.up.read);
+        }
+        let size = read_body_bytes(self.up.is_http2());
+        let read = poll_read(&mut self.up.stream, cx, &mut self.up.read, size);
         if read.is_pending() {
             if let Poll::Ready(Err(error)) = self.push_down(cx) {
                 return Poll::Ready(Err(error));

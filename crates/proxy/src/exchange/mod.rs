@@ -17,7 +17,7 @@ use crate::request_body::RequestBody;
 use crate::retry::Chance;
 use crate::transport::Transport;
 use crate::upstream::Upstream;
-use crate::worker::Worker;
+use crate::worker::{BUFFER_BYTES, Worker};
 
 mod download;
 mod tunnel;
@@ -28,6 +28,11 @@ use upload::UploadError;
 
 /// A read in the middle of a large body.
 const READ_BODY_BYTES: usize = 64 * 1024;
+
+/// How much to read of a body at once: a stream of HTTP/2 gives one DATA frame at a time.
+fn read_body_bytes(is_http2: bool) -> usize {
+    if is_http2 { BUFFER_BYTES } else { READ_BODY_BYTES }
+}
 
 /// Why an exchange did not end as it should.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +113,8 @@ pub(crate) struct Exchange<'x, S> {
     waits_for_client: bool,
     /// Whether a client that sends nothing may be waiting for the answer: a stream of gRPC is a conversation.
     may_pause: bool,
+    /// Whether client or endpoint has other streams on the same connection.
+    is_one_of_many: bool,
     moved: usize,
     progress: Instant,
     interims: u32,
@@ -138,6 +145,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
         limits: Limits,
     ) -> Self {
         let may_pause = down.is_grpc(request);
+        let is_one_of_many = down.stream.is_http2() || up.is_http2();
         Self {
             worker,
             down,
@@ -155,6 +163,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             download: Download::Head,
             waits_for_client: false,
             may_pause,
+            is_one_of_many,
             moved: 0,
             progress: Instant::now(),
             interims: 0,
@@ -269,7 +278,19 @@ impl<'x, S: Transport> Exchange<'x, S> {
                 }
             }
         }
-        self.poll_download(cx)
+        let done = self.poll_download(cx);
+        if done.is_pending() && self.is_one_of_many {
+            self.release_empty();
+        }
+        done
+    }
+
+    /// Gives back what holds nothing: a connection of HTTP/2 carries many streams, and most of them may be quiet for long.
+    fn release_empty(&mut self) {
+        let buffers = [&mut self.to_up, &mut self.to_down, &mut self.down.read, &mut self.up.read];
+        for buffer in buffers.into_iter().filter(|buffer| buffer.is_empty()) {
+            self.worker.return_buffer(std::mem::take(buffer));
+        }
     }
 
     /// Gives back what only an upload needs: many requests may wait for their endpoints at once.

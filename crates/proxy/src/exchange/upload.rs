@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use http1::BodyError;
 use tokio::io::AsyncWrite;
 
-use super::{Download, Exchange, READ_BODY_BYTES};
+use super::{Download, Exchange, read_body_bytes};
 use crate::io::{poll_read, poll_write_both};
 use crate::transport::Transport;
 
@@ -50,7 +50,11 @@ impl<S: Transport> Exchange<'_, S> {
             if let Poll::Ready(Err(error)) = flushed {
                 return Poll::Ready(Err(error));
             }
-            match poll_read(&mut self.down.stream, cx, &mut self.down.read, READ_BODY_BYTES) {
+            if self.is_one_of_many {
+                self.worker.lend_buffer(&mut self.down.read);
+            }
+            let size = read_body_bytes(self.down.stream.is_http2());
+            match poll_read(&mut self.down.stream, cx, &mut self.down.read, size) {
                 Poll::Pending => {
                     // A client that waits for 100 waits for the endpoint.
                     let is_its_turn =

@@ -130,7 +130,12 @@ impl Upstream {
 
     /// Whether the protocol can be exchanged for another: not on one stream of many.
     pub(crate) fn can_upgrade(&self) -> bool {
-        !matches!(self.stream, Wire::Http2(_))
+        !self.is_http2()
+    }
+
+    /// Whether it is one of many streams on a connection of HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self.stream, Wire::Http2(_))
     }
 
     /// Whether the endpoint has surely taken nothing of a request that it did not answer. `written_before`: what

@@ -15,11 +15,15 @@ for part in backendtlspolicies:backend_tls_policy gatewayclasses:gateway_class g
         # The filters of a backend are those of a rule, word for word: one family of types serves both.
         awk 'BEGIN { RS = ""; ORS = "\n\n" } !/pub (struct|enum) HttpRouteRulesBackendRefsFilters/' |
         # Fields of the experimental channel, whose types are in src/gateway/experimental.rs.
-        awk 'BEGIN { RS = ""; ORS = "\n\n" }
+        awk 'BEGIN { RS = ""; ORS = "\n\n"
+                 session = "\n    #[serde(default, skip_serializing_if = \"Option::is_none\", rename = \"sessionPersistence\")]" \
+                     "\n    pub session_persistence: Option<super::RouteRulesSessionPersistence>,"
+             }
              /pub struct HttpRouteRules \{/ {
                  optional = "\n    #[serde(default, skip_serializing_if = \"Option::is_none\")]"
-                 sub(/\n[^\n]*\n    pub timeouts/, optional "\n    pub retry: Option<super::HttpRouteRulesRetry>,&")
+                 sub(/\n[^\n]*\n    pub timeouts/, optional "\n    pub retry: Option<super::HttpRouteRulesRetry>," session "&")
              }
+             /pub struct GrpcRouteRules \{/ { sub(/\n\}$/, session "&") }
              { print }' |
         sed '/^\/\/ kopium command/!s/HttpRouteRulesBackendRefsFilters/HttpRouteRulesFilters/g' \
             > "src/gateway/${part##*:}.rs"

@@ -76,6 +76,9 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     if route.retry.is_some() {
         return Err(Why::Retry);
     }
+    if route.session.is_some() {
+        return Err(Why::Session);
+    }
     let Balancing::Maglev { table_size } = route.balancing else { return Err(Why::Balancing) };
     if usize::try_from(table_size).is_ok_and(|size| size > MAGLEV_SLOTS_MAX) {
         return Err(Why::TableSize);

@@ -44,6 +44,8 @@ pub enum Why {
     Timeouts,
     /// Retries on answers.
     Retry,
+    /// Clients that keep their endpoint by a cookie or header.
+    Session,
     /// Round robin or random balancing.
     Balancing,
     /// A Maglev table larger than the kernel's.
@@ -105,6 +107,7 @@ impl Why {
             Self::Filters => "it has filters",
             Self::Timeouts => "it has time limits",
             Self::Retry => "it asks for retries",
+            Self::Session => "it has session persistence",
             Self::Balancing => "round robin and random balancing choose for each request",
             Self::TableSize => "its Maglev table is larger than 4099 slots",
             Self::ManyBackends => "it has more than 16 backends",

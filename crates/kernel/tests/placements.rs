@@ -113,6 +113,18 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
                     Some(model::Retry { codes: vec![503], attempts: 1, backoff: Duration::from_millis(1) })
             }),
         ),
+        (
+            Why::Session,
+            Box::new(|c| {
+                c.route.session = Some(model::Session {
+                    name: "s".into(),
+                    scope: "r".into(),
+                    carrier: model::SessionCarrier::Header,
+                    absolute: None,
+                    idle: None,
+                })
+            }),
+        ),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::RoundRobin)),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::Random)),
         (Why::TableSize, Box::new(|c| c.route.balancing = Balancing::Maglev { table_size: 65_537 })),

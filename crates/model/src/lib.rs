@@ -22,6 +22,7 @@ mod listener;
 mod object;
 mod route;
 mod security;
+mod session;
 mod snapshot;
 
 pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
@@ -40,4 +41,5 @@ pub use route::{
     RegexAnchor, RegexPattern, Retry, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
 };
 pub use security::{Authorities, BackendSecurity, BackendTls, ClientValidation, PeerName, PemBundle};
+pub use session::{Session, SessionCarrier};
 pub use snapshot::Snapshot;

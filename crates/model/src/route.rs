@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Affinity, AppProtocol, Backend, BackendId, Filters, HostPattern, ListenerId, ObjectKind, ObjectRef,
-    Redirect,
+    Redirect, Session,
 };
 
 /// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
@@ -50,6 +50,9 @@ pub struct Route {
     /// Which answers are worth another try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Whether clients keep what was chosen for them by a value that they bring back; goes before `affinity`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     /// When the object was made, in seconds since 1970; none for objects from files. The older route wins a tie.
     pub created_unix_s: Option<i64>,
     /// The tier that the user asked for.

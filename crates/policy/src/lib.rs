@@ -11,6 +11,7 @@ mod origin;
 mod path;
 mod redirect;
 mod retry;
+mod session;
 
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
 pub use headers::{HeadKind, header_refusal, header_value_problem};
@@ -18,3 +19,4 @@ pub use origin::Origin;
 pub use path::{path_problem, write_path};
 pub use redirect::{Asked, location};
 pub use retry::{RetryBudget, retry_backoff};
+pub use session::{SessionToken, cookie_values};

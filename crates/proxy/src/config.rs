@@ -17,6 +17,9 @@ pub struct Config {
     pub connections_max: usize,
     /// Clients whose endpoint is remembered, on routes that want it.
     pub affinity_entries: usize,
+    /// What the values of sessions are written with, the same for all gateways that a client may come to; none: one for this
+    /// process alone.
+    pub session_key: Option<tls::MacKey>,
     /// Idle connections kept for each endpoint by each thread.
     pub pool_idle_max: usize,
     /// UDP sessions in all; a new one takes the place of the one that was idle longest.
@@ -34,6 +37,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             connections_max: 65_536,
             affinity_entries: 65_536,
+            session_key: None,
             pool_idle_max: 128,
             udp_sessions_max: 16_384,
             tries_max: 3,

@@ -24,6 +24,7 @@ use crate::plan::Plan;
 use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
 use crate::retry::Chance;
+use crate::session::Visit;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::upstream::{self, ConnectError, Upstream};
@@ -58,6 +59,14 @@ enum Try {
     Failed(u16, &'static str),
 }
 
+/// What one try is made with.
+struct Terms<'t> {
+    plan: &'t Plan,
+    chance: Option<Chance<'t>>,
+    /// The line by which the client keeps this endpoint.
+    session: Option<(&'t str, String)>,
+}
+
 /// Sends the request to an endpoint, and its response to the client.
 pub(crate) async fn forward<S: Transport>(
     work: &Forward<'_>,
@@ -65,10 +74,11 @@ pub(crate) async fn forward<S: Transport>(
     body: &mut RequestBody,
     response: &mut ResponseHead,
 ) -> Outcome {
-    let sent = match work.target(down.client.peer.ip()) {
+    let visit = work.visit();
+    let sent = match work.target(down.client.peer.ip(), visit.as_ref()) {
         Ok(target) => {
             mirror::start(work, &target.mirrors, &down.client, body);
-            tries(work, target, down, body, response).await
+            tries(work, (target, visit.as_ref()), down, body, response).await
         }
         Err(refusal) => Err(refusal),
     };
@@ -88,20 +98,20 @@ pub(crate) async fn copy<S: Transport>(
     body: &mut RequestBody,
     response: &mut ResponseHead,
 ) -> bool {
-    let Ok(target) = work.target(down.client.peer.ip()) else { return false };
-    let sent = tries(work, target, down, body, response).await;
+    let Ok(target) = work.target(down.client.peer.ip(), None) else { return false };
+    let sent = tries(work, (target, None), down, body, response).await;
     sent.is_ok_and(|outcome| outcome.status != STATUS_CLIENT_GONE)
 }
 
 async fn tries<S: Transport>(
     work: &Forward<'_>,
-    target: &Target,
+    (target, visit): (&Target, Option<&Visit<'_>>),
     down: &mut Downstream<S>,
     body: &mut RequestBody,
     response: &mut ResponseHead,
 ) -> Result<Outcome, (u16, &'static str)> {
     let worker = work.worker;
-    let Target { group, kept, plan, .. } = target;
+    let Target { group, kept, names, plan, .. } = target;
     let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
     let clients = kept.map(|_| worker.shared.clients());
     let mut holding = match (*kept, &clients) {
@@ -125,7 +135,11 @@ async fn tries<S: Transport>(
     let mut retries = 0;
     // Endpoints that did not take the request; retries do not count among them.
     let mut broken = 0;
-    while let Some(endpoint) = group.pick(&pick, holding.as_ref(), &tried) {
+    let had = visit.and_then(Visit::endpoint);
+    let next = |holding: Option<&Holding>, tried: &[SocketAddr]| {
+        had.and_then(|had| group.keep(had, tried)).or_else(|| group.pick(&pick, holding, tried))
+    };
+    while let Some(endpoint) = next(holding.as_ref(), &tried) {
         let upstream = match work.connection(endpoint, connector, wants_fresh, down).await {
             Ok(upstream) => upstream,
             Err((status, reason)) => {
@@ -144,7 +158,11 @@ async fn tries<S: Transport>(
         }
         let chance =
             retry.and_then(|r| r.chance(worker.index, retries + 1, worker.random(), work.deadline()));
-        match work.attempt((plan, chance), endpoint, upstream, down, body, response).await {
+        let is_secure = down.client.secured.is_some();
+        let session = visit.zip(names.as_ref());
+        let session = session.and_then(|(visit, names)| visit.line(names, endpoint.address, is_secure));
+        let terms = Terms { plan, chance, session };
+        match work.attempt(terms, endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
             Try::Failed(status, reason) => return Err((status, reason)),
             Try::Retry { status, reason } => {
@@ -152,7 +170,7 @@ async fn tries<S: Transport>(
                 retries += 1;
                 tried.push(endpoint.address);
                 // Where all have been tried, the first of them may have come to itself.
-                if group.pick(&pick, holding.as_ref(), &tried).is_none() {
+                if next(holding.as_ref(), &tried).is_none() {
                     tried.clear();
                 }
                 worker.metrics().upstream_retries.add(worker.index, 1);
@@ -180,13 +198,26 @@ async fn tries<S: Transport>(
 }
 
 impl Forward<'_> {
-    /// The backend that gets this request.
-    fn target(&self, client: IpAddr) -> Result<&Target, (u16, &'static str)> {
-        let drawn = match self.action.draw_subject {
+    /// What the client's session is to this request, on routes with sessions.
+    fn visit(&self) -> Option<Visit<'_>> {
+        let session = self.action.session.as_deref()?;
+        let worker = self.worker;
+        let (visit, refusal) =
+            Visit::new(session, &worker.shared.session_key, self.head, &self.action.targets);
+        if let Some(reason) = refusal {
+            worker.metrics().session_refused(worker.index, reason);
+        }
+        Some(visit)
+    }
+
+    /// The backend that gets this request: the client's own, or one by weight.
+    fn target(&self, client: IpAddr, visit: Option<&Visit<'_>>) -> Result<&Target, (u16, &'static str)> {
+        let draw = || match self.action.draw_subject {
             // The high half, as in the kernel tier.
             Some(subject) => self.action.choice.at((balance::hash_client(client, subject, 0) >> 32) as u32),
             None => self.action.choice.pick(self.worker.random()),
         };
+        let drawn = visit.and_then(Visit::target).or_else(draw);
         let Some(drawn) = drawn else {
             return Err((500, "no backend has weight"));
         };
@@ -247,13 +278,14 @@ impl Forward<'_> {
     /// Sends the request over `upstream` and the response to the client.
     async fn attempt<S: Transport>(
         &self,
-        (plan, chance): (&Plan, Option<Chance<'_>>),
+        terms: Terms<'_>,
         endpoint: &Endpoint,
         mut upstream: Upstream,
         down: &mut Downstream<S>,
         body: &mut RequestBody,
         response: &mut ResponseHead,
     ) -> Try {
+        let Terms { plan, chance, session } = terms;
         let worker = self.worker;
         let _active = endpoint.begin(worker.index);
         let written_before = upstream.mark();
@@ -279,8 +311,11 @@ impl Forward<'_> {
         // What it knows of a head that broke off belongs to another connection.
         response.clear();
         let limits = self.limits();
+        let cors = self.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
+        let with_session =
+            session.as_ref().map(|(name, value)| [cors, &[(*name, value.as_bytes())]].concat());
         let edits = http1::ResponseEdits {
-            insert: self.cors.as_ref().map_or(&[], CorsLines::as_slice),
+            insert: with_session.as_deref().unwrap_or(cors),
             // What the endpoint says of CORS would be a second answer.
             remove: if self.cors.is_some() { CORS_HEADERS } else { &[] },
             lines: plan.response_lines(),

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::affinity::ClientCache;
 use crate::config::Config;
+use crate::session_key::SessionKey;
 use crate::shared::Shared;
 use crate::sockets::{self, ListenProblem, Opened, Place};
 use crate::state::State;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The system refused a thread or its event queue.
     #[error("cannot start a thread of the userspace tier; is the limit of processes or descriptors reached?")]
     Thread(#[source] io::Error),
+    /// There is no key for sessions.
+    #[error("cannot make a key for sessions; set `sessionKeyFile` to a file with one")]
+    NoRandom(#[source] tls::NoRandomError),
 }
 
 impl Gateway {
@@ -59,7 +63,8 @@ impl Gateway {
             return Err(StartError::NoThreads);
         }
         let count = config.threads;
-        let shared = Arc::new(Shared::new(config, metrics));
+        let session_key = SessionKey::new(config.session_key.clone()).map_err(StartError::NoRandom)?;
+        let shared = Arc::new(Shared::new(config, metrics, session_key));
         let threads = (0..count).map(|index| Thread::start(index, &shared)).collect::<io::Result<_>>();
         Ok(Self { shared, threads: threads.map_err(StartError::Thread)?, listening: Mutex::default() })
     }
@@ -73,7 +78,8 @@ impl Gateway {
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.shared.state();
         if !Arc::ptr_eq(&before.snapshot, &snapshot) {
-            let state = State::build(snapshot.clone(), &before, self.threads.len(), &self.shared.metrics);
+            let Shared { metrics, session_key, .. } = &*self.shared;
+            let state = State::build(snapshot.clone(), &before, self.threads.len(), metrics, session_key);
             self.shared.publish(Arc::new(state));
         }
         let wanted = sockets::wanted(&snapshot);

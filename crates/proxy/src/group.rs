@@ -50,10 +50,7 @@ impl Group {
         // Further draws keep the balancer's shares; the search below finds what chance did not.
         const DRAWS_MAX: u64 = 8;
         let is_good = |e: &Endpoint| !tried.contains(&e.address) && !e.is_passed_over();
-        let had = holding.and_then(Holding::endpoint);
-        if let Some(endpoint) = had.and_then(|address| self.members().find(|e| e.address == address))
-            && is_good(endpoint)
-        {
+        if let Some(endpoint) = holding.and_then(|holding| self.keep(holding.endpoint()?, tried)) {
             return Some(endpoint);
         }
         for draw in 0..DRAWS_MAX {
@@ -68,6 +65,12 @@ impl Group {
         }
         let left = || self.members().filter(|e| !tried.contains(&e.address));
         left().find(|e| is_good(e)).or_else(|| left().next())
+    }
+
+    /// The endpoint with this address, if it takes requests, is none of `tried` and refused no connection lately.
+    pub(crate) fn keep(&self, address: SocketAddr, tried: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
+        let endpoint = self.members().find(|e| e.address == address)?;
+        (!tried.contains(&address) && !endpoint.is_passed_over()).then_some(endpoint)
     }
 
     /// The number of this pick among the thread's: each group has its own, for routes that take turns with requests

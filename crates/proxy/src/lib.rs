@@ -36,6 +36,8 @@ mod request_body;
 mod retry;
 mod secure;
 mod secured;
+mod session;
+mod session_key;
 mod shared;
 mod sockets;
 mod state;

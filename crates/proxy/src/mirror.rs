@@ -247,6 +247,7 @@ mod tests {
                 targets: vec![],
                 timeouts: model::Timeouts::default(),
                 retry: None,
+                session: None,
             })
         };
         for (numerator, denominator, expected) in [(0, 100, 0), (25, 100, 250), (100, 100, 1000), (1, 3, 334)]

@@ -8,11 +8,13 @@ use telemetry::Metrics;
 
 use crate::affinity::{ClientCache, LocalCache};
 use crate::config::Config;
+use crate::session_key::SessionKey;
 use crate::state::State;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) session_key: SessionKey,
     state: ArcSwap<State>,
     /// Grows with each state, so that a thread sees a change by one load of a line that is otherwise quiet.
     generation: AtomicU64,
@@ -25,12 +27,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(config: Config, metrics: Arc<Metrics>, session_key: SessionKey) -> Self {
         let clients: Box<dyn ClientCache> = Box::new(LocalCache::new(config.affinity_entries));
         Self {
             clients: ArcSwap::from_pointee(clients),
             config,
             metrics,
+            session_key,
             state: ArcSwap::from_pointee(State::empty()),
             generation: AtomicU64::new(0),
             draining: AtomicBool::new(false),

@@ -23,6 +23,8 @@ use crate::mirror::{self, Mirror};
 use crate::plan::Plan;
 use crate::retry::Retry;
 use crate::secured::SecuredListeners;
+use crate::session::Names;
+use crate::session_key::SessionKey;
 
 /// What the userspace tier serves at one moment. Immutable but for the endpoints' counters.
 pub struct State {
@@ -96,6 +98,8 @@ struct BackendState {
     source: Arc<Backend>,
     endpoints: Arc<[Arc<Endpoint>]>,
     balancers: BTreeMap<Balancing, Arc<Group>>,
+    /// Where a route asks for session persistence.
+    names: Option<Arc<Names>>,
 }
 
 /// What becomes of the requests of a rule.
@@ -120,6 +124,7 @@ pub(crate) struct ForwardAction {
     pub(crate) targets: Vec<Option<Target>>,
     pub(crate) timeouts: model::Timeouts,
     pub(crate) retry: Option<Box<Retry>>,
+    pub(crate) session: Option<Box<model::Session>>,
 }
 
 /// A backend of a route.
@@ -129,6 +134,8 @@ pub(crate) struct Target {
     connectors: Vec<(Option<CertificateId>, Arc<Connector>)>,
     /// Whether clients keep their endpoint.
     pub(crate) kept: Option<Kept>,
+    /// What sessions call its endpoints; none: the route has no sessions.
+    pub(crate) names: Option<Arc<Names>>,
     pub(crate) plan: Plan,
     /// Who gets copies of what goes there.
     pub(crate) mirrors: Vec<Mirror>,
@@ -171,7 +178,11 @@ impl State {
         before: &Self,
         threads: usize,
         metrics: &telemetry::Metrics,
+        key: &SessionKey,
     ) -> Self {
+        if snapshot.routes.iter().any(|route| route.session.is_some()) {
+            key.warn_of_own();
+        }
         let mut endpoints = HashMap::new();
         let mut backends: BTreeMap<BackendId, BackendState> = BTreeMap::new();
         for (id, backend) in &snapshot.backends {
@@ -179,7 +190,7 @@ impl State {
         }
         let mut connectors = Connectors::default();
         let routes = snapshot.routes.iter().map(|route| CompiledRoute {
-            action: compile(route, &snapshot, &mut backends, &mut connectors, before, threads),
+            action: compile(route, &snapshot, &mut backends, &mut connectors, before, (threads, key)),
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
         });
         let routes = routes.collect();
@@ -302,7 +313,7 @@ fn backend_state(
             .clone()
     };
     let endpoints = backend.endpoints.iter().map(|e| shared(e.address)).collect();
-    BackendState { source: backend.clone(), endpoints, balancers: BTreeMap::new() }
+    BackendState { source: backend.clone(), endpoints, balancers: BTreeMap::new(), names: None }
 }
 
 fn compile(
@@ -311,7 +322,7 @@ fn compile(
     backends: &mut BTreeMap<BackendId, BackendState>,
     connectors: &mut Connectors,
     before: &State,
-    threads: usize,
+    (threads, key): (usize, &SessionKey),
 ) -> CompiledAction {
     match &route.action {
         Action::Respond { status, reason } => {
@@ -330,8 +341,9 @@ fn compile(
                 let kept = affinity
                     .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
                 let group = group(backend, route.balancing, before, threads);
+                let names = route.session.as_ref().map(|_| names(backend, before, key));
                 let plan = Plan::new(&route.filters, filters);
-                Some(Target { group, connectors, kept, plan, mirrors: Vec::new() })
+                Some(Target { group, connectors, kept, names, plan, mirrors: Vec::new() })
             };
             let targets = references.iter().map(|reference| {
                 let BackendTarget::Backend(id) = &reference.target else { return None };
@@ -347,6 +359,7 @@ fn compile(
                         targets: vec![Some(copy)],
                         timeouts,
                         retry: None,
+                        session: None,
                     };
                     Some(Mirror {
                         action: Arc::new(action),
@@ -365,6 +378,7 @@ fn compile(
                 choice: WeightedChoice::new(&weights),
                 timeouts: route.timeouts,
                 retry: route.retry.as_ref().map(|said| Box::new(Retry::new(said, threads))),
+                session: route.session.clone().map(Box::new),
             })
         }
     }
@@ -444,4 +458,16 @@ fn group(backend: &mut BackendState, balancing: Balancing, before: &State, threa
     });
     backend.balancers.insert(balancing, group.clone());
     group
+}
+
+/// What sessions call the backend's endpoints, from the state before if they are the same.
+fn names(backend: &mut BackendState, before: &State, key: &SessionKey) -> Arc<Names> {
+    let reused = || {
+        let old = before.backends.get(&backend.source.id)?;
+        (old.source.endpoints == backend.source.endpoints).then(|| old.names.clone())?
+    };
+    let known = backend.names.clone().or_else(reused);
+    let names = known.unwrap_or_else(|| Arc::new(Names::new(&backend.source, key)));
+    backend.names = Some(names.clone());
+    names
 }

@@ -171,6 +171,25 @@ async fn a_request_for_a_host_of_another_listener_than_the_tls_name_is_misdirect
 }
 
 #[tokio::test]
+async fn a_sessions_cookie_is_secure_over_tls() {
+    let a = pair("a.test");
+    let made = SecuredLab::new(&[]);
+    let carrier = model::SessionCarrier::Cookie { path: "/".into(), is_permanent: false };
+    let session =
+        Some(model::Session { name: "s".into(), scope: "r".into(), carrier, absolute: None, idle: None });
+    let (lab, endpoints) = (&made.lab, [made.endpoint.address]);
+    let rules = [support::Rule { session, ..rule("/", &endpoints) }];
+    assert!(lab.gateway.apply(secured(10, lab.address, &rules, &[("a.test", &a)])).is_empty());
+    let mut client = http2(handshake(lab, &a, "a.test", &[b"h2"]).await.unwrap()).await;
+    let (response, _) = client.send_request(get("https://a.test/"), true).unwrap();
+    let parts = response.await.unwrap().into_parts().0;
+    let cookie = parts.headers["set-cookie"].to_str().unwrap();
+    let (value, rest) = cookie.split_at("s=".len() + 44);
+    assert!(value.starts_with("s="), "{cookie}");
+    assert_eq!(rest, "; Path=/; HttpOnly; Secure; SameSite=Lax");
+}
+
+#[tokio::test]
 async fn a_changed_certificate_is_shown_to_the_next_client_and_no_request_fails() {
     let (old, new) = (pair("a.test"), pair("a.test"));
     let secured = SecuredLab::new(&[("a.test", &old)]);

@@ -106,6 +106,8 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
         "Malformed requests refused, by reason.",
         reasons(metrics.refusals.values()),
     )?;
+    let help = "Values of sessions that were of no use, by reason.";
+    counter(to, "rauta_session_refusals", help, reasons(metrics.session_refusals.values()))?;
     let help = "TLS handshakes that failed, by reason.";
     counter(to, "rauta_tls_handshake_failures", help, reasons(metrics.tls_failures.values()))?;
     let help = "Responses made by the gateway itself, by reason.";
@@ -295,6 +297,7 @@ mod tests {
         metrics.tls_failed(0, "handshake failed");
         metrics.response_generated(1, "no route");
         metrics.mirrored(0, "ok");
+        metrics.session_refused(1, "expired");
         metrics.set_diagnostics(2, 1);
         metrics.config_applied(7, Duration::from_millis(3), 1);
         metrics.gateway("shop/web").observe(1, 200, Duration::from_millis(2), 50, 600);
@@ -313,6 +316,7 @@ mod tests {
             "rauta_upstream_reuses_total 9",
             r#"rauta_refusals_total{reason="bare LF"} 1"#,
             r#"rauta_mirrored_requests_total{result="ok"} 1"#,
+            r#"rauta_session_refusals_total{reason="expired"} 1"#,
             r#"rauta_tls_handshake_failures_total{reason="handshake failed"} 1"#,
             r#"rauta_responses_generated_total{reason="no route"} 1"#,
             "rauta_snapshot_version 7",

@@ -64,6 +64,8 @@ pub struct Metrics {
     pub upstream_retries: ShardedCounter,
     /// Copies of requests, by what became of them.
     pub mirrors: LabelledCounter,
+    /// Values of sessions that were of no use, by reason.
+    pub session_refusals: LabelledCounter,
     /// Malformed requests refused, by the codec's reason.
     pub refusals: LabelledCounter,
     /// TLS handshakes that failed, by reason.
@@ -104,6 +106,7 @@ impl Metrics {
             upstream_connections_active: ShardedGauge::new(shards),
             upstream_retries: counter(),
             mirrors: LabelledCounter::new(shards),
+            session_refusals: LabelledCounter::new(shards),
             refusals: LabelledCounter::new(shards),
             tls_failures: LabelledCounter::new(shards),
             l4_refusals: LabelledCounter::new(shards),
@@ -168,6 +171,11 @@ impl Metrics {
     /// Counts a malformed request by the codec's reason.
     pub fn refused(&self, shard: usize, reason: &'static str) {
         self.refusals.inc(shard, reason);
+    }
+
+    /// Counts a session's value that was of no use.
+    pub fn session_refused(&self, shard: usize, reason: &'static str) {
+        self.session_refusals.inc(shard, reason);
     }
 
     /// Counts a TLS handshake that failed.

@@ -1,4 +1,4 @@
-//! TLS: certificates, server names, protocols. The only crate that names rustls.
+//! TLS: certificates, server names, protocols; and keyed hashes of the same cryptography. The only crate that names rustls.
 //!
 //! ```text
 //!  socket ──hello──> Hello ──accept(ServerConfig)──> ServerStream
@@ -18,6 +18,7 @@ mod certificate;
 mod client;
 mod error;
 mod hello;
+mod mac;
 mod peer;
 mod provider;
 mod server;
@@ -27,6 +28,7 @@ pub use certificate::Certificate;
 pub use client::{ClientConfig, ClientOptions, ClientStream};
 pub use error::{AuthorityError, CertificateError, ConfigError};
 pub use hello::{Hello, hello};
+pub use mac::{MacKey, NoRandomError};
 pub use peer::PeerName;
 pub use server::{ClientCertificates, ServerConfig, ServerOptions, ServerStream, Version};
 

@@ -16,6 +16,11 @@ impl<'a> Report<'a> {
         Self { object, found: None }
     }
 
+    /// The same, for reading a second time what was reported once.
+    pub(crate) fn muted_again(&self) -> Self {
+        Self::muted(self.object)
+    }
+
     pub(crate) fn error(&mut self, reason: Reason, field: impl Into<String>, message: impl Into<String>) {
         if let Some(found) = &mut self.found {
             found.push(Diagnostic::error(reason, self.object, field, message));

@@ -39,7 +39,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("x509-parser", &["tls"]),
     ("h2", &["http2"]),
     ("http", &["http2"]),
-    ("aws-lc-rs", &[]),
+    ("aws-lc-rs", &["tls"]),
     ("hyper", &[]),
     ("reqwest", &[]),
     ("openssl", &[]),

@@ -99,6 +99,7 @@ fn route(listener: &str, prefix: &str) -> Route {
         },
         timeouts: Timeouts::default(),
         retry: None,
+        session: None,
         created_unix_s: None,
         tier: (prefix == "/user").then_some(Tier::Userspace),
         forwarded_headers: prefix != "/plain",

@@ -316,6 +316,7 @@ pub struct Rule<'r> {
     pub target: Target<'r>,
     pub timeouts: Timeouts,
     pub retry: Option<model::Retry>,
+    pub session: Option<model::Session>,
     pub filters: Filters,
     /// Those of its one backend.
     pub backend_filters: Filters,
@@ -336,6 +337,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         target: Target::Endpoints(endpoints),
         timeouts: Timeouts::default(),
         retry: None,
+        session: None,
         filters: Default::default(),
         backend_filters: Default::default(),
         balancing: Balancing::RoundRobin,
@@ -438,6 +440,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
             affinity: rule.affinity,
             timeouts: rule.timeouts,
             retry: rule.retry.clone(),
+            session: rule.session.clone(),
             created_unix_s: None,
             tier: None,
             forwarded_headers: true,

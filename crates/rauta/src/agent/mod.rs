@@ -14,6 +14,7 @@ mod limits;
 mod memory;
 mod network;
 pub(crate) mod page;
+mod session_key;
 mod state;
 mod view;
 
@@ -61,7 +62,9 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     limits::raise_descriptors();
     let bound = control::bind(settings)?;
     let metrics = Metrics::new(settings.proxy.threads);
-    let gateway = Gateway::start(settings.proxy_config(), Arc::clone(&metrics))?;
+    let session_key = settings.session_key_file.as_deref().map(session_key::read).transpose()?;
+    let config = proxy::Config { session_key, ..settings.proxy_config() };
+    let gateway = Gateway::start(config, Arc::clone(&metrics))?;
     let sources = paths.iter().map(|path| path.display().to_string()).collect();
     let (mut loaded, _watch) =
         files::watch(paths, settings.translate_options()).context("cannot watch the files")?;

@@ -147,6 +147,13 @@ pub(crate) static KEYS: &[Key] = &[
         ToString::to_string
     ),
     one!(
+        "sessionKeyFile",
+        "the key of session persistence, the same on all gateways, or off",
+        session_key_file,
+        path_or_off,
+        show_path_or_off
+    ),
+    one!(
         "balancing.maglevTableSize",
         "slots of a Maglev table unless a rule says otherwise, a prime",
         maglev_table_size,
@@ -262,6 +269,13 @@ fn path(text: &str) -> Result<PathBuf, Expected> {
     if path.is_absolute() { Ok(path) } else { Err(Expected("an absolute path")) }
 }
 
+fn path_or_off(text: &str) -> Result<Option<PathBuf>, Expected> {
+    match text {
+        "off" => Ok(None),
+        _ => path(text).map(Some).map_err(|_| Expected("an absolute path, or off")),
+    }
+}
+
 fn log_level(text: &str) -> Result<String, Expected> {
     let expected = Expected("error, warn, info, debug, trace, off, or directives such as info,proxy=debug");
     telemetry::log::check_filter(text).map(|()| text.to_owned()).map_err(|_| expected)
@@ -361,6 +375,10 @@ fn show_path(path: &Path) -> String {
     path.display().to_string()
 }
 
+fn show_path_or_off(path: &Option<PathBuf>) -> String {
+    path.as_deref().map_or_else(|| "off".to_owned(), show_path)
+}
+
 fn shown(value: &std::time::Duration) -> String {
     show_duration(*value)
 }
@@ -431,6 +449,7 @@ mod tests {
             ("limits.headBytes", "1MiB"),
             ("trustedProxies", "10.0.0.0/99"),
             ("forwardedHeaders", "maybe"),
+            ("sessionKeyFile", "keys/session"),
             ("balancing.maglevTableSize", "4098"),
             ("balancing.maglevTableSize", "65539"),
             ("balancing.maglevTableSize", "241"),

@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: Format,
     pub(crate) proxy: proxy::Config,
     pub(crate) forwarded_headers: bool,
+    /// The key of sessions, the same for all gateways; none: one for this process.
+    pub(crate) session_key_file: Option<PathBuf>,
     pub(crate) maglev_table_size: u32,
     pub(crate) allow_local_endpoints: bool,
     pub(crate) dataplane: DataplaneSettings,
@@ -145,6 +147,7 @@ impl Default for Settings {
             log_format: Format::Text,
             proxy: proxy::Config::default(),
             forwarded_headers: true,
+            session_key_file: None,
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
             allow_local_endpoints: true,
             dataplane: DataplaneSettings::default(),

@@ -206,6 +206,7 @@ fn forwarded(snapshot: &Snapshot, route: &Route, asked: &policy::Asked<'_>, expl
         explanation.candidates.extend(endpoints.iter().filter(takes).filter(|e| e.weight > 0).map(of));
     }
     kept(snapshot, route, references, &mut explanation.steps);
+    explanation.steps.extend(route.session.as_ref().map(filters::session));
     explanation.steps.extend(route.retry.as_ref().map(filters::retry));
     if broken > 0.0 {
         explanation
@@ -295,6 +296,7 @@ mod tests {
                 affinity: Default::default(),
                 timeouts: Timeouts::default(),
                 retry: None,
+                session: None,
                 created_unix_s: None,
                 tier: None,
                 forwarded_headers: true,

@@ -1,6 +1,8 @@
 //! Filters in words. Values of headers stay out: some are secrets.
 
-use model::{Filters, HeaderModifier, PathRewrite, Redirect, Retry, Scheme};
+use model::{Filters, HeaderModifier, PathRewrite, Redirect, Retry, Scheme, Session, SessionCarrier};
+
+use crate::settings::parse::show_duration;
 
 /// What `filters` do, a line each; `whose` names the rule or backend.
 pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
@@ -51,8 +53,21 @@ pub(crate) fn redirect(redirect: &Redirect) -> String {
 pub(crate) fn retry(retry: &Retry) -> String {
     let codes: Vec<_> = retry.codes.iter().map(ToString::to_string).collect();
     let on = if codes.is_empty() { String::new() } else { format!(" on {}", codes.join(", ")) };
-    let wait = crate::settings::parse::show_duration(retry.backoff);
+    let wait = show_duration(retry.backoff);
     format!("the rule asks for up to {} retries{on}, after {wait} or more", retry.attempts)
+}
+
+/// How a client keeps its endpoint.
+pub(crate) fn session(session: &Session) -> String {
+    let by = match &session.carrier {
+        SessionCarrier::Cookie { path, .. } => format!("cookie {} on {path}", session.name),
+        SessionCarrier::Header => format!("header {}", session.name),
+    };
+    let absolute = session.absolute.map(|time| format!("{} in all", show_duration(time)));
+    let idle = session.idle.map(|time| format!("{} without a request", show_duration(time)));
+    let limits: Vec<_> = absolute.into_iter().chain(idle).collect();
+    let limits = if limits.is_empty() { "without end".to_owned() } else { limits.join(", ") };
+    format!("a client keeps its backend and endpoint by {by} ({limits}): the rule asks for it")
 }
 
 fn path(rewrite: &PathRewrite) -> String {
@@ -89,6 +104,28 @@ mod tests {
             ["the rule changes the request's head: removes Cookie, sets Authorization, adds X-A"]
         );
         assert!(lines(&Filters::default(), "the rule").is_empty());
+    }
+
+    #[test]
+    fn sessions_are_told_with_their_limits() {
+        let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
+        let cookie = SessionCarrier::Cookie { path: "/shop".into(), is_permanent: false };
+        let said = Session {
+            name: "cart".into(),
+            scope: "r".into(),
+            carrier: cookie,
+            absolute: seconds(3600),
+            idle: seconds(300),
+        };
+        assert_eq!(
+            session(&said),
+            "a client keeps its backend and endpoint by cookie cart on /shop (1h in all, 5m without a request): the rule asks for it"
+        );
+        let said = Session { carrier: SessionCarrier::Header, absolute: None, idle: None, ..said };
+        assert_eq!(
+            session(&said),
+            "a client keeps its backend and endpoint by header cart (without end): the rule asks for it"
+        );
     }
 
     #[test]

@@ -155,6 +155,7 @@ fn bad_settings_are_named_before_anything_starts() {
         ("lissten: \":8080\"\n", vec!["lissten", "rauta.yaml:1"]),
         ("threads: many\n", vec!["threads", "rauta.yaml:1"]),
         ("timeouts: {idle: 5}\n", vec!["timeouts.idle", "30s"]),
+        ("sessionKeyFile: /dev/null\n", vec!["/dev/null has 0 bytes", "head -c 32 /dev/urandom"]),
     ] {
         let mut gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &all_to(&[0]))])
             .unwrap()

@@ -21,6 +21,7 @@ mod manifests;
 mod metrics;
 mod routing;
 mod secure;
+mod sessions;
 mod tier;
 mod unprivileged;
 mod upstream_tls;

@@ -57,6 +57,8 @@ pub struct GrpcRouteRules {
     pub matches: Option<Vec<GrpcRouteRulesMatches>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "sessionPersistence")]
+    pub session_persistence: Option<super::RouteRulesSessionPersistence>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]

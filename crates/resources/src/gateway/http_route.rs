@@ -59,6 +59,8 @@ pub struct HttpRouteRules {
     pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<super::HttpRouteRulesRetry>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "sessionPersistence")]
+    pub session_persistence: Option<super::RouteRulesSessionPersistence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<HttpRouteRulesTimeouts>,
 }

@@ -1,5 +1,5 @@
-//! Gateway API v1.6.1, standard channel: generated from the pinned CRDs by `generate.sh`; and `retry`
-//! of the experimental channel.
+//! Gateway API v1.6.1, standard channel: generated from the pinned CRDs by `generate.sh`; and `retry` and
+//! `sessionPersistence` of the experimental channel.
 //!
 //! The fields' documentation is the CRDs' own: <https://gateway-api.sigs.k8s.io/reference/spec/>.
 

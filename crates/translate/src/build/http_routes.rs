@@ -44,6 +44,7 @@ impl Builder<'_> {
             matches: None,
             name: None,
             retry: None,
+            session_persistence: None,
             timeouts: None,
         }];
         let rules = route.spec.rules.as_deref().unwrap_or(&default_rule);
@@ -68,6 +69,12 @@ impl Builder<'_> {
         let timeouts = own::http_route::timeouts(rule, &field, &mut muted);
         let read = own::http_route::filters(rule, None, &field, &mut muted);
         let mirrors = self.mirrors(key, rule.filters.as_deref(), &read, &field);
+        let scope = own::session::scope(key, rule, index);
+        let session = own::session::read(rule, &scope, &field, &mut muted);
+        if session.is_some() && read.redirect.is_some() {
+            let message = "has no effect beside RequestRedirect: no endpoint gets the request";
+            self.report(key).warning(Reason::Unsupported, format!("{field}.sessionPersistence"), message);
+        }
         Route {
             id: RouteId { object: key.clone(), rule: index },
             listeners: listeners.to_vec(),
@@ -79,6 +86,7 @@ impl Builder<'_> {
             affinity: settings.affinity,
             timeouts,
             retry: own::http_route::retry(rule, &field, &mut muted),
+            session,
             created_unix_s: created_unix_s(&route.metadata),
             tier: settings.tier,
             forwarded_headers: settings.forwarded_headers,

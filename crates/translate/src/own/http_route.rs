@@ -11,6 +11,7 @@ use resources::gateway::{
 };
 
 use super::filters::{FilterList, Site};
+use super::session;
 use crate::pattern::{self, PathKind};
 use crate::report::Report;
 use crate::{annotations, duration};
@@ -41,6 +42,7 @@ pub(crate) fn check(route: &HttpRoute, report: &mut Report<'_>) {
         matches(rule, &field, report);
         timeouts(rule, &field, report);
         retry(rule, &field, report);
+        session::read(rule, "", &field, report);
         let read = filters(rule, None, &field, report);
         let backends = rule.backend_refs.as_deref().unwrap_or_default();
         if read.redirect.is_some() && !backends.is_empty() {

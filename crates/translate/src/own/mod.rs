@@ -13,6 +13,7 @@ pub(crate) mod l4_route;
 mod rewrite;
 pub(crate) mod routing_rule;
 pub(crate) mod service;
+pub(crate) mod session;
 
 use model::{Diagnostic, ObjectRef};
 

@@ -93,6 +93,12 @@ impl ServerStream {
         }
     }
 
+    /// Resets the stream before anything was done for it: its client may ask again, whatever the method (REFUSED_STREAM, RFC 9113
+    /// section 8.7).
+    pub fn refuse(mut self) {
+        self.respond.send_reset(Reason::REFUSED_STREAM);
+    }
+
     /// Resets the stream: what was answered so far is not all.
     pub fn reset(&mut self) {
         self.is_reset = true;

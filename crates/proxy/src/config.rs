@@ -13,7 +13,8 @@ pub struct Config {
     pub timeouts: TimeoutConfig,
     /// Peers whose forwarding headers are believed and passed on.
     pub trusted_proxies: Vec<IpNet>,
-    /// Client connections in all; one more is answered 503 and closed.
+    /// Client connections in all; one more is answered 503 and closed. Streams of HTTP/2 in all, too, of which each thread has an equal
+    /// share; one more is reset, and its client may ask again.
     pub connections_max: usize,
     /// Clients whose endpoint is remembered, on routes that want it.
     pub affinity_entries: usize,

@@ -64,13 +64,18 @@ where
             Ok(Some(Ok(stream))) => {
                 requests += 1;
                 progress = Instant::now();
+                let Some(admission) = worker.admit_stream() else {
+                    worker.metrics().refused(worker.index, "too many streams");
+                    stream.refuse();
+                    continue;
+                };
                 let (worker, client, active) = (worker.clone(), client.clone(), active.clone());
                 let cancelled = cancelled.clone();
                 tokio::task::spawn_local(async move {
                     if serve_stream(&worker, stream, client, requests).await {
                         cancelled.set(cancelled.get() + 1);
                     }
-                    drop(active);
+                    drop((active, admission));
                 });
             }
             Ok(Some(Err(error))) => {

@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     /// Tasks that wait for a client's next request, to wake when draining begins.
     parked: RefCell<HashMap<u64, Waker>>,
     connections: Cell<usize>,
+    /// Each stream of HTTP/2 under way holds one more.
+    streams: Rc<()>,
     /// Copies of requests under way.
     pub(crate) mirrors: Cell<usize>,
     next_id: Cell<u64>,
@@ -74,6 +76,7 @@ impl Worker {
             date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
             parked: RefCell::default(),
             connections: Cell::new(0),
+            streams: Rc::new(()),
             mirrors: Cell::new(0),
             next_id: Cell::new(0),
             drained: RefCell::default(),
@@ -171,6 +174,14 @@ impl Worker {
             // Nobody listens any more when the grace period is over.
             let _ = tell.send(());
         }
+    }
+
+    /// Counts a stream of HTTP/2 while what it gets lives; none when there are as many as there may be: connections are counted
+    /// once, however many requests each has. Of its own thread alone, so that no request writes what all threads read.
+    pub(crate) fn admit_stream(&self) -> Option<Rc<()>> {
+        let config = self.config();
+        let most = config.connections_max.div_ceil(config.threads.max(1));
+        (Rc::strong_count(&self.streams) <= most).then(|| self.streams.clone())
     }
 
     /// Tells the connections of this thread that draining has begun; `drained` is told when the last one is gone.

@@ -184,3 +184,43 @@ async fn requests_end_at_the_endpoint_when_their_connection_dies() {
         ["down", "up"].iter().all(|s| metrics.contains(&format!("\nrauta_{s}stream_connections_active 0\n")))
     });
 }
+
+#[tokio::test]
+async fn streams_count_against_the_limit_of_connections_and_one_too_many_may_be_asked_for_again() {
+    let endpoint = Scripted::new(|conn| {
+        conn.head();
+        conn.body(usize::MAX);
+    });
+    let config = proxy::Config { threads: 1, connections_max: 3, ..Default::default() };
+    let lab = Lab::with(config, &[rule("/", &[endpoint.address])]);
+    let mut client = client(&lab, 65_535).await;
+    let get = || Request::get("http://a.test/").body(()).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(client.send_request(get(), true).unwrap().0);
+        client = client.ready().await.unwrap();
+    }
+    let error = client.send_request(get(), true).unwrap().0.await.unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM));
+    assert!(lab.metrics.encode().contains("rauta_refusals_total{reason=\"too many streams\"} 1"));
+    // There is room where one has gone; the others were left alone.
+    held.pop();
+    let mut is_taken = false;
+    for _ in 0..20 {
+        client = client.ready().await.unwrap();
+        let again = client.send_request(get(), true).unwrap().0;
+        match tokio::time::timeout(Duration::from_millis(200), again).await {
+            Ok(refused) => assert!(refused.is_err()),
+            // It waits for the endpoint as the others do.
+            Err(_) => is_taken = true,
+        }
+        if is_taken {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(is_taken);
+    for other in &mut held {
+        assert!(tokio::time::timeout(Duration::from_millis(10), other).await.is_err());
+    }
+}

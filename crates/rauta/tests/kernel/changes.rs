@@ -139,11 +139,11 @@ fn a_rolling_replacement_costs_no_request(network: Network) {
         world.gateway.replace("all.yaml", &rest).unwrap();
         more(200);
     }
-    for load in loads {
-        let report = load.stop();
-        assert_eq!(report.failed(), 0, "{report:?}");
-        assert_eq!(report.endpoints.len(), 4, "{report:?}");
-    }
+    let [kept, closing] = loads.map(|load| load.stop());
+    assert_eq!((kept.failed(), closing.failed()), (0, 0), "{kept:?} {closing:?}");
+    // Six connections that stay may all have one of two endpoints, once in 32 times.
+    assert!(kept.endpoints.len() >= 3, "{kept:?}");
+    assert_eq!(closing.endpoints.len(), 4, "{closing:?}");
 }
 
 /// Within a moment, so that nothing hangs on an endpoint that the configuration no longer knows.

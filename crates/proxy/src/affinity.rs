@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::worker::Worker;
 
 /// Which endpoint each client has. Shared by all threads, and with the kernel tier where that routes.
 pub trait ClientCache: Send + Sync {
@@ -59,6 +61,28 @@ impl Holding {
             cache.put(self.client, self.kept.subject, endpoint);
             self.had = Some((endpoint, Duration::ZERO));
         }
+    }
+}
+
+/// What one client has, and the memory in which a change of it is noted.
+pub(crate) struct Keeping {
+    holding: Holding,
+    clients: Arc<Box<dyn ClientCache>>,
+}
+
+impl Keeping {
+    pub(crate) fn of(worker: &Worker, client: IpAddr, kept: Kept) -> Self {
+        let clients = worker.shared.clients();
+        Self { holding: Holding::of(client, kept, clients.as_ref().as_ref()), clients }
+    }
+
+    pub(crate) fn holding(&self) -> &Holding {
+        &self.holding
+    }
+
+    /// It has this one from now on.
+    pub(crate) fn keep(&mut self, endpoint: SocketAddr) {
+        self.holding.keep(endpoint, self.clients.as_ref().as_ref());
     }
 }
 

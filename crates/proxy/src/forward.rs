@@ -13,7 +13,8 @@ use policy::{CORS_HEADERS, CorsLines};
 use telemetry::ConnectResult;
 use tokio::time::Instant;
 
-use crate::affinity::Holding;
+use crate::affinity::Keeping;
+use crate::connect_failure;
 use crate::connector::Connector;
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
@@ -113,13 +114,7 @@ async fn tries<S: Transport>(
     let worker = work.worker;
     let Target { group, kept, names, plan, .. } = target;
     let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
-    let clients = kept.map(|_| worker.shared.clients());
-    let mut holding = match (*kept, &clients) {
-        (Some(kept), Some(clients)) => {
-            Some(Holding::of(down.client.peer.ip(), kept, clients.as_ref().as_ref()))
-        }
-        _ => None,
-    };
+    let mut keeping = kept.map(|kept| Keeping::of(worker, down.client.peer.ip(), kept));
     let pick = Pick {
         hash: balance::hash_flow(down.client.peer, down.client.local, down.requests),
         random: worker.random(),
@@ -136,10 +131,11 @@ async fn tries<S: Transport>(
     // Endpoints that did not take the request; retries do not count among them.
     let mut broken = 0;
     let had = visit.and_then(Visit::endpoint);
-    let next = |holding: Option<&Holding>, tried: &[SocketAddr]| {
+    let next = |keeping: &Option<Keeping>, tried: &[SocketAddr]| {
+        let holding = keeping.as_ref().map(Keeping::holding);
         had.and_then(|had| group.keep(had, tried)).or_else(|| group.pick(&pick, holding, tried))
     };
-    while let Some(endpoint) = next(holding.as_ref(), &tried) {
+    while let Some(endpoint) = next(&keeping, &tried) {
         let upstream = match work.connection(endpoint, connector, wants_fresh, down).await {
             Ok(upstream) => upstream,
             Err((status, reason)) => {
@@ -153,8 +149,8 @@ async fn tries<S: Transport>(
                 continue;
             }
         };
-        if let (Some(holding), Some(clients)) = (&mut holding, &clients) {
-            holding.keep(endpoint.address, clients.as_ref().as_ref());
+        if let Some(keeping) = &mut keeping {
+            keeping.keep(endpoint.address);
         }
         let chance =
             retry.and_then(|r| r.chance(worker.index, retries + 1, worker.random(), work.deadline()));
@@ -170,7 +166,7 @@ async fn tries<S: Transport>(
                 retries += 1;
                 tried.push(endpoint.address);
                 // Where all have been tried, the first of them may have come to itself.
-                if next(holding.as_ref(), &tried).is_none() {
+                if next(&keeping, &tried).is_none() {
                     tried.clear();
                 }
                 worker.metrics().upstream_retries.add(worker.index, 1);
@@ -256,22 +252,9 @@ impl Forward<'_> {
             Some(at) => at.saturating_duration_since(Instant::now()).min(timeouts.connect),
             None => timeouts.connect,
         };
-        let (result, error) = match connect(worker, endpoint, connector, limit, down).await {
-            Ok(upstream) => return Ok(upstream),
-            Err(error) => (connect_result(&error), error),
-        };
-        worker.metrics().upstream_connected(worker.index, result);
-        if is_own_lack(&error) {
-            tracing::warn!(endpoint = %endpoint.address, %error, "no descriptor, port or memory for a connection to an endpoint; raise LimitNOFILE (ulimit -n) or net.ipv4.ip_local_port_range");
-            return Err((503, "gateway is out of sockets"));
-        }
-        endpoint.connect_failed(worker.index, timeouts.endpoint_retry);
-        tracing::warn!(endpoint = %endpoint.address, %error, "cannot connect to an endpoint; passing it over for a while");
-        Err(match result {
-            ConnectResult::Timeout => (504, "endpoint did not accept the connection in time"),
-            ConnectResult::Refused => (503, "endpoint refused the connection"),
-            ConnectResult::Tls => (502, "TLS with the endpoint failed"),
-            _ => (503, "endpoint cannot be reached"),
+        connect(worker, endpoint, connector, limit, down).await.map_err(|error| {
+            let failure = connect_failure::note(worker, endpoint, &error);
+            (failure.status, failure.reason)
         })
     }
 
@@ -438,27 +421,6 @@ async fn connect<S: Transport>(
     Ok(upstream)
 }
 
-pub(crate) fn connect_result(error: &ConnectError) -> ConnectResult {
-    let error = match error {
-        ConnectError::Tls(_) => return ConnectResult::Tls,
-        ConnectError::Http2(_) => return ConnectResult::Failed,
-        ConnectError::Tcp(error) => error,
-    };
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectResult::Refused,
-        io::ErrorKind::TimedOut => ConnectResult::Timeout,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ConnectResult::Unreachable,
-        _ => ConnectResult::Failed,
-    }
-}
-
-/// Whether it is this host that has nothing left to connect with, which says nothing of the endpoint.
-pub(crate) fn is_own_lack(error: &ConnectError) -> bool {
-    let ConnectError::Tcp(error) = error else { return false };
-    const LACKS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
-    error.raw_os_error().is_some_and(|code| LACKS.contains(&code))
-}
-
 /// Whether the endpoint closed with FIN, be it that a write met the reset which followed.
 fn is_orderly(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe)
@@ -472,17 +434,6 @@ fn is_idempotent(method: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_endpoint_is_not_blamed_for_what_this_host_lacks() {
-        let of = |code| is_own_lack(&ConnectError::Tcp(io::Error::from_raw_os_error(code)));
-        assert!(of(libc::EMFILE) && of(libc::EADDRNOTAVAIL));
-        assert!(
-            !of(libc::ECONNREFUSED)
-                && !of(libc::EHOSTUNREACH)
-                && !is_own_lack(&ConnectError::Tcp(io::ErrorKind::TimedOut.into()))
-        );
-    }
 
     #[test]
     fn only_a_reset_leaves_open_what_the_endpoint_has_read() {

@@ -16,6 +16,7 @@ mod accept;
 mod affinity;
 mod client;
 mod config;
+mod connect_failure;
 mod connection;
 mod connector;
 mod downstream;

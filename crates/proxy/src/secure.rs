@@ -46,7 +46,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, mut client: Cl
             }
         }
         Ok(Ok(Begun::Passing(listener, name, stream, first))) => {
-            l4::passing_tls(worker, stream, &client, &listener, &name, first).await;
+            l4::passing(worker, stream, &client, &listener, &name, first).await;
         }
         Ok(Ok(Begun::Unknown)) => worker.metrics().tls_failed(worker.index, "unknown server name"),
         Ok(Err(error)) => {

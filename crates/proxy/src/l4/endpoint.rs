@@ -8,9 +8,9 @@ use balance::Pick;
 use model::{ListenerId, ProxyProtocol};
 use telemetry::ConnectResult;
 
-use crate::affinity::Holding;
+use crate::affinity::Keeping;
+use crate::connect_failure;
 use crate::endpoint::Endpoint;
-use crate::forward::{connect_result, is_own_lack};
 use crate::state::L4Target;
 use crate::upstream::ConnectError;
 use crate::worker::Worker;
@@ -53,11 +53,7 @@ pub(crate) async fn choose<T>(
     if ended_tls && *wants_tls {
         return Err("backend is to be spoken to over TLS");
     }
-    let clients = kept.map(|_| worker.shared.clients());
-    let mut holding = match (*kept, &clients) {
-        (Some(kept), Some(clients)) => Some(Holding::of(client.ip(), kept, clients.as_ref().as_ref())),
-        _ => None,
-    };
+    let mut keeping = kept.map(|kept| Keeping::of(worker, client.ip(), kept));
     let pick = Pick {
         hash: balance::hash_flow(client, local, 0),
         random: worker.random(),
@@ -65,18 +61,24 @@ pub(crate) async fn choose<T>(
     };
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut refusal = "no endpoint is ready";
-    while let Some(endpoint) = group.pick(&pick, holding.as_ref(), &tried) {
+    while let Some(endpoint) = group.pick(&pick, keeping.as_ref().map(Keeping::holding), &tried) {
         match open(endpoint.address).await {
             Ok(opened) => {
                 endpoint.connected(worker.index);
                 worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);
-                if let (Some(holding), Some(clients)) = (&mut holding, &clients) {
-                    holding.keep(endpoint.address, clients.as_ref().as_ref());
+                if let Some(keeping) = &mut keeping {
+                    keeping.keep(endpoint.address);
                 }
                 let (endpoint, proxy_protocol) = (Arc::clone(endpoint), *proxy_protocol);
                 return Ok(Chosen { opened, endpoint, proxy_protocol });
             }
-            Err(error) => refusal = failed(worker, endpoint, &ConnectError::Tcp(error))?,
+            Err(error) => {
+                let failure = connect_failure::note(worker, endpoint, &ConnectError::Tcp(error));
+                if failure.is_own {
+                    return Err(failure.reason);
+                }
+                refusal = failure.reason;
+            }
         }
         tried.push(endpoint.address);
         if tried.len() >= worker.config().tries_max as usize {
@@ -85,24 +87,4 @@ pub(crate) async fn choose<T>(
         worker.metrics().upstream_retries.add(worker.index, 1);
     }
     Err(refusal)
-}
-
-/// Notes that an endpoint did not take a connection; why, if no other one would.
-///
-/// # Errors
-/// It is this host that lacks something: no other endpoint helps.
-fn failed(worker: &Worker, endpoint: &Endpoint, error: &ConnectError) -> Result<&'static str, &'static str> {
-    let result = connect_result(error);
-    worker.metrics().upstream_connected(worker.index, result);
-    if is_own_lack(error) {
-        tracing::warn!(endpoint = %endpoint.address, %error, "no descriptor, port or memory for a connection to an endpoint; raise LimitNOFILE (ulimit -n) or net.ipv4.ip_local_port_range");
-        return Err("gateway is out of sockets");
-    }
-    endpoint.connect_failed(worker.index, worker.config().timeouts.endpoint_retry);
-    tracing::warn!(endpoint = %endpoint.address, %error, "cannot connect to an endpoint; passing it over for a while");
-    Ok(match result {
-        ConnectResult::Timeout => "endpoint did not accept the connection in time",
-        ConnectResult::Refused => "endpoint refused the connection",
-        _ => "endpoint cannot be reached",
-    })
 }

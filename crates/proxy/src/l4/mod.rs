@@ -4,5 +4,5 @@ mod endpoint;
 mod tcp;
 mod udp;
 
-pub(crate) use tcp::{ended_tls, passing_tls, tcp};
+pub(crate) use tcp::{ended_tls, passing, tcp};
 pub(crate) use udp::Receiving;

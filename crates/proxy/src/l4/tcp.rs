@@ -26,18 +26,6 @@ pub(crate) async fn tcp(worker: &Rc<Worker>, stream: TcpStream, client: &Client)
     }
 }
 
-/// Passes a connection on whose ClientHello, `first`, was read and asks for `name`.
-pub(crate) async fn passing_tls(
-    worker: &Rc<Worker>,
-    stream: TcpStream,
-    client: &Client,
-    listener: &Listener,
-    name: &str,
-    first: Vec<u8>,
-) {
-    passing(worker, stream, client, listener, name, first).await;
-}
-
 /// Passes on what TLS carries that ended here.
 pub(crate) async fn ended_tls(
     worker: &Rc<Worker>,
@@ -56,7 +44,8 @@ pub(crate) async fn ended_tls(
     opened.finish(worker, end, stream.into_inner().0).await;
 }
 
-async fn passing(
+/// Passes a connection on of which `first` was read, with the `name` that its ClientHello asks for; both empty: nothing was.
+pub(crate) async fn passing(
     worker: &Rc<Worker>,
     stream: TcpStream,
     client: &Client,

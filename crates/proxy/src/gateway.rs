@@ -84,9 +84,9 @@ impl Gateway {
         }
         let wanted = sockets::wanted(&snapshot);
         let gone: Vec<_> = listening.iter().filter(|place| !wanted.contains_key(place)).copied().collect();
-        for place in gone {
-            listening.remove(&place);
-            self.unlisten(place);
+        listening.retain(|place| wanted.contains_key(place));
+        if !gone.is_empty() {
+            self.unlisten(&gone);
         }
         let mut problems = Vec::new();
         for (place, listeners) in wanted {
@@ -157,9 +157,10 @@ impl Gateway {
         self.shared.connections()
     }
 
-    fn unlisten(&self, place: Place) {
+    /// Closes the sockets of these places, all at once: each waits for handshakes under way.
+    fn unlisten(&self, places: &[Place]) {
         let deadline = Instant::now() + UNLISTEN_WAIT;
-        let ask = |thread: &Thread| thread.ask(|done| Command::Unlisten(place, done));
+        let ask = |thread: &Thread| thread.ask(|done| Command::Unlisten(places.to_vec(), done));
         let waits: Vec<_> = self.threads.iter().map(ask).collect();
         for wait in waits.into_iter().flatten() {
             wait_until(wait, deadline);

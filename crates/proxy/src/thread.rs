@@ -26,7 +26,7 @@ pub(crate) enum Command {
     /// Take datagrams from this socket.
     Receive(SocketAddr, UdpSocket),
     /// Stop accepting there: what waits to be accepted still is. Sessions end.
-    Unlisten(Place, oneshot::Sender<()>),
+    Unlisten(Vec<Place>, oneshot::Sender<()>),
     /// Finish what is under way; the answer comes when no connection is left.
     Drain(oneshot::Sender<()>),
 }
@@ -51,33 +51,32 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                         tracing::error!(%address, %error, "cannot watch a UDP socket; this thread does not serve it");
                     }
                 },
-                Some(Command::Unlisten((Transport::Udp, address), done)) => {
-                    drop(receiving.remove(&address));
-                    // The gateway may have given up waiting.
-                    let _ = done.send(());
-                }
-                Some(Command::Unlisten((Transport::Tcp, address), done)) => {
-                    if let Some(accepting) = listening.remove(&address) {
-                        accepting.refuse_new();
-                        tokio::time::sleep(HANDSHAKE).await;
-                        accepting.stop(&worker).await;
-                    }
+                Some(Command::Unlisten(places, done)) => {
+                    let of = |kind| places.iter().filter(move |place| place.0 == kind).map(|place| &place.1);
+                    of(Transport::Udp).for_each(|address| drop(receiving.remove(address)));
+                    stop(&worker, of(Transport::Tcp).filter_map(|address| listening.remove(address))).await;
                     // The gateway may have given up waiting.
                     let _ = done.send(());
                 }
                 Some(Command::Drain(done)) => {
-                    listening.values().for_each(Listening::refuse_new);
-                    if !listening.is_empty() {
-                        tokio::time::sleep(HANDSHAKE).await;
-                    }
-                    for (_, accepting) in listening.drain() {
-                        accepting.stop(&worker).await;
-                    }
+                    stop(&worker, listening.drain().map(|(_, accepting)| accepting)).await;
                     worker.drain(done);
                 }
             },
             _ = housekeeping.tick() => worker.sweep(),
         }
+    }
+}
+
+/// Closes listening sockets, behind the handshakes that are under way.
+async fn stop(worker: &Rc<Worker>, accepting: impl Iterator<Item = Listening>) {
+    let accepting: Vec<_> = accepting.inspect(Listening::refuse_new).collect();
+    if accepting.is_empty() {
+        return;
+    }
+    tokio::time::sleep(HANDSHAKE).await;
+    for socket in accepting {
+        socket.stop(worker).await;
     }
 }
 

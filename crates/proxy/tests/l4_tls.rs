@@ -8,33 +8,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{
-    AppProtocol, Backend, BackendId, BackendSecurity, BackendTarget, Certificate, CertificateId,
-    ClientValidation, Endpoint, EndpointCondition, HostPattern, L4BackendRef, L4Route, Listener, ListenerId,
-    ObjectKind, ObjectRef, Protocol, RouteId, SecretBytes, Snapshot, Tls, TlsVersion, WildcardLabels,
+    AppProtocol, Backend, BackendId, BackendSecurity, BackendTarget, ClientValidation, Endpoint,
+    EndpointCondition, HostPattern, L4BackendRef, L4Route, Listener, ListenerId, ObjectKind, ObjectRef,
+    Protocol, RouteId, Snapshot, Tls, TlsVersion, WildcardLabels,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
+use support::pair::{Pair, pair};
 use support::{Scripted, rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
-
-/// A certificate that clients are told to trust.
-struct Pair {
-    record: Arc<Certificate>,
-    der: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
-}
-
-fn pair(name: &str) -> Pair {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let record = Certificate {
-        id: CertificateId { namespace: "test".into(), name: name.into() },
-        chain_pem: made.cert.pem().into_bytes().into(),
-        key_pem: SecretBytes::new(made.signing_key.serialize_pem().as_bytes()),
-    };
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    Pair { record: Arc::new(record), der: made.cert.der().clone(), key }
-}
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
@@ -102,7 +85,7 @@ struct Lab {
     listeners: Vec<Listener>,
     routes: Vec<L4Route>,
     backends: Vec<Arc<Backend>>,
-    certificates: Vec<Arc<Certificate>>,
+    certificates: Vec<Arc<model::Certificate>>,
 }
 
 impl Lab {

@@ -10,31 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use model::{
-    Certificate, CertificateId, HostPattern, Listener, ListenerId, Protocol, SecretBytes, Snapshot, Tls,
-    TlsVersion, WildcardLabels,
-};
-use rustls::pki_types::{CertificateDer, ServerName};
+use model::{HostPattern, Listener, ListenerId, Protocol, Snapshot, Tls, TlsVersion, WildcardLabels};
+use rustls::pki_types::ServerName;
+use support::pair::{Pair, pair};
 use support::{Lab, Scripted, rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-
-/// A certificate that clients are told to trust.
-struct Pair {
-    record: Arc<Certificate>,
-    der: CertificateDer<'static>,
-}
-
-fn pair(name: &str) -> Pair {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let record = Certificate {
-        id: CertificateId { namespace: "test".into(), name: name.into() },
-        chain_pem: made.cert.pem().into_bytes().into(),
-        key_pem: SecretBytes::new(made.signing_key.serialize_pem().as_bytes()),
-    };
-    Pair { record: Arc::new(record), der: made.cert.der().clone() }
-}
 
 /// The snapshot of `rules` with an HTTPS listener for each pair instead of the listener for HTTP.
 fn secured(

@@ -7,6 +7,8 @@
     reason = "each test file uses a part"
 )]
 
+pub mod pair;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};

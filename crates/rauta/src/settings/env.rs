@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::keys::{KEYS, Key};
 
 /// Variables of this prefix that are not settings.
-const OTHERS: [&str; 3] = ["RAUTA_CONFIG", "RAUTA_EBPF", "RAUTA_BPF_LINKER"];
+const OTHERS: [&str; 4] = ["RAUTA_CONFIG", "RAUTA_EBPF", "RAUTA_BPF_LINKER", "RAUTA_ENVOY"];
 
 /// Why a variable cannot be used.
 #[derive(Debug, Error)]
@@ -71,6 +71,7 @@ mod tests {
             ("RAUTA_TRUSTED_PROXIES", "10.0.0.0/8, ::1,"),
             ("RAUTA_LISTN", ":9"),
             ("RAUTA_EBPF", "required"),
+            ("RAUTA_ENVOY", "/opt/envoy"),
         ]);
         let found: Vec<_> = environment.entries.iter().map(|e| (e.key.name, e.values.join("|"))).collect();
         assert_eq!(found, [("listen", ":9".to_owned()), ("trustedProxies", "10.0.0.0/8|::1".to_owned())]);

@@ -8,17 +8,23 @@ use testkit::{Connection, Gateway, Lab, Nginx, exec};
 use crate::manifests::all_to;
 use crate::world::RAUTA;
 
-#[test]
-fn packets_and_connections_are_counted_in_the_kernel() {
+/// The gateway with its kernel programs in front of one nginx.
+fn start() -> (Gateway, Nginx, Lab) {
     let lab = Lab::builder().build().unwrap();
-    let _nginx = Nginx::start(&lab, 0).unwrap();
+    let nginx = Nginx::start(&lab, 0).unwrap();
     let pins = lab.bpffs().unwrap().join("pins").display().to_string();
-    let mut gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &all_to(&[0]))])
+    let gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &all_to(&[0]))])
         .unwrap()
         .hook("tc")
         .env("RAUTA_DATAPLANE_PIN_ROOT", &pins)
         .start(&lab)
         .unwrap();
+    (gateway, nginx, lab)
+}
+
+#[test]
+fn packets_and_connections_are_counted_in_the_kernel() {
+    let (mut gateway, _nginx, lab) = start();
     for _ in 0..5 {
         let mut connection = Connection::open(lab.client(), gateway.address()).unwrap();
         assert_eq!(connection.get("a", "/128").unwrap().status, 200);
@@ -59,15 +65,7 @@ fn counted(gateway: &Gateway) -> [u64; 6] {
 
 #[test]
 fn each_of_the_six_counters_moves_with_what_it_counts_alone() {
-    let lab = Lab::builder().build().unwrap();
-    let _nginx = Nginx::start(&lab, 0).unwrap();
-    let pins = lab.bpffs().unwrap().join("pins").display().to_string();
-    let gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &all_to(&[0]))])
-        .unwrap()
-        .hook("tc")
-        .env("RAUTA_DATAPLANE_PIN_ROOT", &pins)
-        .start(&lab)
-        .unwrap();
+    let (gateway, _nginx, lab) = start();
     let is_routed = || gateway.admin("/").is_ok_and(|page| page.text().contains("TC routes 1 of 1"));
     testkit::until(Duration::from_secs(20), "the kernel to route", || is_routed().then_some(())).unwrap();
     let mut connection = Connection::open(lab.client(), gateway.address()).unwrap();

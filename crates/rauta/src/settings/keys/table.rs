@@ -1,0 +1,214 @@
+//! The list of all settings.
+
+use super::Key;
+use super::values::{
+    admin, affinity_entries, counted_endpoints, counted_routes, forward, head_bytes, hook, interface,
+    log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, path, path_or_off, policy,
+    redraw_after, requests, show_address, show_forward, show_listen, show_on_exit, show_path,
+    show_path_or_off, show_policy, shown, shown_bytes,
+};
+use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
+
+/// A key with one value, kept in a field.
+macro_rules! one {
+    ($name:literal, $help:literal, $($field:ident).+, $read:expr, $show:expr) => {
+        Key {
+            name: $name,
+            help: $help,
+            is_list: false,
+            set: |settings, values| {
+                settings.$($field).+ = $read(values.first().copied().unwrap_or_default())?;
+                Ok(())
+            },
+            show: |settings| vec![$show(&settings.$($field).+)],
+        }
+    };
+}
+
+/// A key with any number of values, kept in a field.
+macro_rules! list {
+    ($name:literal, $help:literal, $($field:ident).+, $read:expr) => {
+        Key {
+            name: $name,
+            help: $help,
+            is_list: true,
+            set: |settings, values| {
+                settings.$($field).+ = values.iter().map(|value| $read(value)).collect::<Result<_, Expected>>()?;
+                Ok(())
+            },
+            show: |settings| settings.$($field).+.iter().map(ToString::to_string).collect(),
+        }
+    };
+}
+
+/// All settings, in the order of the manual.
+pub(crate) static KEYS: &[Key] = &[
+    one!(
+        "listen",
+        "where Ingresses and RoutingRules without a Gateway are served",
+        listen,
+        listen,
+        show_listen
+    ),
+    one!("admin", "address of the status page, /healthz and /readyz, or off", admin, admin, show_address),
+    one!("metrics", "address of /metrics, or off", metrics, metrics, show_address),
+    one!("socket", "the control socket", socket, path, show_path),
+    one!("threads", "proxy threads", proxy.threads, count, ToString::to_string),
+    one!("connectionsMax", "client connections at once", proxy.connections_max, count, ToString::to_string),
+    one!("udpSessionsMax", "UDP sessions at once", proxy.udp_sessions_max, count, ToString::to_string),
+    one!("log.level", "error, warn, info, debug, trace, or directives", log_level, log_level, Clone::clone),
+    one!("log.format", "text or json", log_format, log_format, ToString::to_string),
+    one!(
+        "timeouts.headerRead",
+        "first to last byte of a request head",
+        proxy.timeouts.header_read,
+        duration,
+        shown
+    ),
+    one!("timeouts.stall", "a client that stops sending or taking", proxy.timeouts.stall, duration, shown),
+    one!("timeouts.connect", "connecting to an endpoint", proxy.timeouts.connect, duration, shown),
+    one!("timeouts.idle", "a connection without a request", proxy.timeouts.idle, duration, shown),
+    one!("timeouts.poolIdle", "an idle connection to an endpoint", proxy.timeouts.pool_idle, duration, shown),
+    one!(
+        "timeouts.tunnelIdle",
+        "a connection that was upgraded (WebSocket) and is silent",
+        proxy.timeouts.tunnel_idle,
+        duration,
+        shown
+    ),
+    one!(
+        "timeouts.l4Idle",
+        "a TCP or TLS connection that is passed on",
+        proxy.timeouts.l4_idle,
+        duration,
+        shown
+    ),
+    one!("timeouts.udpIdle", "a UDP session", proxy.timeouts.udp_idle, duration, shown),
+    one!("timeouts.drain", "requests in flight when stopping", proxy.timeouts.drain, duration, shown),
+    one!(
+        "limits.headBytes",
+        "a request or response head",
+        proxy.limits.head_bytes_max,
+        head_bytes,
+        shown_bytes
+    ),
+    one!("limits.targetBytes", "a request target", proxy.limits.target_bytes_max, bytes, shown_bytes),
+    one!("limits.headers", "header lines", proxy.limits.headers_max, count, ToString::to_string),
+    one!("limits.trailerBytes", "a trailer section", proxy.limits.trailer_bytes_max, bytes, shown_bytes),
+    list!("trustedProxies", "networks whose forwarding headers are believed", proxy.trusted_proxies, network),
+    one!(
+        "forwardedHeaders",
+        "add X-Forwarded-For and -Proto",
+        forwarded_headers,
+        boolean,
+        ToString::to_string
+    ),
+    one!(
+        "sessionKeyFile",
+        "the key of session persistence, the same on all gateways, or off",
+        session_key_file,
+        path_or_off,
+        show_path_or_off
+    ),
+    one!(
+        "balancing.maglevTableSize",
+        "slots of a Maglev table unless a rule says otherwise, a prime",
+        maglev_table_size,
+        maglev_table_size,
+        ToString::to_string
+    ),
+    one!("endpoints.allowLocal", "loopback endpoints", allow_local_endpoints, boolean, ToString::to_string),
+    one!(
+        "dataplane.hook",
+        "kernel programs: auto, xdp, tc or off",
+        dataplane.hook,
+        hook,
+        ToString::to_string
+    ),
+    list!("dataplane.interfaces", "interfaces for them; none named: all", dataplane.interfaces, interface),
+    one!("dataplane.pinRoot", "where they are pinned", dataplane.pin_root, path, show_path),
+    one!("dataplane.onExit", "detach or keep them", dataplane.on_exit, on_exit, show_on_exit),
+    one!(
+        "dataplane.forward",
+        "how the kernel sends on: redirect, or off",
+        dataplane.forward,
+        forward,
+        show_forward
+    ),
+    one!(
+        "dataplane.policy",
+        "network policy, which redirecting passes by: ignore or respect",
+        dataplane.policy,
+        policy,
+        show_policy
+    ),
+    one!(
+        "dataplane.snat.ports",
+        "ports of the kernel's connections to endpoints",
+        dataplane.snat_ports,
+        ports,
+        ToString::to_string
+    ),
+    list!(
+        "dataplane.snat.addresses",
+        "their own addresses; none of a family: as routes say",
+        dataplane.snat_addresses,
+        address
+    ),
+    one!(
+        "dataplane.heartbeatTimeout",
+        "how long they route without an agent",
+        dataplane.heartbeat_timeout,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.idleTimeout",
+        "a connection in the kernel without a request",
+        dataplane.idle_timeout,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.redrawAfter",
+        "requests after which a connection's backend is drawn anew",
+        dataplane.redraw_after,
+        redraw_after,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.closeAfter",
+        "requests after which userspace closes a connection that the kernel gave it",
+        dataplane.close_after,
+        requests,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.maxFlows",
+        "connections in the kernel at once",
+        dataplane.max_flows,
+        max_flows,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.routeMetrics",
+        "routes that have kernel metrics of their own, 0 for none",
+        dataplane.route_metrics,
+        counted_routes,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.endpointMetrics",
+        "endpoints that have kernel metrics of their own, 0 for none",
+        dataplane.endpoint_metrics,
+        counted_endpoints,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.affinity.entries",
+        "clients whose endpoint is remembered, on routes that want it",
+        dataplane.affinity_entries,
+        affinity_entries,
+        ToString::to_string
+    ),
+];

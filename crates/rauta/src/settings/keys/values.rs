@@ -1,0 +1,158 @@
+//! How the values of single settings are read and shown.
+
+use std::path::{Path, PathBuf};
+
+use crate::settings::parse::{ANY, Expected, LOOPBACK, address_or_off, bytes, show_bytes, show_duration};
+use crate::settings::{Forward, OnExit, Policy};
+
+pub(super) fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
+    address_or_off(text, LOOPBACK)
+}
+
+pub(super) fn metrics(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
+    address_or_off(text, ANY)
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, Expected> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err(Expected("an absolute path")) }
+}
+
+pub(super) fn path_or_off(text: &str) -> Result<Option<PathBuf>, Expected> {
+    match text {
+        "off" => Ok(None),
+        _ => path(text).map(Some).map_err(|_| Expected("an absolute path, or off")),
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Result<String, Expected> {
+    let expected = Expected("error, warn, info, debug, trace, off, or directives such as info,proxy=debug");
+    telemetry::log::check_filter(text).map(|()| text.to_owned()).map_err(|_| expected)
+}
+
+pub(super) fn log_format(text: &str) -> Result<telemetry::log::Format, Expected> {
+    text.parse().map_err(|_| Expected("text or json"))
+}
+
+pub(super) fn head_bytes(text: &str) -> Result<usize, Expected> {
+    // The scanner's offsets are 16 bits wide.
+    let fits = |bytes: &usize| (1024..=65_535).contains(bytes);
+    bytes(text).ok().filter(fits).ok_or(Expected("a size from 1KiB to 65535"))
+}
+
+pub(super) fn maglev_table_size(text: &str) -> Result<u32, Expected> {
+    let expected = Expected("a prime from 251 to 65537, such as 4099 or 65537");
+    text.parse().ok().filter(|slots| translate::is_maglev_table_size(*slots)).ok_or(expected)
+}
+
+pub(super) fn hook(text: &str) -> Result<loader::Hook, Expected> {
+    text.parse().map_err(|_| Expected("auto, xdp, tc or off"))
+}
+
+pub(super) fn interface(text: &str) -> Result<String, Expected> {
+    // IFNAMSIZ with its closing zero, and what the kernel refuses in names (dev_valid_name).
+    let fits = !text.is_empty() && text.len() < 16 && !text.contains(|c: char| c == '/' || c.is_whitespace());
+    if fits { Ok(text.to_owned()) } else { Err(Expected("names of interfaces such as eth0")) }
+}
+
+pub(super) fn on_exit(text: &str) -> Result<OnExit, Expected> {
+    match text {
+        "detach" => Ok(OnExit::Detach),
+        "keep" => Ok(OnExit::Keep),
+        _ => Err(Expected("detach or keep")),
+    }
+}
+
+pub(super) fn forward(text: &str) -> Result<Forward, Expected> {
+    match text {
+        "redirect" => Ok(Forward::Redirect),
+        "off" => Ok(Forward::Off),
+        _ => Err(Expected("redirect or off")),
+    }
+}
+
+pub(super) fn policy(text: &str) -> Result<Policy, Expected> {
+    match text {
+        "ignore" => Ok(Policy::Ignore),
+        "respect" => Ok(Policy::Respect),
+        _ => Err(Expected("ignore or respect")),
+    }
+}
+
+pub(super) fn requests(text: &str) -> Result<usize, Expected> {
+    text.parse().ok().ok_or(Expected("a whole number, or 0 for never"))
+}
+
+pub(super) fn redraw_after(text: &str) -> Result<u32, Expected> {
+    text.parse().ok().filter(|requests| *requests > 0).ok_or(Expected("a whole number above zero"))
+}
+
+pub(super) fn max_flows(text: &str) -> Result<u32, Expected> {
+    // The upper end is some 450 bytes each: half a gigabyte.
+    let fits = |flows: &u32| (1024..=1 << 20).contains(flows);
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1024 to 1048576"))
+}
+
+pub(super) fn counted_routes(text: &str) -> Result<u32, Expected> {
+    let fits = |routes: &u32| (*routes as usize) < wire::ROUTE_ACTIONS_MAX;
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 0 to 16383"))
+}
+
+pub(super) fn counted_endpoints(text: &str) -> Result<u32, Expected> {
+    let fits = |endpoints: &u32| (*endpoints as usize) < wire::ENDPOINTS_MAX;
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 0 to 16383"))
+}
+
+pub(super) fn affinity_entries(text: &str) -> Result<u32, Expected> {
+    // The upper end is some 110 bytes each.
+    let fits = |entries: &u32| (1024..=1 << 22).contains(entries);
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1024 to 4194304"))
+}
+
+pub(super) fn show_listen(listen: &translate::DefaultListener) -> String {
+    match listen.addresses.first() {
+        Some(address) => std::net::SocketAddr::new(*address, listen.port).to_string(),
+        None => format!(":{}", listen.port),
+    }
+}
+
+pub(super) fn show_address(address: &Option<std::net::SocketAddr>) -> String {
+    address.map_or_else(|| "off".to_owned(), |address| address.to_string())
+}
+
+pub(super) fn show_path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+pub(super) fn show_path_or_off(path: &Option<PathBuf>) -> String {
+    path.as_deref().map_or_else(|| "off".to_owned(), show_path)
+}
+
+pub(super) fn shown(value: &std::time::Duration) -> String {
+    show_duration(*value)
+}
+
+pub(super) fn shown_bytes(value: &usize) -> String {
+    show_bytes(*value)
+}
+
+pub(super) fn show_on_exit(on_exit: &OnExit) -> String {
+    match on_exit {
+        OnExit::Detach => "detach".to_owned(),
+        OnExit::Keep => "keep".to_owned(),
+    }
+}
+
+pub(super) fn show_forward(forward: &Forward) -> String {
+    match forward {
+        Forward::Redirect => "redirect".to_owned(),
+        Forward::Off => "off".to_owned(),
+    }
+}
+
+pub(super) fn show_policy(policy: &Policy) -> String {
+    match policy {
+        Policy::Ignore => "ignore".to_owned(),
+        Policy::Respect => "respect".to_owned(),
+    }
+}

@@ -63,6 +63,9 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     if route.tier == Some(Tier::Userspace) {
         return Err(Why::Asked);
     }
+    if let Some(why) = facts.userspace {
+        return Err(why);
+    }
     if route.id.object.kind == ObjectKind::GrpcRoute {
         return Err(Why::Protocol);
     }

@@ -1,11 +1,15 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use crate::Why;
+
 /// What the compiler needs to know of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Whether the kernel may forward at all; otherwise userspace serves everything.
     pub forwarding: bool,
+    /// Why userspace serves every request, though the kernel may forward: what the settings ask for each of them.
+    pub userspace: Option<Why>,
     /// Addresses of this host that stand for listeners without addresses. Loopback ones are left out.
     pub addresses: Vec<IpAddr>,
     /// How packets get to the addresses of endpoints; one that is missing cannot be reached.

@@ -26,6 +26,10 @@ pub enum Why {
     Asked,
     /// The kernel may not forward on this host.
     ForwardingOff,
+    /// Every request gets an id (a setting).
+    RequestId,
+    /// Every request belongs to a trace (a setting).
+    Tracing,
     /// No listener has it.
     NoListener,
     /// Its listener ends TLS.
@@ -98,6 +102,8 @@ impl Why {
         match self {
             Self::Asked => "Tier 3 was asked for",
             Self::ForwardingOff => "the kernel may not forward on this host",
+            Self::RequestId => "every request gets an id (requestId)",
+            Self::Tracing => "every request belongs to a trace (tracing)",
             Self::NoListener => "no listener has it",
             Self::Tls => "its listener ends TLS",
             Self::SharedPort => "its listener shares a port with one that ends TLS",

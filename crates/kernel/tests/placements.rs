@@ -87,6 +87,8 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
     let cases: Vec<(Why, Change)> = vec![
         (Why::Asked, Box::new(|c| c.route.tier = Some(Tier::Userspace))),
         (Why::ForwardingOff, Box::new(|c| c.facts.forwarding = false)),
+        (Why::RequestId, Box::new(|c| c.facts.userspace = Some(Why::RequestId))),
+        (Why::Tracing, Box::new(|c| c.facts.userspace = Some(Why::Tracing))),
         (Why::NoListener, Box::new(|c| c.route.listeners = vec![ListenerId::new("a", "b", "c")])),
         (Why::Tls, Box::new(|c| c.listener.protocol = Protocol::Https)),
         (Why::ProxyProtocol, Box::new(|c| c.listener.proxy_protocol = true)),

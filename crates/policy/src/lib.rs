@@ -10,13 +10,17 @@ mod headers;
 mod origin;
 mod path;
 mod redirect;
+mod request_id;
 mod retry;
 mod session;
+mod trace;
 
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
 pub use headers::{HeadKind, header_refusal, header_value_problem};
 pub use origin::Origin;
 pub use path::{path_problem, write_path};
 pub use redirect::{Asked, location};
+pub use request_id::{RequestIdText, is_request_id, request_id};
 pub use retry::{RetryBudget, retry_backoff};
 pub use session::{SessionToken, cookie_values};
+pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};

@@ -25,6 +25,8 @@ pub struct Config {
     pub pool_idle_max: usize,
     /// UDP sessions in all; a new one takes the place of the one that was idle longest.
     pub udp_sessions_max: usize,
+    /// By what requests are found again.
+    pub ids: IdConfig,
     /// Different endpoints tried for one request that none has acknowledged.
     pub tries_max: u32,
 }
@@ -41,8 +43,26 @@ impl Default for Config {
             session_key: None,
             pool_idle_max: 128,
             udp_sessions_max: 16_384,
+            ids: IdConfig::default(),
             tries_max: 3,
         }
+    }
+}
+
+/// By what requests are found again, in the logs and traces of all that have a part in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdConfig {
+    /// The header that holds a request's id, which trusted proxies may bring and others get; none: no ids.
+    pub request_id_header: Option<String>,
+    /// Whether W3C trace contexts are continued, and begun where none came. Otherwise they pass as they are.
+    pub trace_context: bool,
+    /// Of so many traces that begin here, one is recorded. At least 1.
+    pub sample_one_in: u64,
+}
+
+impl Default for IdConfig {
+    fn default() -> Self {
+        Self { request_id_header: None, trace_context: false, sample_one_in: 100 }
     }
 }
 

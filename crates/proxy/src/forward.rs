@@ -20,6 +20,7 @@ use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
+use crate::ids::Ids;
 use crate::mirror;
 use crate::plan::Plan;
 use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
@@ -38,6 +39,7 @@ pub(crate) struct Forward<'f> {
     pub(crate) action: &'f ForwardAction,
     pub(crate) listener: &'f Arc<Listener>,
     pub(crate) forwarded: Forwarded,
+    pub(crate) ids: Ids,
     /// What the answer says to scripts of other origins, on rules that say it.
     pub(crate) cors: Option<CorsLines<'f>>,
     pub(crate) started: Instant,
@@ -278,7 +280,10 @@ impl Forward<'_> {
             // Where the body ends and the new protocol begins is read in more than one way.
             && !self.head.framing().has_body()
             && upstream.can_upgrade();
-        self.forwarded.with_edits(|edits| {
+        // Each try is a span of its own.
+        let context = self.ids.trace.map(|trace| trace.own.of_span(worker.random()).to_string());
+        let lines = self.ids.lines(&worker.config().ids, context.as_deref());
+        self.forwarded.with_edits(&lines, |edits| {
             let edits = http1::Edits {
                 lines: plan.request_lines(),
                 host: plan.host().or(edits.host),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::client::Client;
+use crate::ids::IdLines;
 
 /// Headers by which a client could claim to be another.
 const FORWARDING: &[&str] = &[
@@ -50,16 +51,33 @@ impl Forwarded {
         self
     }
 
-    pub(crate) fn with_edits<T>(&self, apply: impl FnOnce(&http1::Edits<'_>) -> T) -> T {
-        let insert =
+    /// `ids`: what else the gateway writes behind the request line.
+    pub(crate) fn with_edits<T>(&self, ids: &IdLines<'_>, apply: impl FnOnce(&http1::Edits<'_>) -> T) -> T {
+        let own =
             [("X-Forwarded-For", self.address.as_bytes()), ("X-Forwarded-Proto", self.scheme.as_bytes())];
+        let own = if self.inserts { &own[..] } else { &[] };
+        let others = if self.removes { FORWARDING } else { &[] };
+        let mut insert: [(&str, &[u8]); 4] = [("", b""); 4];
+        let mut remove = [""; 9];
+        let inserted = fill(&mut insert, own.iter().chain(ids.insert.iter().flatten()));
+        let removed = fill(&mut remove, others.iter().chain(ids.remove.iter().flatten()));
         apply(&http1::Edits {
-            insert: if self.inserts { &insert } else { &[] },
-            remove: if self.removes { FORWARDING } else { &[] },
+            insert: inserted,
+            remove: removed,
             host: self.host.as_deref(),
             ..Default::default()
         })
     }
+}
+
+/// Writes `items` into `room`: that part of it.
+fn fill<'r, T: Copy + 'r>(room: &'r mut [T], items: impl Iterator<Item = &'r T>) -> &'r [T] {
+    let mut count = 0;
+    for (place, item) in room.iter_mut().zip(items) {
+        *place = *item;
+        count += 1;
+    }
+    room.get(..count).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -69,6 +87,7 @@ mod tests {
     /// (trusted, brings, on) -> (inserts, removes)
     #[test]
     fn forged_headers_never_pass_and_trusted_ones_are_left_alone() {
+        let none = IdLines { insert: [None; 2], remove: [None; 3] };
         for (trusted, brings, on, expected) in [
             (false, false, true, (true, false)),
             (false, true, true, (true, true)),
@@ -87,7 +106,7 @@ mod tests {
                 connection: 0,
             };
             let edits = Forwarded::new(&client, brings, on)
-                .with_edits(|edits| (!edits.insert.is_empty(), !edits.remove.is_empty()));
+                .with_edits(&none, |edits| (!edits.insert.is_empty(), !edits.remove.is_empty()));
             assert_eq!(edits, expected, "trusted {trusted} brings {brings} on {on}");
         }
     }

@@ -27,6 +27,7 @@ mod forwarded;
 mod gateway;
 mod group;
 mod grpc;
+mod ids;
 mod io;
 mod l4;
 mod mirror;
@@ -50,7 +51,7 @@ mod watchdog;
 mod worker;
 
 pub use affinity::ClientCache;
-pub use config::{Config, TimeoutConfig};
+pub use config::{Config, IdConfig, TimeoutConfig};
 pub use endpoint::EndpointStats;
 pub use gateway::{Gateway, StartError};
 pub use sockets::ListenProblem;

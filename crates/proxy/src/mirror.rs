@@ -64,7 +64,7 @@ pub(crate) fn start(work: &Forward<'_>, mirrors: &[Mirror], client: &Rc<Client>,
         body.taps.push(Tap(tapped.clone()));
         let (worker, client, head) = (worker.clone(), client.clone(), work.head.clone());
         let (action, listener) = (mirror.action.clone(), work.listener.clone());
-        let forwarded = work.forwarded.clone();
+        let (forwarded, ids) = (work.forwarded.clone(), work.ids);
         tokio::task::spawn_local(async move {
             let mut down = Downstream::new(&worker, Copy(tapped.clone()), client);
             let mut body = RequestBody::new(head.framing(), &worker.config().limits);
@@ -75,6 +75,7 @@ pub(crate) fn start(work: &Forward<'_>, mirrors: &[Mirror], client: &Rc<Client>,
                 action: &action,
                 listener: &listener,
                 forwarded,
+                ids,
                 cors: None,
                 started,
             };

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::downstream::{Downstream, Fate};
 use crate::forward::{self, Forward};
 use crate::forwarded::Forwarded;
+use crate::ids::Ids;
 use crate::reply::{Extra, Outcome, answer, answer_with};
 use crate::request_body::RequestBody;
 use crate::state::{CompiledAction, State};
@@ -124,7 +125,8 @@ async fn decide<'s, S: Transport>(
             let brings = head.has_forwarding_headers();
             let forwarded = Forwarded::new(&down.client, brings, is_on)
                 .with_host_where_none(head.authority(), down.client.local);
-            let work = Forward { worker, head, action, listener, forwarded, cors, started };
+            let ids = Ids::of(worker, &down.client, head);
+            let work = Forward { worker, head, action, listener, forwarded, ids, cors, started };
             forward::forward(&work, down, body, response).await
         }
     };

@@ -37,6 +37,8 @@ pub(crate) struct Worker {
     state: RefCell<(u64, Rc<Current>)>,
     buffers: RefCell<Vec<BytesMut>>,
     random: Cell<u64>,
+    /// Parts the ids of this thread from those of another whose sequence meets its own.
+    salt: u64,
     date: RefCell<(Instant, String)>,
     /// Tasks that wait for a client's next request, to wake when draining begins.
     parked: RefCell<HashMap<u64, Waker>>,
@@ -73,6 +75,7 @@ impl Worker {
             shared,
             buffers: RefCell::default(),
             random: Cell::new(RandomState::new().hash_one(index)),
+            salt: RandomState::new().hash_one(index),
             date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
             parked: RefCell::default(),
             connections: Cell::new(0),
@@ -136,6 +139,11 @@ impl Worker {
         let z = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// A number that nobody else has: both halves by chance, the lower with a salt of this thread's.
+    pub(crate) fn random_id(&self) -> u128 {
+        u128::from(self.random()) << 64 | u128::from(self.random() ^ self.salt)
     }
 
     /// The value of a Date header (RFC 9110 section 5.6.7), at most a second old.

@@ -10,6 +10,7 @@ use wire::{HOST_MAX, HOSTS_MAX};
 
 use super::site::{Host, Member, Site, keys, one_label};
 use super::{Compiler, Job};
+use crate::Why;
 use crate::actions::{Status, Statuses};
 use crate::hosts::{Class, Key, of_name};
 
@@ -21,6 +22,7 @@ pub(super) struct Kept {
     listeners: BTreeMap<ListenerId, Arc<Listener>>,
     statuses: BTreeMap<BackendId, Status>,
     forwarding: bool,
+    userspace: Option<Why>,
     addresses: Vec<IpAddr>,
 }
 
@@ -33,6 +35,7 @@ impl Kept {
             listeners: job.snapshot.listeners.clone(),
             statuses: job.statuses.iter().map(owned).collect(),
             forwarding: job.facts.forwarding,
+            userspace: job.facts.userspace,
             addresses: job.facts.addresses.clone(),
         }
     }
@@ -40,6 +43,7 @@ impl Kept {
     fn has_the_same_frame(&self, job: &Job<'_>) -> bool {
         self.listeners == job.snapshot.listeners
             && self.forwarding == job.facts.forwarding
+            && self.userspace == job.facts.userspace
             && self.addresses == job.facts.addresses
     }
 

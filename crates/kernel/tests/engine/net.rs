@@ -24,6 +24,7 @@ fn facts(v6: bool) -> Facts {
     let reach = Reach::From { source: ours, device: 2 };
     Facts {
         forwarding: true,
+        userspace: None,
         addresses: vec![ours],
         endpoints: (1..4).map(|n| (endpoint(n, v6), reach)).collect::<HashMap<_, _>>(),
     }

@@ -110,6 +110,7 @@ pub(crate) fn facts() -> Facts {
     let ours: IpAddr = [10, 0, 0, 1].into();
     Facts {
         forwarding: true,
+        userspace: None,
         addresses: vec![ours, [10, 0, 0, 2].into()],
         endpoints: (0..=255)
             .map(|n| (IpAddr::from([10, 1, 0, n]), Reach::From { source: ours, device: 2 }))

@@ -52,6 +52,7 @@ pub(crate) fn compile(snapshot: &Snapshot) -> Compiled {
     };
     let facts = Facts {
         forwarding: true,
+        userspace: None,
         addresses: vec![],
         endpoints: endpoints
             .map(|one| (one.address.ip(), reach(one.address.ip())))

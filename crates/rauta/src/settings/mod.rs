@@ -187,6 +187,15 @@ impl Settings {
         }
     }
 
+    /// Why userspace serves every request: what the kernel does to none is asked for each.
+    pub(crate) fn userspace(&self) -> Option<kernel::Why> {
+        let ids = &self.proxy.ids;
+        if ids.request_id_header.is_some() {
+            return Some(kernel::Why::RequestId);
+        }
+        ids.trace_context.then_some(kernel::Why::Tracing)
+    }
+
     /// How long a stop may take: draining, and a little for the rest.
     pub(crate) fn stop_grace(&self) -> Duration {
         self.proxy.timeouts.drain + Duration::from_secs(5)

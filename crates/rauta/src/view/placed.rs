@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use api::v1::Route;
-use kernel::{Compiler, Facts, REST, Reach, RoutePlacement};
+use kernel::{Compiler, Facts, REST, Reach, RoutePlacement, Why};
 use model::{RouteId, Snapshot};
 
 use super::text;
@@ -14,8 +14,9 @@ pub(crate) fn served(placed: Option<&RoutePlacement>) -> (Option<u32>, String) {
     (Some(placed.map_or(3, |placed| text::tier(placed.tier))), reason)
 }
 
-/// The tier of each route on a host that forwards, and whose programs reach every endpoint elsewhere.
-pub(crate) fn at_best(snapshot: &Snapshot) -> HashMap<RouteId, RoutePlacement> {
+/// The tier of each route on a host that forwards, and whose programs reach every endpoint elsewhere. `userspace`: why the
+/// settings leave nothing to it.
+pub(crate) fn at_best(snapshot: &Snapshot, userspace: Option<Why>) -> HashMap<RouteId, RoutePlacement> {
     let here = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
     let reach = |address: std::net::IpAddr| {
         if address.is_loopback() { Reach::HostLocal } else { Reach::From { source: here, device: 1 } }
@@ -23,6 +24,7 @@ pub(crate) fn at_best(snapshot: &Snapshot) -> HashMap<RouteId, RoutePlacement> {
     let endpoints = snapshot.backends.values().flat_map(|backend| &backend.endpoints);
     let facts = Facts {
         forwarding: true,
+        userspace,
         addresses: vec![here],
         endpoints: endpoints
             .map(|endpoint| endpoint.address.ip().to_canonical())

@@ -10,10 +10,15 @@ use crate::world::RAUTA;
 
 /// Runs `rauta check` on one file and gives exit code and everything it printed.
 fn check(manifest: &str) -> (i32, String) {
+    check_with(manifest, &[])
+}
+
+/// The same with settings in the environment.
+fn check_with(manifest: &str, settings: &[(&str, &str)]) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("all.yaml"), manifest).unwrap();
     let mut command = Command::new(RAUTA);
-    command.arg("check").arg(folder.path());
+    command.arg("check").arg(folder.path()).envs(settings.iter().copied());
     let output = exec(None, command, Duration::from_secs(20)).unwrap();
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -24,6 +29,25 @@ fn check(manifest: &str) -> (i32, String) {
 fn check_passes_what_is_good() {
     let (code, text) = check(&all_to(&[0, 1]));
     assert_eq!(code, 0, "{text}");
+}
+
+#[test]
+fn check_says_which_setting_leaves_all_to_userspace() {
+    let asks = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+                metadata: {name: r, namespace: default, annotations: {rauta.io/tier: \"2\"}}\n\
+                spec:\n  parentRefs: [{name: gw}]\n  rules:\n  - backendRefs: [{name: web, port: 80}]\n";
+    let manifest = documents(&[GATEWAY, &service("web", &[0]), asks]);
+    for (name, value, why) in [
+        ("RAUTA_REQUEST_ID", "x-request-id", "every request gets an id (requestId)"),
+        ("RAUTA_TRACING_CONTEXT", "true", "every request belongs to a trace (tracing)"),
+    ] {
+        let (_, text) = check_with(&manifest, &[(name, value)]);
+        let told = format!("HTTPRoute default/r rule 0: asked for tier 2, gets tier 3: {why}");
+        assert!(text.contains(&told), "{text}");
+    }
+    let (_, text) = check_with(&manifest, &[("RAUTA_REQUEST_ID", "host")]);
+    let told = "RAUTA_REQUEST_ID: `requestId` should be the name of a header that frames nothing, such as x-request-id, or off, not `host`";
+    assert!(text.contains(told), "{text}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod kernel;
 mod l4;
 mod manifests;
 mod metrics;
+mod observing;
 mod routing;
 mod secure;
 mod sessions;

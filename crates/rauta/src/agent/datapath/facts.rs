@@ -68,7 +68,8 @@ impl Machine {
         }
         let obstacle = obstacle(settings, ephemeral_ports(), snapshot)
             .or_else(|| foreign_address(settings, &self.addresses));
-        let facts = Facts { forwarding: obstacle.is_none(), addresses: self.addresses.clone(), endpoints };
+        let addresses = self.addresses.clone();
+        let facts = Facts { forwarding: obstacle.is_none(), userspace: None, addresses, endpoints };
         Ok((facts, used, obstacle))
     }
 }

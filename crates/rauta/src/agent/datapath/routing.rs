@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kernel::{Compiler, Facts, Map, RoutePlacement, Tables, Update, diff};
+use kernel::{Compiler, Facts, Map, RoutePlacement, Tables, Update, Why, diff};
 use loader::{Answered, Datapath, Limits, Prefix, Write};
 use model::{Snapshot, Tier};
 use tracing::{debug, info};
@@ -49,6 +49,8 @@ const MAPS: [Map; 12] = [
 /// What the kernel routes by.
 pub(super) struct Routing {
     settings: DataplaneSettings,
+    /// Why the settings leave nothing to the kernel.
+    userspace: Option<Why>,
     compiler: Compiler,
     machine: Machine,
     /// Whether the programs look for header names.
@@ -87,6 +89,7 @@ impl Routing {
         }
         let routing = Self {
             settings: settings.dataplane.clone(),
+            userspace: settings.userspace(),
             captures: tables.captures_headers(),
             compiler: Compiler::resume(tables),
             machine,
@@ -118,6 +121,7 @@ impl Routing {
         let started = Instant::now();
         let hooked: BTreeSet<u32> = datapath.attachments().iter().map(|at| at.index).collect();
         let (facts, ways, obstacle) = self.machine.facts(snapshot, &self.settings, &hooked)?;
+        let facts = Facts { userspace: self.userspace, ..facts };
         self.obstacle = obstacle;
         let from = (snapshot.version, facts);
         if self.compiled_from.as_ref() == Some(&from) && !self.is_due() {

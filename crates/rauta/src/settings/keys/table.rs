@@ -2,10 +2,10 @@
 
 use super::Key;
 use super::values::{
-    admin, affinity_entries, counted_endpoints, counted_routes, forward, head_bytes, hook, interface,
-    log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, path, path_or_off, policy,
-    redraw_after, requests, show_address, show_forward, show_listen, show_on_exit, show_path,
-    show_path_or_off, show_policy, shown, shown_bytes,
+    admin, affinity_entries, counted_endpoints, counted_routes, forward, head_bytes, header_or_off, hook,
+    interface, log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path,
+    path_or_off, policy, redraw_after, requests, show_address, show_forward, show_listen, show_on_exit,
+    show_or_off, show_path, show_path_or_off, show_policy, shown, shown_bytes,
 };
 use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
 
@@ -101,6 +101,27 @@ pub(crate) static KEYS: &[Key] = &[
         "add X-Forwarded-For and -Proto",
         forwarded_headers,
         boolean,
+        ToString::to_string
+    ),
+    one!(
+        "requestId",
+        "the header that holds a request's id, as x-request-id, or off",
+        proxy.ids.request_id_header,
+        header_or_off,
+        show_or_off
+    ),
+    one!(
+        "tracing.context",
+        "continue and begin W3C trace contexts",
+        proxy.ids.trace_context,
+        boolean,
+        ToString::to_string
+    ),
+    one!(
+        "tracing.sampleOneIn",
+        "of so many traces that begin here, one is recorded",
+        proxy.ids.sample_one_in,
+        one_in,
         ToString::to_string
     ),
     one!(

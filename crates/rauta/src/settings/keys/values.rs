@@ -25,6 +25,24 @@ pub(super) fn path_or_off(text: &str) -> Result<Option<PathBuf>, Expected> {
     }
 }
 
+pub(super) fn header_or_off(text: &str) -> Result<Option<String>, Expected> {
+    let fits = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(http1::is_token_byte)
+            && policy::header_refusal(policy::HeadKind::Request, name).is_none()
+    };
+    match text {
+        "off" => Ok(None),
+        name if fits(name) => Ok(Some(name.to_owned())),
+        _ => Err(Expected("the name of a header that frames nothing, such as x-request-id, or off")),
+    }
+}
+
+/// One in how many.
+pub(super) fn one_in(text: &str) -> Result<u64, Expected> {
+    text.parse().ok().filter(|count| *count > 0).ok_or(Expected("a whole number above zero: one in so many"))
+}
+
 pub(super) fn log_level(text: &str) -> Result<String, Expected> {
     let expected = Expected("error, warn, info, debug, trace, off, or directives such as info,proxy=debug");
     telemetry::log::check_filter(text).map(|()| text.to_owned()).map_err(|_| expected)
@@ -126,6 +144,10 @@ pub(super) fn show_path(path: &Path) -> String {
 
 pub(super) fn show_path_or_off(path: &Option<PathBuf>) -> String {
     path.as_deref().map_or_else(|| "off".to_owned(), show_path)
+}
+
+pub(super) fn show_or_off(text: &Option<String>) -> String {
+    text.clone().unwrap_or_else(|| "off".to_owned())
 }
 
 pub(super) fn shown(value: &std::time::Duration) -> String {

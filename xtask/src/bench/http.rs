@@ -1,18 +1,19 @@
 //! `./x bench http`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use testkit::{Connection, CpuTime, Lab, Nginx, Offloads, RunTimes, machine_cpu, tree_cpu};
+use testkit::{Connection, CpuTime, Offloads, RunTimes, machine_cpu, tree_cpu};
 
-use super::contenders::{self, Contender, KERNEL, Tier};
+use super::contenders::{self, Contender, KERNEL, Stage, Tier};
+use super::load::{self, Load, precise};
 use super::machine::Machine;
 use super::profile;
 use super::report::{self, Figures, ProgramCost, Report, Row};
-use super::wrk::{self, Load, precise};
 use crate::agent::{self, Tiers};
 use crate::run::{Profile, build_rauta};
 
@@ -34,18 +35,13 @@ pub(crate) struct Options {
     /// Leave the kernel tier out: for kernels that do not have what it needs.
     #[arg(long)]
     userspace_only: bool,
+    /// Only loads with this text in their names, such as `TLS` or `128 B`.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    load: String,
     /// Measure this binary instead of building one: to compare two versions.
     #[arg(long, value_name = "FILE")]
     rauta: Option<PathBuf>,
 }
-
-/// What is measured: name and load.
-const SCENARIOS: &[(&str, Load)] = &[
-    ("keep-alive 128 B", Load { path: "/128", body: 128, close: false }),
-    ("connection per request 128 B", Load { path: "/128", body: 128, close: true }),
-    ("keep-alive 16 KiB", Load { path: "/16k", body: 16 * 1024, close: false }),
-    ("keep-alive 1 MB", Load { path: "/1m", body: 1_000_000, close: false }),
-];
 
 /// The least part of the requests that the kernel must decide in a measurement of the kernel tier.
 const KERNEL_SHARE_MIN: f64 = 0.99;
@@ -59,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         None => build_rauta(Profile::Release)?,
     };
     if options.profile {
-        return profile::run(&rauta, SCENARIOS[0].1);
+        return profile::run(&rauta, load::SMALL);
     }
     let (rounds, time) = if options.quick { (1, 1) } else { (options.rounds.max(1), options.seconds.max(1)) };
     let settings: &[(&str, Offloads)] = if options.quick {
@@ -67,8 +63,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         &[("offloads on", Offloads::ON), ("offloads off", Offloads::OFF)]
     };
+    let loads: Vec<Load> =
+        load::ALL.iter().filter(|load| load.name.contains(&options.load)).copied().collect();
+    ensure!(
+        !loads.is_empty(),
+        "no load has {:?} in its name; there are: {}",
+        options.load,
+        load::ALL.iter().map(|load| load.name).collect::<Vec<_>>().join(", ")
+    );
     let mut report = Report::new(Machine::look(), rounds, time);
-    let bench = Bench { rauta, kernel: !options.userspace_only, rounds, time: Duration::from_secs(time) };
+    let kernel = !options.userspace_only;
+    let bench = Bench { rauta, kernel, rounds, time: Duration::from_secs(time), loads };
     for (name, offloads) in settings {
         measure(&mut report, name, *offloads, &bench)?;
     }
@@ -82,57 +87,65 @@ struct Bench {
     kernel: bool,
     rounds: u32,
     time: Duration,
+    loads: Vec<Load>,
 }
 
 fn measure(report: &mut Report, network: &str, offloads: Offloads, bench: &Bench) -> Result<()> {
     // The kernel tier has a network of the same shape to itself: its programs would cost the others something.
-    let (lab, kernel_lab) =
-        (Lab::builder().offloads(offloads).build()?, Lab::builder().offloads(offloads).build()?);
-    let _endpoints = [Nginx::start(&lab, 0)?, Nginx::start(&kernel_lab, 0)?];
-    let (mut contenders, missing) = contenders::start(&lab, &bench.rauta)?;
+    let (stage, kernel_stage) = (Stage::new(offloads, &bench.loads)?, Stage::new(offloads, &[])?);
+    let (mut contenders, missing) = contenders::start(&stage.lab, &bench.rauta)?;
     if bench.kernel {
-        contenders.insert(1, contenders::start_rauta(&kernel_lab, &bench.rauta, Tier::Kernel)?);
+        contenders.insert(1, contenders::start_rauta(&kernel_stage.lab, &bench.rauta, Tier::Kernel)?);
     }
     report.note_contenders(&contenders, missing);
     for contender in &contenders {
-        check_bodies(contender)?;
+        check_bodies(contender, &bench.loads)?;
     }
     let mut measured: BTreeMap<(usize, usize), Vec<Figures>> = BTreeMap::new();
     let start = Instant::now();
     for round in 1..=bench.rounds {
-        for (s, (scenario, load)) in SCENARIOS.iter().enumerate() {
+        for (l, load) in bench.loads.iter().enumerate() {
             for (c, contender) in contenders.iter().enumerate() {
+                let Some(address) = contender.takes(*load) else { continue };
                 eprintln!(
-                    "[{:4.0} s] {network}, round {round} of {}: {scenario}, {}",
+                    "[{:4.0} s] {network}, round {round} of {}: {}, {}",
                     start.elapsed().as_secs_f64(),
                     bench.rounds,
+                    load.name,
                     contender.name
                 );
-                measured.entry((s, c)).or_default().push(once(bench, contender, *load)?);
+                measured.entry((l, c)).or_default().push(once(bench, contender, address, *load)?);
             }
         }
     }
-    for ((s, c), figures) in measured {
+    for ((l, c), figures) in measured {
         report.add(Row {
             network: network.to_owned(),
-            scenario: SCENARIOS[s].0.to_owned(),
+            scenario: bench.loads[l].name.to_owned(),
             contender: contenders[c].name.to_owned(),
             median: Figures::median(&figures),
             rounds: figures,
         });
     }
     for contender in contenders.iter().filter(|contender| contender.name == KERNEL) {
-        for (scenario, load) in SCENARIOS {
-            report.add_programs(program_cost(bench, contender, (network, scenario), *load)?);
+        for load in &bench.loads {
+            if let Some(address) = contender.takes(*load) {
+                report.add_programs(program_cost(bench, contender, address, (network, *load))?);
+            }
         }
     }
     Ok(())
 }
 
 /// Each contender must give the same bytes before its speed counts.
-fn check_bodies(contender: &Contender<'_>) -> Result<()> {
-    for (_, load) in SCENARIOS {
-        let answer = Connection::open(contender.lab.client(), contender.address)
+fn check_bodies(contender: &Contender<'_>, loads: &[Load]) -> Result<()> {
+    for load in loads {
+        let Some(address) = contender.takes(*load) else { continue };
+        if load.protocol.is_secured() {
+            // The load itself is the check: `wrk` and `h2load` count each status that is not 200.
+            continue;
+        }
+        let answer = Connection::open(contender.lab.client(), address)
             .and_then(|mut connection| connection.get("bench.example", load.path))
             .with_context(|| format!("{}: GET {}", contender.name, load.path))?;
         let length = u64::try_from(answer.body.len())?;
@@ -148,7 +161,7 @@ fn check_bodies(contender: &Contender<'_>) -> Result<()> {
     Ok(())
 }
 
-fn once(bench: &Bench, contender: &Contender<'_>, load: Load) -> Result<Figures> {
+fn once(bench: &Bench, contender: &Contender<'_>, address: SocketAddr, load: Load) -> Result<Figures> {
     let gateway = || match &contender.process {
         Some(process) => tree_cpu(process.pid()),
         None => Ok(CpuTime::default()),
@@ -156,7 +169,7 @@ fn once(bench: &Bench, contender: &Contender<'_>, load: Load) -> Result<Figures>
     let tiers_before = tiers(bench, contender)?;
     let (gateway_before, machine_before) = (gateway()?, machine_cpu()?);
     let lab = contender.lab;
-    let seen = wrk::run(lab.client(), lab.folder(), contender.address, load, bench.time)?;
+    let seen = load::run(lab, address, load, bench.time)?;
     let (gateway_cpu, machine_cpu) = (gateway()?.since(gateway_before), machine_cpu()?.since(machine_before));
     ensure!(seen.requests > 0, "{}: not one request to {} was answered", contender.name, load.path);
     let tiers = tiers(bench, contender)?.zip(tiers_before).map(|(after, before)| after.since(before));
@@ -192,24 +205,25 @@ fn tiers(bench: &Bench, contender: &Contender<'_>) -> Result<Option<Tiers>> {
 fn program_cost(
     bench: &Bench,
     contender: &Contender<'_>,
-    (network, scenario): (&str, &str),
-    load: Load,
+    address: SocketAddr,
+    (network, load): (&str, Load),
 ) -> Result<ProgramCost> {
     let lab = contender.lab;
     let measuring = RunTimes::measure().context("the kernel does not measure the time of its programs")?;
     let before = Tiers::ask(lab, &bench.rauta)?;
-    wrk::run(lab.client(), lab.folder(), contender.address, load, PROGRAMS_TIME)?;
+    load::run(lab, address, load, PROGRAMS_TIME)?;
     let seen = Tiers::ask(lab, &bench.rauta)?.since(before);
     drop(measuring);
     ensure!(
         seen.packets > 0 && seen.kernel > 0,
-        "{scenario}: the kernel has measured {} packets of {} requests",
+        "{}: the kernel has measured {} packets of {} requests",
+        load.name,
         seen.packets,
         seen.kernel
     );
     Ok(ProgramCost {
         network: network.to_owned(),
-        scenario: scenario.to_owned(),
+        scenario: load.name.to_owned(),
         ns_per_packet: seen.ns_per_packet(),
         packets_per_request: precise(seen.packets) / precise(seen.kernel),
     })

@@ -1,7 +1,9 @@
 //! `./x bench`: the gateway beside others, measured in one run on one machine.
 
 mod contenders;
+mod h2load;
 mod http;
+mod load;
 mod machine;
 mod profile;
 mod programs;
@@ -23,7 +25,7 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// HTTP/1.1 through RAUTA in both tiers, nginx, haproxy and Envoy, and past them.
+    /// HTTP/1.1, TLS, HTTP/2 and gRPC through RAUTA, nginx, haproxy, Envoy, hyper and Pingora, and past them.
     Http(http::Options),
     /// What one packet costs in the kernel programs, by kind of packet.
     Programs(programs::Options),
@@ -45,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn list() -> Result<()> {
     println!(
-        "./x bench http               RAUTA in both tiers, nginx, haproxy and Envoy side by side (about 12 minutes)"
+        "./x bench http               RAUTA in both tiers and five other gateways side by side (about half an hour)"
     );
     println!("./x bench http --quick       one short round (about a minute)");
     println!("./x bench http --profile     where the userspace tier's time goes (perf)");

@@ -5,26 +5,27 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use testkit::{Lab, Nginx, Offloads, exec};
+use testkit::{Offloads, exec};
 
-use super::contenders;
-use super::wrk::{self, Load};
+use super::contenders::{self, Stage};
+use super::load::{self, Load};
 
 /// How many symbols are shown.
 const SYMBOLS: usize = 30;
 
 /// Records five seconds and prints the top symbols.
 pub(super) fn run(rauta: &Path, load: Load) -> Result<()> {
-    let lab = Lab::builder().offloads(Offloads::ON).build()?;
-    let _endpoint = Nginx::start(&lab, 0)?;
-    let rauta = contenders::start_rauta(&lab, rauta, contenders::Tier::Userspace)?;
+    let stage = Stage::new(Offloads::ON, &[load])?;
+    let lab = &stage.lab;
+    let rauta = contenders::start_rauta(lab, rauta, contenders::Tier::Userspace)?;
+    let address = rauta.takes(load).context("RAUTA does not take this load")?;
     let pid = rauta.process.as_ref().context("RAUTA has no process")?.pid().to_string();
     let data = lab.folder().join("perf.data");
     let mut record = Command::new("perf");
     record.args(["record", "-q", "-F", "997", "-p", &pid, "-o"]).arg(&data).args(["--", "sleep", "5"]);
     let seconds = Duration::from_secs(7);
     let (recorded, seen) = std::thread::scope(|scope| {
-        let load = scope.spawn(|| wrk::run(lab.client(), lab.folder(), rauta.address, load, seconds));
+        let load = scope.spawn(|| load::run(lab, address, load, seconds));
         // perf starts while the load does: its first moments are part of it.
         let recorded = exec(None, record, Duration::from_secs(30));
         (recorded, load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -110,7 +110,10 @@ impl Report {
         for missing in &self.missing {
             println!("  not measured, because not installed: {missing}");
         }
-        println!("wrk -t2 -c32, {} s; medians of {} interleaved rounds", self.seconds, self.rounds);
+        println!(
+            "wrk and h2load with 2 threads, 32 connections where not said otherwise, {} s; medians of {} interleaved rounds",
+            self.seconds, self.rounds
+        );
         println!("CPU: seconds per 100,000 requests, of the gateway's processes");
         println!("CPU-direct: the same of the whole machine less that of direct, kernel tier included");
         let mut heading = String::new();

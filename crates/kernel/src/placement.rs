@@ -30,6 +30,8 @@ pub enum Why {
     RequestId,
     /// Every request belongs to a trace (a setting).
     Tracing,
+    /// Every request is in the access log (a setting).
+    AccessLog,
     /// No listener has it.
     NoListener,
     /// Its listener ends TLS.
@@ -104,6 +106,7 @@ impl Why {
             Self::ForwardingOff => "the kernel may not forward on this host",
             Self::RequestId => "every request gets an id (requestId)",
             Self::Tracing => "every request belongs to a trace (tracing)",
+            Self::AccessLog => "every request is in the access log (accessLog.complete)",
             Self::NoListener => "no listener has it",
             Self::Tls => "its listener ends TLS",
             Self::SharedPort => "its listener shares a port with one that ends TLS",

@@ -89,6 +89,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
         (Why::ForwardingOff, Box::new(|c| c.facts.forwarding = false)),
         (Why::RequestId, Box::new(|c| c.facts.userspace = Some(Why::RequestId))),
         (Why::Tracing, Box::new(|c| c.facts.userspace = Some(Why::Tracing))),
+        (Why::AccessLog, Box::new(|c| c.facts.userspace = Some(Why::AccessLog))),
         (Why::NoListener, Box::new(|c| c.route.listeners = vec![ListenerId::new("a", "b", "c")])),
         (Why::Tls, Box::new(|c| c.listener.protocol = Protocol::Https)),
         (Why::ProxyProtocol, Box::new(|c| c.listener.proxy_protocol = true)),

@@ -16,8 +16,18 @@ pub(crate) struct Client {
     pub(crate) is_trusted_proxy: bool,
     /// The listener that the name in TLS chose; none: cleartext.
     pub(crate) secured: Option<ListenerId>,
+    /// What was agreed on in TLS that ended here.
+    pub(crate) tls: Option<AgreedTls>,
     /// The connection's name on this thread.
     pub(crate) connection: u64,
+}
+
+/// TLS as its two ends agreed on it.
+pub(crate) struct AgreedTls {
+    /// `TLSv1.3`…
+    pub(crate) version: Option<&'static str>,
+    /// The name that the client asked for; empty: none.
+    pub(crate) name: Box<str>,
 }
 
 impl Client {
@@ -28,6 +38,7 @@ impl Client {
             peer_text: peer.ip().to_string().into(),
             local,
             secured: None,
+            tls: None,
             connection,
         }
     }

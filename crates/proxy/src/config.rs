@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use telemetry::access::AccessLog;
 
 /// Settings of the userspace tier that hold for its lifetime.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct Config {
     pub pool_idle_max: usize,
     /// UDP sessions in all; a new one takes the place of the one that was idle longest.
     pub udp_sessions_max: usize,
+    /// Where requests are logged, if they are.
+    pub access_log: Option<AccessConfig>,
     /// By what requests are found again.
     pub ids: IdConfig,
     /// Different endpoints tried for one request that none has acknowledged.
@@ -43,10 +47,20 @@ impl Default for Config {
             session_key: None,
             pool_idle_max: 128,
             udp_sessions_max: 16_384,
+            access_log: None,
             ids: IdConfig::default(),
             tries_max: 3,
         }
     }
+}
+
+/// Which requests are logged.
+#[derive(Clone, Debug)]
+pub struct AccessConfig {
+    /// Where.
+    pub log: Arc<AccessLog>,
+    /// One of so many; those that failed (400 and above) always. At least 1.
+    pub sample_one_in: u64,
 }
 
 /// By what requests are found again, in the logs and traces of all that have a part in them.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::io::{poll_read, poll_write_both};
+use crate::story::Story;
 use crate::transport::Transport;
 use crate::watchdog::{Expired, Watchdog};
 use crate::worker::Worker;
@@ -29,6 +30,8 @@ pub(crate) struct Downstream<S> {
     pub(crate) read: BytesMut,
     /// Requests so far.
     pub(crate) requests: u64,
+    /// Of the request under way.
+    pub(crate) story: Story,
     watchdog: Option<Watchdog>,
 }
 
@@ -70,6 +73,7 @@ impl<S: Transport> Downstream<S> {
             client,
             read: BytesMut::new(),
             requests: 0,
+            story: Story::default(),
             watchdog: Some(Watchdog::new(worker.config().timeouts.idle)),
         }
     }

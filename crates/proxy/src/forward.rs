@@ -23,7 +23,7 @@ use crate::forwarded::Forwarded;
 use crate::ids::Ids;
 use crate::mirror;
 use crate::plan::Plan;
-use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
+use crate::reply::{CLIENT_GONE, Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
 use crate::retry::Chance;
 use crate::session::Visit;
@@ -142,6 +142,7 @@ async fn tries<S: Transport>(
             Ok(upstream) => upstream,
             Err((status, reason)) => {
                 refusal = (status, reason);
+                down.story.endpoint = Some(endpoint.address);
                 tried.push(endpoint.address);
                 broken += 1;
                 if broken >= worker.config().tries_max || work.is_late() {
@@ -254,7 +255,10 @@ impl Forward<'_> {
             Some(at) => at.saturating_duration_since(Instant::now()).min(timeouts.connect),
             None => timeouts.connect,
         };
-        connect(worker, endpoint, connector, limit, down).await.map_err(|error| {
+        let began = Instant::now();
+        let connected = connect(worker, endpoint, connector, limit, down).await;
+        down.story.connect = Some(began.elapsed());
+        connected.map_err(|error| {
             let failure = connect_failure::note(worker, endpoint, &error);
             (failure.status, failure.reason)
         })
@@ -273,6 +277,7 @@ impl Forward<'_> {
         let Terms { plan, chance, session } = terms;
         let worker = self.worker;
         let _active = endpoint.begin(worker.index);
+        down.story.endpoint = Some(endpoint.address);
         let written_before = upstream.mark();
         let mut to_up = worker.take_buffer();
         let target = plan.target(self.head);
@@ -339,6 +344,8 @@ impl Forward<'_> {
             tracing::debug!(endpoint = %endpoint.address, %error, "an endpoint failed a request");
         }
         if has_head {
+            let is_clients = matches!(error, Failure::ClientGone | Failure::ClientTimeout);
+            down.story.reason = Some(if is_clients { CLIENT_GONE } else { "answer broke off" }.into());
             down.stream.reset_on_close();
             return Try::Done(Outcome { fate: Fate::Close, status: response.status(), bytes_out });
         }

@@ -103,6 +103,7 @@ mod tests {
                 local: peer,
                 is_trusted_proxy: trusted,
                 secured: None,
+                tls: None,
                 connection: 0,
             };
             let edits = Forwarded::new(&client, brings, on)

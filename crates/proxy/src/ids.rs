@@ -62,6 +62,16 @@ impl Ids {
         Self { request, trace }
     }
 
+    /// The request's id, as its endpoint sees it.
+    pub(crate) fn request_id<'i>(&'i self, config: &IdConfig, head: &'i RequestHead) -> Option<&'i str> {
+        let id = match &self.request {
+            RequestId::None => return None,
+            RequestId::Kept => head.values(config.request_id_header.as_deref()?).next()?,
+            RequestId::Made(id) => id,
+        };
+        std::str::from_utf8(id).ok()
+    }
+
     /// What changes in the head for the endpoint; `traceparent`: the context of this try.
     pub(crate) fn lines<'i>(&'i self, config: &'i IdConfig, traceparent: Option<&'i str>) -> IdLines<'i> {
         let made = match (&self.request, config.request_id_header.as_deref()) {

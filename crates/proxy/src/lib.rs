@@ -43,6 +43,7 @@ mod session_key;
 mod shared;
 mod sockets;
 mod state;
+mod story;
 mod streams;
 mod thread;
 mod transport;
@@ -51,7 +52,7 @@ mod watchdog;
 mod worker;
 
 pub use affinity::ClientCache;
-pub use config::{Config, IdConfig, TimeoutConfig};
+pub use config::{AccessConfig, Config, IdConfig, TimeoutConfig};
 pub use endpoint::EndpointStats;
 pub use gateway::{Gateway, StartError};
 pub use sockets::ListenProblem;

@@ -7,6 +7,7 @@ use http1::{LineEdits, RequestError, RequestHead};
 use crate::downstream::{Downstream, Fate};
 use crate::grpc::GrpcLines;
 use crate::request_body::RequestBody;
+use crate::story;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -20,6 +21,9 @@ pub(crate) struct Outcome {
 
 /// A client that went away before its answer: not a status of HTTP, but one that operators know from nginx.
 pub(crate) const STATUS_CLIENT_GONE: u16 = 499;
+
+/// What is told of it.
+pub(crate) const CLIENT_GONE: &str = "client gone";
 
 /// A short answer: status and a reason, which is body, log word and metric label at once.
 #[derive(Clone, Debug)]
@@ -68,11 +72,13 @@ pub(crate) struct Extra<'a> {
     pub(crate) lines: Option<&'a LineEdits>,
 }
 
-/// Sends it: how many bytes that was, 0 if the client is gone.
-pub(crate) async fn send<S: Transport>(worker: &Worker, down: &mut Downstream<S>, reply: &Reply) -> u64 {
-    send_with(worker, down, reply, Extra::default()).await
+/// Sends it to who has sent no request that could be told of, and tells that.
+pub(crate) async fn send<S: Transport>(worker: &Worker, down: &mut Downstream<S>, reply: &Reply) {
+    let sent = send_with(worker, down, reply, Extra::default()).await;
+    story::tell_refusal(worker, &down.client, reply.status, &reply.reason, sent);
 }
 
+/// How many bytes that was, 0 if the client is gone.
 async fn send_with<S: Transport>(
     worker: &Worker,
     down: &mut Downstream<S>,
@@ -145,6 +151,7 @@ pub(crate) async fn answer_with<S: Transport>(
     let mut reply = Reply::to(head, status, reason, !is_taken || worker.is_draining());
     reply.is_for_grpc = status >= 400 && down.is_grpc(head);
     let sent = send_with(worker, down, &reply, extra).await;
+    down.story.reason = Some(reply.reason);
     let fate = match (sent, reply.closes) {
         (0, _) => Fate::Close,
         (_, false) => Fate::Keep,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http1::{RequestHead, ResponseHead};
-use model::{Listener, Scheme};
+use model::{Listener, Route, Scheme};
 use policy::{CorsLines, CorsRequest, CorsVerdict};
 use route::Lookup;
 use tokio::time::Instant;
@@ -17,6 +17,7 @@ use crate::ids::Ids;
 use crate::reply::{Extra, Outcome, answer, answer_with};
 use crate::request_body::RequestBody;
 use crate::state::{CompiledAction, State};
+use crate::story::{self, Story, Told};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -30,12 +31,23 @@ pub(crate) async fn handle<S: Transport>(
     let started = Instant::now();
     let state = worker.state();
     let mut body = RequestBody::new(head.framing(), &worker.config().limits);
-    let (outcome, listener) = decide(worker, down, head, response, &mut body, &state, started).await;
+    down.story = Story { ids: Ids::of(worker, &down.client, head), ..Default::default() };
+    let (outcome, taken) = decide(worker, down, head, response, &mut body, &state, started).await;
+    let Taken { listener, route } = taken;
+    let bytes_in = head.bytes().len() as u64 + body.bytes();
     if let Some(gateway) = listener.and_then(|l| state.gateway(&l.id)) {
-        let bytes_in = head.bytes().len() as u64 + body.bytes();
         gateway.observe(worker.index, outcome.status, started.elapsed(), bytes_in, outcome.bytes_out);
     }
+    let listener = listener.map(|listener| &**listener);
+    story::tell(worker, down, &Told { head, listener, route, started, bytes_in, outcome });
     outcome.fate
+}
+
+/// Whose request it turned out to be.
+#[derive(Default)]
+struct Taken<'s> {
+    listener: Option<&'s Arc<Listener>>,
+    route: Option<&'s Route>,
 }
 
 async fn decide<'s, S: Transport>(
@@ -46,9 +58,12 @@ async fn decide<'s, S: Transport>(
     body: &mut RequestBody,
     state: &'s State,
     started: Instant,
-) -> (Outcome, Option<&'s Arc<Listener>>) {
+) -> (Outcome, Taken<'s>) {
     let Some(socket) = state.table.socket(down.client.local.ip(), down.client.local.port()) else {
-        return (answer(worker, down, head, body, 404, "no listener on this address").await, None);
+        return (
+            answer(worker, down, head, body, 404, "no listener on this address").await,
+            Taken::default(),
+        );
     };
     let request = route::Request {
         host: head.host(),
@@ -68,18 +83,23 @@ async fn decide<'s, S: Transport>(
     {
         return (
             answer(worker, down, head, body, 421, "host of another listener than the TLS name").await,
-            None,
+            Taken::default(),
         );
     }
     let (listener, route, route_index) = match found {
         Lookup::Match { listener, route, route_index, .. } => (listener, route, route_index),
         Lookup::NoRoute { listener } => {
-            return (answer(worker, down, head, body, 404, "no route").await, Some(listener));
+            let taken = Taken { listener: Some(listener), route: None };
+            return (answer(worker, down, head, body, 404, "no route").await, taken);
         }
         Lookup::NoListener => {
-            return (answer(worker, down, head, body, 404, "no listener for this host").await, None);
+            return (
+                answer(worker, down, head, body, 404, "no listener for this host").await,
+                Taken::default(),
+            );
         }
     };
+    let taken = Taken { listener: Some(listener), route: Some(route) };
     let compiled = state.route(route_index);
     let said = compiled.cors.as_deref();
     let judged = said.map(|cors| cors.judge(&CorsRequest::read(head.method(), |name| head.values(name))));
@@ -89,11 +109,11 @@ async fn decide<'s, S: Transport>(
         Some(CorsVerdict::Preflight(lines)) => {
             let extra = Extra { headers: lines.as_slice(), lines: None };
             let said = (204, "CORS preflight".into());
-            return (answer_with(worker, down, head, body, said, extra).await, Some(listener));
+            return (answer_with(worker, down, head, body, said, extra).await, taken);
         }
         Some(CorsVerdict::Denied) => {
             let reason = "the rule's CORS filter does not allow this origin";
-            return (answer(worker, down, head, body, 403, reason).await, Some(listener));
+            return (answer(worker, down, head, body, 403, reason).await, taken);
         }
     };
     let outcome = match &compiled.action {
@@ -125,12 +145,12 @@ async fn decide<'s, S: Transport>(
             let brings = head.has_forwarding_headers();
             let forwarded = Forwarded::new(&down.client, brings, is_on)
                 .with_host_where_none(head.authority(), down.client.local);
-            let ids = Ids::of(worker, &down.client, head);
+            let ids = down.story.ids;
             let work = Forward { worker, head, action, listener, forwarded, ids, cors, started };
             forward::forward(&work, down, body, response).await
         }
     };
-    (outcome, Some(listener))
+    (outcome, taken)
 }
 
 struct HeadersOf<'h>(&'h RequestHead);

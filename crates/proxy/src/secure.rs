@@ -9,7 +9,7 @@ use model::{Listener, Protocol};
 use tls::{Hello, alpn};
 use tokio::net::TcpStream;
 
-use crate::client::Client;
+use crate::client::{AgreedTls, Client};
 use crate::connection;
 use crate::state::SecuredListener;
 use crate::worker::{Current, Worker};
@@ -36,7 +36,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, mut client: Cl
         Ok(Ok(Begun::Ended(listener, name, secured))) if listener.protocol == Protocol::Tls => {
             l4::ended_tls(worker, secured, &client, &listener, &name).await;
         }
-        Ok(Ok(Begun::Ended(listener, _, secured))) => {
+        Ok(Ok(Begun::Ended(listener, name, secured))) => {
+            client.tls = Some(AgreedTls { version: tls::version_name(&secured), name: name.into() });
             client.secured = Some(listener.id.clone());
             let speaks_http2 = secured.get_ref().1.alpn_protocol() == Some(alpn::H2);
             if speaks_http2 {

@@ -9,12 +9,14 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
+use telemetry::access::{Entry, Lines};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::shared::Shared;
 use crate::state::State;
+use crate::story;
 use crate::upstream::Pool;
 
 /// Read buffers kept for the next connection that needs one.
@@ -48,6 +50,7 @@ pub(crate) struct Worker {
     /// Copies of requests under way.
     pub(crate) mirrors: Cell<usize>,
     next_id: Cell<u64>,
+    access: RefCell<Option<Lines>>,
     drained: RefCell<Option<oneshot::Sender<()>>>,
 }
 
@@ -67,6 +70,7 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
         let pool = RefCell::new(Pool::new(shared.config.pool_idle_max));
         let state = RefCell::new((shared.generation(), Rc::new(Current(shared.state()))));
+        let access = shared.config.access_log.as_ref().map(|access| Lines::new(access.log.clone(), index));
         Self {
             index,
             pool,
@@ -82,6 +86,7 @@ impl Worker {
             streams: Rc::new(()),
             mirrors: Cell::new(0),
             next_id: Cell::new(0),
+            access: RefCell::new(access),
             drained: RefCell::default(),
         }
     }
@@ -101,6 +106,30 @@ impl Worker {
     /// Whether a client connection should end with the answer to this request, the `requests`th.
     pub(crate) fn ends_after(&self, requests: u64) -> bool {
         self.is_draining() || self.shared.has_had_enough(requests)
+    }
+
+    /// Whether a request with this status is logged.
+    pub(crate) fn logs(&self, status: u16) -> bool {
+        self.config().access_log.as_ref().is_some_and(|access| {
+            story::is_failed(status) || self.random().is_multiple_of(access.sample_one_in.max(1))
+        })
+    }
+
+    /// Logs a request; its line leaves with those of others.
+    pub(crate) fn log(&self, entry: &Entry<'_>) {
+        if let Some(lines) = &mut *self.access.borrow_mut() {
+            lines.add(entry);
+            // Nobody may be left to send it on later.
+            if self.is_draining() {
+                lines.flush();
+            }
+        }
+    }
+
+    fn flush_log(&self) {
+        if let Some(lines) = &mut *self.access.borrow_mut() {
+            lines.flush();
+        }
     }
 
     /// The state in force.
@@ -195,14 +224,16 @@ impl Worker {
     /// Tells the connections of this thread that draining has begun; `drained` is told when the last one is gone.
     pub(crate) fn drain(&self, drained: oneshot::Sender<()>) {
         *self.drained.borrow_mut() = Some(drained);
+        self.flush_log();
         for (_, waker) in self.parked.borrow_mut().drain() {
             waker.wake();
         }
         self.tell_if_drained();
     }
 
-    /// Closes pooled connections that are old, closed, or to endpoints that nothing names any more.
+    /// Sends lines of the access log on that wait, and closes pooled connections that are old, closed, or to endpoints that nothing names any more.
     pub(crate) fn sweep(&self) {
+        self.flush_log();
         let state = self.state();
         let oldest = Instant::now().checked_sub(self.config().timeouts.pool_idle);
         if let Some(oldest) = oldest {

@@ -106,6 +106,10 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
         "Malformed requests refused, by reason.",
         reasons(metrics.refusals.values()),
     )?;
+    let help = "Lines of the access log that were written.";
+    counter(to, "rauta_access_log_lines", help, one(metrics.access_lines.get()))?;
+    let help = "Lines of the access log that were dropped, by reason.";
+    counter(to, "rauta_access_log_dropped", help, reasons(metrics.access_dropped.values()))?;
     let help = "Values of sessions that were of no use, by reason.";
     counter(to, "rauta_session_refusals", help, reasons(metrics.session_refusals.values()))?;
     let help = "TLS handshakes that failed, by reason.";

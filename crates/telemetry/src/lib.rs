@@ -1,10 +1,11 @@
-//! Every metric name, and logging.
+//! Every metric name, logging, and the access log.
 //!
 //! The data plane counts into sharded atomics, one cache-padded cell per proxy thread, so that a count is never a
 //! shared cache line; a scrape sums them. The number of series is bounded: per Gateway, never per route or endpoint.
 //!
 //! Invariants: nothing here blocks a data plane thread; no label holds text that came with a request.
 
+pub mod access;
 mod datapath;
 mod encode;
 mod family;

@@ -62,6 +62,10 @@ pub struct Metrics {
     pub upstream_connections_active: ShardedGauge,
     /// Requests sent again to another endpoint because the first one failed before it took them.
     pub upstream_retries: ShardedCounter,
+    /// Lines of the access log that were written.
+    pub access_lines: ShardedCounter,
+    /// Lines of the access log that were not, by reason.
+    pub access_dropped: LabelledCounter,
     /// Copies of requests, by what became of them.
     pub mirrors: LabelledCounter,
     /// Values of sessions that were of no use, by reason.
@@ -105,6 +109,8 @@ impl Metrics {
             upstream_reuses: counter(),
             upstream_connections_active: ShardedGauge::new(shards),
             upstream_retries: counter(),
+            access_lines: counter(),
+            access_dropped: LabelledCounter::new(shards),
             mirrors: LabelledCounter::new(shards),
             session_refusals: LabelledCounter::new(shards),
             refusals: LabelledCounter::new(shards),

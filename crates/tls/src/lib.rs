@@ -30,7 +30,7 @@ pub use error::{AuthorityError, CertificateError, ConfigError};
 pub use hello::{Hello, hello};
 pub use mac::{MacKey, NoRandomError};
 pub use peer::PeerName;
-pub use server::{ClientCertificates, ServerConfig, ServerOptions, ServerStream, Version};
+pub use server::{ClientCertificates, ServerConfig, ServerOptions, ServerStream, Version, version_name};
 
 /// ALPN (RFC 7301) names of protocols.
 pub mod alpn {

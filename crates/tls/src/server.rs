@@ -4,7 +4,7 @@ use std::sync::Arc;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{SupportedProtocolVersion, version};
+use rustls::{ProtocolVersion, SupportedProtocolVersion, version};
 
 use crate::any_client::AnyClient;
 use crate::provider::provider;
@@ -12,6 +12,15 @@ use crate::{Authorities, Certificate, ConfigError};
 
 /// A connection whose TLS ends here.
 pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
+
+/// The version that was agreed on, as OpenSSL and nginx write it: `TLSv1.3`.
+pub fn version_name<S>(stream: &ServerStream<S>) -> Option<&'static str> {
+    match stream.get_ref().1.protocol_version()? {
+        ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+        ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+        _ => None,
+    }
+}
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use http1::{Body, BodyError, Framing, ResponseFraming, Version};
+use tokio::time::Instant;
 
 use super::tunnel::Tunnel;
 use super::{Exchange, Failure, Limits, Upload, read_body_bytes};
@@ -114,6 +115,7 @@ impl<S: Transport> Exchange<'_, S> {
         if self.is_repeatable() && self.chance.is_some_and(|chance| chance.takes_status(status)) {
             return Err(Failure::Retried(status));
         }
+        self.down.story.answered = Some(Instant::now());
         self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
         let (framing, recode) = match (self.framing, is_old_client) {
             // RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0, not even in a head without a body.
@@ -156,6 +158,7 @@ impl<S: Transport> Exchange<'_, S> {
         if !agreed || !self.edits.keep_upgrade || self.upload != Upload::Over {
             return Err(Failure::UnexpectedResponse);
         }
+        self.down.story.answered = Some(Instant::now());
         self.response.write_downstream(&mut self.to_down, &self.edits);
         self.has_response_head = true;
         self.closes_down = true;

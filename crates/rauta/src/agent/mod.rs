@@ -7,6 +7,7 @@
 //!  rauta-proxy-N threads  the traffic
 //! ```
 
+mod access;
 mod control;
 mod datapath;
 mod differences;
@@ -63,7 +64,8 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     let bound = control::bind(settings)?;
     let metrics = Metrics::new(settings.proxy.threads);
     let session_key = settings.session_key_file.as_deref().map(session_key::read).transpose()?;
-    let config = proxy::Config { session_key, ..settings.proxy_config() };
+    let (access_log, writer) = access::start(settings, &metrics)?;
+    let config = proxy::Config { session_key, access_log, ..settings.proxy_config() };
     let gateway = Gateway::start(config, Arc::clone(&metrics))?;
     let sources = paths.iter().map(|path| path.display().to_string()).collect();
     let (mut loaded, _watch) =
@@ -111,7 +113,10 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
                 apply(&agent, &mut differences, latest);
             }
             () = network.changed() => agent.kernel.follow(),
-            _ = hang_up.recv() => info!("SIGHUP: nothing to do, files are watched"),
+            _ = hang_up.recv() => match &writer {
+                Some(writer) => writer.reopen(),
+                None => info!("SIGHUP: nothing to do, files are watched"),
+            },
             _ = tick.tick() => {
                 limiter.report();
                 agent.kernel.tick();
@@ -127,6 +132,9 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     drain(&agent, &mut signals, settings).await;
     control.stop();
     agent.kernel.stop();
+    if let Some(writer) = writer {
+        writer.stop(access::STOP_MAX);
+    }
     limiter.report();
     info!("stopped");
     Ok(())

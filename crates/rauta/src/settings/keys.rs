@@ -5,6 +5,7 @@ mod values;
 
 use super::Settings;
 use super::parse::Expected;
+use telemetry::access::FormatError;
 
 pub(crate) use table::KEYS;
 
@@ -17,13 +18,22 @@ pub(crate) struct Key {
     pub(crate) help: &'static str,
     /// Whether it is a list.
     pub(crate) is_list: bool,
-    set: fn(&mut Settings, &[&str]) -> Result<(), Expected>,
+    set: fn(&mut Settings, &[&str]) -> Result<(), Refused>,
     show: fn(&Settings) -> Vec<String>,
+}
+
+/// Why a value cannot be used: what it should be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error(transparent)]
+    Value(#[from] Expected),
+    #[error(transparent)]
+    AccessLogFormat(#[from] FormatError),
 }
 
 impl Key {
     /// Reads `values` (exactly one unless the key is a list) into `settings`.
-    pub(crate) fn set(&self, settings: &mut Settings, values: &[&str]) -> Result<(), Expected> {
+    pub(crate) fn set(&self, settings: &mut Settings, values: &[&str]) -> Result<(), Refused> {
         (self.set)(settings, values)
     }
 
@@ -95,6 +105,10 @@ mod tests {
             ("forwardedHeaders", "maybe"),
             ("requestId", "content-length"),
             ("requestId", "x request"),
+            ("accessLog.path", "access.log"),
+            ("accessLog.format", "combined"),
+            ("accessLog.sampleOneIn", "0"),
+            ("accessLog.complete", "1"),
             ("tracing.context", "perhaps"),
             ("tracing.sampleOneIn", "0"),
             ("sessionKeyFile", "keys/session"),

@@ -10,8 +10,7 @@ use thiserror::Error;
 use super::env::{self, EnvError};
 use super::file::{self, FileError};
 use super::flags::SettingsFlags;
-use super::keys::{KEYS, Key};
-use super::parse::Expected;
+use super::keys::{KEYS, Key, Refused};
 use super::{DEFAULT_FILE, Settings};
 
 /// Why settings cannot be used.
@@ -22,7 +21,7 @@ pub(crate) enum SettingsError {
     #[error(transparent)]
     Environment(EnvError),
     #[error("{origin}: `{name}` {expected}, not `{value}`")]
-    Value { origin: String, name: &'static str, value: String, expected: Expected },
+    Value { origin: String, name: &'static str, value: String, expected: Refused },
 }
 
 /// Settings with where each came from.
@@ -117,9 +116,16 @@ impl Effective {
 
 /// The value in quotes where YAML would take it for something else.
 fn quoted(key: &Key, value: &str) -> String {
-    let needs =
-        !key.is_list && (value.starts_with([':', '[', '*', '&']) || value == "off" || value.is_empty());
-    if needs { format!("\"{value}\"") } else { value.to_owned() }
+    let is_special = |c: char| ":[]{}*&!|>'\"%@`,?-#".contains(c);
+    let needs = value.starts_with(is_special)
+        || ["\"", ": ", " #", "\\"].iter().any(|part| value.contains(part))
+        || value == "off"
+        || value.is_empty();
+    if needs && !key.is_list {
+        format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    } else {
+        value.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -187,6 +193,9 @@ mod tests {
             error("", &[], &["--hook", "nft"]),
             "--hook: `dataplane.hook` should be auto, xdp, tc or off, not `nft`"
         );
+        let told = error("\naccessLog:\n  format: $time $state", &[], &[]);
+        let wanted = "FILE:3: `accessLog.format` should be json or text with fields; `$state` is none of them: $time, $client, ";
+        assert!(told.starts_with(wanted) && told.ends_with("$trace_id, not `$time $state`"), "{told}");
         let prime = "a prime from 251 to 65537, such as 4099 or 65537";
         for (file, variables, flags, origin) in [
             ("\nbalancing:\n  maglevTableSize: 4096", [].as_slice(), [].as_slice(), "FILE:3"),
@@ -212,6 +221,8 @@ mod tests {
             "10.0.0.0/8,::1",
             "--admin",
             "off",
+            "--set",
+            r#"accessLog.format="$method $path" a: \b #$status"#,
         ];
         let effective = load_from("threads: 5", &[("RAUTA_TIMEOUTS_DRAIN", "9s")], &flags).unwrap();
         let yaml = effective.to_yaml();

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::Balancing;
+use telemetry::access::Target;
 use telemetry::log::Format;
 use translate::DefaultListener;
 
@@ -30,12 +31,30 @@ pub(crate) struct Settings {
     pub(crate) log_level: String,
     pub(crate) log_format: Format,
     pub(crate) proxy: proxy::Config,
+    pub(crate) access_log: AccessLogSettings,
     pub(crate) forwarded_headers: bool,
     /// The key of sessions, the same for all gateways; none: one for this process.
     pub(crate) session_key_file: Option<PathBuf>,
     pub(crate) maglev_table_size: u32,
     pub(crate) allow_local_endpoints: bool,
     pub(crate) dataplane: DataplaneSettings,
+}
+
+/// The access log.
+#[derive(Clone, Debug)]
+pub(crate) struct AccessLogSettings {
+    /// None: there is none.
+    pub(crate) target: Option<Target>,
+    pub(crate) format: telemetry::access::Format,
+    pub(crate) sample_one_in: u64,
+    /// Whether the kernel leaves all requests to userspace, so that none is missing.
+    pub(crate) is_complete: bool,
+}
+
+impl Default for AccessLogSettings {
+    fn default() -> Self {
+        Self { target: None, format: Default::default(), sample_one_in: 1, is_complete: false }
+    }
 }
 
 /// The kernel's part.
@@ -146,6 +165,7 @@ impl Default for Settings {
             log_level: "info".to_owned(),
             log_format: Format::Text,
             proxy: proxy::Config::default(),
+            access_log: AccessLogSettings::default(),
             forwarded_headers: true,
             session_key_file: None,
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
@@ -193,7 +213,11 @@ impl Settings {
         if ids.request_id_header.is_some() {
             return Some(kernel::Why::RequestId);
         }
-        ids.trace_context.then_some(kernel::Why::Tracing)
+        if ids.trace_context {
+            return Some(kernel::Why::Tracing);
+        }
+        let access = &self.access_log;
+        (access.target.is_some() && access.is_complete).then_some(kernel::Why::AccessLog)
     }
 
     /// How long a stop may take: draining, and a little for the rest.

@@ -1,9 +1,16 @@
 //! What is seen of single requests: ids, traces, the access log.
 
-use testkit::{Addresses, Connection, Gateway, Lab, Recorder};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use testkit::{Addresses, Connection, Gateway, Lab, Recorder, until};
 
 use crate::manifests::all_to;
 use crate::world::RAUTA;
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A gateway with its kernel programs, these settings, and an endpoint that records.
 fn with_kernel(settings: &[(&str, &str)]) -> (Gateway, Recorder, Lab) {
@@ -35,4 +42,65 @@ fn the_kernel_leaves_requests_that_get_an_id_to_userspace_and_says_so() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("every request gets an id (requestId)"), "{arguments:?}: {text}");
     }
+}
+
+/// The lines of the access log, once there are so many.
+fn lines(path: &Path, count: usize) -> Vec<String> {
+    let read = || std::fs::read_to_string(path).unwrap_or_default();
+    until(PATIENCE, "lines of the access log", || (read().lines().count() >= count).then_some(())).unwrap();
+    read().lines().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_access_log_outlives_a_rotation_and_has_the_last_request() {
+    let lab = Lab::builder().build().unwrap();
+    let endpoint = Recorder::answering(lab.backend(0), Addresses::backend_socket(0), "fine").unwrap();
+    let (path, old) = (lab.folder().join("access.log"), lab.folder().join("access.old"));
+    let mut gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &all_to(&[0]))])
+        .unwrap()
+        .env("RAUTA_ACCESS_LOG_PATH", path.to_str().unwrap())
+        .start(&lab)
+        .unwrap();
+    let mut connection = Connection::open(lab.client(), gateway.address()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(connection.get("a.test", "/one").unwrap().status, 200);
+    }
+    let first: Value = serde_json::from_str(&lines(&path, 3)[0]).unwrap();
+    assert_eq!(
+        (&first["path"], &first["status"], &first["protocol"]),
+        (&"/one".into(), &200.into(), &"HTTP/1.1".into())
+    );
+    assert_eq!(first["endpoint"], endpoint.address().to_string());
+    assert!(first["client"].as_str().unwrap().starts_with("10.77.0.2:"), "{first}");
+    std::fs::rename(&path, &old).unwrap();
+    gateway.process().signal(Signal::SIGHUP).unwrap();
+    until(PATIENCE, "a new file", || path.exists().then_some(())).unwrap();
+    assert_eq!(connection.get("a.test", "/two").unwrap().status, 200);
+    assert!(lines(&path, 1)[0].contains("/two"));
+    // The last line is there when the agent has stopped.
+    assert_eq!(connection.get("a.test", "/three").unwrap().status, 200);
+    drop(connection);
+    gateway.process().signal(Signal::SIGTERM).unwrap();
+    gateway.process().wait(PATIENCE).unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().lines().nth(1).unwrap().contains("/three"));
+    assert_eq!(std::fs::read_to_string(&old).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn with_accesslog_complete_the_kernel_leaves_every_request_to_userspace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let (gateway, _endpoint, lab) = with_kernel(&[
+        ("RAUTA_ACCESS_LOG_PATH", path.to_str().unwrap()),
+        ("RAUTA_ACCESS_LOG_FORMAT", "$method $path"),
+        ("RAUTA_ACCESS_LOG_COMPLETE", "true"),
+    ]);
+    for _ in 0..4 {
+        let mut connection = Connection::open(lab.client(), gateway.address()).unwrap();
+        assert_eq!(connection.get("a.test", "/x").unwrap().status, 200);
+    }
+    assert_eq!(lines(&path, 4), vec!["GET /x"; 4]);
+    let output = gateway.cli(&["status"]).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("every request is in the access log (accessLog.complete)"), "{text}");
 }

@@ -124,3 +124,26 @@ fn requests_beside_https_do_not_fail_while_certificates_change() {
     let report = load.stop();
     assert_eq!(report.failed(), 0, "{report:?}");
 }
+
+#[test]
+fn the_access_log_says_which_tls_and_which_protocol() {
+    let pair = pair("a.test");
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let settings = [
+        ("RAUTA_ACCESS_LOG_PATH", log.to_str().unwrap()),
+        ("RAUTA_ACCESS_LOG_FORMAT", "$protocol $tls_version $sni $host $status"),
+    ];
+    let world = World::tuned(1, &manifest(&["a.test"]), &settings);
+    world.gateway.write("a.yaml", &secret("a.test", &pair)).unwrap();
+    let chain = world.lab.folder().join("a.pem");
+    std::fs::write(&chain, &pair.0).unwrap();
+    let address = world.gateway.address().ip().to_string();
+    let get =
+        |more: &[&str]| curl(&world.lab, &chain, &address, &[more, &["https://a.test:8443/128"]].concat());
+    eventually("the certificate", || get(&["--http2"]).is_ok());
+    get(&["--http1.1", "--tls-max", "1.2"]).unwrap();
+    let read = || std::fs::read_to_string(&log).unwrap();
+    eventually("both lines", || read().lines().count() >= 2);
+    assert_eq!(read(), "HTTP/2 TLSv1.3 a.test a.test 200\nHTTP/1.1 TLSv1.2 a.test a.test 200\n");
+}

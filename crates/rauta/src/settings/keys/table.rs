@@ -2,10 +2,11 @@
 
 use super::Key;
 use super::values::{
-    admin, affinity_entries, counted_endpoints, counted_routes, forward, head_bytes, header_or_off, hook,
-    interface, log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path,
-    path_or_off, policy, redraw_after, requests, show_address, show_forward, show_listen, show_on_exit,
-    show_or_off, show_path, show_path_or_off, show_policy, shown, shown_bytes,
+    access_log, access_log_format, admin, affinity_entries, counted_endpoints, counted_routes, forward,
+    head_bytes, header_or_off, hook, interface, log_format, log_level, maglev_table_size, max_flows, metrics,
+    on_exit, one_in, path, path_or_off, policy, redraw_after, requests, show_access_log, show_address,
+    show_forward, show_listen, show_on_exit, show_or_off, show_path, show_path_or_off, show_policy, shown,
+    shown_bytes,
 };
 use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
 
@@ -109,6 +110,34 @@ pub(crate) static KEYS: &[Key] = &[
         proxy.ids.request_id_header,
         header_or_off,
         show_or_off
+    ),
+    one!(
+        "accessLog.path",
+        "where requests are logged: a file, stdout or off",
+        access_log.target,
+        access_log,
+        show_access_log
+    ),
+    one!(
+        "accessLog.format",
+        "json, or text with fields as $status",
+        access_log.format,
+        access_log_format,
+        ToString::to_string
+    ),
+    one!(
+        "accessLog.sampleOneIn",
+        "one of so many requests is logged; those that failed always",
+        access_log.sample_one_in,
+        one_in,
+        ToString::to_string
+    ),
+    one!(
+        "accessLog.complete",
+        "whether the kernel leaves all requests to userspace, which logs them",
+        access_log.is_complete,
+        boolean,
+        ToString::to_string
     ),
     one!(
         "tracing.context",

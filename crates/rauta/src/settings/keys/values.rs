@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use telemetry::access::{Format, FormatError, Target};
+
 use crate::settings::parse::{ANY, Expected, LOOPBACK, address_or_off, bytes, show_bytes, show_duration};
 use crate::settings::{Forward, OnExit, Policy};
 
@@ -36,6 +38,21 @@ pub(super) fn header_or_off(text: &str) -> Result<Option<String>, Expected> {
         name if fits(name) => Ok(Some(name.to_owned())),
         _ => Err(Expected("the name of a header that frames nothing, such as x-request-id, or off")),
     }
+}
+
+pub(super) fn access_log(text: &str) -> Result<Option<Target>, Expected> {
+    match text {
+        "off" => Ok(None),
+        "stdout" => Ok(Some(Target::Stdout)),
+        _ => match path(text) {
+            Ok(path) => Ok(Some(Target::File(path))),
+            Err(_) => Err(Expected("an absolute path, stdout or off")),
+        },
+    }
+}
+
+pub(super) fn access_log_format(text: &str) -> Result<Format, FormatError> {
+    text.parse()
 }
 
 /// One in how many.
@@ -144,6 +161,14 @@ pub(super) fn show_path(path: &Path) -> String {
 
 pub(super) fn show_path_or_off(path: &Option<PathBuf>) -> String {
     path.as_deref().map_or_else(|| "off".to_owned(), show_path)
+}
+
+pub(super) fn show_access_log(target: &Option<Target>) -> String {
+    match target {
+        None => "off".to_owned(),
+        Some(Target::Stdout) => "stdout".to_owned(),
+        Some(Target::File(path)) => show_path(path),
+    }
 }
 
 pub(super) fn show_or_off(text: &Option<String>) -> String {

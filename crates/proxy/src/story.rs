@@ -1,0 +1,107 @@
+//! What is told of a request when it is over: in the access log.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use http1::{RequestHead, Version};
+use model::Listener;
+use telemetry::access::{Entry, Show};
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::downstream::Downstream;
+use crate::ids::Ids;
+use crate::reply::{CLIENT_GONE, Outcome, STATUS_CLIENT_GONE};
+use crate::transport::Transport;
+use crate::worker::Worker;
+
+/// Statuses from here on are always logged.
+const FAILED: u16 = 400;
+
+/// What is learned of a request under way.
+#[derive(Default)]
+pub(crate) struct Story {
+    pub(crate) ids: Ids,
+    /// Why the gateway answered itself, or broke the answer off.
+    pub(crate) reason: Option<Cow<'static, str>>,
+    /// Who had it last.
+    pub(crate) endpoint: Option<SocketAddr>,
+    /// How long connecting took, where that was done for it.
+    pub(crate) connect: Option<Duration>,
+    /// When the head of the final response was there.
+    pub(crate) answered: Option<Instant>,
+}
+
+/// A request that is over.
+pub(crate) struct Told<'t> {
+    pub(crate) head: &'t RequestHead,
+    pub(crate) listener: Option<&'t Listener>,
+    pub(crate) route: Option<&'t model::Route>,
+    pub(crate) started: Instant,
+    pub(crate) bytes_in: u64,
+    pub(crate) outcome: Outcome,
+}
+
+/// Logs a request, if it is to be logged.
+pub(crate) fn tell<S: Transport>(worker: &Worker, down: &Downstream<S>, told: &Told<'_>) {
+    let Told { head, outcome, started, .. } = told;
+    if !worker.logs(outcome.status) {
+        return;
+    }
+    let story = &down.story;
+    let took = started.elapsed();
+    let now = SystemTime::now();
+    worker.log(&Entry {
+        time: now.checked_sub(took),
+        listener: told.listener.map(|listener| &listener.id as &dyn Show),
+        route: told.route.map(|route| &route.id as &dyn Show),
+        endpoint: story.endpoint,
+        method: Some(head.method()),
+        host: Some(head.host()).filter(|host| !host.is_empty()),
+        path: Some(head.path()),
+        query: head.query(),
+        status: outcome.status,
+        reason: story.reason.as_deref().or((outcome.status == STATUS_CLIENT_GONE).then_some(CLIENT_GONE)),
+        bytes_in: told.bytes_in,
+        bytes_out: outcome.bytes_out,
+        duration: Some(took),
+        first_byte: story.answered.map(|at| at.duration_since(*started)),
+        connect: story.connect,
+        protocol: Some(match head.version() {
+            _ if down.stream.is_http2() => "HTTP/2",
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }),
+        user_agent: head.values("user-agent").next(),
+        request_id: story.ids.request_id(&worker.config().ids, head),
+        trace_id: story.ids.trace.map(|trace| trace.own.trace),
+        ..of_client(&down.client)
+    });
+}
+
+/// Logs what was refused before there was a request.
+pub(crate) fn tell_refusal(worker: &Worker, client: &Client, status: u16, reason: &str, bytes_out: u64) {
+    if worker.logs(status) {
+        worker.log(&Entry {
+            time: Some(SystemTime::now()),
+            status,
+            reason: Some(reason),
+            bytes_out,
+            ..of_client(client)
+        });
+    }
+}
+
+/// Whether a request with this status is always logged.
+pub(crate) fn is_failed(status: u16) -> bool {
+    status >= FAILED
+}
+
+fn of_client(client: &Client) -> Entry<'_> {
+    let (tls_version, sni) = match &client.tls {
+        Some(tls) => (tls.version, Some(&*tls.name).filter(|name| !name.is_empty())),
+        None => (None, None),
+    };
+    Entry { client: Some(client.peer), tls_version, sni, ..Default::default() }
+}

@@ -1,0 +1,24 @@
+//! The access log of the agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proxy::AccessConfig;
+use telemetry::Metrics;
+use telemetry::access::{AccessLog, OpenError, Writer};
+
+use crate::settings::Settings;
+
+/// How long a stop waits for the disk to take the last lines.
+pub(super) const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// Starts it, if the settings ask for one.
+pub(super) fn start(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> Result<(Option<AccessConfig>, Option<Writer>), OpenError> {
+    let asked = &settings.access_log;
+    let Some(target) = &asked.target else { return Ok((None, None)) };
+    let (log, writer) = AccessLog::start(target, asked.format.clone(), Arc::clone(metrics))?;
+    Ok((Some(AccessConfig { log, sample_one_in: asked.sample_one_in }), Some(writer)))
+}

@@ -7,6 +7,8 @@ use hyper_util::rt::TokioIo;
 use nix::unistd::geteuid;
 use thiserror::Error;
 use tokio::net::UnixStream;
+use tonic::Request;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
@@ -23,6 +25,12 @@ const MESSAGE_BYTES_MAX: usize = 512 << 20;
 
 /// An agent that does not answer in this time is stuck.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The same where it first has the kernel verify all its programs, on a machine that may be busy.
+const DRY_RUN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The header of a call's own time-out (gRPC over HTTP/2, "Requests").
+const OWN_TIMEOUT: &str = "grpc-timeout";
 
 /// Why the agent cannot be reached.
 #[derive(Debug, Error)]
@@ -103,10 +111,21 @@ impl From<tonic::Status> for ClientError {
     }
 }
 
+type Intercept = fn(Request<()>) -> Result<Request<()>, tonic::Status>;
+
+/// Gives a call that has none the usual time-out.
+#[expect(clippy::unnecessary_wraps, reason = "the type of tonic's interceptors")]
+fn timed(mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
+    if !request.metadata().contains_key(OWN_TIMEOUT) {
+        request.set_timeout(TIMEOUT);
+    }
+    Ok(request)
+}
+
 /// A connection to an agent.
 #[derive(Clone, Debug)]
 pub struct Client {
-    inner: ControlClient<Channel>,
+    inner: ControlClient<InterceptedService<Channel, Intercept>>,
 }
 
 impl Client {
@@ -125,11 +144,12 @@ impl Client {
             async move { result }
         });
         let channel = Endpoint::from_static("http://rauta.invalid")
-            .timeout(TIMEOUT)
+            .timeout(DRY_RUN_TIMEOUT)
             .connect_with_connector(connector)
             .await
             .map_err(|source| ConnectError::Closed { path: path.into(), source })?;
-        Ok(Self { inner: ControlClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX) })
+        let client = ControlClient::with_interceptor(channel, timed as Intercept);
+        Ok(Self { inner: client.max_decoding_message_size(MESSAGE_BYTES_MAX) })
     }
 
     /// The agent at a glance.
@@ -196,7 +216,7 @@ impl Client {
         Ok(self.inner.list_reasons(ListReasonsRequest {}).await?.into_inner().reasons)
     }
 
-    /// What the kernel knows of a connection.
+    /// What the kernel knows of a connection, or would do with a new one.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -204,6 +224,11 @@ impl Client {
         &mut self,
         request: ExplainFlowRequest,
     ) -> Result<FlowExplanation, ClientError> {
+        let is_dry_run = request.request.is_some();
+        let mut request = Request::new(request);
+        if is_dry_run {
+            request.set_timeout(DRY_RUN_TIMEOUT);
+        }
         Ok(self.inner.explain_flow(request).await?.into_inner())
     }
 

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ pub trait ControlView: Send + Sync + 'static {
     /// # Errors
     /// [`KernelError`].
     fn reasons(&self) -> Result<Vec<Reason>, KernelError>;
-    /// What the kernel knows of a connection.
+    /// What the kernel knows of a connection, or would do with a new one; that takes seconds, and no thread of the API.
     ///
     /// # Errors
     /// [`KernelError`].
@@ -79,6 +80,25 @@ pub enum KernelError {
         /// What it should be, with an example.
         wanted: &'static str,
     },
+    /// A request in the question cannot be sent.
+    #[error(transparent)]
+    Request(#[from] ExplainError),
+    /// A request over TLS.
+    #[error(
+        "`{url}` is sent over TLS, which userspace (Tier 3) ends: `rauta explain request {url}` says what becomes of it"
+    )]
+    Tls {
+        /// The URL.
+        url: String,
+    },
+    /// Addresses of two families.
+    #[error("CLIENT {client} and VIP {vip} are not of one family: give two IPv4 or two IPv6 addresses")]
+    Families {
+        /// The client's.
+        client: IpAddr,
+        /// The listener's.
+        vip: IpAddr,
+    },
     /// The kernel did not answer.
     #[error("the kernel did not answer")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -88,8 +108,11 @@ impl From<KernelError> for tonic::Status {
     fn from(error: KernelError) -> Self {
         match &error {
             KernelError::Off { .. } => Self::failed_precondition(error.to_string()),
-            KernelError::Address { .. } => Self::invalid_argument(error.to_string()),
-            KernelError::Failed(source) => Self::internal(format!("{error}: {source}")),
+            KernelError::Address { .. }
+            | KernelError::Request(_)
+            | KernelError::Tls { .. }
+            | KernelError::Families { .. } => Self::invalid_argument(error.to_string()),
+            KernelError::Failed(_) => Self::internal(chain(&error)),
         }
     }
 }
@@ -121,6 +144,12 @@ pub enum ExplainError {
         /// The text.
         client: String,
     },
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// Why the control API ended.
@@ -218,7 +247,10 @@ impl Control for Service {
     }
 
     async fn explain_flow(&self, request: Request<ExplainFlowRequest>) -> Answer<FlowExplanation> {
-        Ok(Response::new(self.0.explain_flow(request.get_ref())?))
+        let (view, request) = (Arc::clone(&self.0), request.into_inner());
+        let asked = tokio::task::spawn_blocking(move || view.explain_flow(&request)).await;
+        let answer = asked.map_err(|error| tonic::Status::internal(error.to_string()))?;
+        Ok(Response::new(answer?))
     }
 
     type TraceStream = Pin<Box<dyn Stream<Item = Result<TraceEvent, tonic::Status>> + Send>>;

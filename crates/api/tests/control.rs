@@ -153,7 +153,7 @@ fn questions_about_the_kernel_are_answered_or_say_why_not() {
         );
         let error = client.reasons().await.unwrap_err();
         assert!(matches!(&error, ClientError::Unable { message } if message.contains("off by settings")));
-        let question = ExplainFlowRequest { client: "a".into(), vip: "b".into() };
+        let question = ExplainFlowRequest { client: "a".into(), vip: "b".into(), request: None };
         assert_eq!(client.explain_flow(question).await.unwrap().outcome, "b");
         match client.explain_flow(ExplainFlowRequest::default()).await {
             Err(ClientError::Failed(status)) => assert!(status.message().contains("the map is gone")),

@@ -243,7 +243,8 @@ fn load_program(
     let routing = match routing {
         Ok(()) => match find(ebpf, TC_PROGRAM)?.load() {
             Ok(()) => match load_parts(ebpf) {
-                Ok(()) => return Ok((TC_PROGRAM, Ok(()))),
+                // Pinned: it keeps its programs without this handle.
+                Ok(_) => return Ok((TC_PROGRAM, Ok(()))),
                 Err(StartError::Load(source)) if prepared.has_program(COUNT_PROGRAM) => {
                     RoutingError::Load(source)
                 }
@@ -262,8 +263,9 @@ fn load_program(
     Ok((counting, Err(routing)))
 }
 
-/// Loads the parts of the routing program and puts them where its tail calls look.
-fn load_parts(ebpf: &mut Ebpf) -> Result<(), StartError> {
+/// Loads the parts of the routing program and puts them where its tail calls look: into the map that is returned, which the
+/// kernel empties with the last of its handles and pins.
+pub(crate) fn load_parts(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, StartError> {
     for part in Part::ALL {
         find(ebpf, part.program())?.load().map_err(|error| load_error(error.into()))?;
     }
@@ -275,10 +277,13 @@ fn load_parts(ebpf: &mut Ebpf) -> Result<(), StartError> {
         let fd = program.fd().map_err(|error| load_error(error.into()))?;
         parts.set(part as u32, fd, 0).map_err(access)?;
     }
-    Ok(())
+    Ok(parts)
 }
 
-fn find<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut SchedClassifier, StartError> {
+pub(crate) fn find<'e>(
+    ebpf: &'e mut Ebpf,
+    name: &'static str,
+) -> Result<&'e mut SchedClassifier, StartError> {
     ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(StartError::Incomplete { name })
 }
 
@@ -342,7 +347,7 @@ fn detach_one(attachment: &Attachment) -> Result<(), DetachError> {
 }
 
 /// EPERM is a refusal to try; EACCES, which std calls by the same name, is the verifier's verdict.
-fn load_error(error: aya::EbpfError) -> StartError {
+pub(crate) fn load_error(error: aya::EbpfError) -> StartError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     let refused = loop {
         let Some(this) = cause else { break false };

@@ -289,3 +289,32 @@ pub enum DetachError {
         source: Box<aya::programs::tc::TcError>,
     },
 }
+
+/// A dry run came to nothing; what runs is unaffected.
+#[derive(Debug, Error)]
+pub enum DryRunError {
+    /// The second load.
+    #[error("the programs cannot be loaded a second time")]
+    Start(#[from] StartError),
+    /// Map access.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The run itself.
+    #[error("the kernel did not run the programs on a frame of {length} bytes")]
+    Run {
+        /// Of the frame.
+        length: usize,
+        /// Its answer.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// An answer that no program gives.
+    #[error("the programs answered {code}, which none of them does: this build is broken")]
+    Verdict {
+        /// The answer.
+        code: u32,
+    },
+    /// Client and listener.
+    #[error("one is an IPv4 address and one an IPv6 address")]
+    Families,
+}

@@ -11,6 +11,7 @@ mod capabilities;
 mod collector;
 mod datapath;
 pub mod doctor;
+pub mod dry_run;
 mod error;
 mod events;
 mod interfaces;
@@ -22,6 +23,7 @@ mod object;
 mod options;
 mod pins;
 mod realtime;
+mod segment;
 mod sender;
 mod tables;
 mod usage;
@@ -29,7 +31,9 @@ mod usage;
 pub use capabilities::MissingCapabilities;
 pub use collector::{Collected, Limits};
 pub use datapath::{Datapath, detach_all};
-pub use error::{AttachError, DetachError, MapError, PinError, RoutingError, SendError, StartError};
+pub use error::{
+    AttachError, DetachError, DryRunError, MapError, PinError, RoutingError, SendError, StartError,
+};
 pub use events::Events;
 pub use listener::ListenerAddress;
 pub use maps::{Answered, Clients, Entry, Prefix, Write};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use api::v1::Header;
+use api::v1::{Header, NewRequest};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -105,7 +105,7 @@ pub(crate) struct DoctorArgs {
 pub(crate) enum ExplainCommand {
     /// Which rule a request takes, and which endpoints may get it
     Request(Box<ExplainRequestArgs>),
-    /// What the kernel knows of a connection
+    /// What the kernel knows of a connection, or would do with a new one
     Flow(ExplainFlowArgs),
 }
 
@@ -159,12 +159,18 @@ pub(crate) struct DetachArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainFlowArgs {
-    /// The client's address and port, as 198.51.100.7:40000 or [2001:db8::7]:40000
+    /// The client's address and port, as 198.51.100.7:40000 or [2001:db8::7]:40000; with a URL the port may be left out
     #[arg(value_name = "CLIENT")]
     pub(crate) client: String,
     /// The address and port that it dialled
     #[arg(value_name = "VIP")]
     pub(crate) vip: String,
+    /// [METHOD] URL: a new connection with this request first; a path is enough
+    #[arg(num_args = 1..=2, value_names = ["METHOD", "URL"])]
+    pub(crate) request: Vec<String>,
+    /// A header of it, as 'x-version: 2'; Host overrides the URL's
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header, requires = "request")]
+    pub(crate) headers: Vec<Header>,
     /// table, wide or json
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -194,11 +200,26 @@ pub(crate) struct ExplainRequestArgs {
 impl ExplainRequestArgs {
     /// Method and URL.
     pub(crate) fn method_and_url(&self) -> (&str, &str) {
-        match self.request.as_slice() {
-            [method, url] => (method, url),
-            [url, ..] => ("GET", url),
-            [] => ("GET", ""),
+        method_and_url(&self.request)
+    }
+}
+
+impl ExplainFlowArgs {
+    /// The request of a new connection, if one is asked about.
+    pub(crate) fn new_request(&self) -> Option<NewRequest> {
+        if self.request.is_empty() {
+            return None;
         }
+        let (method, url) = method_and_url(&self.request);
+        Some(NewRequest { method: method.to_owned(), url: url.to_owned(), headers: self.headers.clone() })
+    }
+}
+
+fn method_and_url(words: &[String]) -> (&str, &str) {
+    match words {
+        [method, url] => (method, url),
+        [url, ..] => ("GET", url),
+        [] => ("GET", ""),
     }
 }
 
@@ -244,6 +265,10 @@ mod tests {
         assert_eq!(error(&["explain", "request", "/", "-H", "no colon"]), ErrorKind::ValueValidation);
         assert_eq!(error(&["explain", "request", "/", "--client", "me"]), ErrorKind::ValueValidation);
         assert_eq!(error(&["explain", "flow", "192.0.2.1:1"]), ErrorKind::MissingRequiredArgument);
+        assert_eq!(
+            error(&["explain", "flow", "192.0.2.1:1", "192.0.2.2:80", "-H", "a: b"]),
+            ErrorKind::MissingRequiredArgument
+        );
         assert_eq!(error(&["trace", "--one-in", "0"]), ErrorKind::ValueValidation);
         assert_eq!(error(&["trace", "--seconds", "soon"]), ErrorKind::ValueValidation);
         assert_eq!(error(&["flows", "--limit", "-1"]), ErrorKind::UnknownArgument);

@@ -3,6 +3,8 @@
 use dataplane::flow::{state, to_leg};
 use wire::{Flow, Hop, Leg, TcpFlags, Tuple};
 
+use crate::segment::{self, Segment};
+
 /// A frame and the device it leaves by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
@@ -10,8 +12,8 @@ pub(super) struct Frame {
     pub(super) bytes: Vec<u8>,
 }
 
-/// What of a segment differs from one to the next.
-struct Segment {
+/// What of a segment of ours differs from one to the next.
+struct Last {
     flags: u8,
     sequence: u32,
     acknowledgement: u32,
@@ -19,7 +21,6 @@ struct Segment {
     timestamps: Option<(u32, u32)>,
 }
 
-const TTL: u8 = 64;
 /// NOP, NOP, kind and length of the timestamps option (RFC 7323 appendix A).
 const TIMESTAMPS: [u8; 4] = [1, 1, 8, 10];
 
@@ -49,98 +50,42 @@ pub(super) fn resets_to_leg(flow: &Flow) -> Vec<Frame> {
     };
     places.dedup();
     let frames = places.into_iter().map(|sequence| {
-        let segment = Segment { flags: TcpFlags::RST, sequence, acknowledgement: 0, timestamps: None };
-        frame(&flow.leg.reversed(), &flow.up, &segment)
+        let last = Last { flags: TcpFlags::RST, sequence, acknowledgement: 0, timestamps: None };
+        frame(&flow.leg.reversed(), &flow.up, &last)
     });
     frames.flatten().collect()
 }
 
 /// RST to the endpoint of a leg that its flow has left. `key` is what the endpoint sends from and to.
 pub(super) fn reset_of(key: &Tuple, leg: &Leg) -> Option<Frame> {
-    let segment =
-        Segment { flags: TcpFlags::RST, sequence: leg.reset_seq, acknowledgement: 0, timestamps: None };
-    frame(&key.reversed(), &leg.up, &segment)
+    let last = Last { flags: TcpFlags::RST, sequence: leg.reset_seq, acknowledgement: 0, timestamps: None };
+    frame(&key.reversed(), &leg.up, &last)
 }
 
 fn to_client(flow: &Flow, flags: u8, sequence: u32) -> Option<Frame> {
     let timestamps = flow.client_options.timestamps().then_some((flow.sent_tsval, flow.client_tsval));
-    let segment = Segment { flags, sequence, acknowledgement: flow.client_end, timestamps };
-    frame(&flow.client.reversed(), &flow.down, &segment)
+    let last = Last { flags, sequence, acknowledgement: flow.client_end, timestamps };
+    frame(&flow.client.reversed(), &flow.down, &last)
 }
 
-/// The segment in IP in Ethernet; `None` when the way was never learned, or leads between families.
-fn frame(tuple: &Tuple, hop: &Hop, segment: &Segment) -> Option<Frame> {
+/// The segment as a frame; `None` when the way was never learned, or leads between families.
+fn frame(tuple: &Tuple, hop: &Hop, last: &Last) -> Option<Frame> {
     if hop.device == 0 {
         return None;
     }
-    let tcp = tcp(tuple, segment);
-    let length = u16::try_from(tcp.len()).ok()?;
-    let mut bytes = [hop.destination, hop.source].concat();
-    match (v4(&tuple.source), v4(&tuple.destination)) {
-        (Some(source), Some(destination)) => {
-            bytes.extend([0x08, 0x00]);
-            let mut header = vec![0x45, 0];
-            header.extend((20 + length).to_be_bytes());
-            header.extend([0, 0, 0x40, 0, TTL, wire::ip_protocol::TCP, 0, 0]); // do not fragment
-            header.extend(source);
-            header.extend(destination);
-            let checksum = !sum(&[&header]);
-            put(&mut header, 10, checksum);
-            bytes.extend(header);
-        }
-        (None, None) => {
-            bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-            bytes.extend(length.to_be_bytes());
-            bytes.extend([wire::ip_protocol::TCP, TTL]);
-            bytes.extend(tuple.source);
-            bytes.extend(tuple.destination);
-        }
-        _ => return None,
-    }
-    bytes.extend(tcp);
+    let options =
+        last.timestamps.map(|(value, echo)| [TIMESTAMPS, value.to_be_bytes(), echo.to_be_bytes()].concat());
+    let segment = Segment {
+        flags: last.flags,
+        sequence: last.sequence,
+        acknowledgement: last.acknowledgement,
+        // Whoever is told to end sends nothing more: any window does.
+        window: u16::MAX,
+        options: options.as_deref().unwrap_or_default(),
+        payload: &[],
+    };
+    let bytes = segment::frame(tuple, [hop.destination, hop.source], &segment)?;
     Some(Frame { device: hop.device, bytes })
-}
-
-/// The TCP header with its options and checksum.
-fn tcp(tuple: &Tuple, segment: &Segment) -> Vec<u8> {
-    let words: u8 = if segment.timestamps.is_some() { 8 } else { 5 };
-    let mut tcp = [tuple.source_port, tuple.destination_port].concat();
-    tcp.extend(segment.sequence.to_be_bytes());
-    tcp.extend(segment.acknowledgement.to_be_bytes());
-    // Whoever is told to end sends nothing more: any window does.
-    tcp.extend([words << 4, segment.flags, 0xff, 0xff, 0, 0, 0, 0]);
-    if let Some((value, echo)) = segment.timestamps {
-        tcp.extend(TIMESTAMPS);
-        tcp.extend(value.to_be_bytes());
-        tcp.extend(echo.to_be_bytes());
-    }
-    // Zeroes do not change a sum: the pseudo-headers of both families add up from the mapped addresses, but for the ff:ff
-    // that mapped ones bring, which are zero in one's complement.
-    let length = u16::try_from(tcp.len()).unwrap_or(0).to_be_bytes();
-    let pseudo = [0, wire::ip_protocol::TCP, length[0], length[1]];
-    let checksum = !sum(&[&tuple.source, &tuple.destination, &pseudo, &tcp]);
-    put(&mut tcp, 16, checksum);
-    tcp
-}
-
-/// The one's complement sum of parts of even length (RFC 1071).
-fn sum(parts: &[&[u8]]) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks_exact(2));
-    words.fold(0, |sum: u16, word| {
-        let word = word.try_into().map_or(0, u16::from_be_bytes);
-        let (sum, carry) = sum.overflowing_add(word);
-        sum + u16::from(carry)
-    })
-}
-
-fn put(header: &mut [u8], at: usize, value: u16) {
-    if let Some(field) = header.get_mut(at..at + 2) {
-        field.copy_from_slice(&value.to_be_bytes());
-    }
-}
-
-fn v4(address: &wire::IpAddress) -> Option<[u8; 4]> {
-    std::net::Ipv6Addr::from(*address).to_ipv4_mapped().map(|address| address.octets())
 }
 
 #[cfg(test)]
@@ -148,6 +93,7 @@ mod tests {
     use wire::{Cursor, TcpOptions};
 
     use super::*;
+    use crate::segment::sum;
 
     fn flow(client: &str, vip: &str, leg: (&str, &str)) -> Flow {
         let address = |text: &str| match text.parse().unwrap() {

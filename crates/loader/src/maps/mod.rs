@@ -29,24 +29,24 @@ use crate::{
 pub use clients::Clients;
 pub use tables::{Entry, Prefix, Write};
 
-use raw::RawMap;
+pub(crate) use raw::RawMap;
 
 const METRICS: &str = "METRICS";
 const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
-const REASONS: &str = "REASONS";
+pub(crate) const REASONS: &str = "REASONS";
 const LISTENER_RESPONSES: &str = "LISTENER_RESPONSES";
 const ROUTE_RESPONSES: &str = "ROUTE_RESPONSES";
 const ENDPOINT_RESPONSES: &str = "ENDPOINT_RESPONSES";
 pub(crate) const EVENTS: &str = "EVENTS";
-const FLOWS: &str = "FLOWS";
+pub(crate) const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
 const CLOSED: &str = "CLOSED";
-const FLOW_CACHE: &str = "FLOW_CACHE";
+pub(crate) const FLOW_CACHE: &str = "FLOW_CACHE";
 const REQUESTS: &str = "REQUESTS";
-const ENDPOINTS: &str = "ENDPOINTS";
-const SETTINGS: &str = "SETTINGS";
+pub(crate) const ENDPOINTS: &str = "ENDPOINTS";
+pub(crate) const SETTINGS: &str = "SETTINGS";
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
-const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
+pub(crate) const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 
 /// The maps whose capacity is a setting, or the machine's.
 const SIZED: [&str; 7] = [FLOWS, LEGS, CLOSED, FLOW_CACHE, REQUESTS, ROUTE_RESPONSES, ENDPOINT_RESPONSES];

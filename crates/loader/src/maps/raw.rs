@@ -57,7 +57,7 @@ struct Batch {
     flags: u64,
 }
 
-/// A pinned map.
+/// A map.
 pub(crate) struct RawMap {
     shape: Shape,
     fd: OwnedFd,
@@ -68,6 +68,11 @@ impl RawMap {
     pub(crate) fn open(shape: &Shape, path: &Path) -> Result<Self, MapError> {
         let fd = open_pin(path).map_err(|source| MapError::Kernel { map: shape.name.clone(), source })?;
         Ok(Self { shape: shape.clone(), fd })
+    }
+
+    /// The map of that shape behind a descriptor.
+    pub(crate) const fn of(shape: Shape, fd: OwnedFd) -> Self {
+        Self { shape, fd }
     }
 
     /// What it looks like.

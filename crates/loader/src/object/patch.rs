@@ -14,16 +14,27 @@ const CALL: u8 = 0x85;
 const MOVE: u8 = 0xb7;
 /// `BPF_PSEUDO_KFUNC_CALL` as the source register.
 const KERNEL_FUNCTION: u8 = 2 << 4;
-/// What a function that the kernel lacks answers: `-EOPNOTSUPP`.
-const ABSENT: i32 = -95;
 
-/// Rewrites each placeholder call in the executable sections of the little-endian ELF `object`: to a call of the kernel
-/// function with that BTF id, or, without id, to `r0 = -95`. Returns how many there were.
+/// What becomes of a placeholder call.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Call {
+    /// A call of the kernel function with that BTF id.
+    Function(u32),
+    /// No call: the answer.
+    Answer(i32),
+}
+
+impl Call {
+    /// What a function that the kernel lacks answers: `-EOPNOTSUPP`.
+    pub(super) const ABSENT: Self = Self::Answer(-95);
+}
+
+/// Rewrites each placeholder call in the executable sections of the little-endian ELF `object`. Returns how many there were.
 ///
 /// # Errors
 ///
 /// Not an ELF object.
-pub(super) fn calls(object: &mut [u8], functions: &[(u32, Option<u32>)]) -> Result<usize, object::Error> {
+pub(super) fn calls(object: &mut [u8], functions: &[(u32, Call)]) -> Result<usize, object::Error> {
     let code: Vec<(u64, u64)> = object::File::parse(&*object)?
         .sections()
         .filter(|section| section.kind() == SectionKind::Text)
@@ -41,19 +52,19 @@ pub(super) fn calls(object: &mut [u8], functions: &[(u32, Option<u32>)]) -> Resu
 }
 
 /// Whether `instruction` was a placeholder. The second half of a 16-byte load has opcode 0 and never is.
-fn call(instruction: &mut [u8], functions: &[(u32, Option<u32>)]) -> bool {
+fn call(instruction: &mut [u8], functions: &[(u32, Call)]) -> bool {
     let [CALL, registers @ 0, _, _, immediate @ ..] = instruction else { return false };
     let Ok(number) = <[u8; 4]>::try_from(&*immediate).map(u32::from_le_bytes) else { return false };
-    let Some((_, id)) = functions.iter().find(|(placeholder, _)| *placeholder == number) else {
+    let Some((_, becomes)) = functions.iter().find(|(placeholder, _)| *placeholder == number) else {
         return false;
     };
-    match id {
-        Some(id) => {
+    match becomes {
+        Call::Function(id) => {
             *registers = KERNEL_FUNCTION;
             immediate.copy_from_slice(&id.to_le_bytes());
         }
-        None => {
-            immediate.copy_from_slice(&ABSENT.to_le_bytes());
+        Call::Answer(answer) => {
+            immediate.copy_from_slice(&answer.to_le_bytes());
             if let Some(opcode) = instruction.first_mut() {
                 *opcode = MOVE;
             }
@@ -126,7 +137,11 @@ mod tests {
     fn placeholders_become_calls_of_the_kernel_s_function() {
         let (mut file, code, data) = elf(&program());
         let before = file.clone();
-        assert_eq!(calls(&mut file, &[(PLACEHOLDER, Some(0x0102_0304)), (OTHER, Some(7))]).unwrap(), 2);
+        assert_eq!(
+            calls(&mut file, &[(PLACEHOLDER, Call::Function(0x0102_0304)), (OTHER, Call::Function(7))])
+                .unwrap(),
+            2
+        );
         let mut expected = before.clone();
         expected[code..code + 8].copy_from_slice(&[0x85, 0x20, 0, 0, 4, 3, 2, 1]);
         expected[code + 40..code + 48].copy_from_slice(&[0x85, 0x20, 0, 0, 7, 0, 0, 0]);
@@ -137,7 +152,7 @@ mod tests {
     #[test]
     fn a_function_that_the_kernel_lacks_answers_not_supported() {
         let (mut file, code, _) = elf(&program());
-        assert_eq!(calls(&mut file, &[(PLACEHOLDER, None)]).unwrap(), 1);
+        assert_eq!(calls(&mut file, &[(PLACEHOLDER, Call::ABSENT)]).unwrap(), 1);
         assert_eq!(file[code..code + 8], [0xb7, 0, 0, 0, 0xa1, 0xff, 0xff, 0xff]);
         assert_eq!(file[code + 40..code + 48], instruction(CALL, 0, OTHER), "not in the table");
     }

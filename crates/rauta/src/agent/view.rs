@@ -1,12 +1,13 @@
 //! The agent as the control API and the status page see it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use admin::{AdminView, Page, Readiness};
 use api::v1::{
     Backend, Dataplane, DataplaneCounters, Diagnostic, ExplainFlowRequest, ExplainRequestRequest,
-    Explanation, FlowExplanation, ListFlowsRequest, ListFlowsResponse, Listener, Reason, Route, Status,
-    TraceEvent, TraceRequest, Traffic,
+    Explanation, FlowExplanation, ListFlowsRequest, ListFlowsResponse, Listener, NewRequest, Reason, Route,
+    Status, TraceEvent, TraceRequest, Traffic,
 };
 use api::{ControlView, ExplainError, KernelError};
 use model::Severity;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc::Receiver;
 use super::page;
 use super::state::{Agent, Phase};
 use crate::view::placed::served;
+use crate::view::question::Question;
 use crate::view::{self, explain, text};
 
 impl ControlView for Agent {
@@ -99,7 +101,13 @@ impl ControlView for Agent {
     }
 
     fn explain_flow(&self, request: &ExplainFlowRequest) -> Result<FlowExplanation, KernelError> {
-        self.kernel.explain_flow(request)
+        let mut found = self.kernel.explain_flow(request)?;
+        let is_handed =
+            found.steps.iter().flat_map(|step| &step.reasons).any(|why| why.starts_with("hand_off_"));
+        if let Some(new) = request.request.as_ref().filter(|_| is_handed) {
+            found.facts.extend(self.in_userspace(request, new)?);
+        }
+        Ok(found)
     }
 
     fn trace(&self, request: &TraceRequest) -> Result<Receiver<TraceEvent>, KernelError> {
@@ -122,6 +130,26 @@ impl AdminView for Agent {
 }
 
 impl Agent {
+    /// What userspace does with the first request of a connection that it is given.
+    fn in_userspace(
+        &self,
+        asked: &ExplainFlowRequest,
+        new: &NewRequest,
+    ) -> Result<Vec<String>, ExplainError> {
+        let address = |text: &str| text.parse().or_else(|_| text.parse().map(|at: SocketAddr| at.ip()));
+        let client = address(&asked.client).map(|client: IpAddr| client.to_string()).unwrap_or_default();
+        let explanation = self.explain(&Question::of_new(new)?.at(&asked.vip, client))?;
+        let mut facts = vec![format!("userspace then: {}", explanation.outcome)];
+        if let Some(route) = &explanation.route {
+            let name = format!("{} rule {}", route.object, route.rule);
+            facts.push(match route.tier_reason.as_str() {
+                "" => format!("the route: {name}"),
+                reason => format!("the route: {name}, which is userspace's since {reason}"),
+            });
+        }
+        Ok(facts)
+    }
+
     fn listeners(&self) -> Vec<Listener> {
         let problems: Arc<_> = self.problems();
         let is_draining = self.phase() == Phase::Draining;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::ask::with_client;
 use crate::cli::{DropsArgs, ExplainFlowArgs, FlowsArgs, TraceArgs};
 use crate::output::{Output, has_colour, print, print_json, print_more};
-use crate::view::kernel;
+use crate::view::{dry_run, kernel};
 
 /// Between two looks of `rauta drops --watch`.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,16 +78,20 @@ pub(crate) fn trace(args: TraceArgs, socket: Option<&PathBuf>) -> anyhow::Result
     })
 }
 
-/// Says what the kernel knows of a connection.
+/// Says what the kernel knows of a connection, or would do with a new one.
 pub(crate) fn explain_flow(args: &ExplainFlowArgs, socket: Option<&PathBuf>) -> anyhow::Result<ExitCode> {
-    let request = ExplainFlowRequest { client: args.client.clone(), vip: args.vip.clone() };
+    let request = ExplainFlowRequest {
+        client: args.client.clone(),
+        vip: args.vip.clone(),
+        request: args.new_request(),
+    };
     let found = with_client(socket, async |client| Ok(client.explain_flow(request).await?))?;
     match args.output {
         Output::Json => print_json(&found)?,
         _ => {
             let facts: String = found.facts.iter().map(|fact| format!("- {fact}\n")).collect();
             let gap = if facts.is_empty() { "" } else { "\n" };
-            print(&format!("{}\n{gap}{facts}", found.outcome))?;
+            print(&format!("{}\n{gap}{facts}{}", found.outcome, dry_run::text(&found.steps)))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,12 +1,13 @@
 //! What the agent serves, for people: model records as messages of the control API, and those as tables.
 
+pub(crate) mod dry_run;
 pub(crate) mod explain;
 mod explain_l4;
 mod filters;
 pub(crate) mod flow;
 pub(crate) mod kernel;
 pub(crate) mod placed;
-mod question;
+pub(crate) mod question;
 pub(crate) mod tables;
 pub(crate) mod text;
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use api::ExplainError;
-use api::v1::ExplainRequestRequest;
+use api::v1::{ExplainRequestRequest, Header, NewRequest};
 use bytes::BytesMut;
 use http1::{Limits, RequestError, RequestHead};
 
@@ -84,22 +84,56 @@ impl Question {
         })
     }
 
+    /// The same of a new connection's first request.
+    ///
+    /// # Errors
+    /// As [`Question::read`].
+    pub(crate) fn of_new(request: &NewRequest) -> Result<Self, ExplainError> {
+        Self::read(&ExplainRequestRequest {
+            method: request.method.clone(),
+            url: request.url.clone(),
+            headers: request.headers.clone(),
+            client: String::new(),
+        })
+    }
+
     /// The head that a client would send, read as the gateway reads it. Without any host it is one of HTTP/1.0, which
     /// needs none.
     ///
     /// # Errors
     /// [`RequestError`] if the gateway refuses it.
     pub(crate) fn head(&self) -> Result<RequestHead, RequestError> {
+        let mut head = RequestHead::default();
+        head.parse(&mut BytesMut::from(self.text(None).as_str()), &Limits::default())?;
+        Ok(head)
+    }
+
+    /// The same as it is sent; `host` is that of a request without one.
+    pub(crate) fn text(&self, host: Option<&str>) -> String {
         let has_host = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
-        let version = if has_host { "1.1" } else { "1.0" };
+        let host = host.filter(|_| !has_host);
+        let version = if has_host || host.is_some() { "1.1" } else { "1.0" };
         let mut text = format!("{} {} HTTP/{version}\r\n", self.method, self.target);
-        for (name, value) in &self.headers {
+        for (name, value) in host.map(|host| ("Host", host)).into_iter().chain(self.fields()) {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
-        let mut head = RequestHead::default();
-        head.parse(&mut BytesMut::from(text.as_str()), &Limits::default())?;
-        Ok(head)
+        text
+    }
+
+    /// The same question of the listener at `vip`.
+    pub(crate) fn at(&self, vip: &str, client: String) -> ExplainRequestRequest {
+        let header = |(name, value): (&str, &str)| Header { name: name.to_owned(), value: value.to_owned() };
+        ExplainRequestRequest {
+            method: self.method.clone(),
+            url: format!("http://{vip}{}", self.target),
+            headers: self.fields().map(header).collect(),
+            client,
+        }
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 

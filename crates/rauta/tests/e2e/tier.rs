@@ -234,6 +234,76 @@ fn connections_are_listed_and_explained() {
 }
 
 #[test]
+fn a_connection_that_never_was_is_explained_packet_by_packet() {
+    let tier = Tier::start();
+    let vip = tier.gateway.address().to_string();
+    let client = Addresses::client(0).to_string();
+    let explained = |more: &[&str]| tier.say(&[&["explain", "flow", &client, &vip], more].concat());
+    let endpoint = Addresses::backend_socket(0).to_string();
+    assert_contains(
+        &explained(&["GET", "/128", "-H", "X-Mine: 1"]),
+        &[
+            &format!("the kernel tier decides it: HTTPRoute default/web rule 0, endpoint {endpoint}\n"),
+            "1. the client's SYN: sent on",
+            &format!("in   {client}:50000 > {vip} SYN seq "),
+            "why  syn_cookie: ",
+            "2. the client's ACK: ends here",
+            "3. the request: sent on",
+            "why  bound: ",
+            &format!("> {endpoint} SYN seq "),
+            "4. the endpoint's SYN-ACK: sent on",
+            "        GET /128 HTTP/1.1\n",
+            &format!("        Host: {vip}\n"),
+            "        X-Mine: 1\n",
+            &format!("        X-Forwarded-For: {client}\n"),
+            "nothing was sent to it",
+        ],
+    );
+    assert_contains(
+        &explained(&["http://a.test/user"]),
+        &[
+            "hands it off to userspace (Tier 3): the route is userspace's",
+            "userspace then: forwarded to",
+            "the route: HTTPRoute default/web rule 1, which is userspace's since ",
+            "regular expression",
+            "why  hand_off_route: ",
+        ],
+    );
+    let long = format!("/{}", "a".repeat(2000));
+    assert_contains(
+        &explained(&[&long]),
+        &[
+            "of which the first segment has 1388",
+            "hand_off_undecidable",
+            "3. the request: goes on to the host's",
+        ],
+    );
+    assert_contains(&explained(&["POST", "/128"]), &["hand_off_undecidable"]);
+    let elsewhere = vip.replace("8080", "8081");
+    assert_contains(
+        &tier.say(&["explain", "flow", &client, &elsewhere, "/"]),
+        &["the host's stack gets it", "does not route for"],
+    );
+    let own = Addresses::gateway_socket().ip().to_string();
+    assert_contains(&tier.say(&["explain", "flow", &own, &vip, "/"]), &["is an address of this machine"]);
+
+    for (arguments, part) in [
+        (&["me", &vip, "/"][..], "CLIENT `me` is no address, with or without a port"),
+        (&[&client, "web", "/"], "VIP `web` is no address and port"),
+        (&["::1", &vip, "/"], "CLIENT ::1 and VIP"),
+        (&[&client, &vip, "ftp://a/"], "`ftp://a/` is no URL"),
+        (&[&client, &vip, "https://a/"], "`https://a/` is sent over TLS, which userspace (Tier 3) ends"),
+        (&[&client, &vip, "G T", "/"], "`G T` is no method"),
+        (&[&client, &vip, "/", "-H", "a b: c"], "`a b` cannot be a header"),
+    ] {
+        let output = tier.gateway.cli(&[&["explain", "flow"], arguments].concat()).unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert_contains(&text, &[part]);
+    }
+}
+
+#[test]
 fn requests_are_traced_while_somebody_listens() {
     let tier = Tier::start();
     assert!(!tier.is_traced());

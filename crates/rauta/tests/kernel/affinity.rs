@@ -20,7 +20,7 @@ on_two_networks!(
 /// Further clients: addresses of the first client's machine.
 const CLIENTS: u8 = 12;
 
-fn client(network: Network, n: u8) -> IpAddr {
+pub(crate) fn client(network: Network, n: u8) -> IpAddr {
     if network.is_v6 {
         Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 1, n.into()).into()
     } else {
@@ -28,7 +28,7 @@ fn client(network: Network, n: u8) -> IpAddr {
     }
 }
 
-fn with_clients(network: Network) -> World {
+pub(crate) fn with_clients(network: Network) -> World {
     let world = World::new(network);
     for n in 0..CLIENTS {
         let length = if network.is_v6 { 64 } else { 24 };
@@ -44,7 +44,7 @@ fn with_clients(network: Network) -> World {
 }
 
 /// The endpoint of a request on a new connection.
-fn ask(world: &World, from: IpAddr, path: &str) -> String {
+pub(crate) fn ask(world: &World, from: IpAddr, path: &str) -> String {
     let mut connection = world.dial().from(from).open(world.lab.client()).unwrap();
     let answer = connection.get("kept.test", path).unwrap();
     assert_eq!(answer.status, 200);

@@ -29,6 +29,7 @@ mod balancing;
 mod changes;
 mod clients;
 mod counted;
+mod dry_run;
 mod endpoint_deaths;
 mod endpoints;
 mod flood;

@@ -3,6 +3,7 @@
 mod answered;
 mod clients;
 mod counters;
+mod dry_run;
 mod facts;
 mod host;
 mod questions;
@@ -33,6 +34,8 @@ const DRAIN_STEP: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Kernel {
     inner: Arc<Mutex<Inner>>,
+    /// Held by whoever needs the pins without the rest. Taken before `inner`.
+    pins: Arc<Mutex<()>>,
     on_exit: OnExit,
 }
 
@@ -107,7 +110,7 @@ impl Kernel {
             before: counters::Baseline::default(),
             failing: None,
         };
-        Self { inner: Arc::new(Mutex::new(inner)), on_exit }
+        Self { inner: Arc::new(Mutex::new(inner)), pins: Arc::default(), on_exit }
     }
 
     /// One line for people: what the kernel does.
@@ -220,6 +223,7 @@ impl Kernel {
 
     /// Removes the programs, or leaves them, as settings say. Does nothing the second time.
     pub(crate) fn stop(&self) {
+        let _alone = self.alone();
         let mut inner = self.lock();
         let (Some(mut datapath), routing) = (inner.datapath.take(), inner.routing.take()) else { return };
         match self.on_exit {
@@ -234,6 +238,10 @@ impl Kernel {
                 }
             }
         }
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

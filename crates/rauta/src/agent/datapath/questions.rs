@@ -15,7 +15,8 @@ use super::{Inner, Kernel, host};
 use crate::view::flow::{self, mapped};
 
 const SOCKET: &str = "address and port, such as 198.51.100.7:40000 or [2001:db8::7]:40000";
-const ADDRESS: &str = "address, with or without a port, such as 198.51.100.7 or [2001:db8::7]:40000";
+pub(super) const ADDRESS: &str =
+    "address, with or without a port, such as 198.51.100.7 or [2001:db8::7]:40000";
 
 impl Kernel {
     /// Connections that the kernel carries, the last used first.
@@ -63,8 +64,11 @@ impl Kernel {
         Ok(counted.into_iter().map(reason).collect())
     }
 
-    /// What the kernel knows of a connection.
+    /// What the kernel knows of a connection, or would do with a new one.
     pub(crate) fn explain_flow(&self, request: &ExplainFlowRequest) -> Result<FlowExplanation, KernelError> {
+        if let Some(new) = &request.request {
+            return self.dry_run(request, new);
+        }
         let (client, vip) = (socket("CLIENT", &request.client)?, socket("VIP", &request.vip)?);
         let inner = self.lock();
         let (datapath, _) = inner.tier()?;
@@ -95,7 +99,7 @@ impl Kernel {
             (_, "") => format!("the kernel tier has it, {}, without an endpoint", row.state),
             (_, endpoint) => format!("the kernel tier has it, {}, with endpoint {endpoint}", row.state),
         };
-        Ok(FlowExplanation { outcome, facts: flow::facts(&found, &row), flow: Some(row) })
+        Ok(FlowExplanation { outcome, facts: flow::facts(&found, &row), flow: Some(row), steps: vec![] })
     }
 }
 
@@ -108,7 +112,7 @@ impl Inner {
         }
     }
 
-    fn row(&self, flow: &Flow, now: u64) -> api::v1::Flow {
+    pub(super) fn row(&self, flow: &Flow, now: u64) -> api::v1::Flow {
         let route = self.routing.as_ref().map(|routing| routing.route_name(flow.route)).unwrap_or_default();
         flow::row(flow, route, self.listener_at(flow.listener), now)
     }
@@ -120,14 +124,14 @@ pub(super) fn failed(error: MapError) -> KernelError {
 
 /// An address, or one with its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
-    address: IpAddr,
-    port: Option<u16>,
+pub(super) struct Wanted {
+    pub(super) address: IpAddr,
+    pub(super) port: Option<u16>,
 }
 
 impl Wanted {
     /// None for the empty text: anything is wanted.
-    fn read(name: &'static str, text: &str) -> Result<Option<Self>, KernelError> {
+    pub(super) fn read(name: &'static str, text: &str) -> Result<Option<Self>, KernelError> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -145,7 +149,7 @@ impl Wanted {
     }
 }
 
-fn socket(name: &'static str, text: &str) -> Result<SocketAddr, KernelError> {
+pub(super) fn socket(name: &'static str, text: &str) -> Result<SocketAddr, KernelError> {
     match text.parse::<SocketAddr>() {
         Ok(at) => Ok(SocketAddr::new(at.ip().to_canonical(), at.port())),
         Err(_) => Err(KernelError::Address { name, text: text.to_owned(), wanted: SOCKET }),
@@ -187,6 +191,6 @@ mod tests {
         off(kernel.reasons().unwrap_err());
         off(kernel.trace(1).map(|_| ()).unwrap_err());
         let (client, vip) = ("192.0.2.1:1".to_owned(), "192.0.2.2:80".to_owned());
-        off(kernel.explain_flow(&ExplainFlowRequest { client, vip }).unwrap_err());
+        off(kernel.explain_flow(&ExplainFlowRequest { client, vip, request: None }).unwrap_err());
     }
 }

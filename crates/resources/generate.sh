@@ -1,6 +1,6 @@
 #!/bin/sh
 # Regenerates src/gateway/*.rs from the pinned CRDs in crds/ (kopium 0.24.1: `cargo install kopium --version 0.24.1`)
-# and our own CRD from the Rust types. Run it in this folder after changing either; commit the result.
+# and our own CRDs from the Rust types. Run it in this folder after changing either; commit the result.
 set -eu
 cd "$(dirname "$0")"
 status_code='--elide HttpRouteRulesFiltersRequestRedirectStatusCode --elide HttpRouteRulesBackendRefsFiltersRequestRedirectStatusCode'

@@ -18,7 +18,7 @@ const LABEL_BYTES_MAX: usize = 63;
 pub(crate) struct Item {
     /// The object's name, where it can be told.
     pub(crate) key: Option<ObjectRef>,
-    /// The object; none if it cannot be read.
+    /// The object, or what stands for one that cannot be read; none if nothing does.
     pub(crate) object: Option<Object>,
     /// Why not, or what else is to be said.
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -123,7 +123,8 @@ impl Reader {
                     })
                     .collect();
                 let document = self.document;
-                Item { key: Some(key), object: None, diagnostics, document, prefix: String::new() }
+                let object = Object::stand_in(kind, &json);
+                Item { key: Some(key), object, diagnostics, document, prefix: String::new() }
             }
         }
     }
@@ -184,6 +185,7 @@ fn drop_status(json: &mut Value, kind: ObjectKind) {
             | ObjectKind::Ingress
             | ObjectKind::Service
             | ObjectKind::BackendTlsPolicy
+            | ObjectKind::RoutePolicy
     );
     if let (true, Value::Object(object)) = (has_status, json) {
         object.remove("status");

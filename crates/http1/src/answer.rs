@@ -10,8 +10,10 @@ use crate::request_write::{write_connection, write_inserts};
 pub struct Answer<'a> {
     /// The status, 200 to 999.
     pub status: u16,
-    /// Plain text; a line end is added unless it is empty.
+    /// The body; with no `content_type` plain text, to which a line end is added unless it is empty.
     pub body: &'a str,
+    /// The value of `Content-Type` for a body that is sent as it is; none: plain text.
+    pub content_type: Option<&'a str>,
     /// `Date` (RFC 9110 section 6.6.1), in the form of section 5.6.7.
     pub date: Option<&'a str>,
     /// More lines.
@@ -26,7 +28,8 @@ pub struct Answer<'a> {
 
 /// Writes a whole response, with Content-Length.
 pub fn write_response(out: &mut BytesMut, answer: &Answer<'_>) {
-    let body_len = if answer.body.is_empty() { 0 } else { answer.body.len() + 1 };
+    let adds_line_end = answer.content_type.is_none() && !answer.body.is_empty();
+    let body_len = answer.body.len() + usize::from(adds_line_end);
     // Writing to a BytesMut cannot fail: it grows.
     let _ = write!(out, "HTTP/1.1 {} {}\r\n", answer.status, reason_phrase(answer.status));
     if let Some(date) = answer.date {
@@ -35,7 +38,8 @@ pub fn write_response(out: &mut BytesMut, answer: &Answer<'_>) {
     write_inserts(out, answer.headers, answer.lines);
     if !matches!(answer.status, 204 | 304) {
         if body_len > 0 {
-            write_inserts(out, &[("Content-Type", b"text/plain; charset=utf-8")], answer.lines);
+            let content_type = answer.content_type.unwrap_or("text/plain; charset=utf-8");
+            write_inserts(out, &[("Content-Type", content_type.as_bytes())], answer.lines);
         }
         let _ = write!(out, "Content-Length: {body_len}\r\n");
     }
@@ -46,7 +50,9 @@ pub fn write_response(out: &mut BytesMut, answer: &Answer<'_>) {
     out.put_slice(b"\r\n");
     if body_len > 0 && !answer.head_only && !matches!(answer.status, 204 | 304) {
         out.put_slice(answer.body.as_bytes());
-        out.put_u8(b'\n');
+        if adds_line_end {
+            out.put_u8(b'\n');
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{BodyError, Framing, Limits};
 pub struct Body {
     state: State,
     limits: Limits,
+    /// So much payload may still come.
+    payload_left: u64,
     extension_bytes: usize,
     trailer_bytes: usize,
     trailer_lines: usize,
@@ -52,7 +54,15 @@ impl Body {
             Framing::Chunked => State::ChunkLine,
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state, limits: *limits, extension_bytes: 0, trailer_bytes: 0, trailer_lines: 0 }
+        let limits = *limits;
+        Self { state, limits, payload_left: u64::MAX, extension_bytes: 0, trailer_bytes: 0, trailer_lines: 0 }
+    }
+
+    /// The same, of which no more than `bytes` of payload may come in all: a length or chunk that goes beyond is refused before a
+    /// byte of it is let through.
+    #[must_use]
+    pub fn with_payload_max(self, bytes: u64) -> Self {
+        Self { payload_left: bytes, ..self }
     }
 
     /// Whether the message has ended.
@@ -83,7 +93,11 @@ impl Body {
         match self.state {
             State::Done => Ok(Piece::Done),
             _ if buf.is_empty() => Ok(Piece::NeedMore),
-            State::UntilClose => Ok(Piece::Data(buf.len())),
+            State::UntilClose => {
+                self.announce(buf.len() as u64)?;
+                Ok(Piece::Data(buf.len()))
+            }
+            State::Length(left) if left > self.payload_left => Err(BodyError::TooLarge),
             State::Length(left) => Ok(self.data(buf, left, State::Length, State::Done)),
             State::ChunkData(left) => Ok(self.data(buf, left, State::ChunkData, State::ChunkDataEnd)),
             State::ChunkDataEnd => self.chunk_data_end(buf),
@@ -105,6 +119,12 @@ impl Body {
             }
             _ => Err(BodyError::Truncated),
         }
+    }
+
+    /// Counts payload that comes.
+    fn announce(&mut self, bytes: u64) -> Result<(), BodyError> {
+        self.payload_left = self.payload_left.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
+        Ok(())
     }
 
     fn data(&mut self, buf: &[u8], left: u64, more: fn(u64) -> State, end: State) -> Piece {
@@ -133,6 +153,7 @@ impl Body {
         if self.extension_bytes > self.limits.chunk_extension_bytes_max {
             return Err(BodyError::ChunkExtensionsTooLarge);
         }
+        self.announce(line.size)?;
         self.state = if line.size == 0 { State::Trailers } else { State::ChunkData(line.size) };
         Ok(Piece::Framing(line.line_len))
     }

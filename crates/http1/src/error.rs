@@ -194,6 +194,9 @@ pub enum BodyError {
     /// Over one of the trailer limits.
     #[error("trailers too large")]
     TrailersTooLarge,
+    /// More payload than [`crate::Body::with_payload_max`] allows.
+    #[error("body too large")]
+    TooLarge,
     /// The connection ended within the message.
     #[error("body ended early")]
     Truncated,
@@ -204,6 +207,7 @@ impl BodyError {
     pub fn status(self) -> u16 {
         match self {
             Self::TrailersTooLarge => 431,
+            Self::TooLarge => 413,
             _ => 400,
         }
     }
@@ -219,6 +223,7 @@ impl BodyError {
             Self::Trailer => "bad trailer",
             Self::ForbiddenTrailer => "forbidden trailer",
             Self::TrailersTooLarge => "trailers too large",
+            Self::TooLarge => "body too large",
             Self::Truncated => "body ended early",
         }
     }

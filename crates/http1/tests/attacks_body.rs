@@ -239,3 +239,21 @@ fn chunks_that_we_make_are_read_back() {
     assert!(out.starts_with(b"1\r\nx\r\n9\r\n"));
     assert_eq!(payload(&out), want);
 }
+
+#[test]
+fn more_payload_than_is_allowed_is_refused_where_it_is_announced() {
+    let chunked = || Body::new(Framing::Chunked, &limits()).with_payload_max(5);
+    let whole = b"3\r\nabc\r\n2;x=yyyyyyyyy\r\nde\r\n0\r\nA: bcdefg\r\n\r\n";
+    assert_eq!(chunked().advance(whole), Ok(whole.len()));
+    assert_eq!(chunked().advance(b"6\r\n"), Err(BodyError::TooLarge));
+    let mut body = chunked();
+    assert_eq!(body.advance(b"3\r\nabc\r\n"), Ok(8));
+    assert_eq!(body.advance(b"3\r\n"), Err(BodyError::TooLarge), "before a byte of the chunk is let through");
+    let mut body = Body::new(Framing::Length(5), &limits()).with_payload_max(5);
+    assert_eq!((body.advance(b"ab"), body.advance(b"cdeGET")), (Ok(2), Ok(3)));
+    let mut body = Body::new(Framing::Length(6), &limits()).with_payload_max(5);
+    assert_eq!(body.advance(b"a"), Err(BodyError::TooLarge));
+    let mut body = Body::new(Framing::UntilClose, &limits()).with_payload_max(5);
+    assert_eq!((body.advance(b"abcde"), body.advance(b"f")), (Ok(5), Err(BodyError::TooLarge)));
+    assert_eq!(BodyError::TooLarge.status(), 413);
+}

@@ -180,11 +180,18 @@ fn answers_of_our_own() {
         connection: Some("close"),
         lines: None,
         head_only: false,
+        content_type: None,
     };
     let head = "HTTP/1.1 404 Not Found\r\nDate: Sat, 21 Nov 2026 02:21:53 GMT\r\nX-Evil: a  Set-Cookie: b\r\n\
                 Content-Type: text/plain; charset=utf-8\r\nContent-Length: 9\r\nConnection: close\r\n\r\n";
     assert_eq!(write(&answer), format!("{head}no route\n"));
     assert_eq!(write(&Answer { head_only: true, ..answer }), head);
+    let page =
+        Answer { status: 503, body: "{}", content_type: Some("application/json"), ..Answer::default() };
+    assert_eq!(
+        write(&page),
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    );
     assert_eq!(
         write(&Answer { status: 204, body: "x", ..Answer::default() }),
         "HTTP/1.1 204 No Content\r\n\r\n"

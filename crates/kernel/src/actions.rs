@@ -69,6 +69,9 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     if route.id.object.kind == ObjectKind::GrpcRoute {
         return Err(Why::Protocol);
     }
+    if !route.policies.is_empty() {
+        return Err(Why::RoutePolicy);
+    }
     let Action::Forward(backends) = &route.action else { return Err(Why::Respond) };
     if !route.filters.is_empty() || backends.iter().any(|one| !one.filters.is_empty()) {
         return Err(Why::Filters);

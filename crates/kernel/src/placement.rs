@@ -52,6 +52,8 @@ pub enum Why {
     Retry,
     /// Clients that keep their endpoint by a cookie or header.
     Session,
+    /// A RoutePolicy says something of it.
+    RoutePolicy,
     /// Round robin or random balancing.
     Balancing,
     /// A Maglev table larger than the kernel's.
@@ -117,6 +119,7 @@ impl Why {
             Self::Timeouts => "it has time limits",
             Self::Retry => "it asks for retries",
             Self::Session => "it has session persistence",
+            Self::RoutePolicy => "a RoutePolicy is for it",
             Self::Balancing => "round robin and random balancing choose for each request",
             Self::TableSize => "its Maglev table is larger than 4099 slots",
             Self::ManyBackends => "it has more than 16 backends",

@@ -128,6 +128,13 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
                 })
             }),
         ),
+        (
+            Why::RoutePolicy,
+            Box::new(|c| {
+                let listeners = c.route.listeners.clone();
+                c.route.policies = vec![model::AttachedPolicies { listeners, policies: Default::default() }];
+            }),
+        ),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::RoundRobin)),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::Random)),
         (Why::TableSize, Box::new(|c| c.route.balancing = Balancing::Maglev { table_size: 65_537 })),

@@ -47,7 +47,7 @@ pub enum Reason {
     InvalidField,
     /// The same object stands in two places; the first is used.
     DuplicateObject,
-    /// Two listeners want the same port, protocol and hostname.
+    /// Two listeners want the same port, protocol and hostname; or two policies say the same of one object.
     Conflicted,
     /// A parentRef names no Gateway or listener of ours.
     NoMatchingParent,
@@ -81,6 +81,8 @@ pub enum Reason {
     NoTlsPolicy,
     /// An address that settings do not allow as an endpoint.
     AddressNotAllowed,
+    /// The object that a policy is for, or the part of it, does not exist.
+    TargetNotFound,
     /// The API has it, this version of the gateway does not.
     Unsupported,
 }
@@ -109,6 +111,7 @@ impl Reason {
             Self::NoValidCaCertificate => "NoValidCACertificate",
             Self::NoTlsPolicy => "NoTLSPolicy",
             Self::AddressNotAllowed => "AddressNotAllowed",
+            Self::TargetNotFound => "TargetNotFound",
             Self::Unsupported => "Unsupported",
         }
     }

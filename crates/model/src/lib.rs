@@ -21,6 +21,7 @@ mod l4_route;
 mod listener;
 mod object;
 mod route;
+mod route_policy;
 mod security;
 mod session;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use route::{
     Action, BackendRef, BackendTarget, Balancing, HeaderMatch, InvalidBackend, PathMatch, QueryMatch,
     RegexAnchor, RegexPattern, Retry, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
 };
+pub use route_policy::{AttachedPolicies, DirectResponse, IpRules, Policies};
 pub use security::{Authorities, BackendSecurity, BackendTls, ClientValidation, PeerName, PemBundle};
 pub use session::{Session, SessionCarrier};
 pub use snapshot::Snapshot;

@@ -48,6 +48,8 @@ pub enum ObjectKind {
     /// `gateway.networking.k8s.io/v1` BackendTLSPolicy.
     #[serde(rename = "BackendTLSPolicy")]
     BackendTlsPolicy,
+    /// `rauta.io/v1` RoutePolicy.
+    RoutePolicy,
 }
 
 impl ObjectKind {
@@ -72,6 +74,7 @@ impl ObjectKind {
             Self::Namespace => "Namespace",
             Self::ConfigMap => "ConfigMap",
             Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::RoutePolicy => "RoutePolicy",
         }
     }
 

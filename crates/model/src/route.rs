@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    Affinity, AppProtocol, Backend, BackendId, Filters, HostPattern, ListenerId, ObjectKind, ObjectRef,
-    Redirect, Session,
+    Affinity, AppProtocol, AttachedPolicies, Backend, BackendId, Filters, HostPattern, ListenerId,
+    ObjectKind, ObjectRef, Policies, Redirect, Session,
 };
 
 /// Names a route: an object and which of its rules (an Ingress has one a path, counted in order; its default backend
@@ -50,6 +50,9 @@ pub struct Route {
     /// Which answers are worth another try.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What policies ask of its requests, by listener; those that are not named here: nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<AttachedPolicies>,
     /// Whether clients keep what was chosen for them by a value that they bring back; goes before `affinity`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
@@ -67,6 +70,12 @@ impl Route {
     pub fn protocol(&self, backend: &Backend) -> AppProtocol {
         let is_grpc = self.id.object.kind == ObjectKind::GrpcRoute;
         if is_grpc { AppProtocol::Http2 } else { backend.protocol }
+    }
+
+    /// What policies ask of requests that come in by `listener`.
+    pub fn policies_on(&self, listener: &ListenerId) -> Option<&Policies> {
+        let on = self.policies.iter().find(|attached| attached.listeners.contains(listener));
+        on.map(|attached| &attached.policies)
     }
 
     /// The order of routes with equal matches; the smallest wins.

@@ -115,6 +115,7 @@ mod tests {
             affinity: Default::default(),
             timeouts: Timeouts::default(),
             retry: None,
+            policies: Vec::new(),
             session: None,
             created_unix_s,
             tier: None,

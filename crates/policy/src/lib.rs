@@ -5,8 +5,10 @@
 //!
 //! Invariants: no I/O, no clock, no randomness: time and chance are arguments.
 
+mod client_address;
 mod cors;
 mod headers;
+mod ip_rules;
 mod origin;
 mod path;
 mod redirect;
@@ -15,8 +17,10 @@ mod retry;
 mod session;
 mod trace;
 
+pub use client_address::client_address;
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
 pub use headers::{HeadKind, header_refusal, header_value_problem};
+pub use ip_rules::is_let_in;
 pub use origin::Origin;
 pub use path::{path_problem, write_path};
 pub use redirect::{Asked, location};

@@ -1,8 +1,9 @@
 //! Who is at the other end of a connection, and how it came here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use http1::RequestHead;
 use model::ListenerId;
 
 use crate::worker::Worker;
@@ -41,6 +42,12 @@ impl Client {
             tls: None,
             connection,
         }
+    }
+
+    /// Where a request came from, through trusted proxies; none: one of them does not know.
+    pub(crate) fn address(&self, worker: &Worker, head: &RequestHead) -> Option<IpAddr> {
+        let is_trusted = |ip| worker.config().trusted_proxies.iter().any(|net| net.contains(&ip));
+        policy::client_address(self.peer.ip(), is_trusted, head.values("x-forwarded-for"))
     }
 
     /// The scheme of its requests.

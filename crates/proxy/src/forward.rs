@@ -90,7 +90,7 @@ pub(crate) async fn forward<S: Transport>(
         Err(refusal) => refusal,
     };
     let headers = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
-    let extra = Extra { headers, lines: None };
+    let extra = Extra { headers, ..Default::default() };
     answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
 }
 

@@ -27,6 +27,7 @@ mod forwarded;
 mod gateway;
 mod group;
 mod grpc;
+mod guard;
 mod ids;
 mod io;
 mod l4;

@@ -70,6 +70,15 @@ pub(crate) struct Extra<'a> {
     pub(crate) headers: &'a [(&'a str, &'a [u8])],
     /// What the route changes.
     pub(crate) lines: Option<&'a LineEdits>,
+    /// What the body is, instead of the reason; clients of gRPC get that all the same.
+    pub(crate) page: Option<Page<'a>>,
+}
+
+/// A body that somebody wrote.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page<'a> {
+    pub(crate) content_type: &'a str,
+    pub(crate) body: &'a str,
 }
 
 /// Sends it to who has sent no request that could be told of, and tells that.
@@ -92,14 +101,20 @@ async fn send_with<S: Transport>(
         (false, false) => None,
     };
     let grpc = reply.is_for_grpc.then(|| GrpcLines::new(reply.status, &reply.reason));
-    let (status, body, headers) = match &grpc {
-        Some(lines) => (200, "", Cow::Owned([&lines.as_array(), extra.headers].concat())),
-        None => (reply.status, &*reply.reason, Cow::Borrowed(extra.headers)),
+    let (status, page, headers) = match &grpc {
+        Some(lines) => (200, None, Cow::Owned([&lines.as_array(), extra.headers].concat())),
+        None => (reply.status, extra.page, Cow::Borrowed(extra.headers)),
+    };
+    let body = match (page, &grpc) {
+        (Some(page), _) => page.body,
+        (None, Some(_)) => "",
+        (None, None) => &*reply.reason,
     };
     worker.with_date(|date| {
         let answer = http1::Answer {
             status,
             body,
+            content_type: page.map(|page| page.content_type),
             date: Some(date),
             connection,
             head_only: reply.head_only,

@@ -101,13 +101,19 @@ async fn decide<'s, S: Transport>(
     };
     let taken = Taken { listener: Some(listener), route: Some(route) };
     let compiled = state.route(route_index);
+    let guard = compiled.guards.as_ref().and_then(|guards| guards.on(&listener.id));
+    if let Some(guard) = guard
+        && let Err((status, reason)) = guard.lets_in(|| down.client.address(worker, head))
+    {
+        return (answer(worker, down, head, body, status, reason).await, taken);
+    }
     let said = compiled.cors.as_deref();
     let judged = said.map(|cors| cors.judge(&CorsRequest::read(head.method(), |name| head.values(name))));
     let cors = match judged {
         None => None,
         Some(CorsVerdict::Pass(lines)) => Some(lines),
         Some(CorsVerdict::Preflight(lines)) => {
-            let extra = Extra { headers: lines.as_slice(), lines: None };
+            let extra = Extra { headers: lines.as_slice(), ..Default::default() };
             let said = (204, "CORS preflight".into());
             return (answer_with(worker, down, head, body, said, extra).await, taken);
         }
@@ -116,6 +122,23 @@ async fn decide<'s, S: Transport>(
             return (answer(worker, down, head, body, 403, reason).await, taken);
         }
     };
+    if let Some(guard) = guard {
+        let headers = cors.as_ref().map_or(&[][..], CorsLines::as_slice);
+        let extra = Extra { headers, ..Default::default() };
+        if let Some((status, page)) = guard.direct_response() {
+            let extra = Extra { page: Some(page), ..extra };
+            let said = (status, "direct response".into());
+            return (answer_with(worker, down, head, body, said, extra).await, taken);
+        }
+        match guard.body_max(head) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => body.limit(bytes),
+            Err((status, reason)) => {
+                let said = (status, reason.into());
+                return (answer_with(worker, down, head, body, said, extra).await, taken);
+            }
+        }
+    }
     let outcome = match &compiled.action {
         CompiledAction::Respond { status, reason } => {
             answer(worker, down, head, body, *status, reason.to_string()).await
@@ -137,7 +160,7 @@ async fn decide<'s, S: Transport>(
             let location = policy::location(redirect, &asked);
             let mut headers = vec![("Location", location.as_bytes())];
             headers.extend_from_slice(cors.as_ref().map_or(&[], CorsLines::as_slice));
-            let extra = Extra { headers: &headers, lines: plan.response_lines() };
+            let extra = Extra { headers: &headers, lines: plan.response_lines(), page: None };
             answer_with(worker, down, head, body, (redirect.status, "redirect".into()), extra).await
         }
         CompiledAction::Forward(action) => {

@@ -36,6 +36,11 @@ impl RequestBody {
         }
     }
 
+    /// Lets no more than `bytes` of payload through; nothing has come yet.
+    pub(crate) fn limit(&mut self, bytes: u64) {
+        self.body = self.body.clone().with_payload_max(bytes);
+    }
+
     /// Whether all of it is validated, and sent but for `pending`.
     pub(crate) fn is_done(&self) -> bool {
         self.body.is_done()

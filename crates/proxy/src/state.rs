@@ -19,6 +19,7 @@ use crate::affinity::Kept;
 use crate::connector::{Connector, Connectors, Way};
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::group::Group;
+use crate::guard::Guards;
 use crate::mirror::{self, Mirror};
 use crate::plan::Plan;
 use crate::retry::Retry;
@@ -107,6 +108,8 @@ pub(crate) struct CompiledRoute {
     pub(crate) action: CompiledAction,
     /// What scripts of other origins may do.
     pub(crate) cors: Option<Box<Cors>>,
+    /// What RoutePolicies ask.
+    pub(crate) guards: Option<Box<Guards>>,
 }
 
 pub(crate) enum CompiledAction {
@@ -192,6 +195,7 @@ impl State {
         let routes = snapshot.routes.iter().map(|route| CompiledRoute {
             action: compile(route, &snapshot, &mut backends, &mut connectors, before, (threads, key)),
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
+            guards: Guards::new(&route.policies),
         });
         let routes = routes.collect();
         let l4_actions = snapshot

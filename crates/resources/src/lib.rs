@@ -1,4 +1,4 @@
-//! Kubernetes object types: core (k8s-openapi), Gateway API v1.6.1 (generated) and our own RoutingRule.
+//! Kubernetes object types: core (k8s-openapi), Gateway API v1.6.1 (generated) and our own, RoutingRule and policies.
 //!
 //! [`strict::decode`] reads one object from JSON as `kubectl apply` would with strict validation: a field that the
 //! type does not have is an error with its path, never silence.
@@ -6,11 +6,18 @@
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the CRDs document the fields")]
 pub mod gateway;
 mod path;
+mod policy_target;
+mod quantity;
+#[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
+mod route_policy;
 #[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
 mod routing_rule;
 pub mod strict;
 
 pub use path::FieldPath;
+pub use policy_target::PolicyTargetRef;
+pub use quantity::ByteQuantity;
+pub use route_policy::{DirectResponse, IpRules, RoutePolicy, RoutePolicySpec};
 pub use routing_rule::{
     AffinityType, LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec,
     RuleAffinity, RuleBackend, RuleMatch, RulePath, RulePathType, RuleService, RuleValue, RuleValueType,

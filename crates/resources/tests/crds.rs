@@ -6,9 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use kube::CustomResourceExt;
-use resources::RoutingRule;
 use resources::gateway::{BUNDLE_VERSION, Gateway, GatewayClass, HttpRoute};
-use resources::strict;
+use resources::{RoutePolicy, RoutingRule, strict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -45,19 +44,28 @@ fn pinned_crds_are_of_the_standard_channel_of_the_pinned_version() {
     assert_eq!(kinds, expected);
 }
 
-#[test]
-fn our_crd_is_current() {
-    let path = crds().join("rauta.io_routingrules.yaml");
-    let head = "# Generated from crates/resources/src/routing_rule.rs by crates/resources/generate.sh.\n";
-    let crd = format!("{head}{}", serde_saphyr::to_string(&RoutingRule::crd()).unwrap());
+/// The `spec` of the CRD in `file`, which is as its type in `source` has it.
+fn current<K: CustomResourceExt>(file: &str, source: &str) -> Value {
+    let path = crds().join(file);
+    let head = format!("# Generated from crates/resources/src/{source} by crates/resources/generate.sh.\n");
+    let crd = format!("{head}{}", serde_saphyr::to_string(&K::crd()).unwrap());
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         fs::write(&path, &crd).unwrap();
     }
     assert_eq!(fs::read_to_string(path).unwrap(), crd, "run crates/resources/generate.sh");
     let parsed: Value = serde_saphyr::from_str(&crd).unwrap();
-    let spec = &parsed["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    parsed["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()
+}
+
+#[test]
+fn our_crds_are_current() {
+    let spec = current::<RoutingRule>("rauta.io_routingrules.yaml", "routing_rule.rs");
     assert_eq!(spec["properties"]["tier"]["maximum"], 3.0);
     assert_eq!(spec["required"], json!(["backends"]));
+    let spec = current::<RoutePolicy>("rauta.io_routepolicies.yaml", "route_policy.rs");
+    assert_eq!(spec["required"], json!(["targetRefs"]));
+    assert_eq!(spec["properties"]["requestBodyMax"]["x-kubernetes-int-or-string"], true);
+    assert!(spec["properties"].get("isUnreadable").is_none());
 }
 
 fn survives<T: DeserializeOwned + Serialize>(manifest: Value) {
@@ -100,6 +108,13 @@ fn manifests_survive_a_round_trip() {
                               {"service": {"name": "s", "port": 80}, "weight": 2}],
                  "maglev": {"tableSize": 4099}, "loadBalancer": {"type": "Maglev"},
                  "affinity": {"type": "ClientIP", "timeout": "30m"}, "forwardedHeaders": false}}));
+    survives::<RoutePolicy>(json!({
+        "apiVersion": "rauta.io/v1", "kind": "RoutePolicy", "metadata": {"name": "p"},
+        "spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gw",
+                                 "sectionName": "https"}],
+                 "ipRules": {"allow": ["10.0.0.0/8"], "deny": ["10.0.0.1"]},
+                 "directResponse": {"statusCode": 503, "contentType": "text/html", "body": "closed"},
+                 "requestBodyMax": "1Mi"}}));
 }
 
 #[test]

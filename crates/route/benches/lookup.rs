@@ -99,6 +99,7 @@ fn a_route(i: usize, hosts: Vec<HostPattern>, matches: Vec<RouteMatch>) -> Route
         affinity: Default::default(),
         timeouts: Timeouts::default(),
         retry: None,
+        policies: Vec::new(),
         session: None,
         created_unix_s: None,
         tier: None,

@@ -3,14 +3,16 @@ use std::sync::Arc;
 use kube::Resource;
 use kube::core::ObjectMeta;
 use model::{ObjectKind, ObjectRef};
-use resources::RoutingRule;
 use resources::core::{ConfigMap, EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
 use resources::gateway::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute,
     TlsRoute, UdpRoute,
 };
 use resources::strict::{self, FieldError};
+use resources::{RoutePolicy, RoutingRule};
 use serde_json::Value;
+
+use crate::own::route_policy;
 
 /// One object of a kind that the gateway reads.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +53,8 @@ pub enum Object {
     ConfigMap(Arc<ConfigMap>),
     /// `gateway.networking.k8s.io/v1` BackendTLSPolicy.
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
+    /// `rauta.io/v1` RoutePolicy.
+    RoutePolicy(Arc<RoutePolicy>),
 }
 
 /// Why an apiVersion and kind are not read.
@@ -68,12 +72,12 @@ pub enum UnknownKind {
     /// Not a kind that is known here.
     #[error(
         "the gateway knows no such kind; it reads GatewayClass, Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, TLSRoute, UDPRoute, ReferenceGrant, BackendTLSPolicy, Namespace, IngressClass, Ingress, \
-         RoutingRule, Service, EndpointSlice, Secret and ConfigMap"
+         RoutingRule, RoutePolicy, Service, EndpointSlice, Secret and ConfigMap"
     )]
     Unknown,
 }
 
-const KINDS: [(ObjectKind, &str); 18] = [
+const KINDS: [(ObjectKind, &str); 19] = [
     (ObjectKind::GatewayClass, "gateway.networking.k8s.io/v1"),
     (ObjectKind::Gateway, "gateway.networking.k8s.io/v1"),
     (ObjectKind::HttpRoute, "gateway.networking.k8s.io/v1"),
@@ -92,6 +96,7 @@ const KINDS: [(ObjectKind, &str); 18] = [
     (ObjectKind::Secret, "v1"),
     (ObjectKind::ConfigMap, "v1"),
     (ObjectKind::BackendTlsPolicy, "gateway.networking.k8s.io/v1"),
+    (ObjectKind::RoutePolicy, "rauta.io/v1"),
 ];
 
 /// What the gateway would have to act on, and does not: leaving these out changes what clients get.
@@ -184,7 +189,17 @@ impl Object {
             ObjectKind::Secret => Self::Secret(Arc::new(strict::decode(value)?)),
             ObjectKind::ConfigMap => Self::ConfigMap(Arc::new(strict::decode(value)?)),
             ObjectKind::BackendTlsPolicy => Self::BackendTlsPolicy(Arc::new(strict::decode(value)?)),
+            ObjectKind::RoutePolicy => Self::RoutePolicy(Arc::new(strict::decode(value)?)),
         })
+    }
+
+    /// What stands for an object that [`Object::decode`] refused: of a policy that may protect something all that can be read
+    /// of its targets, which are then closed; none for other kinds, of which nothing is served.
+    pub fn stand_in(kind: ObjectKind, value: &Value) -> Option<Self> {
+        match kind {
+            ObjectKind::RoutePolicy => Some(Self::RoutePolicy(Arc::new(route_policy::stand_in(value)?))),
+            _ => None,
+        }
     }
 
     /// What it is.
@@ -208,6 +223,7 @@ impl Object {
             Self::Secret(_) => ObjectKind::Secret,
             Self::ConfigMap(_) => ObjectKind::ConfigMap,
             Self::BackendTlsPolicy(_) => ObjectKind::BackendTlsPolicy,
+            Self::RoutePolicy(_) => ObjectKind::RoutePolicy,
         }
     }
 
@@ -232,6 +248,7 @@ impl Object {
             Self::Secret(object) => object.meta(),
             Self::ConfigMap(object) => object.meta(),
             Self::BackendTlsPolicy(object) => object.meta(),
+            Self::RoutePolicy(object) => object.meta(),
         }
     }
 

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::{ObjectKind, ObjectRef};
-use resources::RoutingRule;
 use resources::core::{ConfigMap, EndpointSlice, Ingress, IngressClass, Namespace, Secret, Service};
 use resources::gateway::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute,
     TlsRoute, UdpRoute,
 };
+use resources::{RoutePolicy, RoutingRule};
 
 use crate::Object;
 use crate::own::service::SERVICE_NAME;
@@ -33,6 +33,7 @@ pub(crate) struct Objects {
     pub(crate) secrets: BTreeMap<ObjectRef, Arc<Secret>>,
     pub(crate) config_maps: BTreeMap<ObjectRef, Arc<ConfigMap>>,
     pub(crate) backend_tls_policies: BTreeMap<ObjectRef, Arc<BackendTlsPolicy>>,
+    pub(crate) route_policies: BTreeMap<ObjectRef, Arc<RoutePolicy>>,
     /// The slices of each Service.
     slices: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
@@ -64,6 +65,7 @@ impl Objects {
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
             Object::ConfigMap(object) => drop(self.config_maps.insert(key, object)),
             Object::BackendTlsPolicy(object) => drop(self.backend_tls_policies.insert(key, object)),
+            Object::RoutePolicy(object) => drop(self.route_policies.insert(key, object)),
         }
     }
 
@@ -97,6 +99,7 @@ impl Objects {
             ObjectKind::Secret => self.secrets.remove(key).is_some(),
             ObjectKind::ConfigMap => self.config_maps.remove(key).is_some(),
             ObjectKind::BackendTlsPolicy => self.backend_tls_policies.remove(key).is_some(),
+            ObjectKind::RoutePolicy => self.route_policies.remove(key).is_some(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Objects {
             ObjectKind::Secret => self.secrets.contains_key(key),
             ObjectKind::ConfigMap => self.config_maps.contains_key(key),
             ObjectKind::BackendTlsPolicy => self.backend_tls_policies.contains_key(key),
+            ObjectKind::RoutePolicy => self.route_policies.contains_key(key),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
-use crate::build::{self, Frame, Part, Policies};
+use crate::build::{self, Frame, Part, Policies, RoutePolicies};
 use crate::objects::Objects;
 
 /// The parts of the last snapshot. A part is built again when an object that it follows from has changed, and otherwise
@@ -15,6 +15,7 @@ use crate::objects::Objects;
 pub(crate) struct Parts {
     pub(crate) frame: Frame,
     policies: Policies,
+    route_policies: RoutePolicies,
     routes: BTreeMap<ObjectRef, Part<Arc<Route>>>,
     l4_routes: BTreeMap<ObjectRef, Vec<Arc<L4Route>>>,
     backends: BTreeMap<BackendId, (Option<Arc<Backend>>, Vec<Diagnostic>)>,
@@ -87,13 +88,14 @@ impl Parts {
         if frames || some_regex != had_regex {
             affected.extend(objects.ingresses.keys().cloned());
         }
+        affected.extend(self.policed(objects, changed, is_first));
         let mut changes = Changes::default();
         let mut asked: BTreeSet<BackendId> = BTreeSet::new();
         for service in changed.iter().filter(|key| key.kind == ObjectKind::Service).chain(moved) {
             asked.extend(self.backends_of(service));
         }
         for key in affected.iter().filter(|key| makes_routes(key.kind)) {
-            let part = build::part(key, objects, options, &self.frame, some_regex);
+            let part = build::part(key, objects, options, (&self.frame, &self.route_policies), some_regex);
             self.exchange(key, part, &mut changes, &mut asked);
         }
         if is_first
@@ -135,8 +137,34 @@ impl Parts {
             .chain(of_backends)
             .flatten()
             .chain(&self.frame.diagnostics)
-            .chain(&self.policies.diagnostics);
+            .chain(&self.policies.diagnostics)
+            .chain(&self.route_policies.diagnostics);
         all.cloned().collect()
+    }
+
+    /// Makes RoutePolicies those of the objects in force: the objects whose routes have others now.
+    fn policed(
+        &mut self,
+        objects: &Objects,
+        changed: &BTreeSet<ObjectRef>,
+        is_first: bool,
+    ) -> BTreeSet<ObjectRef> {
+        if !is_first && !changed.iter().any(|key| self.route_policies.follows_from(key)) {
+            return BTreeSet::new();
+        }
+        let before = std::mem::replace(&mut self.route_policies, RoutePolicies::build(objects));
+        let mut targets = self.route_policies.difference(&before);
+        let gateways: BTreeSet<_> =
+            targets.extract_if(.., |target| target.kind == ObjectKind::Gateway).collect();
+        let is_on = |route: &Arc<Route>| {
+            let of = |id: &model::ListenerId| ObjectRef::new(ObjectKind::Gateway, &id.namespace, &id.gateway);
+            route.listeners.iter().any(|id| gateways.contains(&of(id)))
+        };
+        if !gateways.is_empty() {
+            let parts = self.routes.iter().filter(|(_, part)| part.routes.iter().any(is_on));
+            targets.extend(parts.map(|(key, _)| key.clone()));
+        }
+        targets
     }
 
     /// Puts a part in the place of the one that the object had.

@@ -45,24 +45,30 @@ impl Store {
     /// Takes `object` in, replacing the version in force.
     ///
     /// # Errors
-    /// The object on its own is not valid: every reason. The version in force, if any, stays.
+    /// The object on its own is not valid: every reason. The version in force, if any, stays; of a RoutePolicy without one,
+    /// this is in force all the same, and closes what it is for.
     pub fn apply(&mut self, object: Object) -> Result<(), Vec<Diagnostic>> {
         let key = object.key();
         let mut found = own::check(&key, &object);
         if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-            let outcome = if self.contains(&key) {
-                "the version before it stays in force"
-            } else {
-                "nothing of it is served"
+            // A policy may be what protects a route: without a good version of it the route is closed, not open.
+            let closes = key.kind == ObjectKind::RoutePolicy && !self.has_good(&key);
+            let outcome = match (closes, self.contains(&key)) {
+                (true, _) => None,
+                (false, true) => Some("the version before it stays in force"),
+                (false, false) => Some("nothing of it is served"),
             };
-            for diagnostic in &mut found {
-                diagnostic.message = format!("{}; {outcome}", diagnostic.message);
+            if let Some(outcome) = outcome {
+                for diagnostic in &mut found {
+                    diagnostic.message = format!("{}; {outcome}", diagnostic.message);
+                }
+            }
+            if closes {
+                self.put(key, object);
             }
             return Err(found);
         }
-        self.touch(&key);
-        self.objects.insert(key.clone(), object);
-        self.touch(&key);
+        self.put(key, object);
         Ok(())
     }
 
@@ -121,6 +127,19 @@ impl Store {
         diagnostics.sort();
         diagnostics.dedup();
         Built { snapshot: Arc::clone(&self.last), diagnostics }
+    }
+
+    fn put(&mut self, key: ObjectRef, object: Object) {
+        self.touch(&key);
+        self.objects.insert(key.clone(), object);
+        self.touch(&key);
+    }
+
+    /// Whether a RoutePolicy is in force that says what can be.
+    fn has_good(&self, key: &ObjectRef) -> bool {
+        let policy = self.objects.route_policies.get(key);
+        let said = policy.map(|policy| own::check(key, &Object::RoutePolicy(Arc::clone(policy))));
+        said.is_some_and(|said| said.iter().all(|one| one.severity != Severity::Error))
     }
 
     fn touch(&mut self, key: &ObjectRef) {

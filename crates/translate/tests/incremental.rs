@@ -30,7 +30,7 @@ fn object(dice: &mut Dice) -> Object {
     let name = dice.of(&["a", "b", "c"]);
     let other = dice.of(&["a", "b", "c"]);
     let port = 80 + dice.below(2);
-    let (kind, mut value) = match dice.below(21) {
+    let (kind, mut value) = match dice.below(24) {
         0 => (
             ObjectKind::GatewayClass,
             json!({"spec": {
@@ -137,6 +137,21 @@ fn object(dice: &mut Dice) -> Object {
                 json!({"spec": {"targetRefs": [target], "validation": validation}}),
             )
         }
+        21..=23 => {
+            let gateways = "gateway.networking.k8s.io";
+            let mut target = match dice.below(4) {
+                0 => json!({"group": gateways, "kind": "Gateway", "sectionName": "l"}),
+                1 => json!({"group": gateways, "kind": "Gateway"}),
+                2 => json!({"group": gateways, "kind": "HTTPRoute"}),
+                _ => json!({"group": "rauta.io", "kind": "RoutingRule"}),
+            };
+            target["name"] = json!(other);
+            let mut spec = json!({"targetRefs": [target], "requestBodyMax": dice.below(2)});
+            if dice.below(2) == 0 {
+                spec["ipRules"] = json!({"allow": [dice.of(&["10.0.0.0/8", "10.1.0.0/16"])]});
+            }
+            (ObjectKind::RoutePolicy, json!({"spec": spec}))
+        }
         _ => (
             ObjectKind::EndpointSlice,
             json!({
@@ -156,7 +171,7 @@ fn object(dice: &mut Dice) -> Object {
 
 #[test]
 fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
-    let (mut routes, mut backends, mut listeners) = (0, 0, 0);
+    let (mut routes, mut backends, mut listeners, mut policed) = (0, 0, 0, 0);
     for seed in 0..60 {
         let mut dice = Dice(seed);
         let mut store = Store::new(Options::for_files());
@@ -189,9 +204,11 @@ fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
             assert_eq!(Arc::ptr_eq(ours, &last), ours.serves_the_same_as(&last), "seed {seed}, step {step}");
             last = built.snapshot;
             routes += last.routes.len();
+            policed += last.routes.iter().filter(|route| !route.policies.is_empty()).count();
             backends += last.backends.len();
             listeners += last.listeners.len();
         }
     }
+    assert!(policed > 1000, "{policed}");
     assert!(routes > 5000 && backends > 3000 && listeners > 1000, "{routes} {backends} {listeners}");
 }

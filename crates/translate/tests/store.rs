@@ -108,3 +108,43 @@ fn table_sizes_are_primes_within_bounds() {
         assert!(!is_maglev_table_size(slots), "{slots}");
     }
 }
+
+#[test]
+fn a_policy_that_never_was_good_closes_its_route_and_one_that_was_stays() {
+    let policy = |spec: serde_json::Value| {
+        let value = json!({"apiVersion": "rauta.io/v1", "kind": "RoutePolicy", "metadata": {"name": "p"}, "spec": spec});
+        Object::decode(ObjectKind::RoutePolicy, &value).unwrap_or_else(|_| {
+            Object::stand_in(ObjectKind::RoutePolicy, &value)
+                .expect("a policy has something that stands for it")
+        })
+    };
+    let target = json!({"group": "rauta.io", "kind": "RoutingRule", "name": "a"});
+    let spec = |net: &str| json!({"targetRefs": [target], "ipRules": {"allow": [net]}});
+    let mut store = Store::new(Options::for_files());
+    store.apply(rule("a", "/1")).unwrap();
+    let said = |store: &mut Store| store.build().snapshot.routes[0].policies.clone();
+
+    let refused = store.apply(policy(spec("nowhere"))).unwrap_err();
+    assert!(refused[0].message.contains("answers 500"), "{refused:?}");
+    assert!(said(&mut store)[0].policies.is_closed);
+    store.apply(policy(spec("10.0.0.0/8"))).unwrap();
+    assert!(!said(&mut store)[0].policies.is_closed);
+    let refused = store.apply(policy(spec("nowhere"))).unwrap_err();
+    assert!(refused[0].message.ends_with("the version before it stays in force"), "{refused:?}");
+    let good = said(&mut store);
+    assert!(!good[0].policies.is_closed && good[0].policies.ip_rules.is_some());
+
+    // What cannot even be decoded: the same, for the targets that can be read of it.
+    let mut typo = spec("10.0.0.0/8");
+    typo["ipRule"] = json!({});
+    assert!(store.apply(policy(typo.clone())).is_err());
+    assert_eq!(said(&mut store), good);
+    let key = ObjectRef::new(ObjectKind::RoutePolicy, "default", "p");
+    assert!(store.remove(&key) && said(&mut store).is_empty());
+    let refused = store.apply(policy(typo)).unwrap_err();
+    assert!(refused[0].message.contains("cannot be read"), "{refused:?}");
+    assert!(said(&mut store)[0].policies.is_closed);
+    let half = json!({"targetRefs": [{"kind": "RoutingRule", "name": "a", "section": "x"}, 7], "ipRule": {}});
+    assert!(store.apply(policy(half)).is_err());
+    assert!(said(&mut store)[0].policies.is_closed, "a target that can be read in part is closed as a whole");
+}

@@ -100,6 +100,7 @@ fn route(listener: &str, prefix: &str) -> Route {
         },
         timeouts: Timeouts::default(),
         retry: None,
+        policies: Vec::new(),
         session: None,
         created_unix_s: None,
         tier: (prefix == "/user").then_some(Tier::Userspace),

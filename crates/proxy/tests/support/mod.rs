@@ -320,6 +320,8 @@ pub struct Rule<'r> {
     pub retry: Option<model::Retry>,
     pub session: Option<model::Session>,
     pub filters: Filters,
+    /// Of RoutePolicies.
+    pub policies: Option<model::Policies>,
     /// Those of its one backend.
     pub backend_filters: Filters,
     pub balancing: Balancing,
@@ -341,6 +343,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         retry: None,
         session: None,
         filters: Default::default(),
+        policies: None,
         backend_filters: Default::default(),
         balancing: Balancing::RoundRobin,
         affinity: Default::default(),
@@ -442,6 +445,14 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
             affinity: rule.affinity,
             timeouts: rule.timeouts,
             retry: rule.retry.clone(),
+            policies: rule
+                .policies
+                .iter()
+                .map(|policies| model::AttachedPolicies {
+                    listeners: vec![id.clone()],
+                    policies: policies.clone(),
+                })
+                .collect(),
             session: rule.session.clone(),
             created_unix_s: None,
             tier: None,

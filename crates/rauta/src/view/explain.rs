@@ -7,7 +7,7 @@ use policy::{Cors, CorsRequest, CorsVerdict};
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
 use super::question::{Question, Scheme};
-use super::{explain_l4, filters, text};
+use super::{explain_l4, filters, policies, text};
 
 /// Matches that are named beside the one that takes a request.
 const RIVALS_MAX: usize = 5;
@@ -62,6 +62,9 @@ pub(crate) fn explain(
             explanation.steps.push(format!("{} takes it by the match `{}`", route.id, explanation.matched));
             others(snapshot, &socket.explain(&question), &mut explanation.steps);
             explanation.route = Some(text::route(route));
+            if let Some(policies) = route.policies_on(&listener.id) {
+                explanation.steps.extend(policies::lines(policies));
+            }
             let asked = policy::Asked {
                 scheme: if listener.protocol == Protocol::Https {
                     model::Scheme::Https
@@ -75,12 +78,19 @@ pub(crate) fn explain(
             };
             let cors = route.filters.cors.as_ref().map(Cors::new);
             let of_cors = CorsRequest::read(head.method(), |name| head.values(name));
-            match cors.as_ref().map(|cors| cors.judge(&of_cors)) {
-                Some(CorsVerdict::Preflight(_)) => answer(&mut explanation, 204, "CORS preflight"),
-                Some(CorsVerdict::Denied) => {
+            let policies = route.policies_on(&listener.id);
+            let refused = policies.and_then(|said| policies::refusal(said, request.client.parse().ok()));
+            let direct = policies.and_then(|said| said.direct_response.as_ref());
+            match (refused, cors.as_ref().map(|cors| cors.judge(&of_cors)), direct) {
+                (Some((status, reason)), ..) => answer(&mut explanation, status, reason),
+                (_, Some(CorsVerdict::Preflight(_)), _) => answer(&mut explanation, 204, "CORS preflight"),
+                (_, Some(CorsVerdict::Denied), _) => {
                     answer(&mut explanation, 403, "the rule's CORS filter does not allow this origin");
                 }
-                Some(CorsVerdict::Pass(_)) | None => forwarded(snapshot, route, &asked, &mut explanation),
+                (.., Some(direct)) => answer(&mut explanation, direct.status.into(), "direct response"),
+                (_, Some(CorsVerdict::Pass(_)) | None, None) => {
+                    forwarded(snapshot, route, &asked, &mut explanation);
+                }
             }
         }
     }
@@ -296,6 +306,7 @@ mod tests {
                 affinity: Default::default(),
                 timeouts: Timeouts::default(),
                 retry: None,
+                policies: Vec::new(),
                 session: None,
                 created_unix_s: None,
                 tier: None,

@@ -7,6 +7,7 @@ mod filters;
 pub(crate) mod flow;
 pub(crate) mod kernel;
 pub(crate) mod placed;
+mod policies;
 pub(crate) mod question;
 pub(crate) mod tables;
 pub(crate) mod text;

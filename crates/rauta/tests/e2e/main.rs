@@ -20,6 +20,7 @@ mod l4;
 mod manifests;
 mod metrics;
 mod observing;
+mod policies;
 mod routing;
 mod secure;
 mod sessions;

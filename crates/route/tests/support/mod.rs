@@ -51,6 +51,7 @@ pub(crate) fn route(
         affinity: Default::default(),
         timeouts: Timeouts::default(),
         retry: None,
+        policies: Vec::new(),
         session: None,
         created_unix_s: None,
         tier: None,

@@ -86,6 +86,7 @@ impl Builder<'_> {
             affinity: settings.affinity,
             timeouts,
             retry: own::http_route::retry(rule, &field, &mut muted),
+            policies: Vec::new(),
             session,
             created_unix_s: created_unix_s(&route.metadata),
             tier: settings.tier,

@@ -129,6 +129,7 @@ impl Builder<'_> {
             affinity: settings.affinity,
             timeouts: Timeouts::default(),
             retry: None,
+            policies: Vec::new(),
             session: None,
             created_unix_s: created_unix_s(&ingress.metadata),
             tier: settings.tier,

@@ -2,6 +2,7 @@
 
 mod allowed;
 mod attach;
+mod attached;
 mod authorities;
 mod backends;
 mod certificates;
@@ -16,6 +17,7 @@ mod listener_sets;
 mod listeners;
 mod namespaces;
 mod policies;
+mod route_policies;
 mod routing_rules;
 
 use std::collections::BTreeSet;
@@ -33,6 +35,7 @@ use crate::report::Report;
 
 pub(crate) use frame::Frame;
 pub(crate) use policies::Policies;
+pub(crate) use route_policies::RoutePolicies;
 
 /// The group of the Gateway API.
 const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -61,13 +64,13 @@ impl<R> Default for Part<R> {
 
 /// Builds the part of an object; none if it is not there, or of a kind that makes no routes.
 ///
-/// It follows from the object, the frame, the Services that it names, and `some_regex` alone: whether some Ingress is one of
-/// [`is_regex_for_all_hosts`].
+/// It follows from the object, the frame, the policies for it, the Services that it names, and `some_regex` alone: whether some
+/// Ingress is one of [`is_regex_for_all_hosts`].
 pub(crate) fn part(
     key: &ObjectRef,
     objects: &Objects,
     options: &Options,
-    frame: &Frame,
+    (frame, policies): (&Frame, &RoutePolicies),
     some_regex: bool,
 ) -> Option<Part> {
     let classes = Classes::new(objects, options);
@@ -84,7 +87,26 @@ pub(crate) fn part(
         ObjectKind::RoutingRule => builder.routing_rule(key, objects.routing_rules.get(key)?),
         _ => return None,
     }
-    Some(builder.part)
+    let mut part = builder.part;
+    let names = rule_names(key, objects);
+    for (route, i) in part.routes.iter_mut().zip(0..) {
+        let name = names.get::<usize>(i).copied().flatten();
+        route.policies = policies.of(key, name, &route.listeners);
+    }
+    Some(part)
+}
+
+/// What the rules of a route are called, one by one.
+fn rule_names<'o>(key: &ObjectRef, objects: &'o Objects) -> Vec<Option<&'o str>> {
+    match key.kind {
+        ObjectKind::HttpRoute => objects.http_routes.get(key).map_or_else(Vec::new, |route| {
+            route.spec.rules.iter().flatten().map(|rule| rule.name.as_deref()).collect()
+        }),
+        ObjectKind::GrpcRoute => objects.grpc_routes.get(key).map_or_else(Vec::new, |route| {
+            route.spec.rules.iter().flatten().map(|rule| rule.name.as_deref()).collect()
+        }),
+        _ => Vec::new(),
+    }
 }
 
 /// Builds the backend behind a port of a Service, and says what is to be said of it. It follows from the Service, its

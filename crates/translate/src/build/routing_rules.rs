@@ -52,6 +52,7 @@ impl Builder<'_> {
             affinity: own::routing_rule::affinity(rule, &mut muted),
             timeouts: Timeouts::default(),
             retry: None,
+            policies: Vec::new(),
             session: None,
             created_unix_s: created_unix_s(&rule.metadata),
             tier: rule.spec.tier.and_then(annotations::tier),

@@ -11,6 +11,7 @@ pub(crate) mod http_route;
 pub(crate) mod ingress;
 pub(crate) mod l4_route;
 mod rewrite;
+pub(crate) mod route_policy;
 pub(crate) mod routing_rule;
 pub(crate) mod service;
 pub(crate) mod session;
@@ -45,6 +46,7 @@ pub(crate) fn check(key: &ObjectRef, object: &Object) -> Vec<Diagnostic> {
         Object::UdpRoute(object) => l4_route::check(&L4Source::udp(key, object), &mut report),
         Object::ListenerSet(object) => gateway::check_set(object, &mut report),
         Object::Ingress(object) => ingress::check(object, &mut report),
+        Object::RoutePolicy(object) => route_policy::check(object, &mut report),
         Object::RoutingRule(object) => routing_rule::check(object, &mut report),
         Object::Service(object) => service::check(object, &mut report),
         Object::EndpointSlice(object) => service::check_slice(object, &mut report),

@@ -1,0 +1,186 @@
+//! RoutePolicies: who is let in, what is answered here, and how much goes through, byte for byte.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
+mod support;
+
+use bytes::Bytes;
+use http::Request;
+use model::{DirectResponse, IpRules, Policies};
+use support::{Lab, Rule, Scripted, rule};
+use tokio::net::TcpStream;
+
+fn lab(policies: Policies, endpoint: &Scripted) -> Lab {
+    Lab::new(&[Rule { policies: Some(policies), ..rule("/", &[endpoint.address]) }])
+}
+
+fn body_max(bytes: u64) -> Policies {
+    Policies { request_body_max: Some(bytes), ..Default::default() }
+}
+
+fn ip_rules(allow: &[&str], deny: &[&str]) -> Policies {
+    let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
+    Policies { ip_rules: Some(IpRules { allow: nets(allow), deny: nets(deny) }), ..Default::default() }
+}
+
+/// A request over HTTP/2 with its body, in one frame, and whether its length is announced: status and body of the answer.
+async fn ask_http2(lab: &Lab, body: &'static str, announces: bool) -> (u16, String) {
+    let stream = TcpStream::connect(lab.address).await.unwrap();
+    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let mut request = Request::post("http://a.test/");
+    if announces {
+        request = request.header("content-length", body.len());
+    }
+    let mut send = send.ready().await.unwrap();
+    let (response, mut stream) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    // The gateway may have answered and reset the rest.
+    let _ = stream.send_data(Bytes::from_static(body.as_bytes()), true);
+    let response = response.await.unwrap();
+    let status = response.status().as_u16();
+    let (mut all, mut incoming) = (Vec::new(), response.into_body());
+    while let Some(Ok(data)) = incoming.data().await {
+        all.extend_from_slice(&data);
+    }
+    (status, String::from_utf8(all).unwrap())
+}
+
+#[test]
+fn a_body_that_announces_too_much_is_refused_before_the_endpoint_sees_anything() {
+    let endpoint = Scripted::echo("one");
+    let lab = lab(body_max(5), &endpoint);
+    let mut client = lab.client();
+    for (length, status) in [(5, 200), (0, 200)] {
+        client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n"));
+        client.send("x".repeat(length));
+        assert_eq!(client.response().status, status, "{length}");
+    }
+    let before = endpoint.received();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n");
+    let refused = client.response();
+    assert_eq!(refused.status, 413);
+    assert!(refused.has("Connection: close"), "{}", refused.head);
+    assert_eq!(refused.text(), "the body is larger than the route's RoutePolicy allows\n");
+    assert_eq!(endpoint.received(), before);
+    // One that is here already costs the connection nothing.
+    let mut client = lab.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 6\r\n\r\nabcdefGET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!((client.response().status, client.response().status), (413, 200));
+}
+
+#[test]
+fn a_chunked_body_is_cut_where_it_goes_beyond() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            let body = conn.chunks();
+            conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()));
+            conn.send(&String::from_utf8(body).unwrap());
+        }
+    });
+    let lab = lab(body_max(5), &endpoint);
+    let mut client = lab.client();
+    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(format!("{head}2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"));
+    assert_eq!(client.response().text(), "abcde");
+    // In one piece with the head: the endpoint never hears of it.
+    let before = endpoint.received();
+    client.send(format!("{head}6\r\nabcdef\r\n0\r\n\r\n"));
+    let refused = client.response();
+    assert!(refused.status == 413 && refused.has("Connection: close"), "{}", refused.head);
+    assert_eq!(endpoint.received(), before);
+    // Piece by piece: what was right went on, the rest does not, and the endpoint sees no end.
+    let mut client = lab.client();
+    client.send(format!("{head}3\r\nabc\r\n"));
+    support::eventually("the endpoint has the first chunk", || endpoint.received().ends_with("3\r\nabc\r\n"));
+    client.send("3\r\ndef\r\n0\r\n\r\n");
+    let refused = client.response();
+    assert!(refused.status == 413 && refused.has("Connection: close"), "{}", refused.head);
+    assert!(endpoint.received().ends_with("3\r\nabc\r\n"));
+}
+
+#[tokio::test]
+async fn bodies_are_limited_over_http2_too() {
+    let endpoint = Scripted::echo("one");
+    let lab = lab(body_max(5), &endpoint);
+    assert_eq!(ask_http2(&lab, "abcde", true).await.0, 200);
+    let before = endpoint.received();
+    assert_eq!(ask_http2(&lab, "abcdef", true).await.0, 413);
+    assert_eq!(endpoint.received(), before);
+    assert_eq!(ask_http2(&lab, "abcdef", false).await, (413, "body too large\n".to_owned()));
+}
+
+#[test]
+fn addresses_are_let_in_or_not() {
+    let endpoint = Scripted::echo("one");
+    for (policies, status) in [
+        (ip_rules(&["127.0.0.0/8"], &[]), 200),
+        (ip_rules(&["10.0.0.0/8"], &[]), 403),
+        (ip_rules(&["127.0.0.0/8"], &["127.0.0.1/32"]), 403),
+        (ip_rules(&[], &["::1/128"]), 200),
+    ] {
+        let lab = lab(policies, &endpoint);
+        // A client's own word does not count.
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n");
+        assert_eq!(client.response().status, status);
+        assert_eq!(client.get("/").status, status, "the connection goes on");
+    }
+}
+
+#[test]
+fn a_trusted_proxy_says_whose_address_counts() {
+    let endpoint = Scripted::echo("one");
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let config = proxy::Config { threads: 1, trusted_proxies, ..Default::default() };
+    let policies = Some(ip_rules(&["10.0.0.0/8"], &["10.6.6.6/32"]));
+    let lab = Lab::with(config, &[Rule { policies, ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    for (line, status) in [
+        ("X-Forwarded-For: 10.0.0.1", 200),
+        ("X-Forwarded-For: 10.0.0.1, 192.0.2.1", 403),
+        ("X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.2", 200),
+        ("X-Forwarded-For: 10.6.6.6", 403),
+        ("X-Forwarded-For: unknown", 403),
+        ("X-Other: 1", 403),
+    ] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{line}\r\n\r\n"));
+        assert_eq!(client.response().status, status, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_direct_response_is_what_was_written_and_no_endpoint_is_asked() {
+    let endpoint = Scripted::echo("one");
+    let direct =
+        DirectResponse { status: 503, content_type: "application/json".into(), body: "{\"a\":1}".into() };
+    let lab = lab(Policies { direct_response: Some(direct), ..Default::default() }, &endpoint);
+    let client_lab = lab.client();
+    let said = tokio::task::spawn_blocking(move || {
+        let mut client = client_lab;
+        let first = client.get("/a");
+        client.send("HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        (first, client.response_head(), client.get("/b").status)
+    });
+    let (first, head, last) = said.await.unwrap();
+    let without_date = |head: &str| {
+        head.split_inclusive("\r\n").filter(|line| !line.starts_with("Date: ")).collect::<String>()
+    };
+    let expected =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n";
+    assert_eq!(without_date(&first.head), expected);
+    assert_eq!(without_date(&head.head), expected);
+    assert_eq!((first.text().as_str(), last), ("{\"a\":1}", 503));
+    assert_eq!(ask_http2(&lab, "x", true).await, (503, "{\"a\":1}".to_owned()));
+    assert_eq!(endpoint.connections(), 0);
+}
+
+#[test]
+fn what_cannot_be_understood_is_closed() {
+    let endpoint = Scripted::echo("one");
+    let lab = lab(Policies { is_closed: true, ..Default::default() }, &endpoint);
+    let response = lab.client().get("/");
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (500, "a RoutePolicy of the route cannot be understood\n")
+    );
+    assert_eq!(endpoint.connections(), 0);
+}

@@ -1,0 +1,83 @@
+//! RoutePolicies in words, and what they do to one request.
+
+use std::net::IpAddr;
+
+use model::{IpRules, Policies};
+
+/// What policies do, a line each, the policies' names first.
+pub(crate) fn lines(policies: &Policies) -> Vec<String> {
+    let by: Vec<_> = policies.by.iter().map(ToString::to_string).collect();
+    let mut lines = vec![format!("asked for by {}:", by.join(", "))];
+    let mut say = |line: String| lines.push(format!("  {line}"));
+    if policies.is_closed {
+        say("what protects the rule cannot be understood: `rauta status` says why".to_owned());
+    }
+    if let Some(IpRules { allow, deny }) = &policies.ip_rules {
+        let nets = |nets: &[_]| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let allowed = if allow.is_empty() { "every address".to_owned() } else { nets(allow) };
+        let but = if deny.is_empty() { String::new() } else { format!(" but {}", nets(deny)) };
+        say(format!("lets in {allowed}{but}; others get 403"));
+    }
+    if let Some(direct) = &policies.direct_response {
+        say(format!(
+            "answers {} itself, with {} bytes of {}",
+            direct.status,
+            direct.body.len(),
+            direct.content_type
+        ));
+    }
+    if let Some(max) = policies.request_body_max {
+        say(format!("lets bodies of up to {max} bytes through; more get 413"));
+    }
+    lines
+}
+
+/// Why a request does not go on; none: it does. Whose `client` is not known is let in.
+pub(crate) fn refusal(policies: &Policies, client: Option<IpAddr>) -> Option<(u32, &'static str)> {
+    if policies.is_closed {
+        return Some((500, "a RoutePolicy of the route cannot be understood"));
+    }
+    let is_kept_out =
+        |rules: &IpRules| client.is_some_and(|address| !policy::is_let_in(rules, Some(address)));
+    let refusal = (403, "the route's RoutePolicy does not let this address in");
+    policies.ip_rules.as_ref().filter(|rules| is_kept_out(rules)).map(|_| refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{DirectResponse, ObjectKind, ObjectRef};
+
+    use super::*;
+
+    #[test]
+    fn policies_are_told_and_say_who_is_refused() {
+        let mut policies = Policies {
+            by: vec![ObjectRef::new(ObjectKind::RoutePolicy, "shop", "limits")],
+            ip_rules: Some(IpRules {
+                allow: vec!["10.0.0.0/8".parse().unwrap()],
+                deny: vec!["10.0.0.1/32".parse().unwrap()],
+            }),
+            request_body_max: Some(1024),
+            ..Default::default()
+        };
+        assert_eq!(
+            lines(&policies),
+            [
+                "asked for by RoutePolicy shop/limits:",
+                "  lets in 10.0.0.0/8 but 10.0.0.1/32; others get 403",
+                "  lets bodies of up to 1024 bytes through; more get 413"
+            ]
+        );
+        let status =
+            |policies: &Policies, client: &str| refusal(policies, client.parse().ok()).map(|said| said.0);
+        assert_eq!(status(&policies, "10.0.0.2"), None);
+        assert_eq!(status(&policies, "10.0.0.1"), Some(403));
+        assert_eq!(status(&policies, ""), None);
+        let (content_type, body) = ("text/plain".into(), "closed".into());
+        policies.direct_response = Some(DirectResponse { status: 503, content_type, body });
+        assert_eq!(lines(&policies)[2], "  answers 503 itself, with 6 bytes of text/plain");
+        policies.is_closed = true;
+        assert_eq!(status(&policies, "10.0.0.1"), Some(500));
+        assert!(lines(&policies)[1].contains("cannot be understood"));
+    }
+}

@@ -1,0 +1,82 @@
+//! RoutePolicies from files, with the binary: what clients get, what endpoints see, what people are told.
+
+use testkit::{Addresses, Connection, Gateway, Lab, Recorder};
+
+use crate::manifests::{GATEWAY, documents, service};
+use crate::world::RAUTA;
+
+/// Rules `/api` (named `api`) and `/` before one endpoint that answers `fine`, and these policies.
+struct Policed {
+    gateway: Gateway,
+    endpoint: Recorder,
+    lab: Lab,
+}
+
+impl Policed {
+    /// `policies`: name and spec of each, in YAML's flow style.
+    fn by(policies: &[(&str, &str)]) -> Self {
+        let lab = Lab::builder().backends(1).build().unwrap();
+        let endpoint = Recorder::answering(lab.backend(0), Addresses::backend_socket(0), "fine").unwrap();
+        let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec:\n  \
+            parentRefs: [{name: gw}]\n  rules:\n  \
+            - {name: api, matches: [{path: {value: /api}}], backendRefs: [{name: web, port: 80}]}\n  \
+            - {backendRefs: [{name: web, port: 80}]}\n";
+        let mut manifest = documents(&[GATEWAY, &service("web", &[0]), route]);
+        for (name, spec) in policies {
+            manifest += &format!(
+                "---\napiVersion: rauta.io/v1\nkind: RoutePolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+            );
+        }
+        let gateway =
+            Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().env("RAUTA_THREADS", "1");
+        Self { gateway: gateway.start(&lab).unwrap(), endpoint, lab }
+    }
+
+    fn connect(&self) -> Connection {
+        Connection::open(self.lab.client(), self.gateway.address()).unwrap()
+    }
+
+    fn status(&self, path: &str) -> u16 {
+        self.connect().get("a.test", path).unwrap().status
+    }
+}
+
+/// Of the Gateway, and of rule `api`.
+const ALL: &str = "{group: gateway.networking.k8s.io, kind: Gateway, name: gw}";
+const API: &str = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r, sectionName: api}";
+
+#[test]
+fn the_most_specific_policy_wins_field_by_field() {
+    let client = Addresses::client(0);
+    let all = format!("{{targetRefs: [{ALL}], ipRules: {{deny: [{client}]}}, requestBodyMax: 4}}");
+    let api = format!("{{targetRefs: [{API}], ipRules: {{allow: [{client}]}}}}");
+    let world = Policed::by(&[("all", &all), ("api", &api)]);
+    assert_eq!((world.status("/"), world.status("/api/x")), (403, 200));
+    let post = "POST /api HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nabcde";
+    assert_eq!(
+        world.connect().request(post).unwrap().status,
+        413,
+        "the Gateway's limit holds for the rule, too"
+    );
+    assert_eq!(world.endpoint.connections(), 1);
+}
+
+#[test]
+fn a_direct_response_is_given_by_the_gateway() {
+    let spec = format!(
+        "{{targetRefs: [{API}], directResponse: {{statusCode: 503, contentType: text/html, body: \"<p>soon</p>\"}}}}"
+    );
+    let world = Policed::by(&[("closed", &spec)]);
+    let response = world.connect().get("a.test", "/api").unwrap();
+    assert_eq!((response.status, response.header("content-type")), (503, Some("text/html")));
+    assert_eq!(response.body, b"<p>soon</p>");
+    assert_eq!(world.status("/"), 200);
+}
+
+#[test]
+fn a_policy_with_a_misspelt_field_closes_its_rule_and_no_other() {
+    let spec = format!("{{targetRefs: [{API}], ipRule: {{allow: [10.0.0.0/8]}}}}");
+    let world = Policed::by(&[("typo", &spec)]);
+    assert_eq!((world.status("/api"), world.status("/")), (500, 200));
+    assert_eq!(world.endpoint.connections(), 1);
+}

@@ -1,0 +1,111 @@
+use std::collections::BTreeSet;
+
+use model::{AttachedPolicies, Diagnostic, ListenerId, ObjectKind, ObjectRef, Policies};
+
+use super::GATEWAY_GROUP;
+use super::attached::{Attached, Fields, TargetKind, by_age, fill};
+use crate::objects::Objects;
+use crate::own::route_policy::{self, Rules, Said};
+use crate::report::Report;
+
+/// What RoutePolicies may be for.
+const TARGETS: [TargetKind; 5] = [
+    TargetKind { group: GATEWAY_GROUP, kind: ObjectKind::Gateway, section: Some("listener") },
+    TargetKind { group: GATEWAY_GROUP, kind: ObjectKind::HttpRoute, section: Some("rule") },
+    TargetKind { group: GATEWAY_GROUP, kind: ObjectKind::GrpcRoute, section: Some("rule") },
+    TargetKind { group: "networking.k8s.io", kind: ObjectKind::Ingress, section: None },
+    TargetKind { group: "rauta.io", kind: ObjectKind::RoutingRule, section: None },
+];
+
+/// What RoutePolicies say of routes: it follows from them and from what they are for alone.
+#[derive(Debug, Default)]
+pub(crate) struct RoutePolicies {
+    attached: Attached<Rules>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl RoutePolicies {
+    /// The policies of the objects in force.
+    pub(crate) fn build(objects: &Objects) -> Self {
+        let mut policies = Self::default();
+        for (key, policy) in by_age(&objects.route_policies, |policy| &policy.metadata) {
+            let rules = route_policy::read(&policy.spec, &mut Report::muted(key));
+            let mut report = Report::new(key, &mut policies.diagnostics);
+            policies.attached.attach(key, (&policy.spec.target_refs, &rules), &TARGETS, objects, &mut report);
+        }
+        policies
+    }
+
+    /// Whether a change of this object is a change of policies: of one, or of what one is for.
+    pub(crate) fn follows_from(&self, object: &ObjectRef) -> bool {
+        object.kind == ObjectKind::RoutePolicy || self.attached.is_for(object)
+    }
+
+    /// The targets of which `other` says something else: Gateways and objects of routes.
+    pub(crate) fn difference(&self, other: &Self) -> BTreeSet<ObjectRef> {
+        self.attached.difference(&other.attached)
+    }
+
+    /// What holds for a rule of `object`, by the listeners that it is served on.
+    pub(super) fn of(
+        &self,
+        object: &ObjectRef,
+        rule: Option<&str>,
+        listeners: &[ListenerId],
+    ) -> Vec<AttachedPolicies> {
+        let mut found: Vec<AttachedPolicies> = Vec::new();
+        if self.attached.is_empty() {
+            return found;
+        }
+        for listener in listeners {
+            let gateway = ObjectRef::new(ObjectKind::Gateway, &listener.namespace, &listener.gateway);
+            let of_rule = rule.map(|rule| (object, Some(rule)));
+            let rest = [(object, None), (&gateway, Some(&*listener.section)), (&gateway, None)];
+            let Some((rules, by)) = self.attached.merged(of_rule.into_iter().chain(rest)) else { continue };
+            let policies = Policies { by, ..rules.into_policies() };
+            match found.iter_mut().find(|one| one.policies == policies) {
+                Some(same) => same.listeners.push(listener.clone()),
+                None => found.push(AttachedPolicies { listeners: vec![listener.clone()], policies }),
+            }
+        }
+        found
+    }
+}
+
+impl Fields for Rules {
+    fn fill(&mut self, other: &Self) -> Vec<&'static str> {
+        let mut taken = Vec::new();
+        // What cannot be read may be what protects: no other policy takes its place.
+        self.is_unreadable |= other.is_unreadable;
+        fill("ipRules", &mut self.ip_rules, &other.ip_rules, &mut taken);
+        fill("directResponse", &mut self.direct_response, &other.direct_response, &mut taken);
+        fill("requestBodyMax", &mut self.request_body_max, &other.request_body_max, &mut taken);
+        taken
+    }
+}
+
+impl Rules {
+    /// What comes of them: closed, if one of those that decide whether a request goes on is broken.
+    fn into_policies(self) -> Policies {
+        let open = || {
+            Some(Policies {
+                by: Vec::new(),
+                is_closed: false,
+                ip_rules: whole(self.ip_rules)?,
+                direct_response: whole(self.direct_response)?,
+                request_body_max: whole(self.request_body_max)?,
+            })
+        };
+        let closed = || Policies { is_closed: true, ..Policies::default() };
+        if self.is_unreadable { closed() } else { open().unwrap_or_else(closed) }
+    }
+}
+
+/// A field that protects; none: it is broken.
+fn whole<T>(said: Option<Said<T>>) -> Option<Option<T>> {
+    match said {
+        None => Some(None),
+        Some(Said::Is(value)) => Some(Some(value)),
+        Some(Said::Broken) => None,
+    }
+}

@@ -1,0 +1,168 @@
+//! What a RoutePolicy says by itself, field by field.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use kube::core::ObjectMeta;
+use model::{DirectResponse, IpRules};
+use policy::header_value_problem;
+use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
+use serde_json::Value;
+
+use crate::pattern;
+use crate::report::Report;
+
+/// What fails closed: follows the problem in messages about fields that decide whether a request goes on.
+const CLOSES: &str = "so what the policy is for answers 500";
+/// The longest body of a direct response.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What a policy says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rules {
+    /// It cannot be read at all.
+    pub(crate) is_unreadable: bool,
+    pub(crate) ip_rules: Option<Said<IpRules>>,
+    pub(crate) direct_response: Option<Said<DirectResponse>>,
+    pub(crate) request_body_max: Option<Said<u64>>,
+}
+
+/// What a field says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Said<T> {
+    Is(T),
+    /// Something that cannot be.
+    Broken,
+}
+
+impl<T> From<Option<T>> for Said<T> {
+    fn from(read: Option<T>) -> Self {
+        read.map_or(Self::Broken, Self::Is)
+    }
+}
+
+/// Checks what a RoutePolicy says by itself.
+pub(crate) fn check(policy: &RoutePolicy, report: &mut Report<'_>) {
+    let spec = &policy.spec;
+    if spec.is_unreadable {
+        report.invalid("", format!("cannot be read, {CLOSES}"));
+        return;
+    }
+    if spec.target_refs.is_empty() {
+        report.invalid("spec.targetRefs", "is empty, so it is for nothing: name a Gateway or a route");
+    }
+    read(spec, report);
+}
+
+/// Its fields.
+pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
+    let ip_rules = spec.ip_rules.as_ref().map(|said| ip_rules(said, report).into());
+    let direct_response = spec.direct_response.as_ref().map(|said| direct_response(said, report).into());
+    let request_body_max = spec.request_body_max.as_ref().map(|said| {
+        if said.bytes().is_none() {
+            let message = format!("{:?} is no number of bytes, {CLOSES}: write 1048576 or 1Mi", said.0);
+            report.invalid("spec.requestBodyMax", message);
+        }
+        said.bytes().into()
+    });
+    Rules { is_unreadable: spec.is_unreadable, ip_rules, direct_response, request_body_max }
+}
+
+/// What stands for a policy that cannot be decoded: its name, and the targets that can be read. None: it has no name.
+pub(crate) fn stand_in(value: &Value) -> Option<RoutePolicy> {
+    let metadata = value.get("metadata")?;
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str).map(str::to_owned);
+    let metadata =
+        ObjectMeta { name: Some(text("name")?), namespace: text("namespace"), ..Default::default() };
+    let targets = value.pointer("/spec/targetRefs").and_then(Value::as_array);
+    let target_refs = targets.into_iter().flatten().filter_map(target).collect();
+    let spec = RoutePolicySpec { target_refs, is_unreadable: true, ..Default::default() };
+    Some(RoutePolicy { metadata, spec })
+}
+
+/// What can be read of a targetRef; more of a route than it names is closed rather than less.
+fn target(value: &Value) -> Option<PolicyTargetRef> {
+    strict::decode(value).ok().or_else(|| {
+        let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+        let (kind, name) = (text("kind")?, text("name")?);
+        let group = text("group").unwrap_or_else(|| group_of(&kind).to_owned());
+        Some(PolicyTargetRef { group, kind, name, section_name: None })
+    })
+}
+
+fn group_of(kind: &str) -> &'static str {
+    match kind {
+        "RoutingRule" => "rauta.io",
+        "Ingress" => "networking.k8s.io",
+        _ => "gateway.networking.k8s.io",
+    }
+}
+
+fn ip_rules(said: &resources::IpRules, report: &mut Report<'_>) -> Option<IpRules> {
+    let mut read = |list: &[String], name: &str| -> Option<Vec<IpNet>> {
+        let nets = list.iter().enumerate().map(|(i, text)| {
+            let net = network(text);
+            if net.is_none() {
+                let message = format!(
+                    "{text:?} is no network, {CLOSES}: write 10.0.0.0/8, 2001:db8::/32 or an address"
+                );
+                report.invalid(format!("spec.ipRules.{name}[{i}]"), message);
+            }
+            net
+        });
+        // All of them are looked at, so that all are reported.
+        nets.collect::<Vec<_>>().into_iter().collect()
+    };
+    let (allow, deny) = (read(&said.allow, "allow"), read(&said.deny, "deny"));
+    if said.allow.is_empty() && said.deny.is_empty() {
+        report.invalid("spec.ipRules", format!("names nobody, {CLOSES}: write allow or deny"));
+        return None;
+    }
+    Some(IpRules { allow: allow?, deny: deny? })
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+    text.parse::<IpNet>().ok().map(|net| net.trunc()).or_else(address)
+}
+
+fn direct_response(said: &resources::DirectResponse, report: &mut Report<'_>) -> Option<DirectResponse> {
+    let mut is_good = true;
+    let mut bad = |field: &str, message: String| {
+        report.invalid(format!("spec.directResponse.{field}"), format!("{message}, {CLOSES}"));
+        is_good = false;
+    };
+    if !(200..=599).contains(&said.status_code) {
+        bad(
+            "statusCode",
+            format!("{} is no status of a response: it must be from 200 to 599", said.status_code),
+        );
+    }
+    let body = said.body.as_deref().unwrap_or_default();
+    if body.len() > BODY_BYTES_MAX {
+        bad("body", format!("has {} bytes, and {BODY_BYTES_MAX} is the most", body.len()));
+    }
+    if matches!(said.status_code, 204 | 304) && !body.is_empty() {
+        bad("body", format!("cannot go with status {}", said.status_code));
+    }
+    let content_type = said.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
+    if let Some(problem) = content_type_problem(content_type) {
+        bad("contentType", format!("{content_type:?} {problem}"));
+    }
+    is_good.then(|| DirectResponse {
+        status: said.status_code,
+        content_type: content_type.into(),
+        body: body.into(),
+    })
+}
+
+/// Why text can be no `Content-Type`.
+fn content_type_problem(text: &str) -> Option<&'static str> {
+    let media = text.split(';').next().unwrap_or_default().trim();
+    match media.split_once('/') {
+        Some((kind, name)) if pattern::is_token(kind) && pattern::is_token(name) => {
+            header_value_problem(text)
+        }
+        _ => Some("is no media type such as text/html"),
+    }
+}

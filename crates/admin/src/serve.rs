@@ -1,5 +1,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use axum::Router;
@@ -66,6 +67,27 @@ pub fn bind(address: SocketAddr, purpose: &'static str, flag: &'static str) -> R
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok(HttpSocket { listener, address })
+}
+
+impl HttpSocket {
+    /// Another descriptor of the socket, for the agent that takes over.
+    ///
+    /// # Errors
+    /// The system has no more descriptors.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.listener.try_clone()?.into())
+    }
+
+    /// Takes over what another agent shared.
+    ///
+    /// # Errors
+    /// It is no socket that listens.
+    pub fn take_over(shared: OwnedFd) -> io::Result<Self> {
+        let listener = TcpListener::from(shared);
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
 }
 
 /// Serves `/`, `/healthz` and `/readyz` until the runtime ends.

@@ -18,4 +18,4 @@ pub mod v1 {
 
 pub use client::{Client, ClientError, ConnectError, Events};
 pub use server::{ControlView, ExplainError, KernelError, ServeError, serve};
-pub use socket::{BindError, ControlSocket, bind};
+pub use socket::{BindError, ControlSocket, SharedControlSocket, bind};

@@ -170,7 +170,7 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] if the socket cannot be used.
 pub async fn serve(
-    socket: ControlSocket,
+    socket: &ControlSocket,
     view: Arc<dyn ControlView>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {

@@ -1,5 +1,5 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -78,8 +78,27 @@ pub enum BindError {
 pub struct ControlSocket {
     pub(crate) listener: UnixListener,
     path: PathBuf,
-    /// Held as long as the agent lives: the kernel lets go of it however the agent ends.
-    _lock: Flock<File>,
+    lock: Lock,
+}
+
+/// Who holds the lock beside the socket.
+#[derive(Debug)]
+enum Lock {
+    /// This agent, as long as it lives: the kernel lets go of it however the agent ends.
+    Held(Flock<File>),
+    /// The agent that shared it, yet.
+    Shared(File),
+    /// Another agent, by now.
+    Left,
+}
+
+/// A control socket for another process, with the lock that goes with it.
+#[derive(Debug)]
+pub struct SharedControlSocket {
+    /// What clients connect to.
+    pub listener: OwnedFd,
+    /// Locked: both processes hold the lock until the last one is gone.
+    pub lock: OwnedFd,
 }
 
 impl ControlSocket {
@@ -87,12 +106,54 @@ impl ControlSocket {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Other descriptors of socket and lock, for the agent that takes over.
+    ///
+    /// # Errors
+    /// The system has no more descriptors.
+    pub fn share(&self) -> io::Result<SharedControlSocket> {
+        let Lock::Held(lock) = &self.lock else { return Err(io::ErrorKind::NotConnected.into()) };
+        Ok(SharedControlSocket {
+            listener: self.listener.try_clone()?.into(),
+            lock: lock.try_clone()?.into(),
+        })
+    }
+
+    /// What another agent shared. Path and lock are still its own: [`ControlSocket::claim`] them when it leaves.
+    ///
+    /// # Errors
+    /// [`BindError`] if it is no such socket.
+    pub fn take_over(path: &Path, shared: SharedControlSocket) -> Result<Self, BindError> {
+        let listener = UnixListener::from(shared.listener);
+        listener.set_nonblocking(true).map_err(|source| BindError::Io { path: path.into(), source })?;
+        Ok(Self { listener, path: path.into(), lock: Lock::Shared(File::from(shared.lock)) })
+    }
+
+    /// Makes path and lock this agent's; they are already where it did not take over.
+    ///
+    /// # Errors
+    /// [`BindError::InUse`] if the lock is not the one that the other agent held.
+    pub fn claim(&mut self) -> Result<(), BindError> {
+        match std::mem::replace(&mut self.lock, Lock::Left) {
+            Lock::Shared(file) => self.lock = Lock::Held(lock_file(file, &self.path)?),
+            other => self.lock = other,
+        }
+        Ok(())
+    }
+
+    /// Leaves socket, path and lock to the agent that has taken over.
+    pub fn leave(mut self) {
+        // Unlocking would unlock the other one's too; what is closed with the process does not.
+        std::mem::forget(std::mem::replace(&mut self.lock, Lock::Left));
+    }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // The lock is still held: the path is ours. It may be gone already.
-        let _ = fs::remove_file(&self.path);
+        // While the lock is held the path is ours. It may be gone already.
+        if matches!(self.lock, Lock::Held(_)) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -114,7 +175,8 @@ pub fn bind(path: &Path) -> Result<ControlSocket, BindError> {
     // with another one, and the umask, which belongs to all threads, stays alone.
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR).map_err(io)?;
     socket::bind(fd.as_raw_fd(), &address).map_err(io)?;
-    let socket = ControlSocket { listener: UnixListener::from(fd), path: path.into(), _lock: lock };
+    let socket =
+        ControlSocket { listener: UnixListener::from(fd), path: path.into(), lock: Lock::Held(lock) };
     fs::set_permissions(path, Permissions::from_mode(0o600))
         .map_err(|source| BindError::Io { path: path.into(), source })?;
     let backlog = Backlog::new(BACKLOG).map_err(io)?;
@@ -147,10 +209,18 @@ fn lock(path: &Path) -> Result<Flock<File>, BindError> {
         .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
         .open(&lock_path)
         .map_err(io)?;
+    lock_file(file, path)
+}
+
+/// Locks `file` for the socket at `path`.
+fn lock_file(file: File, path: &Path) -> Result<Flock<File>, BindError> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
             // For the other agent's error message only: failing to write it harms nothing.
-            let _ = lock.set_len(0).and_then(|()| write!(*lock, "{}", std::process::id()));
+            let _ = lock
+                .set_len(0)
+                .and_then(|()| lock.rewind())
+                .and_then(|()| write!(*lock, "{}", std::process::id()));
             Ok(lock)
         }
         Err((mut file, Errno::EWOULDBLOCK)) => {
@@ -158,7 +228,7 @@ fn lock(path: &Path) -> Result<Flock<File>, BindError> {
             let known = file.read_to_string(&mut pid).is_ok() && !pid.is_empty();
             Err(BindError::InUse { path: path.into(), pid: known.then_some(pid) })
         }
-        Err((_, errno)) => Err(io(errno.into())),
+        Err((_, errno)) => Err(BindError::Io { path: path.into(), source: errno.into() }),
     }
 }
 

@@ -100,9 +100,12 @@ fn serve(path: &Path) -> Served {
     let (stop, stopped) = oneshot::channel::<()>();
     let view = View::default();
     let traces = Arc::clone(&view.traces);
-    let task = runtime.spawn(api::serve(socket, Arc::new(view), async {
-        let _ = stopped.await;
-    }));
+    let task = runtime.spawn(async move {
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        api::serve(&socket, Arc::new(view), stopped).await
+    });
     Served { runtime, stop: Some(stop), task: Some(task), traces }
 }
 

@@ -1,6 +1,6 @@
 //! The handle by which the agent drives the userspace tier.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::affinity::ClientCache;
 use crate::config::Config;
+use crate::hand_over::{self, ListeningSocket};
 use crate::session_key::SessionKey;
 use crate::shared::Shared;
 use crate::sockets::{self, ListenProblem, Opened, Place};
@@ -30,8 +31,16 @@ const UNLISTEN_WAIT: Duration = Duration::from_secs(5);
 pub struct Gateway {
     shared: Arc<Shared>,
     threads: Vec<Thread>,
-    /// What is listened on. The lock makes changes one at a time.
-    listening: Mutex<BTreeSet<Place>>,
+    /// The lock makes changes one at a time.
+    listening: Mutex<Listening>,
+}
+
+#[derive(Default)]
+struct Listening {
+    /// What is listened on.
+    places: BTreeSet<Place>,
+    /// What another process listened on, until something is served.
+    inherited: BTreeMap<Place, Vec<Opened>>,
 }
 
 struct Thread {
@@ -48,6 +57,9 @@ pub enum StartError {
     /// The system refused a thread or its event queue.
     #[error("cannot start a thread of the userspace tier; is the limit of processes or descriptors reached?")]
     Thread(#[source] io::Error),
+    /// What another process handed over is of no use.
+    #[error("the listening sockets of the other gateway cannot be used; start without them")]
+    Inherited(#[source] io::Error),
     /// There is no key for sessions.
     #[error("cannot make a key for sessions; set `sessionKeyFile` to a file with one")]
     NoRandom(#[source] tls::NoRandomError),
@@ -59,14 +71,29 @@ impl Gateway {
     /// # Errors
     /// [`StartError`] if there is no thread to run on.
     pub fn start(config: Config, metrics: Arc<Metrics>) -> Result<Self, StartError> {
+        Self::take_over(config, metrics, Vec::new())
+    }
+
+    /// The same with the listening sockets of another process ([`Gateway::sockets`]): nothing is refused and nothing waits while
+    /// they change hands. What the first snapshot does not want of them is closed.
+    ///
+    /// # Errors
+    /// [`StartError`], also where they are no such sockets.
+    pub fn take_over(
+        config: Config,
+        metrics: Arc<Metrics>,
+        inherited: Vec<ListeningSocket>,
+    ) -> Result<Self, StartError> {
         if config.threads == 0 {
             return Err(StartError::NoThreads);
         }
         let count = config.threads;
+        let inherited = hand_over::by_place(inherited, count).map_err(StartError::Inherited)?;
         let session_key = SessionKey::new(config.session_key.clone()).map_err(StartError::NoRandom)?;
         let shared = Arc::new(Shared::new(config, metrics, session_key));
         let threads = (0..count).map(|index| Thread::start(index, &shared)).collect::<io::Result<_>>();
-        Ok(Self { shared, threads: threads.map_err(StartError::Thread)?, listening: Mutex::default() })
+        let listening = Mutex::new(Listening { places: BTreeSet::new(), inherited });
+        Ok(Self { shared, threads: threads.map_err(StartError::Thread)?, listening })
     }
 
     /// Serves `snapshot` from now on: every request whose head is read after this returns is decided by it, requests
@@ -82,6 +109,11 @@ impl Gateway {
             let state = State::build(snapshot.clone(), &before, self.threads.len(), metrics, session_key);
             self.shared.publish(Arc::new(state));
         }
+        for (place, opened) in std::mem::take(&mut listening.inherited) {
+            self.listen(place, opened);
+            listening.places.insert(place);
+        }
+        let listening = &mut listening.places;
         let wanted = sockets::wanted(&snapshot);
         let gone: Vec<_> = listening.iter().filter(|place| !wanted.contains_key(place)).copied().collect();
         listening.retain(|place| wanted.contains_key(place));
@@ -98,12 +130,7 @@ impl Gateway {
             let is_ours = listening.iter().any(is_same);
             match sockets::open(place, self.threads.len(), is_ours) {
                 Ok(opened) => {
-                    for (thread, socket) in self.threads.iter().zip(opened) {
-                        thread.send(match socket {
-                            Opened::Tcp(socket) => Command::Listen(address, socket),
-                            Opened::Udp(socket) => Command::Receive(address, socket),
-                        });
-                    }
+                    self.listen(place, opened);
                     listening.insert(place);
                 }
                 Err(error) => problems.push(ListenProblem { transport, address, listeners, error }),
@@ -122,9 +149,38 @@ impl Gateway {
         self.listening
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .places
             .iter()
             .map(|(_, address)| *address)
             .collect()
+    }
+
+    /// Other descriptors of all listening sockets, for a process that takes over ([`Gateway::take_over`]).
+    ///
+    /// # Errors
+    /// The system has no more descriptors, or a thread does not answer.
+    pub fn sockets(&self) -> io::Result<Vec<ListeningSocket>> {
+        let _unchanged = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + UNLISTEN_WAIT;
+        let asked: Vec<_> = self.threads.iter().map(|thread| thread.ask(Command::Lend)).collect();
+        let mut sockets = Vec::new();
+        for answer in asked {
+            let answer = answer.and_then(|wait| wait_until(wait, deadline));
+            sockets
+                .extend(answer.ok_or_else(|| io::Error::other("a thread of the gateway does not answer"))??);
+        }
+        Ok(sockets)
+    }
+
+    /// Leaves all listening sockets to the process that has taken over: [`Gateway::drain`] does the rest.
+    pub fn release(&self) {
+        self.shared.start_draining();
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).places.clear();
+        let deadline = Instant::now() + UNLISTEN_WAIT;
+        let waits: Vec<_> = self.threads.iter().map(|thread| thread.ask(Command::Release)).collect();
+        for wait in waits.into_iter().flatten() {
+            wait_until(wait, deadline);
+        }
     }
 
     /// Client connections at the moment.
@@ -148,13 +204,23 @@ impl Gateway {
     /// [`crate::TimeoutConfig::drain`] is over; the answer is the number of connections that were left then.
     pub fn drain(&self) -> usize {
         self.shared.start_draining();
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).places.clear();
         let deadline = Instant::now() + self.shared.config.timeouts.drain;
         let waits: Vec<_> = self.threads.iter().map(|thread| thread.ask(Command::Drain)).collect();
         for wait in waits.into_iter().flatten() {
             wait_until(wait, deadline);
         }
         self.shared.connections()
+    }
+
+    /// Gives each thread its sockets.
+    fn listen(&self, (_, address): Place, opened: Vec<Opened>) {
+        for (thread, socket) in self.threads.iter().cycle().zip(opened) {
+            thread.send(match socket {
+                Opened::Tcp(socket) => Command::Listen(address, socket),
+                Opened::Udp(socket) => Command::Receive(address, socket),
+            });
+        }
     }
 
     /// Closes the sockets of these places, all at once: each waits for handshakes under way.
@@ -187,7 +253,7 @@ impl Thread {
         }
     }
 
-    fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> Option<oneshot::Receiver<()>> {
+    fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<oneshot::Receiver<T>> {
         let (done, wait) = oneshot::channel();
         self.commands.as_ref()?.send(command(done)).ok()?;
         Some(wait)
@@ -204,10 +270,16 @@ impl Drop for Thread {
     }
 }
 
-/// Blocks this thread; it may be one of a runtime, where `blocking_recv` would panic.
-fn wait_until(mut wait: oneshot::Receiver<()>, deadline: Instant) {
+/// Blocks this thread; it may be one of a runtime, where `blocking_recv` would panic. None: no answer in time.
+fn wait_until<T>(mut wait: oneshot::Receiver<T>, deadline: Instant) -> Option<T> {
     const PAUSE: Duration = Duration::from_millis(1);
-    while matches!(wait.try_recv(), Err(oneshot::error::TryRecvError::Empty)) && Instant::now() < deadline {
-        std::thread::sleep(PAUSE);
+    loop {
+        match wait.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) if Instant::now() < deadline => {
+                std::thread::sleep(PAUSE)
+            }
+            Err(_) => return None,
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! One thread of the userspace tier: what the gateway tells it, and its listening sockets.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use model::Transport;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::hand_over::ListeningSocket;
 use crate::sockets::Place;
 use crate::worker::Worker;
 use crate::{accept, l4};
@@ -27,14 +30,19 @@ pub(crate) enum Command {
     Receive(SocketAddr, UdpSocket),
     /// Stop accepting there: what waits to be accepted still is. Sessions end.
     Unlisten(Vec<Place>, oneshot::Sender<()>),
+    /// Other descriptors of the listening sockets, for another process.
+    Lend(oneshot::Sender<io::Result<Vec<ListeningSocket>>>),
+    /// Stop accepting: another process has the sockets. What waits to be accepted is its own; sessions end.
+    Release(oneshot::Sender<()>),
     /// Finish what is under way; the answer comes when no connection is left.
     Drain(oneshot::Sender<()>),
 }
 
 /// Runs until the gateway drops its end of `commands`.
 pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut listening: HashMap<SocketAddr, Listening> = HashMap::new();
-    let mut receiving: HashMap<SocketAddr, l4::Receiving> = HashMap::new();
+    // Several of one address only where they come from a gateway with more threads.
+    let mut listening: HashMap<SocketAddr, Vec<Listening>> = HashMap::new();
+    let mut receiving: HashMap<SocketAddr, Vec<l4::Receiving>> = HashMap::new();
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
@@ -42,11 +50,11 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 None => return,
                 Some(Command::Listen(address, socket)) => {
                     if let Some(accepting) = listen(&worker, address, socket) {
-                        listening.insert(address, accepting);
+                        listening.entry(address).or_default().push(accepting);
                     }
                 }
                 Some(Command::Receive(address, socket)) => match l4::Receiving::start(&worker, address, socket) {
-                    Ok(sessions) => drop(receiving.insert(address, sessions)),
+                    Ok(sessions) => receiving.entry(address).or_default().push(sessions),
                     Err(error) => {
                         tracing::error!(%address, %error, "cannot watch a UDP socket; this thread does not serve it");
                     }
@@ -54,18 +62,45 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 Some(Command::Unlisten(places, done)) => {
                     let of = |kind| places.iter().filter(move |place| place.0 == kind).map(|place| &place.1);
                     of(Transport::Udp).for_each(|address| drop(receiving.remove(address)));
-                    stop(&worker, of(Transport::Tcp).filter_map(|address| listening.remove(address))).await;
+                    stop(&worker, of(Transport::Tcp).filter_map(|address| listening.remove(address)).flatten()).await;
                     // The gateway may have given up waiting.
                     let _ = done.send(());
                 }
+                Some(Command::Lend(tell)) => {
+                    // The gateway may have given up waiting.
+                    let _ = tell.send(lend(&listening, &receiving));
+                }
+                Some(Command::Release(done)) => {
+                    receiving.clear();
+                    for accepting in listening.drain().flat_map(|(_, accepting)| accepting) {
+                        accepting.release().await;
+                    }
+                    let _ = done.send(());
+                }
                 Some(Command::Drain(done)) => {
-                    stop(&worker, listening.drain().map(|(_, accepting)| accepting)).await;
+                    stop(&worker, listening.drain().flat_map(|(_, accepting)| accepting)).await;
                     worker.drain(done);
                 }
             },
             _ = housekeeping.tick() => worker.sweep(),
         }
     }
+}
+
+/// Other descriptors of all listening sockets.
+fn lend(
+    listening: &HashMap<SocketAddr, Vec<Listening>>,
+    receiving: &HashMap<SocketAddr, Vec<l4::Receiving>>,
+) -> io::Result<Vec<ListeningSocket>> {
+    let tcp = listening.iter().flat_map(|(&address, sockets)| {
+        sockets
+            .iter()
+            .map(move |socket| ListeningSocket::dup((Transport::Tcp, address), socket.socket.as_fd()))
+    });
+    let udp = receiving.iter().flat_map(|(&address, sockets)| {
+        sockets.iter().map(move |socket| ListeningSocket::dup((Transport::Udp, address), socket.socket()))
+    });
+    tcp.chain(udp).collect()
 }
 
 /// Closes listening sockets, behind the handshakes that are under way.
@@ -91,6 +126,12 @@ impl Listening {
         if let Err(error) = accept::refuse_new(&self.socket) {
             tracing::debug!(%error, "cannot filter a listening socket; who connects as it closes is reset");
         }
+    }
+
+    /// Stops accepting. The socket stays open in another process, and what waits is for that one.
+    async fn release(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 
     /// Stops accepting, after what the kernel has already accepted. The socket is closed when this is done.

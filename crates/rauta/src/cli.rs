@@ -65,6 +65,10 @@ pub(crate) struct RunArgs {
     /// Take objects from the cluster's API server
     #[arg(long, conflicts_with = "files")]
     pub(crate) kubernetes: bool,
+    /// Take over from the agent at work behind the same control socket: its listening sockets and kernel programs, so that no
+    /// connection is refused; that one drains and ends. Starts as usual where there is none
+    #[arg(long)]
+    pub(crate) upgrade: bool,
     /// Print the settings that would be used, with where each comes from, and end
     #[arg(long)]
     pub(crate) print_config: bool,

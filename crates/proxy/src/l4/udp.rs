@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,11 @@ impl Receiving {
         });
         let task = tokio::task::spawn_local(server.clone().run());
         Ok(Self { server, task })
+    }
+
+    /// The socket of the clients.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.server.socket.as_fd()
     }
 }
 

@@ -1,11 +1,14 @@
 //! The thread of everything that is not traffic: control socket, status page, metrics.
 
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use admin::{AdminView, HttpSocket};
 use anyhow::Context;
-use api::{ControlSocket, ControlView};
+use api::{ControlSocket, ControlView, SharedControlSocket};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
@@ -19,18 +22,69 @@ pub(crate) struct Bound {
     metrics: Option<HttpSocket>,
 }
 
-/// Binds the control socket, the admin and the metrics address.
-pub(crate) fn bind(settings: &Settings) -> anyhow::Result<Bound> {
-    let socket = api::bind(&settings.socket)?;
-    let admin = settings.admin.map(|at| admin::bind(at, "the status page", "--admin")).transpose()?;
-    let metrics = settings.metrics.map(|at| admin::bind(at, "metrics", "--metrics")).transpose()?;
+/// Other descriptors of what is bound.
+#[derive(Debug)]
+pub(super) struct SharedSockets {
+    pub(super) socket: SharedControlSocket,
+    pub(super) admin: Option<OwnedFd>,
+    pub(super) metrics: Option<OwnedFd>,
+}
+
+/// Binds the control socket, the admin and the metrics address, or takes them over where they are the same.
+pub(super) fn bind(settings: &Settings, inherited: Option<SharedSockets>) -> anyhow::Result<Bound> {
+    let (socket, admin, metrics) = match inherited {
+        Some(SharedSockets { socket, admin, metrics }) => {
+            (ControlSocket::take_over(&settings.socket, socket)?, admin, metrics)
+        }
+        None => (api::bind(&settings.socket)?, None, None),
+    };
+    let admin = http(settings.admin, admin, "the status page", "--admin")?;
+    let metrics = http(settings.metrics, metrics, "metrics", "--metrics")?;
     Ok(Bound { socket, admin, metrics })
+}
+
+fn http(
+    address: Option<SocketAddr>,
+    inherited: Option<OwnedFd>,
+    purpose: &'static str,
+    flag: &'static str,
+) -> anyhow::Result<Option<HttpSocket>> {
+    let Some(address) = address else { return Ok(None) };
+    let inherited = inherited.map(HttpSocket::take_over).transpose();
+    match inherited.with_context(|| format!("cannot take over the socket of {purpose}"))? {
+        Some(socket) if socket.address == address => Ok(Some(socket)),
+        _ => Ok(Some(admin::bind(address, purpose, flag)?)),
+    }
+}
+
+impl Bound {
+    /// Makes the control socket this agent's, where it was another one's.
+    pub(super) fn claim(&mut self) -> anyhow::Result<()> {
+        Ok(self.socket.claim()?)
+    }
+
+    /// Other descriptors, for an agent that takes over.
+    pub(super) fn share(&self) -> io::Result<SharedSockets> {
+        let share = |socket: &Option<HttpSocket>| socket.as_ref().map(HttpSocket::share).transpose();
+        Ok(SharedSockets {
+            socket: self.socket.share()?,
+            admin: share(&self.admin)?,
+            metrics: share(&self.metrics)?,
+        })
+    }
 }
 
 /// The running thread.
 pub(crate) struct Control {
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<End>,
     thread: JoinHandle<()>,
+}
+
+/// How the control socket ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Removed,
+    Left,
 }
 
 impl Control {
@@ -48,13 +102,22 @@ impl Control {
 
     /// Closes everything and removes the control socket.
     pub(crate) fn stop(self) {
+        self.end(End::Removed);
+    }
+
+    /// Leaves everything to the agent that has taken over.
+    pub(super) fn leave(self) {
+        self.end(End::Left);
+    }
+
+    fn end(self, end: End) {
         // An error means that the thread has ended already.
-        let _ = self.stop.send(());
+        let _ = self.stop.send(end);
         let _ = self.thread.join();
     }
 }
 
-async fn serve(bound: Bound, agent: Arc<Agent>, mut stopped: oneshot::Receiver<()>) {
+async fn serve(bound: Bound, agent: Arc<Agent>, mut stopped: oneshot::Receiver<End>) {
     if let Some(admin) = bound.admin {
         info!("status page on http://{}/", admin.address);
         tokio::spawn(report(
@@ -66,14 +129,19 @@ async fn serve(bound: Bound, agent: Arc<Agent>, mut stopped: oneshot::Receiver<(
         info!("metrics on http://{}/metrics", metrics.address);
         tokio::spawn(report("metrics", admin::serve_metrics(metrics, Arc::clone(&agent.metrics))));
     }
-    let control = api::serve(bound.socket, agent as Arc<dyn ControlView>, std::future::pending());
-    tokio::select! {
-        result = control => if let Err(error) = result {
-            error!("the control socket is no longer served: {:#}", anyhow::Error::from(error));
+    let control = api::serve(&bound.socket, agent as Arc<dyn ControlView>, std::future::pending());
+    let end = tokio::select! {
+        result = control => {
+            if let Err(error) = result {
+                error!("the control socket is no longer served: {:#}", anyhow::Error::from(error));
+            }
             // The others go on.
-            let _ = stopped.await;
+            stopped.await
         },
-        _ = &mut stopped => {}
+        end = &mut stopped => end,
+    };
+    if end == Ok(End::Left) {
+        bound.socket.leave();
     }
 }
 

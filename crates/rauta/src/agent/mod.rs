@@ -4,6 +4,7 @@
 //!  main thread            files -> gateway.apply, datapath.set_listeners; signals; every second: what failed is retried
 //!  rauta-control thread   control socket, status page, metrics
 //!  rauta-trace thread     events of the kernel, while somebody traces
+//!  rauta-upgrade thread   waits for an agent that takes over
 //!  rauta-proxy-N threads  the traffic
 //! ```
 
@@ -17,6 +18,7 @@ mod network;
 pub(crate) mod page;
 mod session_key;
 mod state;
+mod upgrade;
 mod view;
 
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ use differences::Differences;
 use memory::Memory;
 use network::Network;
 use state::{Agent, Phase};
+use upgrade::{Giver, Inherited, Predecessor};
 
 pub(crate) use datapath::Kernel;
 
@@ -46,30 +49,58 @@ const RETRY: Duration = Duration::from_secs(3);
 /// How often small housekeeping is done.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Runs until SIGTERM or SIGINT, then drains.
+/// How an agent starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With sockets of its own.
+    Alone,
+    /// With those of the agent at work, which ends; by itself if there is none.
+    Upgrade,
+}
+
+/// Runs until SIGTERM or SIGINT, or until another agent takes over, then drains.
 ///
 /// # Errors
 /// What keeps the agent from starting: its control socket, its admin or metrics address, its threads.
-pub(crate) fn run(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) -> anyhow::Result<()> {
+pub(crate) fn run(
+    settings: &Settings,
+    paths: Vec<PathBuf>,
+    start: Start,
+    limiter: &Limiter,
+) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(run_async(settings, paths, limiter))
+    runtime.block_on(run_async(settings, paths, start, limiter))
 }
 
-async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) -> anyhow::Result<()> {
+async fn run_async(
+    settings: &Settings,
+    paths: Vec<PathBuf>,
+    start: Start,
+    limiter: &Limiter,
+) -> anyhow::Result<()> {
     // Before anything slow: a signal during the start must not kill what has been pinned or bound.
     let mut signals = Signals::new().context("cannot watch for signals")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
     limits::raise_descriptors();
-    let bound = control::bind(settings)?;
+    let (predecessor, inherited) = predecessor(settings, start)?.unzip();
+    let (traffic, inherited) = inherited.map(|Inherited { traffic, control }| (traffic, control)).unzip();
+    let mut bound = control::bind(settings, inherited)?;
     let metrics = Metrics::new(settings.proxy.threads);
     let session_key = settings.session_key_file.as_deref().map(session_key::read).transpose()?;
     let (access_log, writer) = access::start(settings, &metrics)?;
     let config = proxy::Config { session_key, access_log, ..settings.proxy_config() };
-    let gateway = Gateway::start(config, Arc::clone(&metrics))?;
+    let gateway = Gateway::take_over(config, Arc::clone(&metrics), traffic.unwrap_or_default())?;
     let sources = paths.iter().map(|path| path.display().to_string()).collect();
     let (mut loaded, _watch) =
         files::watch(paths, settings.translate_options()).context("cannot watch the files")?;
+    let first = loaded.borrow_and_update().clone();
+    if let Some(predecessor) = predecessor {
+        // Userspace serves, so that the other one may let go of the kernel's programs.
+        gateway.apply(Arc::clone(&first.snapshot));
+        predecessor.serving()?;
+        bound.claim()?;
+    }
     let kernel = Kernel::start(settings);
     kernel.feed(&metrics);
     if kernel.can_route() {
@@ -80,6 +111,9 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     }
     let network = Network::listen(&kernel).context("cannot listen for changes of the network")?;
     let agent = Arc::new(Agent::new(settings, gateway, Arc::clone(&metrics), kernel, sources));
+    let shared = bound.share().context("cannot share the control socket")?;
+    let (giver, mut successors) = Giver::start(&settings.socket, &agent, shared)
+        .context("cannot listen for an agent that takes over")?;
     let control = control::Control::start(bound, &agent)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -90,24 +124,24 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     );
 
     let (mut differences, mut memory) = (Differences::default(), Memory::default());
-    let first = loaded.borrow_and_update().clone();
     apply(&agent, &mut differences, first);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tried = Instant::now();
-    loop {
+    let successor = loop {
         tokio::select! {
             biased;
             name = signals.stop() => {
                 info!("{name}: draining; a second signal ends at once");
-                break;
+                break None;
             }
+            Some(successor) = successors.recv() => break Some(successor),
             changed = loaded.changed() => {
                 if changed.is_err() {
                     error!("the files are no longer watched: what is served stays as it is; restart the agent");
                     // Nothing can arrive any more: wait for a signal alone.
                     signals.stop().await;
-                    break;
+                    break None;
                 }
                 let latest = loaded.borrow_and_update().clone();
                 apply(&agent, &mut differences, latest);
@@ -127,10 +161,24 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
                 }
             }
         }
-    }
+    };
 
-    drain(&agent, &mut signals, settings).await;
-    control.stop();
+    match successor {
+        None => {
+            drain(&agent, &mut signals, settings).await;
+            drop(giver);
+            control.stop();
+        }
+        Some(successor) => {
+            info!(pid = successor.pid, version = successor.version, "another agent has taken over: draining");
+            agent.gateway.release();
+            agent.kernel.leave();
+            giver.leave();
+            control.leave();
+            successor.released();
+            drain(&agent, &mut signals, settings).await;
+        }
+    }
     agent.kernel.stop();
     if let Some(writer) = writer {
         writer.stop(access::STOP_MAX);
@@ -138,6 +186,21 @@ async fn run_async(settings: &Settings, paths: Vec<PathBuf>, limiter: &Limiter) 
     limiter.report();
     info!("stopped");
     Ok(())
+}
+
+/// The agent to take over from, with its sockets; none: this one starts by itself.
+fn predecessor(settings: &Settings, start: Start) -> anyhow::Result<Option<(Predecessor, Inherited)>> {
+    if start == Start::Alone {
+        return Ok(None);
+    }
+    let found = upgrade::ask(&settings.socket)?;
+    match &found {
+        Some((_, inherited)) => {
+            info!(sockets = inherited.traffic.len(), "taking over from the agent at work")
+        }
+        None => info!("no agent at work to take over from: starting as usual"),
+    }
+    Ok(found)
 }
 
 /// Serves what was loaded, and says what changed.

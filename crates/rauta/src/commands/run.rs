@@ -34,6 +34,7 @@ pub(crate) fn run(args: &RunArgs, socket: Option<&PathBuf>) -> anyhow::Result<Ex
     for variable in &effective.unknown_variables {
         warn!("the variable {variable} is no setting; `rauta run --print-config` lists them");
     }
-    agent::run(settings, args.files.clone(), &limiter)?;
+    let start = if args.upgrade { agent::Start::Upgrade } else { agent::Start::Alone };
+    agent::run(settings, args.files.clone(), start, &limiter)?;
     Ok(ExitCode::SUCCESS)
 }

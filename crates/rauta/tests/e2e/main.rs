@@ -26,6 +26,7 @@ mod secure;
 mod sessions;
 mod tier;
 mod unprivileged;
+mod upgrade;
 mod upstream_tls;
 mod websocket;
 mod world;

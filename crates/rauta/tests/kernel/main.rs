@@ -53,5 +53,6 @@ mod tiers;
 mod told;
 mod transfers;
 mod two_agents;
+mod upgrade;
 mod vlans;
 mod world;

@@ -125,7 +125,7 @@ impl World {
     ) -> Self {
         let settings: Vec<(String, String)> =
             settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let gateway = start_gateway(&lab, network, &hook, &settings);
+        let gateway = start_gateway(&lab, network, &hook, &settings, &[]);
         let world = Self { gateway, nginx, _recorder: recorder, hook, settings, network, lab };
         world.wait_for_the_kernel();
         world
@@ -133,7 +133,17 @@ impl World {
 
     /// Starts the agent again after its end, on what it left behind.
     pub(crate) fn restart(&mut self) {
-        self.gateway = start_gateway(&self.lab, self.network, &self.hook, &self.settings);
+        self.gateway = start_gateway(&self.lab, self.network, &self.hook, &self.settings, &[]);
+    }
+
+    /// An agent takes over, and the one that was at work ends.
+    pub(crate) fn succeed(&mut self) {
+        let next = start_gateway(&self.lab, self.network, &self.hook, &self.settings, &["--upgrade"]);
+        let mut old = std::mem::replace(&mut self.gateway, next);
+        let status = old.process().wait(Duration::from_secs(20)).unwrap();
+        assert_eq!(status.code(), Some(0), "{}", old.log());
+        // Until then the old one may have answered.
+        self.gateway.wait_ready().unwrap();
     }
 
     /// Where clients reach the gateway.
@@ -241,9 +251,16 @@ pub(crate) fn hook() -> String {
     std::env::var("TEST_HOOK").unwrap_or_else(|_| "tc".to_owned())
 }
 
-fn start_gateway(lab: &Lab, network: Network, hook: &str, settings: &[(String, String)]) -> Gateway {
+fn start_gateway(
+    lab: &Lab,
+    network: Network,
+    hook: &str,
+    settings: &[(String, String)],
+    arguments: &[&str],
+) -> Gateway {
     let manifest = manifests::routes(network);
-    let mut builder = Gateway::builder(lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().hook(hook);
+    let mut builder =
+        Gateway::builder(lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().hook(hook).arguments(arguments);
     for (name, value) in settings {
         builder = builder.env(name, value);
     }

@@ -221,6 +221,16 @@ impl Kernel {
         }
     }
 
+    /// Leaves the programs at work, for the agent that takes over.
+    pub(crate) fn leave(&self) {
+        let mut inner = self.lock();
+        drop(inner.routing.take());
+        if let Some(datapath) = inner.datapath.take() {
+            datapath.keep();
+        }
+        inner.lack = "left to the agent that has taken over".to_owned();
+    }
+
     /// Removes the programs, or leaves them, as settings say. Does nothing the second time.
     pub(crate) fn stop(&self) {
         let _alone = self.alone();

@@ -1,0 +1,165 @@
+//! The old agent's part.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use proxy::ListeningSocket;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::channel::{Channel, DESCRIPTORS_MAX, Door};
+use super::{Message, PROTOCOL, Purpose};
+use crate::agent::control::SharedSockets;
+use crate::agent::state::{Agent, Phase};
+
+/// After an error that may not go away by itself at once, such as EMFILE.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Waits for agents that want to take over.
+pub(in crate::agent) struct Giver {
+    path: PathBuf,
+    /// Whether the path is another agent's by now.
+    is_left: bool,
+}
+
+/// An agent that serves, and waits to be told that all is its own.
+#[derive(Debug)]
+pub(in crate::agent) struct Successor {
+    channel: Channel,
+    /// Of its process.
+    pub(in crate::agent) pid: u32,
+    pub(in crate::agent) version: String,
+}
+
+impl Successor {
+    /// Tells it.
+    pub(in crate::agent) fn released(&self) {
+        if let Err(error) = self.channel.send(&Message::Released, &[]) {
+            warn!(%error, pid = self.pid, "the agent that took over does not listen: nobody may serve now");
+        }
+    }
+}
+
+impl Giver {
+    /// Begins to wait, in a thread of its own. Who serves in this agent's place comes out of the channel. Must be called with
+    /// the lock of the control socket held: what is at the path is a leftover then.
+    ///
+    /// # Errors
+    /// The socket or the thread cannot be had.
+    pub(in crate::agent) fn start(
+        control: &Path,
+        agent: &Arc<Agent>,
+        shared: SharedSockets,
+    ) -> io::Result<(Self, mpsc::Receiver<Successor>)> {
+        let path = super::path(control);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let door = Door::open(&path)?;
+        let (found, successors) = mpsc::channel(1);
+        let agent = Arc::downgrade(agent);
+        std::thread::Builder::new()
+            .name("rauta-upgrade".to_owned())
+            .spawn(move || wait(&door, &agent, &shared, &found))?;
+        Ok((Self { path, is_left: false }, successors))
+    }
+
+    /// Leaves the path to the agent that has taken over.
+    pub(in crate::agent) fn leave(mut self) {
+        self.is_left = true;
+    }
+}
+
+impl Drop for Giver {
+    fn drop(&mut self) {
+        if !self.is_left {
+            // It may be gone already.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn wait(door: &Door, agent: &Weak<Agent>, shared: &SharedSockets, found: &mpsc::Sender<Successor>) {
+    loop {
+        let asked = door.accept().and_then(|(channel, who)| {
+            let is_allowed = who.uid() == geteuid().as_raw() || who.uid() == 0;
+            if !is_allowed {
+                warn!(
+                    uid = who.uid(),
+                    pid = who.pid(),
+                    "refused to be taken over from: not our user, not root"
+                );
+                return Ok(None);
+            }
+            let Some(agent) = agent.upgrade() else { return Ok(None) };
+            give(channel, &agent, shared)
+        });
+        match asked {
+            Ok(Some(successor)) => {
+                // Nobody waits any more when the agent stops just now: the successor sees its end.
+                let _ = found.blocking_send(successor);
+                return;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                warn!(%error, "an agent that wanted to take over did not: this one goes on");
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+/// Hands over, and waits until the other one serves. None: it does not.
+fn give(channel: Channel, agent: &Agent, shared: &SharedSockets) -> io::Result<Option<Successor>> {
+    let Some((Message::Ask { protocol, version, pid }, _)) = channel.receive()? else { return Ok(None) };
+    let why = if protocol != PROTOCOL {
+        Some(format!(
+            "the agent at work is of version {} and hands over in another way: stop it, then start this one without --upgrade",
+            env!("CARGO_PKG_VERSION")
+        ))
+    } else if agent.phase() == Phase::Draining {
+        Some("the agent at work is stopping already: start this one when it is gone".to_owned())
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        warn!(pid, %version, "another agent cannot take over: {why}");
+        channel.send(&Message::Refused { why }, &[])?;
+        return Ok(None);
+    }
+    info!(pid, %version, "another agent takes over");
+    let sockets = descriptors(agent.gateway.sockets()?, shared)?;
+    let parts: Vec<_> = sockets.chunks(DESCRIPTORS_MAX).collect();
+    for (i, part) in parts.iter().enumerate() {
+        let (purposes, sockets): (Vec<_>, Vec<_>) =
+            part.iter().map(|(purpose, socket)| (*purpose, socket.as_fd())).unzip();
+        channel.send(&Message::Sockets { sockets: purposes, more: i + 1 < parts.len() }, &sockets)?;
+    }
+    match channel.receive()? {
+        Some((Message::Serving, _)) => Ok(Some(Successor { channel, pid, version })),
+        _ => {
+            warn!(pid, %version, "the agent that wanted to take over ended before it served: this one goes on");
+            Ok(None)
+        }
+    }
+}
+
+fn descriptors(sockets: Vec<ListeningSocket>, shared: &SharedSockets) -> io::Result<Vec<(Purpose, OwnedFd)>> {
+    let mut all = vec![
+        (Purpose::Control, shared.socket.listener.try_clone()?),
+        (Purpose::ControlLock, shared.socket.lock.try_clone()?),
+    ];
+    for (purpose, socket) in [(Purpose::Admin, &shared.admin), (Purpose::Metrics, &shared.metrics)] {
+        if let Some(socket) = socket {
+            all.push((purpose, socket.try_clone()?));
+        }
+    }
+    all.extend(sockets.into_iter().map(|s| (Purpose::of(s.transport, s.address), s.socket)));
+    Ok(all)
+}

@@ -1,0 +1,75 @@
+//! An agent takes over from another one of the same machine: its listening sockets go over by SCM_RIGHTS (unix(7)), so that
+//! no connection is refused.
+//!
+//! ```text
+//!  new                                       old, at work
+//!   │ ask: protocol, version, pid             │
+//!   ├────────────────────────────────────────►│
+//!   │            sockets, with descriptors    │  goes on as before; so it does if the new one ends now
+//!   │◄────────────────────────────────────────┤
+//!   │ loads its files, serves in userspace    │
+//!   │ serving                                 │
+//!   ├────────────────────────────────────────►│  accepts nothing more, leaves kernel programs and control socket
+//!   │                            released     │
+//!   │◄────────────────────────────────────────┤
+//!   │ takes kernel programs, control socket   │  drains, ends
+//! ```
+
+mod channel;
+mod give;
+mod take;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use model::Transport;
+use serde::{Deserialize, Serialize};
+
+pub(super) use give::Giver;
+pub(super) use take::{Inherited, Predecessor, ask};
+
+/// What both must speak. Another number: another meaning of the messages.
+const PROTOCOL: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Message {
+    /// New to old: let me take over.
+    Ask { protocol: u32, version: String, pid: u32 },
+    /// Old to new: it cannot be.
+    Refused { why: String },
+    /// Old to new: what descriptors of this message are. `more`: others follow.
+    Sockets { sockets: Vec<Purpose>, more: bool },
+    /// New to old: I serve.
+    Serving,
+    /// Old to new: all is yours.
+    Released,
+}
+
+/// What a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Purpose {
+    Tcp(SocketAddr),
+    Udp(SocketAddr),
+    Control,
+    ControlLock,
+    Admin,
+    Metrics,
+}
+
+impl Purpose {
+    fn of(transport: Transport, address: SocketAddr) -> Self {
+        match transport {
+            Transport::Tcp => Self::Tcp(address),
+            Transport::Udp => Self::Udp(address),
+        }
+    }
+}
+
+/// Where an agent waits for the one that takes over: beside its control socket.
+fn path(control: &Path) -> PathBuf {
+    let mut path = control.as_os_str().to_owned();
+    path.push(".upgrade");
+    path.into()
+}

@@ -1,0 +1,135 @@
+//! The new agent's part.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use api::SharedControlSocket;
+use model::Transport;
+use proxy::ListeningSocket;
+
+use super::channel::Channel;
+use super::{Message, PROTOCOL, Purpose};
+use crate::agent::control::SharedSockets;
+
+/// The agent that is taken over from: it serves as before until [`Predecessor::serving`].
+#[derive(Debug)]
+pub(in crate::agent) struct Predecessor {
+    channel: Channel,
+    path: PathBuf,
+}
+
+/// Its sockets.
+#[derive(Debug)]
+pub(in crate::agent) struct Inherited {
+    /// Those of traffic.
+    pub(in crate::agent) traffic: Vec<ListeningSocket>,
+    /// Those of looking at the agent.
+    pub(in crate::agent) control: SharedSockets,
+}
+
+/// Why nothing can be taken over.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::agent) enum TakeError {
+    /// The other agent is there, and something went wrong.
+    #[error("cannot take over from the agent at {}", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// It does not want to.
+    #[error("cannot take over: {why}")]
+    Refused { why: String },
+    /// It ended, or says something that is not understood.
+    #[error("the agent at {} ended or says what is not understood; nothing was taken over", path.display())]
+    Broken { path: PathBuf },
+}
+
+/// Asks the agent behind the control socket at `control` for its sockets; none: there is no agent.
+///
+/// # Errors
+/// [`TakeError`]: there is one, and it cannot be taken over from. It goes on.
+pub(in crate::agent) fn ask(control: &Path) -> Result<Option<(Predecessor, Inherited)>, TakeError> {
+    let path = super::path(control);
+    let channel = match Channel::connect(&path) {
+        Ok(channel) => channel,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(source) => return Err(TakeError::Io { path, source }),
+    };
+    match converse(&channel) {
+        Ok(Some(inherited)) => Ok(Some((Predecessor { channel, path }, inherited))),
+        Ok(None) => Err(TakeError::Broken { path }),
+        Err(Refusal::Said(why)) => Err(TakeError::Refused { why }),
+        Err(Refusal::Io(source)) => Err(TakeError::Io { path, source }),
+    }
+}
+
+impl Predecessor {
+    /// Says that this agent serves, and waits until the other has left everything to it.
+    ///
+    /// # Errors
+    /// [`TakeError::Io`] if it does not answer in time. One that ended has left everything, too.
+    pub(in crate::agent) fn serving(self) -> Result<(), TakeError> {
+        let Self { channel, path } = self;
+        let io = |source| TakeError::Io { path: path.clone(), source };
+        channel.send(&Message::Serving, &[]).map_err(io)?;
+        match channel.receive().map_err(io)? {
+            Some((Message::Released, _)) | None => Ok(()),
+            Some(_) => Err(TakeError::Broken { path }),
+        }
+    }
+}
+
+enum Refusal {
+    Said(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+fn converse(channel: &Channel) -> Result<Option<Inherited>, Refusal> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    channel.send(&Message::Ask { protocol: PROTOCOL, version, pid: std::process::id() }, &[])?;
+    let mut all = Vec::new();
+    loop {
+        match channel.receive()? {
+            Some((Message::Sockets { sockets, more }, descriptors)) if sockets.len() == descriptors.len() => {
+                all.extend(sockets.into_iter().zip(descriptors));
+                if !more {
+                    return Ok(sorted(all));
+                }
+            }
+            Some((Message::Refused { why }, _)) => return Err(Refusal::Said(why)),
+            _ => return Ok(None),
+        }
+    }
+}
+
+/// Each where it belongs; none if there is no control socket among them.
+fn sorted(all: Vec<(Purpose, OwnedFd)>) -> Option<Inherited> {
+    let mut traffic = Vec::new();
+    let (mut listener, mut lock, mut admin, mut metrics) = (None, None, None, None);
+    for (purpose, socket) in all {
+        match purpose {
+            Purpose::Tcp(address) => {
+                traffic.push(ListeningSocket { transport: Transport::Tcp, address, socket });
+            }
+            Purpose::Udp(address) => {
+                traffic.push(ListeningSocket { transport: Transport::Udp, address, socket });
+            }
+            Purpose::Control => listener = Some(socket),
+            Purpose::ControlLock => lock = Some(socket),
+            Purpose::Admin => admin = Some(socket),
+            Purpose::Metrics => metrics = Some(socket),
+        }
+    }
+    let socket = SharedControlSocket { listener: listener?, lock: lock? };
+    Some(Inherited { traffic, control: SharedSockets { socket, admin, metrics } })
+}

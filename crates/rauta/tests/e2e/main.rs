@@ -29,4 +29,5 @@ mod unprivileged;
 mod upgrade;
 mod upstream_tls;
 mod websocket;
+mod without_loss;
 mod world;

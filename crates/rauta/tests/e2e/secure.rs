@@ -29,7 +29,7 @@ pub(crate) fn secret(name: &str, (chain, key): &(String, String)) -> String {
 }
 
 /// The Gateway with listeners for HTTPS on 8443, one for each of `hosts`, beside the one for HTTP.
-fn manifest(hosts: &[&str]) -> String {
+pub(crate) fn manifest(hosts: &[&str]) -> String {
     let mut gateway = GATEWAY.trim_end().strip_suffix(']').unwrap().to_owned();
     for host in hosts {
         gateway += &format!(

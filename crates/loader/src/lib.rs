@@ -12,6 +12,7 @@ mod collector;
 mod datapath;
 pub mod doctor;
 pub mod dry_run;
+mod enforcers;
 mod error;
 mod events;
 mod interfaces;
@@ -31,6 +32,7 @@ mod usage;
 pub use capabilities::MissingCapabilities;
 pub use collector::{Collected, Limits};
 pub use datapath::{Datapath, detach_all};
+pub use enforcers::Enforcers;
 pub use error::{
     AttachError, DetachError, DryRunError, MapError, PinError, RoutingError, SendError, StartError,
 };

@@ -39,8 +39,16 @@ impl Neighbour {
     /// # Errors
     /// There is no such interface, or the kernel has no tcx hook (Linux 6.6).
     pub fn attach(netns: &Netns, interface: &str, order: Order, verdict: Verdict) -> Result<Self> {
+        Self::named("neighbour", netns, interface, order, verdict)
+    }
+
+    /// The same under another name, of up to 15 characters.
+    ///
+    /// # Errors
+    /// As [`Neighbour::attach`].
+    pub fn named(name: &str, netns: &Netns, interface: &str, order: Order, verdict: Verdict) -> Result<Self> {
         let counters = Counters::new()?;
-        let program = Program::load("neighbour", &verdict_on_tcp(verdict as i32, counters.map()))?;
+        let program = Program::load(name, &verdict_on_tcp(verdict as i32, counters.map()))?;
         let link = netns.run(|| -> Result<Link> {
             let index = if_nametoindex(interface).with_context(|| format!("no interface {interface}"))?;
             Ok(match order {

@@ -20,7 +20,7 @@ const TCA_BPF_NAME: u16 = 7;
 /// # Errors
 ///
 /// The kernel's answer.
-pub(super) fn ingress(interface: u32) -> io::Result<Vec<String>> {
+pub(crate) fn ingress(interface: u32) -> io::Result<Vec<String>> {
     let mut body = [0; TCMSG_LENGTH];
     body[4..8].copy_from_slice(&interface.to_ne_bytes());
     body[12..16].copy_from_slice(&CLSACT_INGRESS.to_ne_bytes());

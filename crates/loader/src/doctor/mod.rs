@@ -5,14 +5,14 @@
 mod capability;
 mod choice;
 mod ethtool;
-mod filters;
+pub(crate) mod filters;
 mod helper;
 mod hook;
 mod interface;
 mod kernel;
 mod mounts;
 mod netlink;
-mod nftables;
+pub(crate) mod nftables;
 mod policy;
 mod probe;
 mod report;

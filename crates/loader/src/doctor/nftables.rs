@@ -8,8 +8,11 @@ use crate::netlink::{Socket, attribute};
 
 /// `NFNL_SUBSYS_NFTABLES`, and `NFT_MSG_GETCHAIN` in it.
 const GET_CHAINS: u16 = 10 << 8 | 4;
+/// `NFT_MSG_GETGEN` there.
+const GET_GENERATION: u16 = 10 << 8 | 16;
 /// Length of `struct nfgenmsg`: family, version, resource.
 const GENERIC_HEADER: usize = 4;
+const NFTA_GEN_ID: u16 = 1;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
@@ -22,16 +25,16 @@ const NF_DROP: u32 = 0;
 
 /// A chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) family: &'static str,
-    pub(super) table: String,
-    pub(super) name: String,
+pub(crate) struct Chain {
+    pub(crate) family: &'static str,
+    pub(crate) table: String,
+    pub(crate) name: String,
     /// Whether forwarded packets enter by it.
-    pub(super) forwards: bool,
+    pub(crate) forwards: bool,
     /// Whether it drops what none of its rules decides.
-    pub(super) drops: bool,
+    pub(crate) drops: bool,
     /// How many rules it has; of a chain that others jump to, with these jumps.
-    pub(super) rules: u32,
+    pub(crate) rules: u32,
 }
 
 impl fmt::Display for Chain {
@@ -45,9 +48,21 @@ impl fmt::Display for Chain {
 /// # Errors
 ///
 /// EPERM without CAP_NET_ADMIN; EINVAL from a kernel without nftables.
-pub(super) fn chains() -> io::Result<Vec<Chain>> {
+pub(crate) fn chains() -> io::Result<Vec<Chain>> {
     let entries = Socket::open(SockProtocol::NetlinkNetFilter)?.dump(GET_CHAINS, &[0; GENERIC_HEADER])?;
     Ok(entries.iter().filter_map(|entry| parse(entry)).collect())
+}
+
+/// The number of the ruleset of this network namespace: another one after every change of it.
+///
+/// # Errors
+///
+/// As [`chains`].
+pub(crate) fn generation() -> io::Result<u32> {
+    let answer = Socket::open(SockProtocol::NetlinkNetFilter)?.ask(GET_GENERATION, &[0; GENERIC_HEADER])?;
+    let number = answer.get(GENERIC_HEADER..).and_then(|attributes| attribute(attributes, NFTA_GEN_ID));
+    let number = number.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    number.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn parse(entry: &[u8]) -> Option<Chain> {

@@ -5,25 +5,20 @@
 
 use std::{fs, io};
 
-use aya::programs::loaded_programs;
-
 use super::{
-    Report, Row, State, filters,
+    Report, Row, State,
     nftables::{self, Chain},
     probe::is_refused,
 };
-use crate::{bpf::tcx_ingress_programs, interfaces};
-
-/// Parts of the names of chains or tables that nobody but an enforcer of NetworkPolicy makes, and who that is.
-const ENFORCERS: [(&str, &str); 5] = [
-    ("KUBE-NWPLCY-", "kube-router"),
-    ("cali-tw-", "Calico"),
-    ("WEAVE-NPC", "Weave Net"),
-    ("kube-network-policies", "kube-network-policies"),
-    ("kindnet-network-policies", "kindnet"),
-];
+use crate::{
+    enforcers::{by_chain, by_program, programs_at},
+    interfaces,
+};
 
 const PASSED_BY: &str = "requests that the kernel tier decides pass by it, in both directions";
+const RESPECTED: &str = "requests that the kernel tier decides would pass by it: userspace serves endpoints elsewhere, unless \
+                         dataplane.policy says ignore";
+const TRUST: &str = "dataplane.policy: ignore, if the gateway is trusted to reach its endpoints";
 const MEND: &str = "dataplane.policy: respect, if it must hold between the gateway and endpoints";
 
 /// Of our own programs.
@@ -47,13 +42,10 @@ fn chains_row(chains: io::Result<Vec<Chain>>) -> Row {
         }
         Err(_) => return row(State::Ok, "not in this kernel".into()),
     };
-    for (part, who) in ENFORCERS {
-        let is_its = |chain: &&Chain| chain.name.contains(part) || chain.table.contains(part);
-        if let Some(chain) = chains.iter().find(is_its) {
-            return row(State::Degraded, format!("{who} enforces network policy: chain {chain}"))
-                .effect(PASSED_BY)
-                .mend(MEND);
-        }
+    if let Some((who, chain)) = by_chain(&chains) {
+        return row(State::Degraded, format!("{who} enforces network policy: chain {chain}"))
+            .effect(RESPECTED)
+            .mend(TRUST);
     }
     let met = chains.iter().filter(|chain| chain.forwards && (chain.rules > 0 || chain.drops));
     let met: Vec<String> = met.map(described).collect();
@@ -90,18 +82,10 @@ fn legacy_row(tables: &[io::Result<String>; 2]) -> Row {
     }
 }
 
-/// Names, as far as they can be seen, of programs that run behind ours where packets enter by an interface; of all if ours is
-/// not there yet, for it will be the first.
+/// Names of programs that run behind ours where packets enter by an interface; of all if ours is not there yet, for it will be
+/// the first.
 fn programs(interface: u32) -> io::Result<Vec<String>> {
-    let ids = tcx_ingress_programs(interface).unwrap_or_default();
-    let known: Vec<_> =
-        if ids.is_empty() { vec![] } else { loaded_programs().filter_map(Result::ok).collect() };
-    let named = ids.into_iter().map(|id| {
-        let name = known.iter().find(|program| program.id() == id).and_then(|program| program.name_as_str());
-        name.filter(|name| !name.is_empty()).map_or_else(|| format!("program {id}"), str::to_owned)
-    });
-    // clsact comes behind tcx.
-    Ok(behind_ours(named.chain(filters::ingress(interface)?).collect()))
+    Ok(behind_ours(programs_at(interface)?))
 }
 
 fn behind_ours(mut names: Vec<String>) -> Vec<String> {
@@ -113,6 +97,12 @@ fn behind_ours(mut names: Vec<String>) -> Vec<String> {
 
 fn programs_row(interface: &str, programs: io::Result<Vec<String>>) -> Row {
     let row = |state, detail: String| Row::new("policy", format!("programs on {interface}"), state, detail);
+    let known = programs.iter().flatten().find_map(|name| Some((by_program(name)?, name)));
+    if let Some((who, name)) = known {
+        return row(State::Degraded, format!("{who} enforces network policy: program {name}"))
+            .effect(RESPECTED)
+            .mend(TRUST);
+    }
     match programs {
         Err(_) => row(State::Info, "cannot be listed".into()),
         Ok(names) if names.is_empty() => row(State::Ok, "none behind ours at TC ingress".into()),
@@ -148,7 +138,7 @@ mod tests {
         ] {
             let row = said(vec![forward.clone(), chain(table, name, false, 1)]);
             assert_eq!(row.state, State::Degraded, "{row:?}");
-            assert!(row.detail.starts_with(who) && row.mend.contains("policy: respect"), "{row:?}");
+            assert!(row.detail.starts_with(who) && row.mend.contains("policy: ignore"), "{row:?}");
         }
         assert_eq!(chains_row(Err(io::Error::from_raw_os_error(libc::EPERM))).state, State::Info);
         assert_eq!(chains_row(Err(io::Error::from_raw_os_error(libc::EINVAL))).state, State::Ok);
@@ -160,8 +150,10 @@ mod tests {
         assert_eq!(behind_ours(names("first rauta_tc_ingres second")), ["second"]);
         assert_eq!(behind_ours(names("first second")), ["first", "second"]);
         assert_eq!(programs_row("eth0", Ok(vec![])).state, State::Ok);
-        let row = programs_row("eth0", Ok(names("cil_from_netdev")));
-        assert!(row.state == State::Info && row.detail.ends_with("cil_from_netdev"), "{row:?}");
+        let row = programs_row("eth0", Ok(names("their_program")));
+        assert!(row.state == State::Info && row.detail.ends_with("their_program"), "{row:?}");
+        let row = programs_row("eth0", Ok(names("other cil_from_netdev")));
+        assert!(row.state == State::Degraded && row.detail.starts_with("Cilium enforces"), "{row:?}");
     }
 
     #[test]

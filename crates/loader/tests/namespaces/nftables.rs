@@ -11,8 +11,10 @@ const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const SUBSYSTEM: u16 = 10;
 const NEW_TABLE: u16 = SUBSYSTEM << 8;
+const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM << 8 | 3;
 const REQUEST: u16 = 1;
+const REQUEST_ACK: u16 = 1 | 4;
 const REQUEST_ACK_CREATE: u16 = 1 | 4 | 0x400;
 const INET: u8 = 1;
 const FORWARD: u32 = 2;
@@ -27,20 +29,30 @@ pub(crate) fn add(table: &str, chain: &str, policy: Option<u32>) {
         body.extend(attribute(5, &policy.to_be_bytes()));
         body.extend(attribute(7, &text("filter")));
     }
-    let batch = [
-        message(BATCH_BEGIN, REQUEST, 0, SUBSYSTEM, &[]),
+    ask(&[
         message(NEW_TABLE, REQUEST_ACK_CREATE, INET, 0, &attribute(1, &text(table))),
         message(NEW_CHAIN, REQUEST_ACK_CREATE, INET, 0, &body),
-        message(BATCH_END, REQUEST, 0, SUBSYSTEM, &[]),
-    ]
-    .concat();
+    ]);
+}
+
+/// Removes a table with its chains.
+pub(crate) fn remove(table: &str) {
+    let name = attribute(1, &[table.as_bytes(), &[0]].concat());
+    ask(&[message(DELETE_TABLE, REQUEST_ACK, INET, 0, &name)]);
+}
+
+/// Has the kernel do all of it or nothing.
+fn ask(messages: &[Vec<u8>]) {
+    let begin = message(BATCH_BEGIN, REQUEST, 0, SUBSYSTEM, &[]);
+    let end = message(BATCH_END, REQUEST, 0, SUBSYSTEM, &[]);
+    let batch = [begin, messages.concat(), end].concat();
     let netlink = SockProtocol::NetlinkNetFilter;
     let socket =
         socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, Some(netlink)).unwrap();
     send(socket.as_raw_fd(), &batch, MsgFlags::empty()).unwrap();
-    // An answer for the table and one for the chain: no errors.
+    // An answer for each: no errors.
     let mut answer = [0; 4096];
-    for _ in 0..2 {
+    for _ in messages {
         let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).unwrap();
         let code = i32::from_ne_bytes(answer[16..20].try_into().unwrap());
         assert!(length >= 20 && code == 0, "nftables: {}", std::io::Error::from_raw_os_error(-code));

@@ -94,6 +94,8 @@ pub(crate) enum Forward {
 /// What becomes of endpoints behind network policy, which redirected packets pass by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
+    /// As `Respect` where somebody is known to enforce it on this host, else as `Ignore`.
+    Auto,
     /// There is none, or it need not hold for the gateway.
     Ignore,
     /// Userspace serves them: its packets go through the stack.
@@ -130,7 +132,7 @@ impl Default for DataplaneSettings {
             pin_root,
             on_exit: OnExit::Detach,
             forward: Forward::Redirect,
-            policy: Policy::Ignore,
+            policy: Policy::Auto,
             // Below Linux's ephemeral ports (32768 on), above those that services usually have.
             snat_ports: PortRange { first: 10_240, last: 32_767 },
             snat_addresses: Vec::new(),

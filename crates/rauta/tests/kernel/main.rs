@@ -40,10 +40,13 @@ mod lifecycle;
 mod limits;
 mod manifests;
 mod neighbours;
+#[path = "../../../loader/tests/namespaces/nftables.rs"]
+mod nftables;
 mod options;
 mod other_programs;
 mod path_mtu;
 mod path_mtu_lies;
+mod policy;
 mod requests;
 mod resets;
 mod segments;

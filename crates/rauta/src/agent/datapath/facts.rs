@@ -8,7 +8,7 @@ use kernel::{Facts, Reach};
 use loader::machine::{Route, Routes, Way, local_addresses};
 use model::Snapshot;
 
-use crate::settings::{DataplaneSettings, Forward, Policy, PortRange};
+use crate::settings::{DataplaneSettings, Forward, PortRange};
 
 /// The machine, as far as it was asked.
 pub(super) struct Machine {
@@ -31,12 +31,13 @@ impl Machine {
     }
 
     /// What the compiler needs, the ways that the kernel may use, and why it may not forward at all. `hooked`: devices that have
-    /// our program.
+    /// our program; `is_policed`: whether network policy is to hold for what leaves by them.
     pub(super) fn facts(
         &mut self,
         snapshot: &Snapshot,
         settings: &DataplaneSettings,
         hooked: &BTreeSet<u32>,
+        is_policed: bool,
     ) -> anyhow::Result<(Facts, Vec<Way>, Option<String>)> {
         if self.is_stale {
             self.addresses = local_addresses().context("cannot list the addresses of this machine")?;
@@ -60,7 +61,7 @@ impl Machine {
                 }
             };
             let route = from_pool(route, address, &settings.snat_addresses);
-            let reach = reach(route, settings.policy, hooked);
+            let reach = reach(route, is_policed, hooked);
             if let (Reach::From { .. }, Route::Out(way)) = (reach, route) {
                 used.push(way);
             }
@@ -97,12 +98,12 @@ fn foreign_address(settings: &DataplaneSettings, addresses: &[IpAddr]) -> Option
     ))
 }
 
-fn reach(route: Route, policy: Policy, hooked: &BTreeSet<u32>) -> Reach {
+fn reach(route: Route, is_policed: bool, hooked: &BTreeSet<u32>) -> Reach {
     match route {
         Route::Local => Reach::HostLocal,
         Route::None => Reach::NoRoute,
         Route::Out(way) if !hooked.contains(&way.device) => Reach::NoHook,
-        Route::Out(_) if policy == Policy::Respect => Reach::Policy,
+        Route::Out(_) if is_policed => Reach::Policy,
         Route::Out(way) => Reach::From { source: way.source, device: way.device },
     }
 }
@@ -176,11 +177,11 @@ mod tests {
         let hooked = BTreeSet::from([3]);
         let through = |device| Route::Out(way("10.0.0.1", device, 1500));
         let source = "10.0.0.1".parse().unwrap();
-        assert_eq!(reach(through(3), Policy::Ignore, &hooked), Reach::From { source, device: 3 });
-        assert_eq!(reach(through(4), Policy::Ignore, &hooked), Reach::NoHook);
-        assert_eq!(reach(through(3), Policy::Respect, &hooked), Reach::Policy);
-        assert_eq!(reach(Route::Local, Policy::Ignore, &hooked), Reach::HostLocal);
-        assert_eq!(reach(Route::None, Policy::Ignore, &hooked), Reach::NoRoute);
+        assert_eq!(reach(through(3), false, &hooked), Reach::From { source, device: 3 });
+        assert_eq!(reach(through(4), true, &hooked), Reach::NoHook);
+        assert_eq!(reach(through(3), true, &hooked), Reach::Policy);
+        assert_eq!(reach(Route::Local, true, &hooked), Reach::HostLocal);
+        assert_eq!(reach(Route::None, true, &hooked), Reach::NoRoute);
     }
 
     #[test]

@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kernel::{Compiler, Facts, Map, RoutePlacement, Tables, Update, Why, diff};
-use loader::{Answered, Datapath, Limits, Prefix, Write};
+use loader::{Answered, Datapath, Enforcers, Limits, Prefix, Write};
 use model::{Snapshot, Tier};
 use tracing::{debug, info};
 
 use super::super::us;
 use super::answered::Ledger;
 use super::facts::{Machine, segment_sizes};
-use crate::settings::{DataplaneSettings, Settings};
+use crate::settings::{DataplaneSettings, Policy, Settings};
 use crate::view::flow;
 
-/// Ticks (seconds) between two looks at all connections, and at legs that nobody has.
+/// Ticks (seconds) between two looks at all connections, at who enforces network policy, and at legs that nobody has.
 const COLLECT: u64 = 5;
+const LOOK: u64 = 10;
 const FORGET: u64 = 60;
 
 /// How long a leg without a connection is answered for: longer than an endpoint repeats itself.
@@ -66,6 +67,11 @@ pub(super) struct Routing {
     answered: [Ledger; 2],
     /// When to compile again, on the clock of the programs.
     again: Option<Duration>,
+    /// Who may enforce network policy, and whether to look again before the next compilation.
+    enforcers: Enforcers,
+    looks: bool,
+    /// Who does, as far as it matters: where settings leave it to what is found.
+    enforcer: Option<String>,
     /// Why nothing is routed.
     obstacle: Option<String>,
     ticks: u64,
@@ -99,6 +105,9 @@ impl Routing {
             listeners: BTreeMap::new(),
             answered: Default::default(),
             again: None,
+            enforcers: Enforcers::default(),
+            looks: true,
+            enforcer: None,
             obstacle: None,
             ticks: 0,
         };
@@ -109,22 +118,50 @@ impl Routing {
     /// What was learned of the machine may be wrong now.
     pub(super) fn machine_changed(&mut self) {
         self.machine.changed();
+        self.looks = true;
     }
 
-    /// Whether something has rested by now, so that compiling again gives it back.
+    /// Whether something has rested by now, so that compiling again gives it back, or it is time to look who enforces policy.
     pub(super) fn is_due(&self) -> bool {
+        self.has_rested() || self.looks
+    }
+
+    fn has_rested(&self) -> bool {
         self.again.is_some_and(|again| again <= now())
+    }
+
+    /// Looks who enforces network policy on this host, if settings leave it to that.
+    fn look(&mut self, datapath: &Datapath) {
+        if !std::mem::take(&mut self.looks) || self.settings.policy != Policy::Auto {
+            return;
+        }
+        let attached = datapath.attachments().iter();
+        let devices: Vec<_> = attached.map(|at| (at.index, at.interface.clone())).collect();
+        let found = self.enforcers.look(&devices);
+        if found == self.enforcer {
+            return;
+        }
+        match &found {
+            Some(who) => info!(
+                "network policy is enforced here by {who}: userspace serves endpoints, whose connections it sees \
+                 (dataplane.policy: ignore, if the gateway is trusted to reach them)"
+            ),
+            None => info!("nobody is seen to enforce network policy here any more"),
+        }
+        self.enforcer = found;
     }
 
     /// Compiles `snapshot` for the machine as it is, and writes what is new.
     pub(super) fn apply(&mut self, datapath: &mut Datapath, snapshot: &Snapshot) -> anyhow::Result<()> {
         let started = Instant::now();
         let hooked: BTreeSet<u32> = datapath.attachments().iter().map(|at| at.index).collect();
-        let (facts, ways, obstacle) = self.machine.facts(snapshot, &self.settings, &hooked)?;
+        self.look(datapath);
+        let is_policed = self.settings.policy == Policy::Respect || self.enforcer.is_some();
+        let (facts, ways, obstacle) = self.machine.facts(snapshot, &self.settings, &hooked, is_policed)?;
         let facts = Facts { userspace: self.userspace, ..facts };
         self.obstacle = obstacle;
         let from = (snapshot.version, facts);
-        if self.compiled_from.as_ref() == Some(&from) && !self.is_due() {
+        if self.compiled_from.as_ref() == Some(&from) && !self.has_rested() {
             return Ok(());
         }
         self.take_up(datapath);
@@ -192,6 +229,7 @@ impl Routing {
         if datapath.has_orphans() || self.ticks.is_multiple_of(COLLECT) {
             self.collect(datapath)?;
         }
+        self.looks |= self.ticks.is_multiple_of(LOOK);
         if self.ticks.is_multiple_of(FORGET) {
             let before = now().saturating_sub(LEG_MEMORY).as_nanos();
             datapath.forget_legs(u64::try_from(before).unwrap_or(u64::MAX))?;
@@ -275,6 +313,9 @@ impl Routing {
             let rest = self.placements.len() - in_kernel - 1;
             if rest > 0 {
                 summary.push_str(&format!(", and {rest} more"));
+            }
+            if let Some(who) = &self.enforcer {
+                summary.push_str(&format!("; network policy is enforced by {who}"));
             }
         }
         summary

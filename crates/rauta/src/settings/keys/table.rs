@@ -187,7 +187,7 @@ pub(crate) static KEYS: &[Key] = &[
     ),
     one!(
         "dataplane.policy",
-        "network policy, which redirecting passes by: ignore or respect",
+        "network policy, which redirecting passes by: auto, ignore or respect",
         dataplane.policy,
         policy,
         show_policy

@@ -108,6 +108,7 @@ pub(super) fn forward(text: &str) -> Result<Forward, Expected> {
 
 pub(super) fn policy(text: &str) -> Result<Policy, Expected> {
     match text {
+        "auto" => Ok(Policy::Auto),
         "ignore" => Ok(Policy::Ignore),
         "respect" => Ok(Policy::Respect),
         _ => Err(Expected("ignore or respect")),
@@ -199,6 +200,7 @@ pub(super) fn show_forward(forward: &Forward) -> String {
 
 pub(super) fn show_policy(policy: &Policy) -> String {
     match policy {
+        Policy::Auto => "auto".to_owned(),
         Policy::Ignore => "ignore".to_owned(),
         Policy::Respect => "respect".to_owned(),
     }

@@ -30,6 +30,8 @@ pub struct RequestHead {
     path: Span,
     query: Option<Span>,
     target_authority: Option<Span>,
+    /// Instead of the path that came; empty: none.
+    other_path: String,
     /// Lower case, without port and trailing dot.
     host: String,
     framing: Option<Framing>,
@@ -90,8 +92,23 @@ impl RequestHead {
         self.text(self.scan.target)
     }
 
-    /// The path, as sent and not decoded: `/…`, or `*` of `OPTIONS *`. Without the query.
+    /// The path, not decoded: `/…`, or `*` of `OPTIONS *`. Without the query. As sent, or as [`RequestHead::set_path`] has it.
     pub fn path(&self) -> &str {
+        if self.other_path.is_empty() { self.sent_path() } else { &self.other_path }
+    }
+
+    /// Puts `path` in the place of the one that came: it is what goes on.
+    pub fn set_path(&mut self, path: String) {
+        self.other_path = path;
+    }
+
+    /// The path that the endpoint is to get instead of the one that came.
+    pub(crate) fn other_path(&self) -> Option<&str> {
+        Some(&*self.other_path).filter(|path| !path.is_empty())
+    }
+
+    /// The path, as sent.
+    pub fn sent_path(&self) -> &str {
         // RFC 9110 section 4.2.3: "an empty path component is equivalent to an absolute path of '/'".
         if self.path.len == 0 && self.form == Form::Absolute { "/" } else { self.text(self.path) }
     }
@@ -184,6 +201,7 @@ impl RequestHead {
         self.path = Span::default();
         self.query = None;
         self.target_authority = None;
+        self.other_path.clear();
         self.host.clear();
         self.framing = None;
         self.connection = Connection::default();

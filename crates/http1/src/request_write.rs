@@ -48,7 +48,8 @@ impl RequestHead {
 
     fn write_request_line(&self, out: &mut BytesMut, edits: &Edits<'_>) {
         let line = self.bytes.get(usize::from(self.scan.method.start)..usize::from(self.scan.fields_start));
-        if self.form != Form::Absolute && edits.target.is_none() && self.version() == Version::Http11 {
+        let keeps_path = edits.target.is_none() && self.other_path().is_none();
+        if self.form != Form::Absolute && keeps_path && self.version() == Version::Http11 {
             out.put_slice(line.unwrap_or_default());
             return;
         }
@@ -58,7 +59,7 @@ impl RequestHead {
             (Some(target), _) => put_clean(out, target.as_bytes()),
             // RFC 9112 section 3.2.4: the last proxy turns an OPTIONS of a URI without path and query into `*`.
             (None, Form::Absolute) if self.is_bare_options() => out.put_u8(b'*'),
-            (None, Form::Absolute) => {
+            _ if self.other_path().is_some() || self.form == Form::Absolute => {
                 out.put_slice(self.path().as_bytes());
                 if let Some(query) = self.query() {
                     out.put_u8(b'?');

@@ -12,7 +12,7 @@ use dataplane::lookup::{Decision, Punt};
 use model::{PathMatch, Snapshot};
 use route::Table;
 use support::generate::{Dice, request, snapshot};
-use support::{compile, decide, matched, scanned, socket, with_backends};
+use support::{compile, decide, is_read, matched, scanned, socket, with_backends};
 
 #[derive(Default, Debug)]
 struct Counts {
@@ -77,6 +77,34 @@ fn whatever_is_decided_is_decided_alike() {
     println!("any table: {counts:?}");
     let all = counts.decided + counts.unmatched + counts.left;
     assert!(all > 60_000 && counts.decided * 4 > all, "{counts:?}");
+}
+
+/// Whatever the settings `paths` say, a path that they change, redirect or reject is none that the kernel reads: which of its
+/// spellings is meant is for userspace to say.
+#[test]
+fn no_path_that_rules_change_is_decided() {
+    use policy::{EscapedSlashes, PathRules, RuledPath};
+    const PARTS: [&str; 15] =
+        ["/", "/", ".", "..", "a", "b", "%2F", "%2e", "%5c", "%41", "%", "~", "-", "_", "\\"];
+    let mut dice = Dice(7);
+    let tables = compile(&with_backends(&snapshot(&mut dice))).tables;
+    let (mut changed, mut read) = (0, 0);
+    for _ in 0..20_000 {
+        let path = (0..dice.below(8)).fold("/".to_owned(), |path, _| path + dice.of(&PARTS));
+        let is_read = is_read(&path, &tables);
+        read += u32::from(is_read);
+        use EscapedSlashes::{Forward, Keep, Redirect, Reject};
+        for escaped_slashes in [Keep, Forward, Redirect, Reject] {
+            for (normalize, merge_slashes) in [(false, true), (true, false), (true, true)] {
+                let rules = PathRules { normalize, merge_slashes, escaped_slashes };
+                if rules.apply(&path) != RuledPath::Same {
+                    changed += 1;
+                    assert!(!is_read, "{path} by {rules:?}");
+                }
+            }
+        }
+    }
+    assert!(changed > 10_000 && read > 1_000, "changed {changed}, read {read}");
 }
 
 /// Hosts, exact paths, prefixes, methods and headers by value: nothing of that is left to userspace.

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use policy::PathRules;
 use telemetry::access::AccessLog;
 
 /// Settings of the userspace tier that hold for its lifetime.
@@ -27,6 +28,10 @@ pub struct Config {
     pub pool_idle_max: usize,
     /// UDP sessions in all; a new one takes the place of the one that was idle longest.
     pub udp_sessions_max: usize,
+    /// What is done about paths that more than one spelling has.
+    pub paths: PathRules,
+    /// The header in which a refusal names its reason; none: it does not.
+    pub reason_header: Option<String>,
     /// Where requests are logged, if they are.
     pub access_log: Option<AccessConfig>,
     /// By what requests are found again.
@@ -47,6 +52,8 @@ impl Default for Config {
             session_key: None,
             pool_idle_max: 128,
             udp_sessions_max: 16_384,
+            paths: PathRules::default(),
+            reason_header: None,
             access_log: None,
             ids: IdConfig::default(),
             tries_max: 3,

@@ -96,7 +96,7 @@ async fn serve_http1<S: Transport>(worker: &Rc<Worker>, down: &mut Downstream<S>
             Next::Http2 => return Speaks::Http2,
             Next::Request => {
                 down.requests += 1;
-                request::handle(worker, down, &head, &mut response).await
+                request::handle(worker, down, &mut head, &mut response).await
             }
             Next::Refused(error) if down.requests == 0 && speaks_something_else(error, &down.read) => {
                 worker.metrics().refused(worker.index, "not HTTP");

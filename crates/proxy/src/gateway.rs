@@ -144,6 +144,11 @@ impl Gateway {
         self.shared.state()
     }
 
+    /// What is done about paths that more than one spelling has.
+    pub fn path_rules(&self) -> policy::PathRules {
+        self.shared.config.paths
+    }
+
     /// The addresses that are listened on.
     pub fn listening(&self) -> Vec<SocketAddr> {
         self.listening

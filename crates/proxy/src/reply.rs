@@ -101,10 +101,15 @@ async fn send_with<S: Transport>(
         (false, false) => None,
     };
     let grpc = reply.is_for_grpc.then(|| GrpcLines::new(reply.status, &reply.reason));
-    let (status, page, headers) = match &grpc {
-        Some(lines) => (200, None, Cow::Owned([&lines.as_array(), extra.headers].concat())),
-        None => (reply.status, extra.page, Cow::Borrowed(extra.headers)),
+    let told = worker.config().reason_header.as_deref().filter(|_| reply.status >= 400);
+    let told = told.map(|name| (name, reply.reason.as_bytes()));
+    let lines = grpc.as_ref().map(GrpcLines::as_array);
+    let lines = lines.iter().flatten().copied().chain(told);
+    let headers = match lines.clone().next() {
+        Some(_) => Cow::Owned(lines.chain(extra.headers.iter().copied()).collect::<Vec<_>>()),
+        None => Cow::Borrowed(extra.headers),
     };
+    let (status, page) = if grpc.is_some() { (200, None) } else { (reply.status, extra.page) };
     let body = match (page, &grpc) {
         (Some(page), _) => page.body,
         (None, Some(_)) => "",

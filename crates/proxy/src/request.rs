@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http1::{RequestHead, ResponseHead};
 use model::{Listener, Route, Scheme};
-use policy::{CorsLines, CorsRequest, CorsVerdict};
+use policy::{CorsLines, CorsRequest, CorsVerdict, RuledPath};
 use route::Lookup;
 use tokio::time::Instant;
 
@@ -25,14 +25,26 @@ use crate::worker::Worker;
 pub(crate) async fn handle<S: Transport>(
     worker: &Rc<Worker>,
     down: &mut Downstream<S>,
-    head: &RequestHead,
+    head: &mut RequestHead,
     response: &mut ResponseHead,
 ) -> Fate {
     let started = Instant::now();
     let state = worker.state();
     let mut body = RequestBody::new(head.framing(), &worker.config().limits);
     down.story = Story { ids: Ids::of(worker, &down.client, head), ..Default::default() };
-    let (outcome, taken) = decide(worker, down, head, response, &mut body, &state, started).await;
+    let (outcome, taken) = match worker.config().paths.apply(head.path()) {
+        RuledPath::Same => decide(worker, down, head, response, &mut body, &state, started).await,
+        RuledPath::Changed(path) => {
+            head.set_path(path);
+            decide(worker, down, head, response, &mut body, &state, started).await
+        }
+        RuledPath::Redirect(path) => {
+            (redirect_to(worker, down, head, &mut body, &path).await, Taken::default())
+        }
+        RuledPath::Rejected(reason) => {
+            (answer(worker, down, head, &mut body, 400, reason).await, Taken::default())
+        }
+    };
     let Taken { listener, route } = taken;
     let bytes_in = head.bytes().len() as u64 + body.bytes();
     if let Some(gateway) = listener.and_then(|l| state.gateway(&l.id)) {
@@ -41,6 +53,25 @@ pub(crate) async fn handle<S: Transport>(
     let listener = listener.map(|listener| &**listener);
     story::tell(worker, down, &Told { head, listener, route, started, bytes_in, outcome });
     outcome.fate
+}
+
+/// Sends the client to the path that its own one stands for. With the host in front: two slashes would lead to another.
+async fn redirect_to<S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    path: &str,
+) -> Outcome {
+    let dialled = down.client.local.to_string();
+    let authority = if head.authority().is_empty() { &dialled } else { head.authority() };
+    let mark = if head.query().is_some() { "?" } else { "" };
+    let query = head.query().unwrap_or_default();
+    let location = format!("{}://{authority}{path}{mark}{query}", down.client.scheme());
+    let headers = [("Location", location.as_bytes())];
+    let extra = Extra { headers: &headers, ..Default::default() };
+    // Another status than 308, which clients remember: the rule is a setting.
+    answer_with(worker, down, head, body, (307, "path with an escaped slash".into()), extra).await
 }
 
 /// Whose request it turned out to be.

@@ -59,7 +59,7 @@ pub(crate) fn tell<S: Transport>(worker: &Worker, down: &Downstream<S>, told: &T
         endpoint: story.endpoint,
         method: Some(head.method()),
         host: Some(head.host()).filter(|host| !host.is_empty()),
-        path: Some(head.path()),
+        path: Some(head.sent_path()),
         query: head.query(),
         status: outcome.status,
         reason: story.reason.as_deref().or((outcome.status == STATUS_CLIENT_GONE).then_some(CLIENT_GONE)),

@@ -108,7 +108,7 @@ async fn serve_stream(worker: &Rc<Worker>, stream: ServerStream, client: Rc<Clie
     match down.next_request(worker, &mut head).await {
         Next::Request => {
             let mut response = ResponseHead::default();
-            request::handle(worker, &mut down, &head, &mut response).await;
+            request::handle(worker, &mut down, &mut head, &mut response).await;
         }
         Next::Refused(error) => {
             reply::refuse(worker, &mut down, error).await;

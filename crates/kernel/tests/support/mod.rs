@@ -144,6 +144,14 @@ pub(crate) struct Scanned {
     pub(crate) facts: RequestFacts,
 }
 
+/// Whether the kernel's own scan reads a request with this path, or leaves it to userspace.
+pub(crate) fn is_read(path: &str, tables: &Tables) -> bool {
+    let text = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let mut payload = Box::new(Payload { bytes: [b'?'; size_of::<Payload>()] });
+    payload.bytes[..text.len()].copy_from_slice(text.as_bytes());
+    scan(&payload, text.len() as u32, false, &Numbered(tables), &mut RequestFacts::default()).is_ok()
+}
+
 /// Writes a request down, and what a scan finds in it; none if a scan would leave it to userspace.
 pub(crate) fn scanned(request: &Generated, query: Option<&str>, tables: &Tables) -> Option<Scanned> {
     let method = METHODS.iter().find(|(name, _)| *name == request.method)?.1;

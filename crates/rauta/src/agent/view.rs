@@ -71,7 +71,8 @@ impl ControlView for Agent {
 
     fn explain(&self, request: &ExplainRequestRequest) -> Result<Explanation, ExplainError> {
         let state = self.gateway.state();
-        let mut explanation = explain::explain(&state.snapshot, &state.table, request)?;
+        let mut explanation =
+            explain::explain(&state.snapshot, &state.table, self.gateway.path_rules(), request)?;
         if let Some(route) = &mut explanation.route {
             let placements = self.kernel.placements();
             let is_it = |id: &model::RouteId| id.rule == route.rule && id.object.to_string() == route.object;

@@ -41,7 +41,7 @@ fn offline(args: &ExplainRequestArgs, request: &ExplainRequestRequest) -> anyhow
     let effective = settings::load(&args.settings, None, std::env::vars_os()).context("bad settings")?;
     let loaded = files::load_once(&args.files, effective.settings.translate_options());
     let table = route::Table::build(&loaded.snapshot);
-    Ok(explain::explain(&loaded.snapshot, &table, request)?)
+    Ok(explain::explain(&loaded.snapshot, &table, effective.settings.proxy.paths, request)?)
 }
 
 fn as_text(method: &str, url: &str, explanation: &Explanation, wide: bool) -> String {

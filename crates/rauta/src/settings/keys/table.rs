@@ -2,11 +2,11 @@
 
 use super::Key;
 use super::values::{
-    access_log, access_log_format, admin, affinity_entries, counted_endpoints, counted_routes, forward,
-    head_bytes, header_or_off, hook, interface, log_format, log_level, maglev_table_size, max_flows, metrics,
-    on_exit, one_in, path, path_or_off, policy, redraw_after, requests, show_access_log, show_address,
-    show_forward, show_listen, show_on_exit, show_or_off, show_path, show_path_or_off, show_policy, shown,
-    shown_bytes,
+    access_log, access_log_format, admin, affinity_entries, counted_endpoints, counted_routes,
+    escaped_slashes, forward, head_bytes, header_or_off, hook, interface, log_format, log_level,
+    maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy, redraw_after,
+    requests, response_header_or_off, show_access_log, show_address, show_escaped_slashes, show_forward,
+    show_listen, show_on_exit, show_or_off, show_path, show_path_or_off, show_policy, shown, shown_bytes,
 };
 use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
 
@@ -103,6 +103,34 @@ pub(crate) static KEYS: &[Key] = &[
         forwarded_headers,
         boolean,
         ToString::to_string
+    ),
+    one!(
+        "reasonHeader",
+        "the header in which a refusal names its reason, as x-rauta-reason, or off",
+        proxy.reason_header,
+        response_header_or_off,
+        show_or_off
+    ),
+    one!(
+        "paths.normalize",
+        "decode what need not be escaped, and take dot segments out",
+        proxy.paths.normalize,
+        boolean,
+        ToString::to_string
+    ),
+    one!(
+        "paths.mergeSlashes",
+        "make slashes that follow each other one",
+        proxy.paths.merge_slashes,
+        boolean,
+        ToString::to_string
+    ),
+    one!(
+        "paths.escapedSlashes",
+        "%2F and %5C: keep, forward, redirect or reject",
+        proxy.paths.escaped_slashes,
+        escaped_slashes,
+        show_escaped_slashes
     ),
     one!(
         "requestId",

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use policy::{EscapedSlashes, HeadKind};
 use telemetry::access::{Format, FormatError, Target};
 
 use crate::settings::parse::{ANY, Expected, LOOPBACK, address_or_off, bytes, show_bytes, show_duration};
@@ -28,10 +29,18 @@ pub(super) fn path_or_off(text: &str) -> Result<Option<PathBuf>, Expected> {
 }
 
 pub(super) fn header_or_off(text: &str) -> Result<Option<String>, Expected> {
+    header_of(HeadKind::Request, text)
+}
+
+pub(super) fn response_header_or_off(text: &str) -> Result<Option<String>, Expected> {
+    header_of(HeadKind::Response, text)
+}
+
+fn header_of(head: HeadKind, text: &str) -> Result<Option<String>, Expected> {
     let fits = |name: &str| {
         !name.is_empty()
             && name.bytes().all(http1::is_token_byte)
-            && policy::header_refusal(policy::HeadKind::Request, name).is_none()
+            && policy::header_refusal(head, name).is_none()
     };
     match text {
         "off" => Ok(None),
@@ -53,6 +62,16 @@ pub(super) fn access_log(text: &str) -> Result<Option<Target>, Expected> {
 
 pub(super) fn access_log_format(text: &str) -> Result<Format, FormatError> {
     text.parse()
+}
+
+pub(super) fn escaped_slashes(text: &str) -> Result<EscapedSlashes, Expected> {
+    match text {
+        "keep" => Ok(EscapedSlashes::Keep),
+        "forward" => Ok(EscapedSlashes::Forward),
+        "redirect" => Ok(EscapedSlashes::Redirect),
+        "reject" => Ok(EscapedSlashes::Reject),
+        _ => Err(Expected("keep, forward, redirect or reject")),
+    }
 }
 
 /// One in how many.
@@ -170,6 +189,16 @@ pub(super) fn show_access_log(target: &Option<Target>) -> String {
         Some(Target::Stdout) => "stdout".to_owned(),
         Some(Target::File(path)) => show_path(path),
     }
+}
+
+pub(super) fn show_escaped_slashes(slashes: &EscapedSlashes) -> String {
+    match slashes {
+        EscapedSlashes::Keep => "keep",
+        EscapedSlashes::Forward => "forward",
+        EscapedSlashes::Redirect => "redirect",
+        EscapedSlashes::Reject => "reject",
+    }
+    .to_owned()
 }
 
 pub(super) fn show_or_off(text: &Option<String>) -> String {

@@ -41,7 +41,9 @@ pub use route::{
     Action, BackendRef, BackendTarget, Balancing, HeaderMatch, InvalidBackend, PathMatch, QueryMatch,
     RegexAnchor, RegexPattern, Retry, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
 };
-pub use route_policy::{AttachedPolicies, DirectResponse, IpRules, Policies};
+pub use route_policy::{
+    AttachedPolicies, DirectResponse, FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, Share,
+};
 pub use security::{Authorities, BackendSecurity, BackendTls, ClientValidation, PeerName, PemBundle};
 pub use session::{Session, SessionCarrier};
 pub use snapshot::Snapshot;

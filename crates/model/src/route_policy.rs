@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -26,6 +27,12 @@ pub struct Policies {
     /// Which clients may ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip_rules: Option<IpRules>,
+    /// How many pass in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// What goes wrong on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault_injection: Option<FaultInjection>,
     /// The answer to all requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direct_response: Option<DirectResponse>,
@@ -41,6 +48,53 @@ pub struct IpRules {
     pub allow: Vec<IpNet>,
     /// Who may not, whatever `allow` says.
     pub deny: Vec<IpNet>,
+}
+
+/// How many requests pass: `requests` in each `period`, evenly, and up to `burst` at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RateLimit {
+    /// Above 0.
+    pub requests: u32,
+    /// Above 0.
+    pub period: Duration,
+    /// Above 0.
+    pub burst: u32,
+    /// Whose requests are counted together.
+    pub key: RateLimitKey,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RateLimitKey {
+    /// Everybody's.
+    Route,
+    /// Those of a client's address; of IPv6 the first 64 bits.
+    Address,
+    /// Those with one value of this header, whose name is in lower case; those without it together.
+    Header(Arc<str>),
+}
+
+/// What goes wrong on purpose, drawn for each request; a request may get both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultInjection {
+    /// It waits so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Share<Duration>>,
+    /// It is answered with this status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort: Option<Share<u16>>,
+}
+
+/// What some of a route's requests get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share<T> {
+    /// What.
+    pub value: T,
+    /// How many of a million, up to all.
+    pub per_million: u32,
 }
 
 /// An answer that the gateway gives itself.

@@ -2,11 +2,18 @@
 //! them has none of this.
 
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http1::{Framing, RequestHead};
-use model::{AttachedPolicies, DirectResponse, ListenerId, Policies};
+use model::{AttachedPolicies, DirectResponse, ListenerId, Policies, Share};
 
+use crate::downstream::Downstream;
+use crate::rate::Limiter;
 use crate::reply::Page;
+use crate::transport::Transport;
+use crate::worker::Worker;
 
 /// What a route asks, by listener.
 pub(crate) struct Guards(Box<[(Box<[ListenerId]>, Guard)]>);
@@ -14,16 +21,39 @@ pub(crate) struct Guards(Box<[(Box<[ListenerId]>, Guard)]>);
 /// What a route asks on some of its listeners.
 pub(crate) struct Guard {
     policies: Policies,
+    limiter: Option<Arc<Limiter>>,
 }
 
-/// Why a request does not go on: a status, and a reason for people.
+/// Why a request does not go on.
+pub(crate) enum Stop<'g> {
+    /// Its client has gone.
+    Gone,
+    /// It is answered here.
+    Answer(Said<'g>),
+}
+
+/// An answer.
+pub(crate) struct Said<'g> {
+    pub(crate) status: u16,
+    /// A reason for people, and the body where there is no page.
+    pub(crate) reason: &'static str,
+    pub(crate) page: Option<Page<'g>>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+/// Why a client may not ask at all: a status, and a reason for people.
 pub(crate) type Refusal = (u16, &'static str);
 
 impl Guards {
-    /// None: the route asks nothing.
-    pub(crate) fn new(attached: &[AttachedPolicies]) -> Option<Box<Self>> {
-        let guard =
-            |one: &AttachedPolicies| (one.listeners.clone().into(), Guard { policies: one.policies.clone() });
+    /// None: the route asks nothing. Limits that were there `before` go on counting.
+    pub(crate) fn new(attached: &[AttachedPolicies], before: Option<&Self>) -> Option<Box<Self>> {
+        let guard = |one: &AttachedPolicies| {
+            let limiter = one.policies.rate_limit.as_ref().map(|said| {
+                let known = || before?.on(one.listeners.first()?)?.limiter.clone();
+                known().filter(|known| known.said() == said).unwrap_or_else(|| Arc::new(Limiter::new(said)))
+            });
+            (one.listeners.clone().into(), Guard { policies: one.policies.clone(), limiter })
+        };
         (!attached.is_empty()).then(|| Box::new(Self(attached.iter().map(guard).collect())))
     }
 
@@ -47,20 +77,90 @@ impl Guard {
         }
     }
 
-    /// The answer that is given instead of an endpoint's.
-    pub(crate) fn direct_response(&self) -> Option<(u16, Page<'_>)> {
-        let DirectResponse { status, content_type, body } = self.policies.direct_response.as_ref()?;
-        Some((*status, Page { content_type, body }))
-    }
-
-    /// The most bytes of a body; an error for a request that announces more.
-    pub(crate) fn body_max(&self, head: &RequestHead) -> Result<Option<u64>, Refusal> {
+    /// Asks all else, and waits where that is asked: the most bytes of a body that may go on, if there is a limit.
+    pub(crate) async fn pass<'g, S: Transport>(
+        &'g self,
+        worker: &Rc<Worker>,
+        down: &mut Downstream<S>,
+        head: &RequestHead,
+    ) -> Result<Option<u64>, Stop<'g>> {
+        if let Some(limiter) = &self.limiter {
+            let address = || down.client.address(worker, head);
+            limiter
+                .take(&worker.shared.rates, address, head)
+                .map_err(|wait| limited(limiter.said(), wait))?;
+        }
+        self.fault(worker, down).await?;
+        if let Some(DirectResponse { status, content_type, body }) = &self.policies.direct_response {
+            let page = Some(Page { content_type, body });
+            return Err(Said { page, ..said(*status, "direct response") }.into());
+        }
         let max = self.policies.request_body_max;
         match (max, head.framing()) {
             (Some(max), Framing::Length(announced)) if announced > max => {
-                Err((413, "the body is larger than the route's RoutePolicy allows"))
+                Err(said(413, "the body is larger than the route's RoutePolicy allows").into())
             }
             _ => Ok(max),
         }
+    }
+
+    /// What goes wrong on purpose.
+    async fn fault<S: Transport>(
+        &self,
+        worker: &Worker,
+        down: &mut Downstream<S>,
+    ) -> Result<(), Stop<'static>> {
+        let Some(fault) = &self.policies.fault_injection else { return Ok(()) };
+        if let Some(Share { value: time, per_million }) = &fault.delay
+            && is_drawn(*per_million, worker.random())
+        {
+            down.waits_out(*time).await.map_err(|_| Stop::Gone)?;
+        }
+        match &fault.abort {
+            Some(Share { value: status, per_million }) if is_drawn(*per_million, worker.random()) => {
+                Err(said(*status, "fault injection").into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'g> From<Said<'g>> for Stop<'g> {
+    fn from(said: Said<'g>) -> Self {
+        Self::Answer(said)
+    }
+}
+
+fn said(status: u16, reason: &'static str) -> Said<'static> {
+    Said { status, reason, page: None, headers: Vec::new() }
+}
+
+/// Too many requests (RFC 6585 section 4); when to come again in seconds (RFC 9110 section 10.2.3), and the limit in the words of
+/// draft-ietf-httpapi-ratelimit-headers-10.
+fn limited(limit: &model::RateLimit, wait: Duration) -> Stop<'static> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let policy = format!("\"route\";q={};w={}", limit.requests, limit.period.as_secs());
+    let headers = vec![
+        ("Retry-After", seconds.to_string()),
+        ("RateLimit-Policy", policy),
+        ("RateLimit", format!("\"route\";r=0;t={seconds}")),
+    ];
+    Said { headers, ..said(429, "more requests than the route's RoutePolicy allows") }.into()
+}
+
+fn is_drawn(per_million: u32, random: u64) -> bool {
+    ((random >> 32) * 1_000_000) >> 32 < u64::from(per_million)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_drawn_as_often_as_it_says() {
+        assert!(!is_drawn(0, 0) && is_drawn(1, 0) && is_drawn(1_000_000, u64::MAX));
+        let step = u64::MAX / 10_000;
+        let drawn = (0..10_000).filter(|i| is_drawn(250_000, i * step)).count();
+        assert!((2499..=2501).contains(&drawn), "{drawn}");
     }
 }

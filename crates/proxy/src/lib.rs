@@ -34,6 +34,7 @@ mod io;
 mod l4;
 mod mirror;
 mod plan;
+mod rate;
 mod reply;
 mod request;
 mod request_body;

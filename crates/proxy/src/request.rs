@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::downstream::{Downstream, Fate};
 use crate::forward::{self, Forward};
 use crate::forwarded::Forwarded;
+use crate::guard::Stop;
 use crate::ids::Ids;
-use crate::reply::{Extra, Outcome, answer, answer_with};
+use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer, answer_with};
 use crate::request_body::RequestBody;
 use crate::state::{CompiledAction, State};
 use crate::story::{self, Story, Told};
@@ -154,18 +155,19 @@ async fn decide<'s, S: Transport>(
         }
     };
     if let Some(guard) = guard {
-        let headers = cors.as_ref().map_or(&[][..], CorsLines::as_slice);
-        let extra = Extra { headers, ..Default::default() };
-        if let Some((status, page)) = guard.direct_response() {
-            let extra = Extra { page: Some(page), ..extra };
-            let said = (status, "direct response".into());
-            return (answer_with(worker, down, head, body, said, extra).await, taken);
-        }
-        match guard.body_max(head) {
+        // On the heap, where only requests of such routes are: what is waited for in here has no part in the others.
+        match Box::pin(guard.pass(worker, down, head)).await {
             Ok(None) => {}
             Ok(Some(bytes)) => body.limit(bytes),
-            Err((status, reason)) => {
-                let said = (status, reason.into());
+            Err(Stop::Gone) => {
+                return (Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out: 0 }, taken);
+            }
+            Err(Stop::Answer(said)) => {
+                let cors = cors.as_ref().map_or(&[][..], CorsLines::as_slice);
+                let own = said.headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+                let headers: Vec<_> = cors.iter().copied().chain(own).collect();
+                let extra = Extra { headers: &headers, page: said.page, ..Default::default() };
+                let said = (said.status, said.reason.into());
                 return (answer_with(worker, down, head, body, said, extra).await, taken);
             }
         }

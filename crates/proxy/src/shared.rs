@@ -8,6 +8,7 @@ use telemetry::Metrics;
 
 use crate::affinity::{ClientCache, LocalCache};
 use crate::config::Config;
+use crate::rate::Rates;
 use crate::session_key::SessionKey;
 use crate::state::State;
 
@@ -15,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) session_key: SessionKey,
+    /// The buckets of rate limits.
+    pub(crate) rates: Rates,
     state: ArcSwap<State>,
     /// Grows with each state, so that a thread sees a change by one load of a line that is otherwise quiet.
     generation: AtomicU64,
@@ -34,6 +37,7 @@ impl Shared {
             config,
             metrics,
             session_key,
+            rates: Rates::new(),
             state: ArcSwap::from_pointee(State::empty()),
             generation: AtomicU64::new(0),
             draining: AtomicBool::new(false),

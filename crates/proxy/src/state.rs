@@ -10,7 +10,7 @@ use std::sync::Arc;
 use balance::WeightedChoice;
 use model::{
     Action, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition,
-    Filters, L4Route, Listener, Protocol, ProxyProtocol, Redirect, Snapshot, Timeouts,
+    Filters, L4Route, Listener, Protocol, ProxyProtocol, Redirect, RouteId, Snapshot, Timeouts,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
@@ -192,10 +192,11 @@ impl State {
             backends.insert(id.clone(), backend_state(backend, before, threads, &mut endpoints));
         }
         let mut connectors = Connectors::default();
+        let guards_before: HashMap<_, _> = before.guards().collect();
         let routes = snapshot.routes.iter().map(|route| CompiledRoute {
             action: compile(route, &snapshot, &mut backends, &mut connectors, before, (threads, key)),
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
-            guards: Guards::new(&route.policies),
+            guards: Guards::new(&route.policies, guards_before.get(&route.id).copied()),
         });
         let routes = routes.collect();
         let l4_actions = snapshot
@@ -226,6 +227,12 @@ impl State {
             l4_actions,
             l4_metrics,
         }
+    }
+
+    /// What routes ask, where they do.
+    fn guards(&self) -> impl Iterator<Item = (&RouteId, &Guards)> {
+        let all = self.snapshot.routes.iter().zip(&self.routes);
+        all.filter_map(|(route, compiled)| Some((&route.id, compiled.guards.as_deref()?)))
     }
 
     pub(crate) fn l4_action(&self, route_index: usize) -> Option<&L4Action> {

@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::Request;
-use model::{DirectResponse, IpRules, Policies};
+use model::{DirectResponse, FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, Share};
 use support::{Lab, Rule, Scripted, rule};
 use tokio::net::TcpStream;
 
@@ -183,4 +185,110 @@ fn what_cannot_be_understood_is_closed() {
         (500, "a RoutePolicy of the route cannot be understood\n")
     );
     assert_eq!(endpoint.connections(), 0);
+}
+
+/// So many in an hour, which is none more while a test runs.
+fn rate_limit(requests: u32, key: RateLimitKey) -> Policies {
+    let period = Duration::from_secs(3600);
+    Policies { rate_limit: Some(RateLimit { requests, period, burst: requests, key }), ..Default::default() }
+}
+
+#[test]
+fn requests_beyond_the_limit_get_429_and_are_told_when_to_come_again() {
+    let endpoint = Scripted::echo("one");
+    let rule = |requests| {
+        let policies = Some(rate_limit(requests, RateLimitKey::Route));
+        [Rule { policies, ..rule("/", std::slice::from_ref(&endpoint.address)) }]
+    };
+    // Threads share the count, whichever of them the connections come to.
+    let config = proxy::Config { threads: 2, ..Default::default() };
+    let mut lab = Lab::with(config, &rule(10));
+    let statuses: Vec<_> = (0..15).map(|_| lab.client().get("/").status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 10, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 5, "{statuses:?}");
+    let mut client = lab.client();
+    let refused = client.get("/");
+    assert_eq!(refused.text(), "more requests than the route's RoutePolicy allows\n");
+    assert!(refused.has("RateLimit-Policy: \"route\";q=10;w=3600"), "{}", refused.head);
+    let lines: Vec<_> = refused.head.lines().filter_map(|line| line.split_once(": ")).collect();
+    let after = lines.iter().find(|(name, _)| *name == "Retry-After").unwrap().1;
+    assert!((1..=360).contains(&after.parse::<u32>().unwrap()), "{after}");
+    assert!(refused.has(&format!("RateLimit: \"route\";r=0;t={after}")), "{}", refused.head);
+    assert_eq!(client.get("/").status, 429, "the connection goes on");
+    // A change elsewhere does not fill the bucket; another limit begins anew.
+    lab.apply(&rule(10));
+    assert_eq!(client.get("/").status, 429);
+    lab.apply(&rule(11));
+    assert_eq!(client.get("/").status, 200);
+}
+
+#[test]
+fn values_of_a_header_are_counted_by_themselves_and_those_without_it_together() {
+    let endpoint = Scripted::echo("one");
+    let lab = lab(rate_limit(2, RateLimitKey::Header("x-key".into())), &endpoint);
+    let mut client = lab.client();
+    let mut ask = |line: &str| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{line}\r\n"));
+        client.response().status
+    };
+    for line in ["X-Key: a\r\n", "x-key: b\r\n", "", "X-Key: a\r\nX-Key: b\r\n"] {
+        assert_eq!([ask(line), ask(line), ask(line)], [200, 200, 429], "{line:?}");
+    }
+    assert_eq!(ask("X-Key: a\r\n"), 429);
+}
+
+#[test]
+fn clients_are_counted_by_the_address_that_a_trusted_proxy_names() {
+    let endpoint = Scripted::echo("one");
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let config = proxy::Config { threads: 1, trusted_proxies, ..Default::default() };
+    let policies = Some(rate_limit(1, RateLimitKey::Address));
+    let lab = Lab::with(config, &[Rule { policies, ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    let mut ask = |address: &str| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: {address}\r\n\r\n"));
+        client.response().status
+    };
+    for address in ["192.0.2.1", "192.0.2.2", "2001:db8::1", "unknown"] {
+        assert_eq!([ask(address), ask(address)], [200, 429], "{address}");
+    }
+    assert_eq!((ask("2001:db8::2"), ask("hidden"), ask("2001:db8:1::1")), (429, 429, 200));
+}
+
+#[tokio::test]
+async fn limits_hold_over_http2_too() {
+    let endpoint = Scripted::echo("one");
+    let lab = lab(rate_limit(1, RateLimitKey::Address), &endpoint);
+    assert_eq!(ask_http2(&lab, "", true).await.0, 200);
+    assert_eq!(
+        ask_http2(&lab, "", true).await,
+        (429, "more requests than the route's RoutePolicy allows\n".to_owned())
+    );
+}
+
+#[test]
+fn faults_delay_and_abort_their_share() {
+    let endpoint = Scripted::echo("one");
+    let fault = |delay: u32, abort: u32| {
+        let all = 1_000_000;
+        let delay = Some(Share { value: Duration::from_millis(300), per_million: delay * all });
+        let abort = Some(Share { value: 418, per_million: abort * all });
+        Policies { fault_injection: Some(FaultInjection { delay, abort }), ..Default::default() }
+    };
+    for (delay, abort, status) in [(1, 0, 200), (1, 1, 418), (0, 1, 418), (0, 0, 200)] {
+        let lab = lab(fault(delay, abort), &endpoint);
+        let mut client = lab.client();
+        let begun = Instant::now();
+        assert_eq!((client.get("/").status, client.get("/").status), (status, status));
+        assert!(delay == 0 || begun.elapsed() >= Duration::from_millis(600));
+    }
+    // A client that goes while it waits costs nobody anything.
+    let before = endpoint.connections();
+    let lab = lab(fault(1, 0), &endpoint);
+    let mut leaving = lab.client();
+    leaving.send("GET /left HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(50));
+    drop(leaving);
+    assert_eq!(lab.client().get("/stays").status, 200);
+    assert!(endpoint.connections() > before);
 }

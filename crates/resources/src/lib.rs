@@ -17,7 +17,10 @@ pub mod strict;
 pub use path::FieldPath;
 pub use policy_target::PolicyTargetRef;
 pub use quantity::ByteQuantity;
-pub use route_policy::{DirectResponse, IpRules, RoutePolicy, RoutePolicySpec};
+pub use route_policy::{
+    DirectResponse, FaultAbort, FaultDelay, FaultInjection, IpRules, RateLimit, RateLimitKey,
+    RateLimitKeyType, RateLimitUnit, RoutePolicy, RoutePolicySpec,
+};
 pub use routing_rule::{
     AffinityType, LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec,
     RuleAffinity, RuleBackend, RuleMatch, RulePath, RulePathType, RuleService, RuleValue, RuleValueType,

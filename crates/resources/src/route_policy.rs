@@ -29,6 +29,12 @@ pub struct RoutePolicySpec {
     /// Which clients may ask, by address; all others get 403.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_rules: Option<IpRules>,
+    /// How many requests pass in a time; others get 429.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Delays and errors for some requests, to see how clients take them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_injection: Option<FaultInjection>,
     /// An answer that the gateway gives itself; no endpoint gets the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct_response: Option<DirectResponse>,
@@ -69,4 +75,98 @@ pub struct DirectResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub body: Option<String>,
+}
+
+/// A token bucket, of each gateway by itself.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimit {
+    /// How many in each `unit`, evenly.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub requests: u32,
+    /// The time that `requests` is for.
+    pub unit: RateLimitUnit,
+    /// How many may come at once; unset: `requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub burst: Option<u32>,
+    /// Whose requests are counted together; unset: all of a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<RateLimitKey>,
+}
+
+/// A time.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitUnit {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+/// Whose requests are counted together.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimitKey {
+    /// By what they are told apart.
+    #[serde(rename = "type")]
+    pub kind: RateLimitKeyType,
+    /// The header of type Header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub header: Option<String>,
+}
+
+/// By what requests are told apart.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RateLimitKeyType {
+    /// By nothing: all requests of a rule.
+    #[default]
+    Route,
+    /// By the client's address; of IPv6 the first 64 bits.
+    Address,
+    /// By the value of a header; those without it together.
+    Header,
+}
+
+/// What goes wrong on purpose.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FaultInjection {
+    /// Requests that wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<FaultDelay>,
+    /// Requests that are answered with an error; those that wait, too, do so first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort: Option<FaultAbort>,
+}
+
+/// Requests that wait before they go on.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FaultDelay {
+    /// For how long, such as `500ms`; up to an hour.
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub fixed_delay: String,
+    /// How many of a hundred; unset: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub percentage: Option<f64>,
+}
+
+/// Requests that are answered with an error.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FaultAbort {
+    /// The status, 200 to 599.
+    #[schemars(range(min = 200, max = 599))]
+    pub http_status: u16,
+    /// How many of a hundred; unset: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub percentage: Option<f64>,
 }

@@ -113,6 +113,9 @@ fn manifests_survive_a_round_trip() {
         "spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "gw",
                                  "sectionName": "https"}],
                  "ipRules": {"allow": ["10.0.0.0/8"], "deny": ["10.0.0.1"]},
+                 "rateLimit": {"requests": 10, "unit": "Second", "burst": 20,
+                               "key": {"type": "Header", "header": "X-Key"}},
+                 "faultInjection": {"delay": {"fixedDelay": "1s", "percentage": 0.5}, "abort": {"httpStatus": 503}},
                  "directResponse": {"statusCode": 503, "contentType": "text/html", "body": "closed"},
                  "requestBodyMax": "1Mi"}}));
 }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use model::{IpRules, Policies};
+use model::{FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, Share};
+
+use crate::settings::parse::show_duration;
 
 /// What policies do, a line each, the policies' names first.
 pub(crate) fn lines(policies: &Policies) -> Vec<String> {
@@ -17,6 +19,26 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         let allowed = if allow.is_empty() { "every address".to_owned() } else { nets(allow) };
         let but = if deny.is_empty() { String::new() } else { format!(" but {}", nets(deny)) };
         say(format!("lets in {allowed}{but}; others get 403"));
+    }
+    if let Some(RateLimit { requests, period, burst, key }) = &policies.rate_limit {
+        let whose = match key {
+            RateLimitKey::Route => "all clients together".to_owned(),
+            RateLimitKey::Address => "each client address".to_owned(),
+            RateLimitKey::Header(name) => format!("each value of {name}"),
+        };
+        let period = show_duration(*period);
+        say(format!(
+            "lets {requests} requests in {period} through for {whose}, up to {burst} at once; more get 429"
+        ));
+    }
+    if let Some(FaultInjection { delay, abort }) = &policies.fault_injection {
+        let percent = |per_million: u32| f64::from(per_million) / 10_000.0;
+        if let Some(Share { value, per_million }) = delay {
+            say(format!("lets {} % of requests wait for {}", percent(*per_million), show_duration(*value)));
+        }
+        if let Some(Share { value, per_million }) = abort {
+            say(format!("answers {} % of requests with {value}", percent(*per_million)));
+        }
     }
     if let Some(direct) = &policies.direct_response {
         say(format!(
@@ -73,6 +95,18 @@ mod tests {
         assert_eq!(status(&policies, "10.0.0.2"), None);
         assert_eq!(status(&policies, "10.0.0.1"), Some(403));
         assert_eq!(status(&policies, ""), None);
+        let key = RateLimitKey::Address;
+        let period = std::time::Duration::from_secs(60);
+        let rate_limit = Some(RateLimit { requests: 10, period, burst: 20, key });
+        let abort = Some(Share { value: 503, per_million: 5000 });
+        let fault_injection = Some(FaultInjection { delay: None, abort });
+        assert_eq!(
+            lines(&Policies { rate_limit, fault_injection, ..Default::default() })[1..],
+            [
+                "  lets 10 requests in 1m through for each client address, up to 20 at once; more get 429",
+                "  answers 0.5 % of requests with 503"
+            ]
+        );
         let (content_type, body) = ("text/plain".into(), "closed".into());
         policies.direct_response = Some(DirectResponse { status: 503, content_type, body });
         assert_eq!(lines(&policies)[2], "  answers 503 itself, with 6 bytes of text/plain");

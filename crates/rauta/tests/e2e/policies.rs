@@ -80,3 +80,28 @@ fn a_policy_with_a_misspelt_field_closes_its_rule_and_no_other() {
     assert_eq!((world.status("/api"), world.status("/")), (500, 200));
     assert_eq!(world.endpoint.connections(), 1);
 }
+
+#[test]
+fn a_client_that_asks_too_often_waits_and_others_do_not() {
+    let spec = format!(
+        "{{targetRefs: [{API}], rateLimit: {{requests: 2, unit: Hour, key: {{type: Header, header: X-Key}}}}}}"
+    );
+    let world = Policed::by(&[("rate", &spec)]);
+    let mut connection = world.connect();
+    let mut ask = |key: &str| {
+        let request = format!("GET /api HTTP/1.1\r\nHost: a.test\r\nX-Key: {key}\r\n\r\n");
+        connection.request(&request).unwrap().status
+    };
+    assert_eq!([ask("a"), ask("a"), ask("a"), ask("b")], [200, 200, 429, 200]);
+    assert_eq!(world.status("/"), 200);
+}
+
+#[test]
+fn faults_are_injected_for_the_rule_alone() {
+    let spec = format!(
+        "{{targetRefs: [{API}], faultInjection: {{delay: {{fixedDelay: 10ms}}, abort: {{httpStatus: 504}}}}}}"
+    );
+    let world = Policed::by(&[("fault", &spec)]);
+    assert_eq!((world.status("/api"), world.status("/")), (504, 200));
+    assert_eq!(world.endpoint.connections(), 1);
+}

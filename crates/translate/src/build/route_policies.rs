@@ -78,6 +78,8 @@ impl Fields for Rules {
         // What cannot be read may be what protects: no other policy takes its place.
         self.is_unreadable |= other.is_unreadable;
         fill("ipRules", &mut self.ip_rules, &other.ip_rules, &mut taken);
+        fill("rateLimit", &mut self.rate_limit, &other.rate_limit, &mut taken);
+        fill("faultInjection", &mut self.fault_injection, &other.fault_injection, &mut taken);
         fill("directResponse", &mut self.direct_response, &other.direct_response, &mut taken);
         fill("requestBodyMax", &mut self.request_body_max, &other.request_body_max, &mut taken);
         taken
@@ -92,6 +94,8 @@ impl Rules {
                 by: Vec::new(),
                 is_closed: false,
                 ip_rules: whole(self.ip_rules)?,
+                rate_limit: whole(self.rate_limit)?,
+                fault_injection: whole(self.fault_injection).flatten(),
                 direct_response: whole(self.direct_response)?,
                 request_body_max: whole(self.request_body_max)?,
             })

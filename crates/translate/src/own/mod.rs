@@ -4,6 +4,7 @@
 //! built (muted): there is no second reading that could differ.
 
 mod cors;
+mod faults;
 pub(crate) mod filters;
 pub(crate) mod gateway;
 pub(crate) mod grpc_route;

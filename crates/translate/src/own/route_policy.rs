@@ -4,16 +4,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::core::ObjectMeta;
-use model::{DirectResponse, IpRules};
+use model::{DirectResponse, FaultInjection, IpRules, RateLimit};
 use policy::header_value_problem;
 use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
 use serde_json::Value;
 
+use super::faults;
 use crate::pattern;
 use crate::report::Report;
 
 /// What fails closed: follows the problem in messages about fields that decide whether a request goes on.
-const CLOSES: &str = "so what the policy is for answers 500";
+pub(super) const CLOSES: &str = "so what the policy is for answers 500";
 /// The longest body of a direct response.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -23,6 +24,8 @@ pub(crate) struct Rules {
     /// It cannot be read at all.
     pub(crate) is_unreadable: bool,
     pub(crate) ip_rules: Option<Said<IpRules>>,
+    pub(crate) rate_limit: Option<Said<RateLimit>>,
+    pub(crate) fault_injection: Option<Said<FaultInjection>>,
     pub(crate) direct_response: Option<Said<DirectResponse>>,
     pub(crate) request_body_max: Option<Said<u64>>,
 }
@@ -57,6 +60,8 @@ pub(crate) fn check(policy: &RoutePolicy, report: &mut Report<'_>) {
 /// Its fields.
 pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
     let ip_rules = spec.ip_rules.as_ref().map(|said| ip_rules(said, report).into());
+    let rate_limit = spec.rate_limit.as_ref().map(|said| faults::rate_limit(said, report).into());
+    let fault_injection = spec.fault_injection.as_ref().map(|said| faults::injection(said, report).into());
     let direct_response = spec.direct_response.as_ref().map(|said| direct_response(said, report).into());
     let request_body_max = spec.request_body_max.as_ref().map(|said| {
         if said.bytes().is_none() {
@@ -65,7 +70,8 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         }
         said.bytes().into()
     });
-    Rules { is_unreadable: spec.is_unreadable, ip_rules, direct_response, request_body_max }
+    let is_unreadable = spec.is_unreadable;
+    Rules { is_unreadable, ip_rules, rate_limit, fault_injection, direct_response, request_body_max }
 }
 
 /// What stands for a policy that cannot be decoded: its name, and the targets that can be read. None: it has no name.

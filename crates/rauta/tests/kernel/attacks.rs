@@ -37,7 +37,7 @@ pub(crate) fn assert_lives(host: &RawHost, connection: &mut RawConnection) {
 fn segments_with_errors_are_ignored(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    for (port, path) in [(4000, "/user/evil"), (4001, "/a/evil")] {
+    let attacks = |port, path| {
         let mut connection = host.connect(world.address(), port, Options::LINUX, 1).unwrap();
         for round in 0..2 {
             let request = connection.segment(flag::ACK | flag::PSH, &get(path));
@@ -54,14 +54,19 @@ fn segments_with_errors_are_ignored(network: Network) {
             assert_eq!(answer.filter(|answer| !answer.payload.is_empty()), None, "round {round}");
             assert_lives(&host, &mut connection);
         }
-    }
+    };
+    // Two checksums and one length in each of four rounds; a header of less than 20 bytes is none.
+    world.counts(&[("drop_checksum", 8), ("pass_shape", 4)], || {
+        world
+            .decides(4, || [(4000, "/user/evil"), (4001, "/a/evil")].map(|(port, path)| attacks(port, path)));
+    });
 }
 
 /// Short Ethernet frames are padded to 60 bytes: what is behind the IP packet is no data.
 fn padding_is_not_payload(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    world.decides(2, || {
+    world.decides(3, || {
         let mut connection = served(&world, &host, 4100);
         for padding in [vec![0; 6], b"GET /user HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec()] {
             host.send(&Segment { padding: padding.clone(), ..connection.segment(flag::ACK, b"") }).unwrap();
@@ -77,7 +82,7 @@ fn padding_is_not_payload(network: Network) {
 fn blind_segments_do_not_end_a_connection(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    let mut connection = served(&world, &host, 4200);
+    let mut connection = world.decides(1, || served(&world, &host, 4200));
     for distance in [1_u32 << 31, 1 << 30, 200_000_000, 0_u32.wrapping_sub(100_000)] {
         let at = |flags: u8, payload: &[u8]| Segment {
             seq: connection.seq.wrapping_add(distance),
@@ -91,18 +96,18 @@ fn blind_segments_do_not_end_a_connection(network: Network) {
         host.send(&Segment { options: Vec::new(), ..at(flag::SYN, b"") }).unwrap();
     }
     // A reset inside the window but not at its edge is challenged, not obeyed (section 3.2).
-    host.send(&Segment { seq: connection.seq.wrapping_add(100), ..connection.segment(flag::RST, b"") })
-        .unwrap();
+    let reset = connection.segment(flag::RST, b"");
+    host.send(&Segment { seq: connection.seq.wrapping_add(100), ..reset }).unwrap();
     while let Some(answer) = host.receive(connection.local, Duration::from_millis(100)).unwrap() {
         assert!(answer.flags & flag::RST == 0 && answer.payload.is_empty(), "{answer:?}");
     }
-    assert_lives(&host, &mut connection);
+    world.decides(1, || assert_lives(&host, &mut connection));
 }
 
 fn a_fin_with_the_request_is_answered(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    for (port, first) in [(4300, None), (4301, Some("/a")), (4302, Some("/b"))] {
+    let asks = |port, first: Option<&str>| {
         let mut connection = host.connect(world.address(), port, Options::LINUX, 3).unwrap();
         if let Some(path) = first {
             host.write(&mut connection, &get(path)).unwrap();
@@ -116,7 +121,9 @@ fn a_fin_with_the_request_is_answered(network: Network) {
         let fin = connection.segment(flag::ACK | flag::FIN, b"");
         host.send(&Segment { seq: connection.seq.wrapping_sub(1), ..fin }).unwrap();
         assert_eq!(host.read(&mut connection, LIMIT, |_| false).unwrap(), b"");
-    }
+    };
+    world.hands_off_for("flags", 1, || asks(4300, None));
+    world.decides(4, || [(4301, "/a"), (4302, "/b")].map(|(port, path)| asks(port, Some(path))));
 }
 
 /// RFC 9293 section 3.8.4: one byte (or none) before the next sequence number is to be acknowledged.
@@ -124,17 +131,18 @@ fn keep_alive_probes_are_answered(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
     let unused = host.connect(world.address(), 4400, Options::LINUX, 3).unwrap();
-    let used = served(&world, &host, 4401);
-    for mut connection in [unused, used] {
+    let used = world.decides(1, || served(&world, &host, 4401));
+    // The first is answered by the kernel tier, the other by the endpoint.
+    for (mut connection, ours) in [(unused, 1), (used, 0)] {
         while host.receive(connection.local, Duration::from_millis(50)).unwrap().is_some() {}
         let probe = Segment { seq: connection.seq.wrapping_sub(1), ..connection.segment(flag::ACK, b"") };
-        host.send(&probe).unwrap();
+        world.counts(&[("keep_alive_probe", ours)], || host.send(&probe).unwrap());
         let answer = host.receive(connection.local, Duration::from_secs(1)).unwrap().unwrap();
         assert_eq!(
             (answer.flags & (flag::ACK | flag::RST), answer.ack, answer.seq),
             (flag::ACK, connection.seq, connection.ack)
         );
-        assert_lives(&host, &mut connection);
+        world.decides(1, || assert_lives(&host, &mut connection));
     }
 }
 
@@ -143,7 +151,7 @@ fn a_stray_acknowledgment_is_reset(network: Network) {
     let host = RawHost::new(&world.lab).unwrap();
     let local = host.address(world.address(), 4500);
     let stray = Segment { payload: get("/a"), ..Segment::new(local, world.address(), flag::ACK, 77, 88) };
-    host.send(&stray).unwrap();
+    world.counts(&[("pass_foreign", 1)], || host.send(&stray).unwrap());
     let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
     assert_eq!((answer.flags & flag::RST, answer.seq), (flag::RST, 88), "{answer:?}");
 }
@@ -154,13 +162,15 @@ fn urgent_and_ecn_bits_do_no_harm(network: Network) {
     const CWR: u8 = 128;
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    for (port, flags) in [(4600, CWR), (4601, ECE), (4602, flag::URG)] {
-        let mut connection = served(&world, &host, port);
-        let request = connection.segment(flag::ACK | flag::PSH | flags, &get("/b"));
-        connection.seq = request.end();
-        host.send(&request).unwrap();
-        assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
-    }
+    world.decides(6, || {
+        for (port, flags) in [(4600, CWR), (4601, ECE), (4602, flag::URG)] {
+            let mut connection = served(&world, &host, port);
+            let request = connection.segment(flag::ACK | flag::PSH | flags, &get("/b"));
+            connection.seq = request.end();
+            host.send(&request).unwrap();
+            assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
+        }
+    });
     // A SYN that offers ECN is answered, with or without.
     let local = host.address(world.address(), 4610);
     host.send(&Segment::new(local, world.address(), flag::SYN | ECE | CWR, 9, 0)).unwrap();
@@ -183,17 +193,16 @@ fn fragments_and_ip_options_are_userspaces(network: Network) {
         if reversed {
             parts.reverse();
         }
-        for part in &parts {
-            host.send_frame(part).unwrap();
-        }
+        world.counts(&[("pass_shape", 1)], || parts.iter().for_each(|part| host.send_frame(part).unwrap()));
         let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
         assert_eq!(answer.flags & flag::RST, flag::RST, "{answer:?}");
     }
     // A NOP and an end of list.
-    host.send_frame(&with_header_options(&host.frame(&request), &[1, 1, 1, 0])).unwrap();
+    let with_options = with_header_options(&host.frame(&request), &[1, 1, 1, 0]);
+    world.counts(&[("pass_shape", 1)], || host.send_frame(&with_options).unwrap());
     let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
     assert_eq!(answer.flags & flag::RST, flag::RST, "{answer:?}");
-    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    world.decides(1, || assert_eq!(world.get("/b").endpoint(), Some("b1")));
 }
 
 /// A segment in other shapes, each as the frames to send.
@@ -217,17 +226,24 @@ fn fragments_and_ip_options_reset_no_connection(network: Network) {
             let mut connection = if is_first {
                 host.connect(world.address(), port, Options::LINUX, 9).unwrap()
             } else {
-                served(&world, &host, port)
+                world.decides(1, || served(&world, &host, port))
             };
             let request = connection.segment(flag::ACK | flag::PSH, &get("/b"));
-            for frame in &shapes(network, &host.frame(&request))[shape] {
-                host.send_frame(frame).unwrap();
+            let frames = &shapes(network, &host.frame(&request))[shape];
+            let asks = || {
+                frames.iter().for_each(|frame| host.send_frame(frame).unwrap());
+                // Whatever came of it, the client repeats its request until it is answered, once.
+                connection.seq = request.end();
+                host.send(&request).unwrap();
+                assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
+                assert_lives(&host, &mut connection);
+            };
+            // The stack can begin with what is whole. All else is dropped, and the plain copy is the kernel's.
+            if is_first && frames.len() == 1 {
+                world.hands_off_for("shape", 1, asks);
+            } else {
+                world.counts(&[("drop_shape", 1)], || world.decides(2, asks));
             }
-            // Whatever came of it, the client repeats its request until it is answered, once.
-            connection.seq = request.end();
-            host.send(&request).unwrap();
-            assert_answers(&host.read(&mut connection, LIMIT, is_whole).unwrap(), "b1", "/b");
-            assert_lives(&host, &mut connection);
         }
     }
 }
@@ -235,7 +251,7 @@ fn fragments_and_ip_options_reset_no_connection(network: Network) {
 fn ip_options_with_the_first_request_are_userspaces(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    world.hands_off(|| {
+    world.hands_off_for("shape", 1, || {
         let mut connection = host.connect(world.address(), 4720, Options::LINUX, 9).unwrap();
         let request = connection.segment(flag::ACK | flag::PSH, &get("/b"));
         connection.seq = request.end();
@@ -266,10 +282,11 @@ fn extension_headers_are_userspaces(network: Network) {
     let host = RawHost::new(&world.lab).unwrap();
     let local = host.address(world.address(), 4700);
     let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 1, 1) };
-    host.send_frame(&with_hop_by_hop_options(&host.frame(&request))).unwrap();
+    let with_options = with_hop_by_hop_options(&host.frame(&request));
+    world.counts(&[("pass_shape", 1)], || host.send_frame(&with_options).unwrap());
     let answer = host.receive(local, Duration::from_secs(1)).unwrap().unwrap();
     assert_eq!(answer.flags & flag::RST, flag::RST, "{answer:?}");
-    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    world.decides(1, || assert_eq!(world.get("/b").endpoint(), Some("b1")));
 }
 
 /// An IPv4 frame in two fragments, the first of 24 bytes.

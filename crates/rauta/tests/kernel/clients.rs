@@ -171,46 +171,54 @@ fn a_port_may_be_used_again_at_once(network: Network) {
 /// The gateway's own TIME_WAIT stands in the way of a hand-off: such a connection begins in userspace.
 fn a_port_may_be_used_again_after_userspace_closed(network: Network) {
     let world = World::new(network);
-    for _ in 0..5 {
-        let mut connection = world.dial().from_port(7001).open(world.lab.client()).unwrap();
-        let answer =
-            connection.request("GET /user HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").unwrap();
-        assert_eq!(answer.endpoint(), Some("b1"));
+    let asks = |port: u16, path: &str| {
+        let mut connection = world.dial().from_port(port).open(world.lab.client()).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        assert_eq!(connection.request(&request).unwrap().endpoint(), Some("b1"), "{path}");
         assert_eq!(connection.rest().unwrap(), b"");
-        drop(connection);
-        // Again at once, for userspace, then for either.
-        for path in ["/user", "/b"] {
-            let mut connection = world.dial().from_port(7001).open(world.lab.client()).unwrap();
-            let answer = connection
-                .request(&format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"))
-                .unwrap();
-            assert_eq!(answer.status, 200);
-            assert_eq!(connection.rest().unwrap(), b"");
+    };
+    world.hands_off_for("route", 1, || asks(7001, "/user"));
+    // Again at once, for userspace, then for either: none of them has a cookie.
+    world.counts(&[("syn_cookie", 0), ("bound", 0), ("hand_off_route", 0)], || {
+        for _ in 0..7 {
+            asks(7001, "/user");
+            asks(7001, "/b");
         }
-    }
+    });
+    // Where the client reset, nothing is left, and the kernel has the port again.
+    world.hands_off_for("route", 1, || {
+        let mut connection = world.dial().from_port(7002).open(world.lab.client()).unwrap();
+        assert_eq!(connection.get("a.test", "/user").unwrap().endpoint(), Some("b1"));
+        connection.reset().unwrap();
+    });
+    world.decides(1, || asks(7002, "/b"));
 }
 
 fn a_reset_in_any_state_ends_both_sides(network: Network) {
     let world = World::new(network);
-    for path in ["/a", "/b"] {
-        // Before a request, with one under way, in the middle of its answer, and after it.
-        world.connect().reset().unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
-        let mut connection = world.connect();
-        connection.send(&request).unwrap();
-        connection.reset().unwrap();
-        let mut connection = world.connect();
-        connection.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
-        connection.head().unwrap();
-        connection.reset().unwrap();
-        let mut connection = world.connect();
-        connection.request(&request).unwrap();
-        connection.reset().unwrap();
-    }
+    world.counts(&[("reset", 6)], || {
+        world.decides(6, || {
+            for path in ["/a", "/b"] {
+                // Before a request, with one under way, in the middle of its answer, and after it.
+                world.connect().reset().unwrap();
+                let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+                let mut connection = world.connect();
+                connection.send(&request).unwrap();
+                connection.reset().unwrap();
+                let mut connection = world.connect();
+                connection.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+                connection.head().unwrap();
+                connection.reset().unwrap();
+                let mut connection = world.connect();
+                connection.request(&request).unwrap();
+                connection.reset().unwrap();
+            }
+        });
+    });
     // Userspace keeps up to one connection for each of its two threads and endpoints.
     testkit::until(Duration::from_secs(5), "endpoints to lose their connections", || {
         (crate::requests::established(&world, 0) + crate::requests::established(&world, 1) <= 4).then_some(())
     })
     .unwrap();
-    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    world.decides(1, || assert_eq!(world.get("/b").endpoint(), Some("b1")));
 }

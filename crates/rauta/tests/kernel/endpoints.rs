@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{ClientError, Endpoints, Nginx, NginxOptions, Recorder, exec, until};
+use testkit::{ClientError, Connection, Endpoints, Nginx, NginxOptions, Recorder, exec, until};
 
 use crate::world::{Network, World};
 
@@ -56,12 +56,15 @@ fn an_end_that_crosses_a_request_is_never_seen_by_the_client(network: Network) {
     let world = World::with_endpoint(network, |netns, address| {
         Endpoints::closing_idle(netns, address, "brief", Duration::from_millis(1))
     });
-    let mut connection = world.connect();
-    for turn in 0..200_u64 {
-        let answer = connection.get("a.test", "/x").unwrap_or_else(|error| panic!("request {turn}: {error}"));
-        assert_eq!(answer.endpoint(), Some("brief"));
-        std::thread::sleep(Duration::from_micros(turn * 20));
-    }
+    world.decides(200, || {
+        let mut connection = world.connect();
+        for turn in 0..200_u64 {
+            let answer =
+                connection.get("a.test", "/x").unwrap_or_else(|error| panic!("request {turn}: {error}"));
+            assert_eq!(answer.endpoint(), Some("brief"));
+            std::thread::sleep(Duration::from_micros(turn * 20));
+        }
+    });
 }
 
 fn an_early_hint_is_not_the_answer(network: Network) {
@@ -109,19 +112,30 @@ fn chunks_with_pauses_come_whole(network: Network) {
 }
 
 fn an_early_413_is_delivered(network: Network) {
-    let world =
-        World::with_endpoint(network, |netns, address| Endpoints::refusing_bodies(netns, address, "strict"));
-    for first in [None, Some("/x")] {
+    for forwarded_headers in ["true", "false"] {
+        let lab = network.lab();
+        let endpoint = Endpoints::refusing_bodies(lab.backend(0), network.endpoint(0), "strict").unwrap();
+        let nginx = vec![Nginx::start(&lab, 1).unwrap()];
+        let settings = [("RAUTA_FORWARDED_HEADERS", forwarded_headers)];
+        let world = World::around(network, lab, nginx, Some(endpoint), &settings);
+        let refused = |connection: &mut Connection| {
+            connection.send("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9000000\r\n\r\n").unwrap();
+            connection.send(vec![b'x'; 100_000]).unwrap();
+            let answer = connection.response("POST").unwrap();
+            assert_eq!((answer.status, answer.endpoint()), (413, Some("strict")));
+        };
+        // A first request is whole in its segment, or userspace's.
+        world.hands_off_for("too_long", 1, || refused(&mut world.connect()));
         let mut connection = world.connect();
-        if let Some(path) = first {
-            assert_eq!(connection.get("a.test", path).unwrap().text(), path);
+        world.decides(1, || assert_eq!(connection.get("a.test", "/x").unwrap().text(), "/x"));
+        // A later one may be longer, if nothing is inserted.
+        if forwarded_headers == "true" {
+            world.hands_off_for("too_long", 1, || refused(&mut connection));
+        } else {
+            world.decides(1, || refused(&mut connection));
         }
-        connection.send("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9000000\r\n\r\n").unwrap();
-        connection.send(vec![b'x'; 100_000]).unwrap();
-        let answer = connection.response("POST").unwrap();
-        assert_eq!((answer.status, answer.endpoint()), (413, Some("strict")));
+        world.decides(1, || assert_eq!(world.get("/b").endpoint(), Some("b1")));
     }
-    assert_eq!(world.get("/b").endpoint(), Some("b1"));
 }
 
 fn an_answer_broken_off_is_an_error(network: Network) {
@@ -133,12 +147,14 @@ fn an_answer_broken_off_is_an_error(network: Network) {
             if peer.index % 2 == 0 { peer.reset() } else { Ok(()) }
         })
     });
-    for _ in 0..2 {
-        let mut connection = world.connect();
-        let error = connection.get("a.test", "/x").unwrap_err();
-        assert!(matches!(error, ClientError::Truncated(9) | ClientError::Reset), "{error:?}");
-    }
-    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    world.decides(3, || {
+        for _ in 0..2 {
+            let mut connection = world.connect();
+            let error = connection.get("a.test", "/x").unwrap_err();
+            assert!(matches!(error, ClientError::Truncated(9) | ClientError::Reset), "{error:?}");
+        }
+        assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    });
 }
 
 /// An endpoint that answers twice must not answer the next request with the second one.
@@ -153,12 +169,14 @@ fn a_surplus_answer_answers_no_request(network: Network) {
             }
         })
     });
-    let mut connection = world.connect();
-    for _ in 0..5 {
-        assert_eq!(connection.get("a.test", "/x").unwrap().text(), "fine");
-        std::thread::sleep(Duration::from_millis(60));
-    }
-    assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    world.decides(6, || {
+        let mut connection = world.connect();
+        for _ in 0..5 {
+            assert_eq!(connection.get("a.test", "/x").unwrap().text(), "fine");
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    });
 }
 
 fn five_gigabytes_may_be_declared(network: Network) {
@@ -170,15 +188,17 @@ fn five_gigabytes_may_be_declared(network: Network) {
             peer.send(vec![b'x'; 1_000_000])
         })
     });
-    let mut connection = world.connect();
-    connection.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
-    let head = connection.head().unwrap();
-    assert_eq!(head.header("content-length"), Some("5000000000"));
-    match connection.rest() {
-        Ok(body) => assert_eq!(body, vec![b'x'; 1_000_000]),
-        Err(error) => assert!(matches!(error, ClientError::Reset), "{error:?}"),
-    }
-    assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    world.decides(2, || {
+        let mut connection = world.connect();
+        connection.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
+        let head = connection.head().unwrap();
+        assert_eq!(head.header("content-length"), Some("5000000000"));
+        match connection.rest() {
+            Ok(body) => assert_eq!(body, vec![b'x'; 1_000_000]),
+            Err(error) => assert!(matches!(error, ClientError::Reset), "{error:?}"),
+        }
+        assert_eq!(world.get("/b").endpoint(), Some("b1"));
+    });
 }
 
 fn answers_without_a_length_end_with_the_connection(network: Network) {
@@ -190,17 +210,18 @@ fn answers_without_a_length_end_with_the_connection(network: Network) {
             peer.send("end")
         })
     });
-    for _ in 0..3 {
-        let mut connection = world.connect();
-        assert_eq!(connection.get("a.test", "/x").unwrap().text(), "to the end");
-    }
+    world.decides(3, || {
+        for _ in 0..3 {
+            assert_eq!(world.get("/x").text(), "to the end");
+        }
+    });
 }
 
 /// Its endpoint would keep it open for a minute, and its port would stay taken.
 fn a_leg_that_is_left_is_reset(network: Network) {
     let world = World::new(network);
     let mut connection = world.connect();
-    assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+    world.decides(1, || assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0")));
     let open = || {
         let mut ss = Command::new("ss");
         ss.args(["-Htn", "state", "established"]);
@@ -209,10 +230,10 @@ fn a_leg_that_is_left_is_reset(network: Network) {
     };
     let before = open();
     assert!(before > 0);
-    assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    world.decides(1, || assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1")));
     until(Duration::from_secs(5), "the endpoint that was left to lose its connection", || {
         (open() < before).then_some(())
     })
     .unwrap();
-    assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
+    world.decides(1, || assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0")));
 }

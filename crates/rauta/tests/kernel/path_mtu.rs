@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{Connection, Lab, Netns, Nginx, ONE_MEGABYTE_SHA256, Response, exec, one_megabyte, sha256_hex};
+use testkit::{
+    Connection, Lab, Netns, Nginx, ONE_MEGABYTE_SHA256, Offloads, Response, exec, one_megabyte, sha256_hex,
+};
 
 use crate::world::{Network, World};
 
@@ -75,9 +77,14 @@ fn assert_megabyte(answer: &Response) {
     assert_eq!((answer.endpoint(), sha256_hex(&answer.body).as_str()), (Some("b0"), ONE_MEGABYTE_SHA256));
 }
 
-fn exchange(connection: &mut Connection, prefix: &str) {
-    // A request that fits every link and what a client is promised over IPv6, but not the narrow route.
-    let filler = "y".repeat(1270);
+/// A request that fits every link and what a client is promised over IPv6, but not the narrow route.
+const LONG: usize = 1270;
+/// One that fits the narrow route, too.
+const SHORT: usize = 1000;
+
+/// Three requests, the first with a field of `size` bytes.
+fn exchange(connection: &mut Connection, prefix: &str, size: usize) {
+    let filler = "y".repeat(size);
     let request = format!("GET {prefix}/a HTTP/1.1\r\nHost: a.test\r\nX-Big: {filler}\r\n\r\n");
     assert_eq!(connection.request(&request).unwrap().endpoint(), Some("b0"));
     let answer = connection.get("a.test", &format!("{prefix}/1m")).unwrap();
@@ -88,6 +95,12 @@ fn exchange(connection: &mut Connection, prefix: &str) {
 }
 
 fn packets_too_big_for_the_way_to_an_endpoint(network: Network) {
+    for forwarded_headers in ["true", "false"] {
+        meet_a_narrow_way(network, forwarded_headers);
+    }
+}
+
+fn meet_a_narrow_way(network: Network, forwarded_headers: &str) {
     let lab = network.lab();
     let (wire, router_address) =
         if network.is_v6 { ("fd78::", "fd77:0:0:1::12") } else { ("10.78.0.", "10.77.1.12") };
@@ -100,14 +113,42 @@ fn packets_too_big_for_the_way_to_an_endpoint(network: Network) {
     };
     narrow(&lab, network, &behind);
     let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
-    let world = World::around(network, lab, nginx, None, &[]);
-    for _ in 0..2 {
-        let mut connection = world.connect();
-        exchange(&mut connection, "/far");
+    let world = World::around(network, lab, nginx, None, &[("RAUTA_FORWARDED_HEADERS", forwarded_headers)]);
+    // On the leg that another request opened.
+    let sends = |connection: &mut Connection| {
+        assert_eq!(connection.get("a.test", "/far/first").unwrap().endpoint(), Some("b0"));
         let head = "PUT /far/upload HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n";
         connection.send([head.as_bytes(), &one_megabyte()].concat()).unwrap();
         // nginx has no such folder to put it in, but it has to read it all to say so.
         assert_eq!(connection.response("PUT").unwrap().endpoint(), Some("b0"));
+    };
+    let exchange_all = |size| {
+        let mut connection = world.connect();
+        exchange(&mut connection, "/far", size);
+        sends(&mut connection);
+    };
+    let inserts = forwarded_headers == "true";
+    if inserts && network.is_v6 {
+        // With what is inserted the client's shortest segments would not fit: the request comes again in userspace, and the
+        // endpoint is userspace's from then on.
+        world.hands_off_for("undecidable", 1, || exchange_all(LONG));
+        world.hands_off_for("no_endpoint", 1, || exchange_all(LONG));
+    } else {
+        let mut connection = world.connect();
+        world.decides(3, || exchange(&mut connection, "/far", LONG));
+        if inserts {
+            world.hands_off_for("too_long", 1, || sends(&mut connection));
+        } else {
+            world.decides(2, || sends(&mut connection));
+            world.decides(5, || exchange_all(SHORT));
+        }
+        // The client has learned of it, and sends such a request in two segments; with offloads in one packet, into which
+        // nothing can be inserted.
+        match (network.offloads == Offloads::ON, inserts) {
+            (true, false) => world.decides(5, || exchange_all(LONG)),
+            (true, true) => world.hands_off_for("too_long", 1, || exchange_all(LONG)),
+            (false, _) => world.hands_off_for("undecidable", 1, || exchange_all(LONG)),
+        }
     }
     assert!(too_big(network, world.lab.backend(1)) > 0);
 }
@@ -126,8 +167,10 @@ fn packets_too_big_for_the_way_to_a_client(network: Network) {
     narrow(&lab, network, &behind);
     let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
     let world = World::around(network, lab, nginx, None, &[]);
-    world.decides(3, || exchange(&mut world.connect(), ""));
+    world.decides(3, || exchange(&mut world.connect(), "", LONG));
     // The endpoint now announces shorter segments to everyone on our address, which is userspace's for a while.
-    exchange(&mut world.connect(), "");
+    world.counts(&[("drop_lacks_options", 1)], || {
+        world.hands_off_for("no_endpoint", 1, || exchange(&mut world.connect(), "", LONG));
+    });
     assert!(too_big(network, world.lab.client_two()) > 0);
 }

@@ -200,6 +200,53 @@ impl World {
         result
     }
 
+    /// Runs `work`, in which userspace must get exactly `connections` connections, all of them for `reason` (the label of
+    /// the metric without `hand_off_`).
+    #[track_caller]
+    pub(crate) fn hands_off_for<T>(&self, reason: &str, connections: u32, work: impl FnOnce() -> T) -> T {
+        let before = self.decided();
+        let result = self.counts(&[(&format!("hand_off_{reason}"), connections)], work);
+        if let (Some(before), Some(after)) = (before, self.decided()) {
+            let userspace = after.userspace - before.userspace;
+            assert!(
+                (userspace - f64::from(connections)).abs() < 0.5,
+                "{userspace} connections went to userspace, {connections} of them for {reason}\n{}",
+                self.gateway.metrics().unwrap()
+            );
+        }
+        result
+    }
+
+    /// Runs `work`, in which each of these events of the kernel tier must happen exactly so often. What comes of the last
+    /// packet of `work` is waited for.
+    #[track_caller]
+    pub(crate) fn counts<T>(&self, expected: &[(&str, u32)], work: impl FnOnce() -> T) -> T {
+        if self.hook == "off" {
+            return work();
+        }
+        let event = |(reason, _): &(&str, u32)| -> f64 {
+            let labels = format!("reason=\"{reason}\"");
+            // What never happened has no series.
+            self.gateway.metric("rauta_kernel_events_total", &labels).unwrap_or(0.0)
+        };
+        let before: Vec<f64> = expected.iter().map(event).collect();
+        let result = work();
+        for (before, expected) in before.into_iter().zip(expected) {
+            let found = || event(expected) - before;
+            let wanted = f64::from(expected.1);
+            // Beyond the limit the comparison below says what is there.
+            let _ = until(Duration::from_secs(2), expected.0, || (found() > wanted - 0.5).then_some(()));
+            assert!(
+                (found() - wanted).abs() < 0.5,
+                "{} happened {} times instead of {wanted}\n{}",
+                expected.0,
+                found(),
+                self.gateway.metrics().unwrap()
+            );
+        }
+        result
+    }
+
     /// Which part of the requests of `work` the kernel decided alone, 0 to 1; 1 where no kernel programs are wanted.
     pub(crate) fn kernel_share_of(&mut self, work: impl FnOnce(&mut Self)) -> f64 {
         let before = self.decided();

@@ -69,6 +69,16 @@ impl Both {
         outcome.asked.unwrap_or_else(|| panic!("{what}: asked"))
     }
 
+    /// The same with the first request of a connection, and why: where a socket takes the connection, that is counted.
+    pub(crate) fn hands_off_for(&mut self, what: &str, seg: &Seg, reason: Reason) -> HandOff {
+        let asked = self.hands_off(what, seg);
+        self.native.takes.set(true);
+        let done = self.native.run(&seg.frame());
+        self.native.takes.set(false);
+        assert_eq!((done.said, &*done.reasons), (Said::Pass, &[reason][..]), "{what}");
+        asked
+    }
+
     pub(crate) fn flow(&self, client: SocketAddr, vip: SocketAddr) -> Option<Flow> {
         self.program.flow(&tuple(client, vip))
     }

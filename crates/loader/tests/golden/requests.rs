@@ -204,43 +204,118 @@ fn a_body_goes_on_where_nothing_is_inserted() {
     respond(both, &mut talk, &mut leg, OK);
 }
 
+/// The tail of a body and the next request in one segment: it is cut where that begins, and the client sends the rest again.
+#[test]
+fn a_segment_is_cut_where_the_next_request_begins() {
+    let both = &mut *Both::shared();
+    let [linux, ..] = layouts();
+    let mut talk = Talk::open(both, "198.51.100.7:44600", VIP, linux);
+    let plain = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = talk.request(plain);
+    let syn = both.sends("the first request", &request, &[Reason::Bound]);
+    let mut leg = Leg::of("the first request", &syn, &talk, "10.1.0.4:80", SOURCE);
+    both.sends("SYN-ACK", &leg.accept(), &[]);
+    leg.peer = leg.peer.wrapping_add(1);
+    talk.sent(&request);
+    leg.seq = leg.seq.wrapping_add(request.data.len() as u32);
+    respond(both, &mut talk, &mut leg, OK);
+
+    let head = talk.request("PUT /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
+    both.sends("head and half of the body", &head, &[Reason::Reused]);
+    talk.sent(&head);
+    leg.seq = leg.seq.wrapping_add(head.data.len() as u32);
+    let both_in_one = talk.request(&["67890", plain].concat());
+    // What is cut out of a damaged segment would look sound.
+    let outcome = both.run("the rest and more, damaged", &with_wrong_checksum(both_in_one.frame()));
+    assert_eq!(outcome.said, Said::Drop);
+    for what in ["the rest and more", "the same again"] {
+        let cut = both.sends(what, &both_in_one, &[]);
+        assert_eq!(cut, leg.up(&talk, ACK | PSH, b"67890"), "{what}");
+    }
+    // A FIN behind it is not the end of what was cut.
+    let ending = Seg { flags: ACK | PSH | FIN, ..both_in_one.clone() };
+    assert_eq!(both.sends("with a FIN", &ending, &[]), leg.up(&talk, ACK | PSH, b"67890"));
+    (talk.seq, leg.seq) = (talk.seq.wrapping_add(5), leg.seq.wrapping_add(5));
+    let next = talk.request(plain);
+    assert_eq!(
+        both.sends("the next request", &next, &[Reason::Reused]),
+        leg.up(&talk, ACK | PSH, plain.as_bytes())
+    );
+    talk.sent(&next);
+    leg.seq = leg.seq.wrapping_add(plain.len() as u32);
+    respond(both, &mut talk, &mut leg, &[OK, OK].concat());
+}
+
+/// Where a response may end in what is missing, what is behind waits; where its length is known, it goes on.
+#[test]
+fn what_is_behind_a_gap_waits_where_a_response_may_end_in_it() {
+    let both = &mut *Both::shared();
+    for (client, vip, [root, _]) in FAMILIES {
+        let [linux, ..] = layouts();
+        let mut talk = Talk::open(both, &format!("{client}:44700"), vip, linux);
+        let mut leg = bind(both, &mut talk, &get("/"), root, Reason::Bound);
+        let behind = |leg: &Leg, gap: u32, flags: u8, data: &[u8]| {
+            let seg = leg.seg(flags, data);
+            Seg { seq: seg.seq.wrapping_add(gap), ..seg }
+        };
+        both.drops("in a head", &behind(&leg, 9, ACK, b"200 OK\r\n"), Reason::DropGap);
+        both.drops("the end of the leg", &behind(&leg, 9, ACK | FIN, b""), Reason::DropGap);
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n";
+        let sent = both.sends("head", &leg.seg(ACK, head.as_bytes()), &[]);
+        assert_eq!(sent, leg.down(&talk, ACK, head.as_bytes()));
+        leg.peer = leg.peer.wrapping_add(head.len() as u32);
+        talk.ack = talk.ack.wrapping_add(head.len() as u32);
+        let sent = both.sends("inside a known length", &behind(&leg, 9, ACK, b"0123456789"), &[]);
+        let wanted = leg.down(&talk, ACK, b"0123456789");
+        assert_eq!((sent.seq, sent.data), (wanted.seq.wrapping_add(9), wanted.data));
+        respond(both, &mut talk, &mut leg, &"y".repeat(30));
+    }
+}
+
 #[test]
 fn what_the_kernel_cannot_decide_is_offered_to_the_host() {
     let both = &mut *Both::shared();
     let long = get(&format!("/{}", "a".repeat(247)));
     let long_line = get(&format!("/?{}", "a".repeat(900)));
+    let post = |field: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{body}");
     let cases = [
-        ("chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned()),
+        ("chunked", post("Transfer-Encoding: chunked", "0\r\n\r\n"), Reason::HandUndecidable),
         (
             "length and chunks",
-            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-                .to_owned(),
+            post("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+            Reason::HandUndecidable,
         ),
-        ("two requests", [get("/"), get("/api")].concat()),
-        ("the first part of a head", get("/").split_at(40).0.to_owned()),
+        ("a part of a body", post("Content-Length: 5", "1234"), Reason::HandTooLong),
+        ("two requests", [get("/"), get("/api")].concat(), Reason::HandUndecidable),
+        ("the first part of a head", get("/").split_at(40).0.to_owned(), Reason::HandUndecidable),
         (
             "forwarding headers of a stranger",
             "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n".to_owned(),
+            Reason::HandForwarding,
         ),
-        ("HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n".to_owned()),
-        ("a dot segment", get("/api/../")),
-        ("a route of userspace", get("/user")),
-        ("a backend without endpoints", get("/none")),
-        ("an endpoint of the other family", get("/mixed4")),
-        ("a path at the limit", long),
-        ("a line too long to insert behind", long_line),
-        ("the start of TLS", "\x16\x03\x01\x02\0\x01\0\x01\u{7f}\x03\x03".to_owned()),
+        ("HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\n\r\n".to_owned(), Reason::HandUndecidable),
+        ("a dot segment", get("/api/../"), Reason::HandUndecidable),
+        ("a route of userspace", get("/user"), Reason::HandRoute),
+        ("a backend without endpoints", get("/none"), Reason::HandNoEndpoint),
+        ("an endpoint of the other family", get("/mixed4"), Reason::HandNoWay),
+        ("a path at the limit", long, Reason::Bound),
+        ("a line too long to insert behind", long_line, Reason::HandTooLong),
+        (
+            "the start of TLS",
+            "\x16\x03\x01\x02\0\x01\0\x01\u{7f}\x03\x03".to_owned(),
+            Reason::HandUndecidable,
+        ),
     ];
-    for (number, (what, request)) in cases.iter().enumerate() {
+    for (number, (what, request, reason)) in cases.iter().enumerate() {
         for (place, layout) in layouts().into_iter().enumerate() {
             let client = format!("198.51.100.7:{}", 45_000 + 10 * number + place);
             let talk = Talk::open(both, &client, VIP, layout);
             if *what == "a path at the limit" {
                 // 248 bytes are decided: one more is not.
-                both.sends(what, &talk.request(request), &[Reason::Bound]);
+                both.sends(what, &talk.request(request), &[*reason]);
                 continue;
             }
-            let asked = both.hands_off(what, &talk.request(request));
+            let asked = both.hands_off_for(what, &talk.request(request), *reason);
             let layout = &talk.layout;
             let scaled = layout.scale != wire::TcpOptions::NO_SCALE;
             assert_eq!(

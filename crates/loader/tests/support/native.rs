@@ -1,5 +1,5 @@
 //! The same engine outside the kernel, on tables and vectors. Clock and chance are set from outside, to what they were in
-//! the kernel; no socket takes a connection, as in a test run.
+//! the kernel; no socket takes a connection, as in a test run, unless a test says otherwise.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::HashMap;
@@ -33,6 +33,8 @@ pub(crate) struct Native {
     pub(crate) settings: Settings,
     pub(crate) now: Cell<u64>,
     pub(crate) random: Cell<u32>,
+    /// Whether sockets take connections, as they do outside of test runs.
+    pub(crate) takes: Cell<bool>,
     flows: Places<Flow>,
     legs: Places<Leg>,
     closed: Places<Closed>,
@@ -63,6 +65,7 @@ impl Native {
             settings,
             now: Cell::new(0),
             random: Cell::new(0),
+            takes: Cell::new(false),
             flows: RefCell::default(),
             legs: RefCell::default(),
             closed: RefCell::default(),
@@ -397,7 +400,7 @@ impl Env for Cpu<'_> {
 
     fn hand_off(&mut self, _: &Tuple, _: bool, attributes: &HandOff) -> bool {
         self.asked = Some(*attributes);
-        false
+        self.maps.takes.get()
     }
 
     fn way(&self, endpoint: &EndpointRecord) -> Option<Hop> {

@@ -188,18 +188,29 @@ fn a_body_comes_whole_first_and_later(network: Network) {
 }
 
 fn the_tail_of_a_body_and_the_next_request_share_a_segment(network: Network) {
-    let world = World::new(network);
-    let mut connection = world.connect();
-    assert_asks(&mut connection, "/a", "b0");
-    let put = "PUT /upload/x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 12\r\n\r\nhello, world";
-    let request = put.to_owned() + &get("/b/2");
-    // Up to the middle of the body, then the rest of it with the next request.
-    let (first, second) = request.as_bytes().split_at(put.len() - 5);
-    connection.send_pieces(&[first, second], PAUSE).unwrap();
-    assert_eq!(connection.response("PUT").unwrap().status, 201);
-    assert_eq!(world.nginx[0].uploaded("x").unwrap(), b"hello, world");
-    assert_from(&connection.response("GET").unwrap(), "b1", "/b/2");
-    assert_asks(&mut connection, "/a", "b0");
+    for forwarded_headers in ["true", "false"] {
+        let world = World::tuned(network, &[("RAUTA_FORWARDED_HEADERS", forwarded_headers)]);
+        let mut connection = world.connect();
+        world.decides(1, || assert_asks(&mut connection, "/a", "b0"));
+        let put = "PUT /upload/x HTTP/1.1\r\nHost: a.test\r\nContent-Length: 12\r\n\r\nhello, world";
+        let request = put.to_owned() + &get("/b/2");
+        let asks = || {
+            // Up to the middle of the body, then the rest of it with the next request.
+            let (first, second) = request.as_bytes().split_at(put.len() - 5);
+            connection.send_pieces(&[first, second], PAUSE).unwrap();
+            assert_eq!(connection.response("PUT").unwrap().status, 201);
+            assert_eq!(world.nginx[0].uploaded("x").unwrap(), b"hello, world");
+            assert_from(&connection.response("GET").unwrap(), "b1", "/b/2");
+            assert_asks(&mut connection, "/a", "b0");
+        };
+        // A request to insert headers into has to be whole. With nothing to insert, the segment is cut where the next
+        // request begins, which the client sends again.
+        if forwarded_headers == "true" {
+            world.hands_off_for("too_long", 1, asks);
+        } else {
+            world.decides(3, asks);
+        }
+    }
 }
 
 fn a_client_that_half_closes_is_answered(network: Network) {

@@ -16,13 +16,14 @@ const FIVE_PERCENT: Faults = Faults { loss: 0.05, duplicate: 0.01, reorder: 0.01
 on_every_network!(
     bodies_come_whole,
     bodies_go_whole,
+    uploads_over_a_bad_wire,
     ten_megabytes_over_a_bad_wire,
     ten_megabytes_over_a_very_bad_wire,
+    ten_megabytes_up_over_a_very_bad_wire,
     changes_of_endpoint_and_tier_over_a_bad_wire,
 );
 mod bad {
     on_two_networks!(
-        uploads_over_a_bad_wire,
         ten_megabytes_up_over_a_bad_wire,
         bodies_over_a_very_bad_wire,
         many_small_requests_over_a_very_bad_wire,
@@ -72,29 +73,49 @@ fn upload(connection: &mut Connection, megabytes: usize) -> Response {
     connection.response("PUT").unwrap()
 }
 
+/// `b0` answers with digests. Where headers are inserted, userspace takes uploads; without, they pass through the kernel.
+fn digesting(network: Network, inserts: bool) -> World {
+    let lab = network.lab();
+    let endpoint = Endpoints::digesting(lab.backend(0), network.endpoint(0), "digest").unwrap();
+    let nginx = vec![Nginx::start(&lab, 1).unwrap()];
+    let settings = [("RAUTA_FORWARDED_HEADERS", if inserts { "true" } else { "false" })];
+    World::around(network, lab, nginx, Some(endpoint), &settings)
+}
+
+/// Three requests: one that opens the leg, the upload, and one that goes elsewhere.
+#[track_caller]
+fn exchange(connection: &mut Connection, megabytes: usize) {
+    assert_eq!(connection.get("a.test", "/x").unwrap().endpoint(), Some("digest"));
+    let expected = sha256_hex(&one_megabyte().repeat(megabytes));
+    assert_eq!(upload(connection, megabytes).text(), expected);
+    assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+}
+
 fn bodies_go_whole(network: Network) {
-    let world =
-        World::with_endpoint(network, |netns, address| Endpoints::digesting(netns, address, "digest"));
-    let mut connection = world.connect();
-    for megabytes in [1, 1, 10] {
-        let expected = sha256_hex(&one_megabyte().repeat(megabytes));
-        assert_eq!(upload(&mut connection, megabytes).text(), expected);
-        // The next request on the connection finds its way.
-        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    for inserts in [true, false] {
+        let world = digesting(network, inserts);
+        let mut connection = world.connect();
+        let exchanges = || [1, 1, 10].map(|megabytes| exchange(&mut connection, megabytes));
+        if inserts {
+            world.hands_off_for("too_long", 1, exchanges);
+        } else {
+            world.decides(9, exchanges);
+        }
     }
 }
 
 fn uploads_over_a_bad_wire(network: Network) {
-    let world =
-        World::with_endpoint(network, |netns, address| Endpoints::digesting(netns, address, "digest"));
-    let faulty = world.lab.faults(ONE_PERCENT).unwrap();
-    for _ in 0..3 {
-        let mut connection = world.connect();
-        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
-        assert_eq!(upload(&mut connection, 1).text(), ONE_MEGABYTE_SHA256);
-        assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+    for inserts in [true, false] {
+        let world = digesting(network, inserts);
+        let faulty = world.lab.faults(ONE_PERCENT).unwrap();
+        let exchanges = || (0..3).for_each(|_| exchange(&mut world.connect(), 1));
+        if inserts {
+            world.hands_off_for("too_long", 3, exchanges);
+        } else {
+            world.decides(9, exchanges);
+        }
+        assert!(faulty.counts().unwrap().lost > 0);
     }
-    assert!(faulty.counts().unwrap().lost > 0);
 }
 
 fn ten_megabytes_over_a_bad_wire(network: Network) {
@@ -110,28 +131,33 @@ fn ten_megabytes_over_a_bad_wire(network: Network) {
 
 /// Through userspace, which inserts headers; and without them through the kernel, behind a request that opened the leg.
 fn ten_megabytes_up_over_a_bad_wire(network: Network) {
-    let digest = sha256_hex(&one_megabyte().repeat(10));
-    for forwarded_headers in ["true", "false"] {
-        let lab = network.lab();
-        let endpoint = Endpoints::digesting(lab.backend(0), network.endpoint(0), "digest").unwrap();
-        let nginx = vec![Nginx::start(&lab, 1).unwrap()];
-        let settings = [("RAUTA_FORWARDED_HEADERS", forwarded_headers)];
-        let world = World::around(network, lab, nginx, Some(endpoint), &settings);
+    for inserts in [true, false] {
+        let world = digesting(network, inserts);
         let faulty = world.lab.faults(ONE_PERCENT).unwrap();
-        let exchange = || {
+        let sends = || {
             let mut connection = world.connect();
             connection.set_read_limit(Duration::from_secs(30)).unwrap();
-            assert_eq!(connection.get("a.test", "/x").unwrap().endpoint(), Some("digest"));
-            assert_eq!(upload(&mut connection, 10).text(), digest);
-            assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
+            exchange(&mut connection, 10);
         };
-        if forwarded_headers == "true" {
-            world.hands_off(exchange)
+        if inserts {
+            world.hands_off(sends)
         } else {
-            world.decides(3, exchange)
+            world.decides(3, sends)
         }
         assert_struck(faulty.counts().unwrap());
     }
+}
+
+/// The same at five in a hundred, in the kernel alone: what userspace gets, it gets for an endpoint that seems dead.
+fn ten_megabytes_up_over_a_very_bad_wire(network: Network) {
+    let world = digesting(network, false);
+    let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
+    let mut connection = world.connect();
+    connection.set_read_limit(Duration::from_secs(60)).unwrap();
+    world.counts(&[("hand_off_too_long", 0), ("hand_off_undecidable", 0), ("hand_off_route", 0)], || {
+        world.decides_all_but(1, 3, || exchange(&mut connection, 10));
+    });
+    assert_struck(faulty.counts().unwrap());
 }
 
 /// Connections that change endpoint by request, and tier in the middle, at once.

@@ -28,6 +28,8 @@ pub struct Config {
     pub pool_idle_max: usize,
     /// UDP sessions in all; a new one takes the place of the one that was idle longest.
     pub udp_sessions_max: usize,
+    /// Routes that have metrics of their own; 0: none are counted.
+    pub route_metrics: usize,
     /// What is done about paths that more than one spelling has.
     pub paths: PathRules,
     /// The header in which a refusal names its reason; none: it does not.
@@ -52,6 +54,7 @@ impl Default for Config {
             session_key: None,
             pool_idle_max: 128,
             udp_sessions_max: 16_384,
+            route_metrics: 0,
             paths: PathRules::default(),
             reason_header: None,
             access_log: None,

@@ -91,6 +91,7 @@ impl Gateway {
         let inherited = hand_over::by_place(inherited, count).map_err(StartError::Inherited)?;
         let session_key = SessionKey::new(config.session_key.clone()).map_err(StartError::NoRandom)?;
         let shared = Arc::new(Shared::new(config, metrics, session_key));
+        shared.metrics.set_routes_max(shared.config.route_metrics);
         let threads = (0..count).map(|index| Thread::start(index, &shared)).collect::<io::Result<_>>();
         let listening = Mutex::new(Listening { places: BTreeSet::new(), inherited });
         Ok(Self { shared, threads: threads.map_err(StartError::Thread)?, listening })

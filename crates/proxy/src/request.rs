@@ -51,7 +51,10 @@ pub(crate) async fn handle<S: Transport>(
     if let Some(gateway) = listener.and_then(|l| state.gateway(&l.id)) {
         gateway.observe(worker.index, outcome.status, started.elapsed(), bytes_in, outcome.bytes_out);
     }
-    let listener = listener.map(|listener| &**listener);
+    if let Some(metrics) = route.and_then(|(index, _)| state.route(index).metrics.as_ref()) {
+        metrics.observe(worker.index, outcome.status, started.elapsed(), bytes_in, outcome.bytes_out);
+    }
+    let (listener, route) = (listener.map(|listener| &**listener), route.map(|(_, route)| route));
     story::tell(worker, down, &Told { head, listener, route, started, bytes_in, outcome });
     outcome.fate
 }
@@ -79,7 +82,8 @@ async fn redirect_to<S: Transport>(
 #[derive(Default)]
 struct Taken<'s> {
     listener: Option<&'s Arc<Listener>>,
-    route: Option<&'s Route>,
+    /// Its number and what it is.
+    route: Option<(usize, &'s Route)>,
 }
 
 async fn decide<'s, S: Transport>(
@@ -131,7 +135,7 @@ async fn decide<'s, S: Transport>(
             );
         }
     };
-    let taken = Taken { listener: Some(listener), route: Some(route) };
+    let taken = Taken { listener: Some(listener), route: Some((route_index, route)) };
     let compiled = state.route(route_index);
     let guard = compiled.guards.as_ref().and_then(|guards| guards.on(&listener.id));
     if let Some(guard) = guard

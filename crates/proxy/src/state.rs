@@ -109,6 +109,7 @@ pub(crate) struct CompiledRoute {
     /// What scripts of other origins may do.
     pub(crate) cors: Option<Box<Cors>>,
     /// What RoutePolicies ask.
+    pub(crate) metrics: Option<Arc<GatewayMetrics>>,
     pub(crate) guards: Option<Box<Guards>>,
 }
 
@@ -193,7 +194,10 @@ impl State {
         }
         let mut connectors = Connectors::default();
         let guards_before: HashMap<_, _> = before.guards().collect();
+        let mut counted =
+            metrics.routes(snapshot.routes.iter().map(|route| route.id.to_string())).into_iter();
         let routes = snapshot.routes.iter().map(|route| CompiledRoute {
+            metrics: counted.next(),
             action: compile(route, &snapshot, &mut backends, &mut connectors, before, (threads, key)),
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
             guards: Guards::new(&route.policies, guards_before.get(&route.id).copied()),

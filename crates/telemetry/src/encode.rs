@@ -38,6 +38,7 @@ impl Collector for Scrape {
         let metrics = &*self.0;
         let to = &mut encoder;
         gateways(to, metrics)?;
+        routes(to, metrics)?;
         connections(to, metrics)?;
         l4::encode(to, metrics)?;
         config(to, metrics)?;
@@ -70,6 +71,29 @@ fn gateways(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
         totals.iter().map(|(name, totals)| (vec![("gateway", Cow::from(name.as_str()))], totals.duration));
     let help = "From the first byte of a request to the last byte of its response.";
     histogram(to, "rauta_request_duration_seconds", help, durations)
+}
+
+fn routes(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
+    let totals: Vec<_> =
+        metrics.routes.all().into_iter().map(|(name, route)| (name, route.totals())).collect();
+    if totals.is_empty() {
+        return Ok(());
+    }
+    let per_class = totals.iter().flat_map(|(name, totals)| {
+        CLASSES.iter().zip(totals.requests).filter(|(_, count)| *count > 0).map(move |(class, count)| {
+            (vec![("route", Cow::from(name.as_str())), ("class", Cow::from(*class))], count)
+        })
+    });
+    counter(
+        to,
+        "rauta_route_responses",
+        "Responses of userspace by route and class of status code.",
+        per_class,
+    )?;
+    let durations =
+        totals.iter().map(|(name, totals)| (vec![("route", Cow::from(name.as_str()))], totals.duration));
+    let help = "From the first byte of a request to the last byte of its response, by route.";
+    histogram(to, "rauta_route_request_duration_seconds", help, durations)
 }
 
 fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {

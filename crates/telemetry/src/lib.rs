@@ -1,7 +1,8 @@
 //! Every metric name, logging, and the access log.
 //!
 //! The data plane counts into sharded atomics, one cache-padded cell per proxy thread, so that a count is never a
-//! shared cache line; a scrape sums them. The number of series is bounded: per Gateway, never per route or endpoint.
+//! shared cache line; a scrape sums them. The number of series is bounded: per Gateway, and per route
+//! for as many as are asked for.
 //!
 //! Invariants: nothing here blocks a data plane thread; no label holds text that came with a request.
 
@@ -14,6 +15,7 @@ mod l4;
 pub mod log;
 mod metrics;
 mod process;
+mod routes;
 mod sharded;
 
 pub use datapath::{DatapathCounters, DatapathSource, KernelCounters, KernelResponses, ListenerCounters};

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::family::OTHER;
+use crate::routes::RouteCounters;
 use crate::{
     DatapathCounters, DatapathSource, GatewayMetrics, L4Metrics, LabelledCounter, ShardedCounter,
     ShardedGauge, ShardedHistogram, encode,
@@ -86,6 +87,7 @@ pub struct Metrics {
     pub(crate) listener_problems: AtomicU64,
     shards: usize,
     gateways: RwLock<BTreeMap<String, Arc<GatewayMetrics>>>,
+    pub(crate) routes: RouteCounters,
     l4: RwLock<BTreeMap<(String, &'static str), Arc<L4Metrics>>>,
     datapath: RwLock<Option<Source>>,
 }
@@ -125,6 +127,7 @@ impl Metrics {
             listener_problems: AtomicU64::new(0),
             shards,
             gateways: RwLock::default(),
+            routes: RouteCounters::default(),
             l4: RwLock::default(),
             datapath: RwLock::default(),
         })
@@ -143,6 +146,19 @@ impl Metrics {
         let made =
             gateways.entry(name.to_owned()).or_insert_with(|| Arc::new(GatewayMetrics::new(self.shards)));
         Arc::clone(made)
+    }
+
+    /// From now on so many routes have counters of their own, and the others share those of `route="other"`; 0: none are
+    /// counted.
+    pub fn set_routes_max(&self, max: usize) {
+        self.routes.set_max(max);
+    }
+
+    /// The counters of each of these routes, which are all there are; empty if none are counted.
+    ///
+    /// Takes a lock: for when a snapshot is applied.
+    pub fn routes(&self, routes: impl Iterator<Item = String>) -> Vec<Arc<GatewayMetrics>> {
+        self.routes.of_all(routes, self.shards)
     }
 
     /// Every Gateway with its counters, sorted by name.

@@ -109,6 +109,7 @@ mod tests {
             ("paths.normalize", "rfc3986"),
             ("paths.mergeSlashes", "2"),
             ("paths.escapedSlashes", "drop"),
+            ("routeMetrics", "16384"),
             ("accessLog.path", "access.log"),
             ("accessLog.format", "combined"),
             ("accessLog.sampleOneIn", "0"),

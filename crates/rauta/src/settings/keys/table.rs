@@ -5,8 +5,9 @@ use super::values::{
     access_log, access_log_format, admin, affinity_entries, counted_endpoints, counted_routes,
     escaped_slashes, forward, head_bytes, header_or_off, hook, interface, log_format, log_level,
     maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy, redraw_after,
-    requests, response_header_or_off, show_access_log, show_address, show_escaped_slashes, show_forward,
-    show_listen, show_on_exit, show_or_off, show_path, show_path_or_off, show_policy, shown, shown_bytes,
+    requests, response_header_or_off, route_metrics, show_access_log, show_address, show_escaped_slashes,
+    show_forward, show_listen, show_on_exit, show_or_off, show_path, show_path_or_off, show_policy, shown,
+    shown_bytes,
 };
 use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
 
@@ -131,6 +132,13 @@ pub(crate) static KEYS: &[Key] = &[
         proxy.paths.escaped_slashes,
         escaped_slashes,
         show_escaped_slashes
+    ),
+    one!(
+        "routeMetrics",
+        "routes that have metrics of their own in userspace, 0 for none",
+        proxy.route_metrics,
+        route_metrics,
+        ToString::to_string
     ),
     one!(
         "requestId",

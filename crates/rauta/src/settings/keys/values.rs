@@ -153,6 +153,11 @@ pub(super) fn counted_routes(text: &str) -> Result<u32, Expected> {
     text.parse().ok().filter(fits).ok_or(Expected("a whole number from 0 to 16383"))
 }
 
+pub(super) fn route_metrics(text: &str) -> Result<usize, Expected> {
+    // Each has some 300 bytes for each thread, and 20 series.
+    text.parse().ok().filter(|routes| *routes <= 16_383).ok_or(Expected("a whole number from 0 to 16383"))
+}
+
 pub(super) fn counted_endpoints(text: &str) -> Result<u32, Expected> {
     let fits = |endpoints: &u32| (*endpoints as usize) < wire::ENDPOINTS_MAX;
     text.parse().ok().filter(fits).ok_or(Expected("a whole number from 0 to 16383"))

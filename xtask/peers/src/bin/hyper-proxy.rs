@@ -1,6 +1,9 @@
 //! A plain reverse proxy of hyper and rustls, as one would write it in an afternoon: what the libraries cost by themselves.
 //!
-//! `hyper-proxy PORT ENDPOINT [TLS_PORT CERTIFICATE KEY GRPC_ENDPOINT]`
+//! `hyper-proxy shared|per-core PORT ENDPOINT [TLS_PORT CERTIFICATE KEY GRPC_ENDPOINT]`
+//!
+//! `shared` has one runtime of two threads that steal tasks from each other; `per-core` two runtimes of one thread, each with
+//! listening sockets and connections of its own.
 
 use std::error::Error;
 use std::io;
@@ -21,6 +24,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio_rustls::TlsAcceptor;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -36,9 +40,34 @@ struct Proxy {
     grpc: Authority,
 }
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+const THREADS: usize = 2;
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let runtimes = arguments.next();
+    let arguments: Vec<String> = arguments.collect();
+    match runtimes.as_deref() {
+        Some("shared") => {
+            let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+            runtime.block_on(run(&arguments))
+        }
+        Some("per-core") => std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        Builder::new_current_thread().enable_all().build()?.block_on(run(&arguments))
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+        }),
+        _ => Err("say shared or per-core first".into()),
+    }
+}
+
+async fn run(arguments: &[String]) -> Result<(), Failure> {
     let argument = |index: usize| arguments.get(index).map(String::as_str).ok_or("too few arguments");
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -64,6 +93,7 @@ async fn main() -> Result<(), Failure> {
 fn listen(port: u16) -> Result<TcpListener, Failure> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::from(([0, 0, 0, 0], port)).into())?;
     socket.listen(4096)?;

@@ -1,4 +1,4 @@
-//! Proxies made of other libraries: a plain one of hyper, and one of Pingora. `xtask/peers` holds and builds them.
+//! Proxies made of other libraries: a plain one of hyper, on runtimes of two kinds, and one of Pingora. `xtask/peers` holds and builds them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,19 +10,29 @@ use super::certificate::Certificate;
 use super::{Contender, Ports, launch};
 use crate::paths::{root, target};
 
-/// Builds both, and starts them.
+/// Builds them, and starts them.
 ///
 /// # Errors
 /// One does not build or start.
-pub(super) fn start<'l>(lab: &'l Lab, certificate: &Certificate) -> Result<[Contender<'l>; 2]> {
+pub(super) fn start<'l>(lab: &'l Lab, certificate: &Certificate) -> Result<[Contender<'l>; 3]> {
     let programs = build()?;
-    let mut hyper = Command::new(programs.join("hyper-proxy"));
-    hyper.arg("8084").arg(Addresses::backend_socket(0).to_string()).arg("8447");
-    hyper.arg(&certificate.chain).arg(&certificate.key).arg(Addresses::backend_socket(1).to_string());
+    let hyper = |runtimes: &str, plain: u16, secured: u16| {
+        let mut command = Command::new(programs.join("hyper-proxy"));
+        command.args([
+            runtimes,
+            &plain.to_string(),
+            &Addresses::backend_socket(0).to_string(),
+            &secured.to_string(),
+        ]);
+        command.arg(&certificate.chain).arg(&certificate.key).arg(Addresses::backend_socket(1).to_string());
+        (Ports { plain, secured: Some(secured) }, command)
+    };
+    let (shared, per_core) = (hyper("shared", 8084, 8447), hyper("per-core", 8086, 8448));
     let mut pingora = Command::new(programs.join("pingora-proxy"));
     pingora.arg("8085").arg(Addresses::backend_socket(0).to_string());
     Ok([
-        launch(lab, "hyper", version("hyper")?, Ports { plain: 8084, secured: Some(8447) }, hyper)?,
+        launch(lab, "hyper", version("hyper")?, shared.0, shared.1)?,
+        launch(lab, "hyper per core", version("hyper")?, per_core.0, per_core.1)?,
         launch(lab, "Pingora", version("pingora-proxy")?, Ports { plain: 8085, secured: None }, pingora)?,
     ])
 }

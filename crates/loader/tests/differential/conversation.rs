@@ -21,6 +21,11 @@ pub(crate) struct Counts {
     pub(crate) reused: u64,
     pub(crate) rebound: u64,
     pub(crate) handed_later: u64,
+    /// Those that came ahead of the response before: of the same leg, and for later.
+    pub(crate) ahead: u64,
+    pub(crate) held: u64,
+    /// Rests that came behind a part that was handed off.
+    pub(crate) rests: u64,
     /// How many of those that the kernel decided were over IPv6.
     pub(crate) over_v6: u64,
 }
@@ -61,8 +66,9 @@ pub(crate) fn converse(
     let (seq, ack) = (isn.wrapping_add(1), cookie.wrapping_add(1));
     let mut connection = Connection { program, client, vip: world.vip, seq, ack, leg: None, legs: vec![] };
     let mut route: Option<Decided> = None;
+    let mut held: Option<Vec<u8>> = None;
     for round in 0..4 {
-        let request = bytes(dice, world.snapshot);
+        let request = held.take().unwrap_or_else(|| bytes(dice, world.snapshot));
         let expected = world.expect(&request);
         counts.requests += 1;
         counts.over_v6 += u64::from(client.is_ipv6() && expected.is_some());
@@ -83,12 +89,41 @@ pub(crate) fn converse(
             }
             _ => {
                 connection.is_handed_off(&what, &request);
+                if dice.one_in(4) {
+                    let rest = bytes(dice, world.snapshot);
+                    counts.rests += u64::from(connection.rest_waits(&what, &request, &rest, key));
+                }
                 *(if round == 0 { &mut counts.handed_first } else { &mut counts.handed_later }) += 1;
                 break;
             }
         }
         route = expected;
         if expected.is_some_and(|one| one.closes) {
+            break;
+        }
+        let mut is_last = false;
+        if dice.one_in(6) {
+            let next = bytes(dice, world.snapshot);
+            let is_of_leg = |next: &Decided| expected.is_some_and(|now| now.endpoint == next.endpoint);
+            match world.expect(&next) {
+                Some(known) if is_of_leg(&known) && known.is_whole => {
+                    connection.reuse(&next.escape_ascii().to_string(), &next, known);
+                    (counts.ahead, counts.requests) = (counts.ahead + 1, counts.requests + 1);
+                    is_last = known.closes;
+                    if !is_last {
+                        connection.respond(&what);
+                    }
+                }
+                // The head goes on, and the rest of its body would come first.
+                Some(known) if is_of_leg(&known) && !known.inserts => {}
+                _ => {
+                    connection.is_held(&what, &next);
+                    counts.held += 1;
+                    held = Some(next);
+                }
+            }
+        }
+        if is_last {
             break;
         }
         connection.respond(&what);
@@ -149,6 +184,41 @@ impl Connection<'_> {
         let (said, _, _) = self.program.run(&seg.frame());
         let asked = self.program.counted(Reason::DropHandOff) - before;
         assert_eq!((said, asked), (Said::Drop, 1), "{what}");
+    }
+
+    /// What comes behind a part that nobody took is not looked at: it waits for the part. Nothing to say where the cookie's 16
+    /// bits take it for the first segment, which they may.
+    fn rest_waits(&mut self, what: &str, part: &[u8], rest: &[u8], key: &[u64; 2]) -> bool {
+        let seq = self.seq.wrapping_add(part.len() as u32);
+        let (tuple, cookie) = (tuple(self.client, self.vip), self.ack.wrapping_sub(1));
+        let taken = cookie::check(key, &tuple, seq.wrapping_sub(1), cookie, loader::now());
+        if self.legs.is_empty() && matches!(taken, cookie::Cookie::First(_)) {
+            return false;
+        }
+        self.drops(
+            what,
+            Seg::new(self.client, self.vip, ACK | PSH, seq, self.ack).data(rest),
+            Reason::DropEarly,
+        );
+        // And the part, which comes again, is offered again.
+        self.is_handed_off(what, part);
+        true
+    }
+
+    /// Ahead of the response, and not for the leg: the client sends it again.
+    fn is_held(&mut self, what: &str, request: &[u8]) {
+        let seg = Seg::new(self.client, self.vip, ACK | PSH, self.seq, self.ack).data(request);
+        self.drops(what, seg, Reason::HoldBusy);
+    }
+
+    fn drops(&mut self, what: &str, seg: Seg, reason: Reason) {
+        let before = self.program.counted(reason);
+        let (said, _, _) = self.program.run(&seg.frame());
+        assert_eq!(
+            (said, self.program.counted(reason) - before),
+            (Said::Drop, 1),
+            "{reason:?} behind {what}"
+        );
     }
 
     fn sends(&mut self, what: &str, seg: &Seg) -> Seg {

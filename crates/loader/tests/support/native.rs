@@ -16,7 +16,16 @@ use wire::{
 };
 use zerocopy::FromZeros;
 
-use super::program::Said;
+/// What a program says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// TCX_NEXT: the packet is for the next program and the stack.
+    Pass,
+    /// TCX_DROP.
+    Drop,
+    /// TCX_REDIRECT: out of a device.
+    Send,
+}
 
 /// A map whose values stay where they are while the engine points at them.
 type Places<V> = RefCell<HashMap<Tuple, Box<UnsafeCell<V>>>>;

@@ -20,6 +20,8 @@ use wire::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub(crate) use super::native::Said;
+
 /// The entry point.
 const PROGRAM: &str = "rauta_tc_ingress";
 
@@ -31,17 +33,6 @@ const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 /// Length of `struct __sk_buff` (include/uapi/linux/bpf.h), and where its `gso_size` is.
 const CONTEXT_LEN: usize = 192;
 const GSO_SIZE_AT: usize = 176;
-
-/// What the program said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// TCX_NEXT: the packet is for the next program and the stack.
-    Pass,
-    /// TCX_DROP.
-    Drop,
-    /// TCX_REDIRECT: out of a device.
-    Send,
-}
 
 /// The loaded programs and their maps.
 pub(crate) struct Program {

@@ -19,8 +19,16 @@ pub fn hash_client(client: IpAddr, subject: u64, round: u64) -> u64 {
 ///
 /// Source: FNV-1a, 64 bits (draft-eastlake-fnv), mixed, for names differ in few bits.
 pub fn subject(name: &str) -> u64 {
-    let fnv = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    hash_value(name.as_bytes())
+}
+
+/// Hashes what requests bring, such as the value of a header, for [`crate::Pick::hash`]: the same on every machine and in
+/// every run.
+///
+/// Source: FNV-1a, 64 bits, as above.
+pub fn hash_value(value: &[u8]) -> u64 {
+    let fnv = value.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     mix(fnv)
 }

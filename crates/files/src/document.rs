@@ -186,6 +186,7 @@ fn drop_status(json: &mut Value, kind: ObjectKind) {
             | ObjectKind::Service
             | ObjectKind::BackendTlsPolicy
             | ObjectKind::RoutePolicy
+            | ObjectKind::BackendPolicy
     );
     if let (true, Value::Object(object)) = (has_status, json) {
         object.remove("status");

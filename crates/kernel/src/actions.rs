@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 
 use model::{
-    Action, Affinity, AppProtocol, Backend, BackendId, BackendSecurity, BackendTarget, Balancing,
-    EndpointCondition, ObjectKind, Route, Snapshot, Tier,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendPolicy, BackendSecurity, BackendTarget,
+    Balancing, ObjectKind, Route, Snapshot, Tier,
 };
 use wire::{MAGLEV_SLOTS_MAX, ROUTE_BACKENDS_MAX};
 
@@ -38,6 +38,12 @@ pub(crate) struct Status {
     speaks_http1: bool,
     /// How its clients keep their endpoint, where the route does not say it.
     affinity: Option<Affinity>,
+    /// How its endpoints are chosen, where it says it itself.
+    balancing: Option<Balancing>,
+    /// Whether that is by something of each request.
+    hashes_requests: bool,
+    /// Why its policy is userspace's, if it is.
+    policed: Option<Why>,
     /// Why userspace serves it, if it does.
     unreachable: Option<Why>,
 }
@@ -50,6 +56,9 @@ pub(crate) fn statuses<'s>(snapshot: &'s Snapshot, facts: &Facts) -> Statuses<'s
     let status = |backend: &Backend| Status {
         speaks_http1: speaks_plainly(backend),
         affinity: backend.affinity,
+        balancing: backend.policy.as_ref().and_then(|policy| policy.balancing),
+        hashes_requests: backend.policy.as_ref().is_some_and(|policy| policy.hash_by.is_some()),
+        policed: backend.policy.as_deref().and_then(policed),
         unreachable: unreachable(backend, facts),
     };
     snapshot.backends.iter().map(|(id, backend)| (id, status(backend))).collect()
@@ -85,10 +94,6 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     if route.session.is_some() {
         return Err(Why::Session);
     }
-    let Balancing::Maglev { table_size } = route.balancing else { return Err(Why::Balancing) };
-    if usize::try_from(table_size).is_ok_and(|size| size > MAGLEV_SLOTS_MAX) {
-        return Err(Why::TableSize);
-    }
     let weighted: Vec<_> = backends.iter().filter(|one| one.weight > 0).collect();
     let total = weighted.iter().try_fold(0u32, |sum, one| sum.checked_add(one.weight));
     if weighted.len() > ROUTE_BACKENDS_MAX || total.is_none() {
@@ -102,14 +107,14 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
             BackendTarget::Backend(id) => match statuses.get(id) {
                 None => Err(Why::InvalidBackend),
                 Some(status) if !status.speaks_http1 => Err(Why::Protocol),
-                Some(status) => {
+                Some(status) => table_size(route, status).map(|table_size| {
                     // Endpoints come and go: that is for the backend's record to say, not for the route's.
                     let now = status.unreachable;
                     serves |= now.is_none();
                     partly = partly.or(now);
                     affinity_s = route.affinity.within(status.affinity).map_or(0, Affinity::seconds);
-                    Ok((id.clone(), table_size))
-                }
+                    (id.clone(), table_size)
+                }),
             },
         };
         partly = partly.or(target.as_ref().err().copied());
@@ -119,6 +124,31 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
         return Err(partly.unwrap_or(Why::NoBackend));
     }
     Ok(Plan { shares, partly, serves })
+}
+
+/// The size of the table that chooses among the backend's endpoints, if one does that the kernel may have.
+fn table_size(route: &Route, status: &Status) -> Result<u32, Why> {
+    if let Some(why) = status.policed {
+        return Err(why);
+    }
+    let Balancing::Maglev { table_size } = status.balancing.unwrap_or(route.balancing) else {
+        return Err(Why::Balancing);
+    };
+    let is_large = usize::try_from(table_size).is_ok_and(|size| size > MAGLEV_SLOTS_MAX);
+    match (status.hashes_requests, is_large) {
+        (true, _) => Err(Why::Balancing),
+        (_, true) => Err(Why::TableSize),
+        _ => Ok(table_size),
+    }
+}
+
+/// What a policy asks for that takes somebody who sees whole answers, or counts what is under way.
+fn policed(policy: &BackendPolicy) -> Option<Why> {
+    match (&policy.limits, &policy.outliers) {
+        (Some(_), _) => Some(Why::CircuitBreaker),
+        (None, Some(_)) => Some(Why::OutlierDetection),
+        (None, None) => None,
+    }
 }
 
 /// Whether the endpoints take what the kernel has: HTTP/1.1 in cleartext.
@@ -132,7 +162,7 @@ fn speaks_plainly(backend: &Backend) -> bool {
 pub(crate) fn unreachable(backend: &Backend, facts: &Facts) -> Option<Why> {
     let mut takes = false;
     for endpoint in &backend.endpoints {
-        if endpoint.condition == EndpointCondition::Draining || endpoint.weight == 0 {
+        if !endpoint.condition.takes_requests() || endpoint.weight == 0 {
             continue;
         }
         takes = true;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balance::{EndpointKey, Maglev};
-use model::{EndpointCondition, Snapshot};
+use model::Snapshot;
 use wire::{
     BACKEND_MEMBERS_MAX, BACKENDS_MAX, BackendRecord, ENDPOINTS_MAX, EndpointRecord, IpAddress,
     MAGLEV_SLOTS_MAX, MAGLEV_TABLES_MAX, MaglevTable, Member,
@@ -84,7 +84,7 @@ impl Pool {
                         continue;
                     };
                     let id = (address, source.to_canonical());
-                    let is_ready = endpoint.condition == EndpointCondition::Ready;
+                    let is_ready = endpoint.condition.takes_requests();
                     *takes.entry(id).or_insert(false) |= is_ready;
                     devices.insert(id, *device);
                     known.push((id, if is_ready { endpoint.weight } else { 0 }));

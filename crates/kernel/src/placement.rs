@@ -54,8 +54,12 @@ pub enum Why {
     Session,
     /// A RoutePolicy says something of it.
     RoutePolicy,
-    /// Round robin or random balancing.
+    /// A balancer other than Maglev over flows.
     Balancing,
+    /// A backend has limits of what is under way.
+    CircuitBreaker,
+    /// A backend's endpoints are left out for their answers.
+    OutlierDetection,
     /// A Maglev table larger than the kernel's.
     TableSize,
     /// More backends than a record holds.
@@ -120,7 +124,9 @@ impl Why {
             Self::Retry => "it asks for retries",
             Self::Session => "it has session persistence",
             Self::RoutePolicy => "a RoutePolicy is for it",
-            Self::Balancing => "round robin and random balancing choose for each request",
+            Self::Balancing => "its balancer chooses for each request",
+            Self::CircuitBreaker => "a backend has a circuit breaker",
+            Self::OutlierDetection => "a backend has outlier detection",
             Self::TableSize => "its Maglev table is larger than 4099 slots",
             Self::ManyBackends => "it has more than 16 backends",
             Self::PathRegex => "a path is a regular expression",

@@ -146,12 +146,18 @@ fn a_backend_is_in_the_kernel_with_all_of_its_endpoints_or_not_at_all() {
 
 #[test]
 fn endpoints_drain_go_and_rest() {
+    leave(EndpointCondition::Draining);
+    leave(EndpointCondition::Unhealthy);
+}
+
+/// One of two endpoints takes nothing new any more, then goes.
+fn leave(condition: EndpointCondition) {
     let with = |endpoints: &[u8], draining: &[u8]| {
         let mut all = backend("b", endpoints);
         for one in &mut all.endpoints {
             let IpAddr::V4(v4) = one.address.ip() else { panic!() };
             if draining.contains(&v4.octets()[3]) {
-                one.condition = EndpointCondition::Draining;
+                one.condition = condition;
             }
         }
         snapshot(to(&[("b", 1)]), vec![all])

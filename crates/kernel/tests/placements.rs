@@ -137,6 +137,31 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
         ),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::RoundRobin)),
         (Why::Balancing, Box::new(|c| c.route.balancing = Balancing::Random)),
+        (Why::Balancing, Box::new(|c| c.backend.policy = balanced(Some(Balancing::LeastRequest), None))),
+        (Why::Balancing, Box::new(|c| c.backend.policy = balanced(Some(Balancing::PeakEwma), None))),
+        (Why::Balancing, Box::new(|c| c.backend.policy = balanced(None, Some(model::HashBy::SourceAddress)))),
+        (
+            Why::CircuitBreaker,
+            Box::new(|c| {
+                let limits = Some(model::CircuitLimits::default());
+                let policy = model::BackendPolicy { limits, ..Default::default() };
+                c.backend.policy = Some(Arc::new(policy));
+            }),
+        ),
+        (
+            Why::OutlierDetection,
+            Box::new(|c| {
+                let outliers = model::OutlierDetection {
+                    consecutive_5xx: Some(5),
+                    consecutive_gateway_errors: None,
+                    base_ejection: Duration::from_secs(30),
+                    max_ejection: Duration::from_secs(300),
+                    max_percent: 10,
+                };
+                let policy = model::BackendPolicy { outliers: Some(outliers), ..Default::default() };
+                c.backend.policy = Some(Arc::new(policy));
+            }),
+        ),
         (Why::TableSize, Box::new(|c| c.route.balancing = Balancing::Maglev { table_size: 65_537 })),
         (Why::ManyBackends, Box::new(|c| c.route.action = Action::Forward(vec![share("r"); 17]))),
         (Why::NoBackend, Box::new(|c| c.route.action = Action::Forward(vec![]))),
@@ -181,6 +206,13 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
     for (why, change) in cases {
         assert_eq!(placed(change), (Tier::Userspace, Some(why)));
     }
+}
+
+fn balanced(
+    balancing: Option<Balancing>,
+    hash_by: Option<model::HashBy>,
+) -> Option<Arc<model::BackendPolicy>> {
+    Some(Arc::new(model::BackendPolicy { balancing, hash_by, ..Default::default() }))
 }
 
 fn share(name: &str) -> BackendRef {

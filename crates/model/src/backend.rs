@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::BackendSecurity;
+use crate::{BackendPolicy, BackendSecurity, Balancing};
 
 /// What kind of object stands behind a [`Backend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -85,6 +85,16 @@ pub struct Backend {
     pub endpoints: Vec<Endpoint>,
     /// Whether its clients keep their endpoint, where the route does not say it (`sessionAffinity` of the Service).
     pub affinity: Option<Affinity>,
+    /// What else is asked for it; none: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Arc<BackendPolicy>>,
+}
+
+impl Backend {
+    /// How an endpoint is chosen for a route that asks for `of_route`: of the endpoints of a Service its policy decides.
+    pub fn balancing(&self, of_route: Balancing) -> Balancing {
+        self.policy.as_ref().and_then(|policy| policy.balancing).unwrap_or(of_route)
+    }
 }
 
 /// A client, known by the address that its connections come from, keeps the endpoint that was chosen for it.
@@ -133,4 +143,17 @@ pub enum EndpointCondition {
     Ready,
     /// It finishes what it has: serving but terminating, while others are ready.
     Draining,
+    /// It does not: its health check failed.
+    Unhealthy,
+    /// It does not: it failed too many requests of this backend.
+    Ejected,
+    /// It does although one of these is true: too few others are healthy.
+    Panicked,
+}
+
+impl EndpointCondition {
+    /// Whether the endpoint takes new requests.
+    pub const fn takes_requests(self) -> bool {
+        matches!(self, Self::Ready | Self::Panicked)
+    }
 }

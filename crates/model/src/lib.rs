@@ -14,6 +14,7 @@
 //! [`Snapshot`] never changes.
 
 mod backend;
+mod backend_policy;
 mod diagnostic;
 mod filter;
 mod host;
@@ -27,6 +28,7 @@ mod session;
 mod snapshot;
 
 pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
+pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, OutlierDetection, Probe};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use filter::{
     Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme, UrlRewrite,

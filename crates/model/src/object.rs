@@ -50,6 +50,8 @@ pub enum ObjectKind {
     BackendTlsPolicy,
     /// `rauta.io/v1` RoutePolicy.
     RoutePolicy,
+    /// `rauta.io/v1` BackendPolicy.
+    BackendPolicy,
 }
 
 impl ObjectKind {
@@ -75,6 +77,7 @@ impl ObjectKind {
             Self::ConfigMap => "ConfigMap",
             Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::RoutePolicy => "RoutePolicy",
+            Self::BackendPolicy => "BackendPolicy",
         }
     }
 

@@ -238,6 +238,10 @@ pub enum Balancing {
     RoundRobin,
     /// By chance.
     Random,
+    /// Of two drawn by chance the one with fewer requests under way.
+    LeastRequest,
+    /// Of two drawn by chance the one that is expected to answer sooner.
+    PeakEwma,
 }
 
 impl Balancing {

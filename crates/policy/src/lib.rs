@@ -7,7 +7,9 @@
 
 mod client_address;
 mod cors;
+mod ejection;
 mod headers;
+mod health;
 mod ip_rules;
 mod origin;
 mod path;
@@ -21,7 +23,9 @@ mod trace;
 
 pub use client_address::client_address;
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
+pub use ejection::{Ejection, may_eject};
 pub use headers::{HeadKind, header_refusal, header_value_problem};
+pub use health::{HealthTrack, with_health};
 pub use ip_rules::is_let_in;
 pub use origin::Origin;
 pub use path::{path_problem, write_path};

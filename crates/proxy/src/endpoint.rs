@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use balance::PeakEwma;
+
 /// An endpoint, shared by every backend that holds its address and by every snapshot that keeps it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -23,6 +25,8 @@ struct Shard {
     connects: AtomicU64,
     connect_failures: AtomicU64,
     failures: AtomicU64,
+    /// How long it takes to answer this thread: [`PeakEwma`].
+    latency: AtomicU64,
 }
 
 /// What an endpoint has been through since the gateway first knew it.
@@ -50,15 +54,35 @@ impl Endpoint {
 
     pub(crate) fn stats(&self) -> EndpointStats {
         let sum = |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|s| of(s).load(Relaxed)).sum();
-        let active: i64 = self.shards.iter().map(|s| s.active.load(Relaxed)).sum();
         EndpointStats {
-            active: u64::try_from(active).unwrap_or(0),
+            active: self.active(),
             requests: sum(|s| &s.requests),
             connects: sum(|s| &s.connects),
             connect_failures: sum(|s| &s.connect_failures),
             failures: sum(|s| &s.failures),
             is_passed_over: self.is_passed_over(),
         }
+    }
+
+    /// Requests under way, of all threads: each writes its own line, and whoever chooses by it reads two or three of them.
+    pub(crate) fn active(&self) -> u64 {
+        let active: i64 = self.shards.iter().map(|s| s.active.load(Relaxed)).sum();
+        u64::try_from(active).unwrap_or(0)
+    }
+
+    /// Notes how long an answer to this thread took. What one thread sees is a fair sample of what all see, so each has an average
+    /// of its own, and none writes another's.
+    pub(crate) fn answered(&self, shard: usize, took: Duration) {
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let latency = &self.shards[shard].latency;
+        let average = PeakEwma::from_bits(latency.load(Relaxed)).with(micros, self.now_ms_wrapping());
+        latency.store(average.to_bits(), Relaxed);
+    }
+
+    /// What one more request would cost it, as far as this thread has seen.
+    pub(crate) fn cost(&self, shard: usize) -> f64 {
+        let average = PeakEwma::from_bits(self.shards[shard].latency.load(Relaxed));
+        average.cost(self.active(), self.now_ms_wrapping())
     }
 
     /// Whether it refused a connection a short time ago.
@@ -89,6 +113,11 @@ impl Endpoint {
         add(&self.shards[shard].requests);
         self.shards[shard].active.fetch_add(1, Relaxed);
         Active { endpoint: self, shard }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "its low half: averages know of clocks that wrap")]
+    fn now_ms_wrapping(&self) -> u32 {
+        self.now_ms() as u32
     }
 
     fn now_ms(&self) -> u64 {

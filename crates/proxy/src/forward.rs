@@ -10,27 +10,30 @@ use balance::Pick;
 use http1::{RequestHead, ResponseHead};
 use model::Listener;
 use policy::{CORS_HEADERS, CorsLines};
-use telemetry::ConnectResult;
 use tokio::time::Instant;
 
 use crate::affinity::Keeping;
-use crate::connect_failure;
-use crate::connector::Connector;
+use crate::breaker::{Breaker, Limited, Permit};
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
 use crate::ids::Ids;
 use crate::mirror;
+use crate::outliers::Outliers;
 use crate::plan::Plan;
+use crate::reach::NoConnection;
 use crate::reply::{CLIENT_GONE, Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
 use crate::retry::Chance;
 use crate::session::Visit;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
-use crate::upstream::{self, ConnectError, Upstream};
+use crate::upstream::Upstream;
 use crate::worker::Worker;
+
+/// What a request that was not answered counts for, at least, where endpoints are chosen by the time they take.
+const FAILURE_COSTS: Duration = Duration::from_secs(1);
 
 /// A request on its way to an endpoint.
 pub(crate) struct Forward<'f> {
@@ -68,6 +71,10 @@ struct Terms<'t> {
     chance: Option<Chance<'t>>,
     /// The line by which the client keeps this endpoint.
     session: Option<(&'t str, String)>,
+    /// Whether somebody wants to know how long the answer takes.
+    is_measured: bool,
+    /// Who is told of the answer.
+    outliers: Option<&'t Outliers>,
 }
 
 /// Sends the request to an endpoint, and its response to the client.
@@ -114,11 +121,14 @@ async fn tries<S: Transport>(
     response: &mut ResponseHead,
 ) -> Result<Outcome, (u16, &'static str)> {
     let worker = work.worker;
-    let Target { group, kept, names, plan, .. } = target;
+    let Target { group, hashing, outliers, breaker, kept, names, plan, .. } = target;
+    let _under_way = breaker.as_ref().map(|breaker| breaker.admit(Limited::Request)).transpose()?;
+    let mut retrying: Option<Permit> = None;
     let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
     let mut keeping = kept.map(|kept| Keeping::of(worker, down.client.peer.ip(), kept));
+    let hash = hashing.as_ref().and_then(|hashing| hashing.of(work.head, down.client.peer.ip()));
     let pick = Pick {
-        hash: balance::hash_flow(down.client.peer, down.client.local, down.requests),
+        hash: hash.unwrap_or_else(|| balance::hash_flow(down.client.peer, down.client.local, down.requests)),
         random: worker.random(),
         turn: group.turn(worker.index),
     };
@@ -135,14 +145,18 @@ async fn tries<S: Transport>(
     let had = visit.and_then(Visit::endpoint);
     let next = |keeping: &Option<Keeping>, tried: &[SocketAddr]| {
         let holding = keeping.as_ref().map(Keeping::holding);
-        had.and_then(|had| group.keep(had, tried)).or_else(|| group.pick(&pick, holding, tried))
+        had.and_then(|had| group.keep(had, tried)).or_else(|| group.pick(worker.index, &pick, holding, tried))
     };
     while let Some(endpoint) = next(&keeping, &tried) {
-        let upstream = match work.connection(endpoint, connector, wants_fresh, down).await {
+        let upstream = match work.connection(endpoint, connector, breaker.as_ref(), wants_fresh, down).await {
             Ok(upstream) => upstream,
-            Err((status, reason)) => {
-                refusal = (status, reason);
+            Err(NoConnection::Limited(refusal)) => return Err(refusal),
+            Err(NoConnection::Failed(failure)) => {
+                refusal = (failure.status, failure.reason);
                 down.story.endpoint = Some(endpoint.address);
+                if let Some(outliers) = outliers.as_ref().filter(|_| !failure.is_own) {
+                    outliers.note(endpoint.address, None);
+                }
                 tried.push(endpoint.address);
                 broken += 1;
                 if broken >= worker.config().tries_max || work.is_late() {
@@ -157,16 +171,22 @@ async fn tries<S: Transport>(
         }
         let chance =
             retry.and_then(|r| r.chance(worker.index, retries + 1, worker.random(), work.deadline()));
+        let has_room = |breaker: &Arc<Breaker>| retrying.is_some() || breaker.has_room(Limited::Retry);
+        let chance = chance.filter(|_| breaker.as_ref().is_none_or(has_room));
         let is_secure = down.client.secured.is_some();
         let session = visit.zip(names.as_ref());
         let session = session.and_then(|(visit, names)| visit.line(names, endpoint.address, is_secure));
-        let terms = Terms { plan, chance, session };
+        let terms =
+            Terms { plan, chance, session, is_measured: group.measures(), outliers: outliers.as_deref() };
         match work.attempt(terms, endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
             Try::Failed(status, reason) => return Err((status, reason)),
             Try::Retry { status, reason } => {
                 refusal = (status, reason);
                 retries += 1;
+                if let (Some(breaker), None) = (breaker, &retrying) {
+                    retrying = Some(breaker.admit(Limited::Retry)?);
+                }
                 tried.push(endpoint.address);
                 // Where all have been tried, the first of them may have come to itself.
                 if next(&keeping, &tried).is_none() {
@@ -227,41 +247,12 @@ impl Forward<'_> {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.action.timeouts.request.map(|limit| self.started + limit)
     }
 
     fn is_late(&self) -> bool {
         self.deadline().is_some_and(|at| at <= Instant::now())
-    }
-
-    /// A kept connection, or a new one.
-    async fn connection<S: Transport>(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        connector: &Connector,
-        wants_fresh: bool,
-        down: &mut Downstream<S>,
-    ) -> Result<Upstream, (u16, &'static str)> {
-        let worker = self.worker;
-        let way = connector.way(endpoint.address);
-        let kept = worker.pool.borrow_mut().take(connector, &way, wants_fresh);
-        if let Some(upstream) = kept {
-            worker.metrics().upstream_reuses.add(worker.index, 1);
-            return Ok(upstream);
-        }
-        let timeouts = &worker.config().timeouts;
-        let limit = match self.deadline() {
-            Some(at) => at.saturating_duration_since(Instant::now()).min(timeouts.connect),
-            None => timeouts.connect,
-        };
-        let began = Instant::now();
-        let connected = connect(worker, endpoint, connector, limit, down).await;
-        down.story.connect = Some(began.elapsed());
-        connected.map_err(|error| {
-            let failure = connect_failure::note(worker, endpoint, &error);
-            (failure.status, failure.reason)
-        })
     }
 
     /// Sends the request over `upstream` and the response to the client.
@@ -274,7 +265,8 @@ impl Forward<'_> {
         body: &mut RequestBody,
         response: &mut ResponseHead,
     ) -> Try {
-        let Terms { plan, chance, session } = terms;
+        let Terms { plan, chance, session, is_measured, outliers } = terms;
+        let begun = is_measured.then(Instant::now);
         let worker = self.worker;
         let _active = endpoint.begin(worker.index);
         down.story.endpoint = Some(endpoint.address);
@@ -318,6 +310,7 @@ impl Forward<'_> {
         let mut exchange =
             Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, edits, limits);
         exchange.chance = chance;
+        exchange.is_measured = is_measured;
         let result = exchange.run().await;
         let (can_reuse, closes_down, has_head, has_sent_all) = (
             exchange.can_reuse_up(),
@@ -326,7 +319,19 @@ impl Forward<'_> {
             exchange.has_sent_request(),
         );
         let bytes_out = exchange.bytes_down;
+        let answered = exchange.answered_at;
         exchange.finish();
+        if let (Some(begun), Some(answered)) = (begun, answered) {
+            endpoint.answered(worker.index, answered - begun);
+        }
+        if let Some(outliers) = outliers {
+            match &result {
+                Ok(()) => outliers.note(endpoint.address, Some(response.status())),
+                Err(Failure::Retried(status)) => outliers.note(endpoint.address, Some(*status)),
+                Err(error) if error.is_endpoints() => outliers.note(endpoint.address, None),
+                Err(_) => {}
+            }
+        }
         let error = match result {
             Ok(()) => {
                 let status = response.status();
@@ -341,6 +346,10 @@ impl Forward<'_> {
         };
         if error.is_endpoints() {
             endpoint.failed(worker.index);
+            if let Some(begun) = begun {
+                // Who fails at once is not quick.
+                endpoint.answered(worker.index, begun.elapsed().max(FAILURE_COSTS));
+            }
             tracing::debug!(endpoint = %endpoint.address, %error, "an endpoint failed a request");
         }
         if has_head {
@@ -411,26 +420,6 @@ impl Forward<'_> {
         };
         Limits { deadline, stall: timeouts.stall, idle: timeouts.idle }
     }
-}
-
-async fn connect<S: Transport>(
-    worker: &Worker,
-    endpoint: &Endpoint,
-    connector: &Connector,
-    limit: Duration,
-    down: &mut Downstream<S>,
-) -> Result<Upstream, ConnectError> {
-    let mut watchdog = down.take_watchdog();
-    let connected = watchdog.timeout(limit, upstream::connect(worker, endpoint, connector)).await;
-    down.return_watchdog(watchdog);
-    let upstream = connected.unwrap_or_else(|_| Err(ConnectError::Tcp(io::ErrorKind::TimedOut.into())))?;
-    if upstream.is_reused {
-        worker.metrics().upstream_reuses.add(worker.index, 1);
-    } else {
-        endpoint.connected(worker.index);
-        worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);
-    }
-    Ok(upstream)
 }
 
 /// Whether the endpoint closed with FIN, be it that a write met the reset which followed.

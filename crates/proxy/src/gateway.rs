@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::affinity::ClientCache;
 use crate::config::Config;
 use crate::hand_over::{self, ListeningSocket};
+use crate::health::Health;
 use crate::session_key::SessionKey;
 use crate::shared::Shared;
 use crate::sockets::{self, ListenProblem, Opened, Place};
@@ -31,6 +32,7 @@ const UNLISTEN_WAIT: Duration = Duration::from_secs(5);
 pub struct Gateway {
     shared: Arc<Shared>,
     threads: Vec<Thread>,
+    health: Health,
     /// The lock makes changes one at a time.
     listening: Mutex<Listening>,
 }
@@ -90,11 +92,13 @@ impl Gateway {
         let count = config.threads;
         let inherited = hand_over::by_place(inherited, count).map_err(StartError::Inherited)?;
         let session_key = SessionKey::new(config.session_key.clone()).map_err(StartError::NoRandom)?;
+        let health = Health::new(metrics.clone(), config.limits);
         let shared = Arc::new(Shared::new(config, metrics, session_key));
         shared.metrics.set_routes_max(shared.config.route_metrics);
         let threads = (0..count).map(|index| Thread::start(index, &shared)).collect::<io::Result<_>>();
+        let threads = threads.map_err(StartError::Thread)?;
         let listening = Mutex::new(Listening { places: BTreeSet::new(), inherited });
-        Ok(Self { shared, threads: threads.map_err(StartError::Thread)?, listening })
+        Ok(Self { shared, threads, health, listening })
     }
 
     /// Serves `snapshot` from now on: every request whose head is read after this returns is decided by it, requests
@@ -107,7 +111,11 @@ impl Gateway {
         let before = self.shared.state();
         if !Arc::ptr_eq(&before.snapshot, &snapshot) {
             let Shared { metrics, session_key, .. } = &*self.shared;
-            let state = State::build(snapshot.clone(), &before, self.threads.len(), metrics, session_key);
+            let (threads, board) = (self.threads.len(), self.health.board());
+            let state = State::build(snapshot.clone(), &before, threads, metrics, session_key, board);
+            if let Err(error) = self.health.watch(&state.probed) {
+                tracing::error!(%error, "no thread for health checks: endpoints count as healthy; is the limit of processes reached?");
+            }
             self.shared.publish(Arc::new(state));
         }
         for (place, opened) in std::mem::take(&mut listening.inherited) {
@@ -138,6 +146,17 @@ impl Gateway {
             }
         }
         problems
+    }
+
+    /// The snapshot with what health checks know of its endpoints: what is to be applied, here and in a kernel tier. Itself if
+    /// all are healthy.
+    pub fn with_health(&self, snapshot: &Arc<Snapshot>) -> Arc<Snapshot> {
+        self.health.overlay(snapshot)
+    }
+
+    /// Waits until [`Gateway::with_health`] may give something else. For one waiter.
+    pub async fn health_changed(&self) {
+        self.health.changed().await;
     }
 
     /// What is served at the moment.

@@ -4,20 +4,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin};
-use model::{Backend, Balancing, EndpointCondition};
+use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, TwoChoices};
+use model::{Backend, Balancing};
 
 use crate::affinity::Holding;
 use crate::endpoint::Endpoint;
 
 /// A backend as one kind of balancing sees it.
 pub(crate) struct Group {
-    balancer: Box<dyn Balancer>,
+    chooser: Chooser,
     endpoints: Arc<[Arc<Endpoint>]>,
     /// Beside `endpoints`; 0: it takes no new requests.
     weights: Vec<u16>,
     /// One for each thread.
     turns: Box<[Turn]>,
+}
+
+/// How one of the endpoints is chosen.
+enum Chooser {
+    /// By the request alone.
+    Fixed(Box<dyn Balancer>),
+    /// By what the endpoints have to do, or by how long they take: see [`Endpoint`] for whose numbers these are.
+    LeastRequest(TwoChoices),
+    PeakEwma(TwoChoices),
 }
 
 /// Counts one thread's picks, on a cache line of its own.
@@ -34,15 +43,16 @@ impl Group {
         threads: usize,
     ) -> Self {
         let weights = weights(backend);
-        let balancer = balancer(backend, &weights, balancing);
+        let chooser = chooser(backend, &weights, balancing);
         let turns = (0..threads).map(|thread| Turn(AtomicU64::new(thread as u64))).collect();
-        Self { balancer, endpoints, weights, turns }
+        Self { chooser, endpoints, weights, turns }
     }
 
-    /// An endpoint for a request that is none of `tried`: the one that the client has; one that refused a connection lately
-    /// only if no other is left.
+    /// An endpoint for a request of this thread that is none of `tried`: the one that the client has; one that refused a
+    /// connection lately only if no other is left.
     pub(crate) fn pick(
         &self,
+        thread: usize,
         pick: &Pick,
         holding: Option<&Holding>,
         tried: &[SocketAddr],
@@ -58,13 +68,33 @@ impl Group {
             if let Some(holding) = holding {
                 drawn.hash = holding.hash(draw);
             }
-            let endpoint = &self.endpoints[self.balancer.pick(&drawn)?];
+            let endpoint = &self.endpoints[self.choose(thread, &drawn)?];
             if is_good(endpoint) {
                 return Some(endpoint);
             }
         }
         let left = || self.members().filter(|e| !tried.contains(&e.address));
         left().find(|e| is_good(e)).or_else(|| left().next())
+    }
+
+    /// Whether it wants to know how long endpoints take to answer.
+    pub(crate) fn measures(&self) -> bool {
+        matches!(self.chooser, Chooser::PeakEwma(_))
+    }
+
+    fn choose(&self, thread: usize, pick: &Pick) -> Option<usize> {
+        // An endpoint of twice the weight may have twice as much to do.
+        let per_weight =
+            |of: &dyn Fn(&Endpoint) -> f64, i: usize| of(&self.endpoints[i]) / f64::from(self.weights[i]);
+        match &self.chooser {
+            Chooser::Fixed(balancer) => balancer.pick(pick),
+            Chooser::LeastRequest(two) => {
+                two.pick(pick.random, |i| per_weight(&|endpoint| endpoint.active() as f64 + 1.0, i))
+            }
+            Chooser::PeakEwma(two) => {
+                two.pick(pick.random, |i| per_weight(&|endpoint| endpoint.cost(thread), i))
+            }
+        }
     }
 
     /// The endpoint with this address, if it takes requests, is none of `tried` and refused no connection lately.
@@ -95,12 +125,14 @@ impl Group {
 
 /// What each endpoint may get of new requests.
 fn weights(backend: &Backend) -> Vec<u16> {
-    let weight = |e: &model::Endpoint| if e.condition == EndpointCondition::Ready { e.weight } else { 0 };
+    let weight = |e: &model::Endpoint| if e.condition.takes_requests() { e.weight } else { 0 };
     backend.endpoints.iter().map(weight).collect()
 }
 
-fn balancer(backend: &Backend, weights: &[u16], balancing: Balancing) -> Box<dyn Balancer> {
-    match balancing {
+fn chooser(backend: &Backend, weights: &[u16], balancing: Balancing) -> Chooser {
+    Chooser::Fixed(match balancing {
+        Balancing::LeastRequest => return Chooser::LeastRequest(TwoChoices::new(weights)),
+        Balancing::PeakEwma => return Chooser::PeakEwma(TwoChoices::new(weights)),
         Balancing::RoundRobin => Box::new(RoundRobin::new(weights)),
         Balancing::Random => Box::new(Random::new(weights)),
         Balancing::Maglev { table_size } => {
@@ -119,7 +151,7 @@ fn balancer(backend: &Backend, weights: &[u16], balancing: Balancing) -> Box<dyn
                 }
             }
         }
-    }
+    })
 }
 
 /// The `draw`-th choice for the same request; the 0th is `pick` itself.

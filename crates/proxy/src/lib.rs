@@ -14,6 +14,8 @@
 
 mod accept;
 mod affinity;
+mod backend;
+mod breaker;
 mod client;
 mod config;
 mod connect_failure;
@@ -29,12 +31,16 @@ mod group;
 mod grpc;
 mod guard;
 mod hand_over;
+mod hash_by;
+mod health;
 mod ids;
 mod io;
 mod l4;
 mod mirror;
+mod outliers;
 mod plan;
 mod rate;
+mod reach;
 mod reply;
 mod request;
 mod request_body;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http1::RequestHead;
-use model::{Backend, BackendId, EndpointCondition, Session, SessionCarrier};
+use model::{Backend, BackendId, Session, SessionCarrier};
 use policy::SessionToken;
 
 use crate::session_key::SessionKey;
@@ -27,7 +27,7 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) fn new(backend: &Backend, key: &SessionKey) -> Self {
         // One that drains is as good as gone.
-        let takes = |e: &&model::Endpoint| e.condition == EndpointCondition::Ready && e.weight > 0;
+        let takes = |e: &&model::Endpoint| e.condition.takes_requests() && e.weight > 0;
         let name = |e: &model::Endpoint| (key.endpoint(&backend.id, e.address), e.address);
         let endpoints = backend.endpoints.iter().filter(takes).map(name).collect();
         Self { backend: backend.id.clone(), endpoints }

@@ -9,18 +9,23 @@ use std::sync::Arc;
 
 use balance::WeightedChoice;
 use model::{
-    Action, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition,
-    Filters, L4Route, Listener, Protocol, ProxyProtocol, Redirect, RouteId, Snapshot, Timeouts,
+    Action, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition, Filters,
+    L4Route, Listener, Protocol, ProxyProtocol, Redirect, RouteId, Snapshot, Timeouts,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
 
 use crate::affinity::Kept;
+use crate::backend::{BackendState, Endpoints};
+use crate::breaker::Breaker;
 use crate::connector::{Connector, Connectors, Way};
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::group::Group;
 use crate::guard::Guards;
+use crate::hash_by::Hashing;
+use crate::health::{self, Board, Probed};
 use crate::mirror::{self, Mirror};
+use crate::outliers::Outliers;
 use crate::plan::Plan;
 use crate::retry::Retry;
 use crate::secured::SecuredListeners;
@@ -36,7 +41,7 @@ pub struct State {
     /// Beside `snapshot.routes`.
     routes: Vec<CompiledRoute>,
     backends: BTreeMap<BackendId, BackendState>,
-    endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
+    endpoints: Endpoints,
     gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
     secured: SecuredListeners,
     connectors: Connectors,
@@ -45,6 +50,8 @@ pub struct State {
     /// Beside `snapshot.l4_routes`.
     l4_actions: Vec<L4Action>,
     l4_metrics: HashMap<model::ListenerId, Arc<L4Metrics>>,
+    /// The endpoints whose health is looked after.
+    pub(crate) probed: Vec<Probed>,
 }
 
 /// A listener that the name in TLS chose.
@@ -95,14 +102,6 @@ pub struct EndpointView {
     pub stats: EndpointStats,
 }
 
-struct BackendState {
-    source: Arc<Backend>,
-    endpoints: Arc<[Arc<Endpoint>]>,
-    balancers: BTreeMap<Balancing, Arc<Group>>,
-    /// Where a route asks for session persistence.
-    names: Option<Arc<Names>>,
-}
-
 /// What becomes of the requests of a rule.
 pub(crate) struct CompiledRoute {
     pub(crate) action: CompiledAction,
@@ -134,6 +133,12 @@ pub(crate) struct ForwardAction {
 /// A backend of a route.
 pub(crate) struct Target {
     pub(crate) group: Arc<Group>,
+    /// What an endpoint is chosen by; none: the flow.
+    pub(crate) hashing: Option<Hashing>,
+    /// Who is told of answers.
+    pub(crate) outliers: Option<Arc<Outliers>>,
+    /// How much may be under way.
+    pub(crate) breaker: Option<Arc<Breaker>>,
     /// By what the client's Gateway shows to endpoints; one for all if it is never asked.
     connectors: Vec<(Option<CertificateId>, Arc<Connector>)>,
     /// Whether clients keep their endpoint.
@@ -166,13 +171,14 @@ impl State {
             snapshot,
             routes: Vec::new(),
             backends: BTreeMap::new(),
-            endpoints: HashMap::new(),
+            endpoints: Endpoints::new(),
             gateways: HashMap::new(),
             secured: SecuredListeners::default(),
             connectors: Connectors::default(),
             l4: route::L4Table::build(&Snapshot::default()),
             l4_actions: Vec::new(),
             l4_metrics: HashMap::new(),
+            probed: Vec::new(),
         }
     }
 
@@ -183,14 +189,21 @@ impl State {
         threads: usize,
         metrics: &telemetry::Metrics,
         key: &SessionKey,
+        board: &Arc<Board>,
     ) -> Self {
         if snapshot.routes.iter().any(|route| route.session.is_some()) {
             key.warn_of_own();
         }
-        let mut endpoints = HashMap::new();
+        let mut endpoints = Endpoints::new();
         let mut backends: BTreeMap<BackendId, BackendState> = BTreeMap::new();
         for (id, backend) in &snapshot.backends {
-            backends.insert(id.clone(), backend_state(backend, before, threads, &mut endpoints));
+            let known = |address: SocketAddr| before.endpoints.get(&address).cloned();
+            let shared = |address: SocketAddr| {
+                let made = || known(address).unwrap_or_else(|| Arc::new(Endpoint::new(address, threads)));
+                endpoints.entry(address).or_insert_with(made).clone()
+            };
+            let state = BackendState::new(backend, before.backends.get(id), threads, board, shared);
+            backends.insert(id.clone(), state);
         }
         let mut connectors = Connectors::default();
         let guards_before: HashMap<_, _> = before.guards().collect();
@@ -215,6 +228,7 @@ impl State {
             .collect();
         let gateways =
             snapshot.listeners.keys().map(|id| (id.clone(), metrics.gateway(&gateway_label(id)))).collect();
+        let probed = health::probed(&snapshot, &mut connectors, &before.connectors);
         let secured = SecuredListeners::build(&snapshot, &before.secured);
         let table = route::Table::build_after(&snapshot, Some(&before.table));
         let l4 = route::L4Table::build(&snapshot);
@@ -230,6 +244,7 @@ impl State {
             l4,
             l4_actions,
             l4_metrics,
+            probed,
         }
     }
 
@@ -312,25 +327,6 @@ pub(crate) fn gateway_label(id: &model::ListenerId) -> String {
     if id.namespace.is_empty() { id.gateway.to_string() } else { format!("{}/{}", id.namespace, id.gateway) }
 }
 
-fn backend_state(
-    backend: &Arc<Backend>,
-    before: &State,
-    threads: usize,
-    endpoints: &mut HashMap<SocketAddr, Arc<Endpoint>>,
-) -> BackendState {
-    let mut shared = |address: SocketAddr| {
-        endpoints
-            .entry(address)
-            .or_insert_with(|| match before.endpoints.get(&address) {
-                Some(known) => known.clone(),
-                None => Arc::new(Endpoint::new(address, threads)),
-            })
-            .clone()
-    };
-    let endpoints = backend.endpoints.iter().map(|e| shared(e.address)).collect();
-    BackendState { source: backend.clone(), endpoints, balancers: BTreeMap::new(), names: None }
-}
-
 fn compile(
     route: &model::Route,
     snapshot: &Snapshot,
@@ -355,10 +351,24 @@ fn compile(
                 let affinity = route.affinity.of(&backend.source);
                 let kept = affinity
                     .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
-                let group = group(backend, route.balancing, before, threads);
-                let names = route.session.as_ref().map(|_| names(backend, before, key));
+                let before = before.backends.get(id);
+                let group = backend.group(backend.source.balancing(route.balancing), before, threads);
+                let hash_by = backend.source.policy.as_ref().and_then(|policy| policy.hash_by.clone());
+                let hashing = hash_by.map(|by| Hashing::new(by, id));
+                let names = route.session.as_ref().map(|_| backend.names(before, key));
                 let plan = Plan::new(&route.filters, filters);
-                Some(Target { group, connectors, kept, names, plan, mirrors: Vec::new() })
+                let (outliers, breaker) = (backend.outliers.clone(), backend.breaker.clone());
+                Some(Target {
+                    group,
+                    hashing,
+                    outliers,
+                    breaker,
+                    connectors,
+                    kept,
+                    names,
+                    plan,
+                    mirrors: Vec::new(),
+                })
             };
             let targets = references.iter().map(|reference| {
                 let BackendTarget::Backend(id) = &reference.target else { return None };
@@ -441,7 +451,7 @@ fn compile_l4(
         let kept = backend.source.affinity;
         let kept =
             kept.map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
-        let group = group(backend, Balancing::default(), before, threads);
+        let group = backend.group(Balancing::default(), before.backends.get(id), threads);
         let wants_tls = backend.source.security != BackendSecurity::Cleartext;
         Some(L4Target { group, kept, proxy_protocol: reference.proxy_protocol, wants_tls })
     });
@@ -456,33 +466,4 @@ fn l4_label(protocol: Protocol) -> Option<&'static str> {
         Protocol::Tcp => Some("tcp"),
         Protocol::Udp => Some("udp"),
     }
-}
-
-/// The backend's balancer of this kind, from this state, else from the one before if its endpoints are the same.
-fn group(backend: &mut BackendState, balancing: Balancing, before: &State, threads: usize) -> Arc<Group> {
-    if let Some(group) = backend.balancers.get(&balancing) {
-        return group.clone();
-    }
-    let reused = before.backends.get(&backend.source.id).and_then(|old| {
-        (old.source.endpoints == backend.source.endpoints)
-            .then(|| old.balancers.get(&balancing).cloned())
-            .flatten()
-    });
-    let group = reused.unwrap_or_else(|| {
-        Arc::new(Group::new(&backend.source, backend.endpoints.clone(), balancing, threads))
-    });
-    backend.balancers.insert(balancing, group.clone());
-    group
-}
-
-/// What sessions call the backend's endpoints, from the state before if they are the same.
-fn names(backend: &mut BackendState, before: &State, key: &SessionKey) -> Arc<Names> {
-    let reused = || {
-        let old = before.backends.get(&backend.source.id)?;
-        (old.source.endpoints == backend.source.endpoints).then(|| old.names.clone())?
-    };
-    let known = backend.names.clone().or_else(reused);
-    let names = known.unwrap_or_else(|| Arc::new(Names::new(&backend.source, key)));
-    backend.names = Some(names.clone());
-    names
 }

@@ -1,10 +1,14 @@
 //! Which endpoint gets a request.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use model::{Affinity, Balancing, RouteAffinity};
+use model::{Affinity, BackendPolicy, Balancing, HashBy, RouteAffinity};
 use support::{Lab, Rule, Scripted, rule};
 
 #[test]
@@ -58,4 +62,81 @@ fn kept(balancing: Balancing, endpoints: &[SocketAddr]) -> Rule<'_> {
 /// The endpoint that answers a request on a connection of its own.
 fn by(lab: &Lab) -> String {
     lab.client().get("/").text().lines().next().unwrap_or_default().to_owned()
+}
+
+fn with_policy(balancing: Option<Balancing>, hash_by: Option<HashBy>, endpoints: &[SocketAddr]) -> Rule<'_> {
+    let policy = BackendPolicy { balancing, hash_by, ..Default::default() };
+    Rule { policy: Some(Arc::new(policy)), ..rule("/", endpoints) }
+}
+
+/// Who answers requests with this line, each on a connection of its own.
+fn answers_to(lab: &Lab, line: &str, requests: usize) -> BTreeSet<String> {
+    let ask = |_| {
+        let mut client = lab.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{line}\r\n"));
+        client.response().text().lines().next().unwrap_or_default().to_owned()
+    };
+    (0..requests).map(ask).collect()
+}
+
+/// Enough for each endpoint to be somebody's.
+const USERS: usize = 40;
+
+#[test]
+fn a_value_of_the_request_leads_to_one_endpoint_and_the_others_keep_theirs_when_one_goes() {
+    let echoes = ["a", "b", "c"].map(Scripted::echo);
+    let all: Vec<_> = echoes.iter().map(|echo| echo.address).collect();
+    let (header, cookie) = (HashBy::Header("x-user".into()), HashBy::Cookie("user".into()));
+    type Line = fn(usize) -> String;
+    let cases: [(HashBy, Line); 2] = [
+        (header, |n| format!("X-User: u{n}\r\nX-User: other\r\n")),
+        (cookie, |n| format!("Cookie: a=b; user=u{n}\r\nCookie: user=other\r\n")),
+    ];
+    for (by, line) in cases {
+        let maglev = Some(Balancing::default());
+        let mut lab = Lab::new(&[with_policy(maglev, Some(by.clone()), &all)]);
+        let homes: Vec<_> = (0..USERS)
+            .map(|n| {
+                let found = answers_to(&lab, &line(n), 2);
+                assert_eq!(found.len(), 1, "{by:?} {n}: {found:?}");
+                found.into_iter().next().unwrap()
+            })
+            .collect();
+        assert_eq!(homes.iter().collect::<BTreeSet<_>>().len(), 3, "{homes:?}");
+        // Requests without it spread.
+        assert_eq!(answers_to(&lab, "", 40).len(), 3, "{by:?}");
+        lab.apply(&[with_policy(maglev, Some(by.clone()), &all[..2])]);
+        let kept: Vec<_> = (0..USERS).filter(|n| homes[*n] != "c").collect();
+        let moves = |n: &&usize| !answers_to(&lab, &line(**n), 1).contains(&homes[**n]);
+        let moved = kept.iter().filter(moves).count();
+        // A remainder by the number of endpoints would move half of them.
+        assert!(moved * 5 <= kept.len(), "{moved} of {} moved that could stay", kept.len());
+    }
+    let lab = Lab::new(&[with_policy(None, Some(HashBy::SourceAddress), &all)]);
+    assert!(answers_to(&lab, "", 20).len() > 1, "in turn, as the rule asks: there is no table to ask");
+    let lab = Lab::new(&[with_policy(Some(Balancing::default()), Some(HashBy::SourceAddress), &all)]);
+    assert_eq!(answers_to(&lab, "", 20).len(), 1);
+}
+
+#[test]
+fn the_busy_and_the_slow_get_less() {
+    // Answers a request when it has seen the next one, or never.
+    let (stuck, _told) = Scripted::silent();
+    let quick = Scripted::echo("quick");
+    let both = [stuck.address, quick.address];
+    for balancing in [Balancing::LeastRequest, Balancing::PeakEwma] {
+        let lab = Lab::new(&[with_policy(Some(balancing), None, &both)]);
+        // Requests that the one endpoint never answers; the other one has none under way between two of these.
+        let mut waiting = Vec::new();
+        for _ in 0..200 {
+            let mut client = lab.client();
+            client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            client.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            if client.try_response().is_none() {
+                waiting.push(client);
+            }
+        }
+        // Who waits is counted: but for the draws that see one of the two only (1 in 64), one is enough.
+        assert!((1..20).contains(&waiting.len()), "{balancing:?}: {}", waiting.len());
+    }
 }

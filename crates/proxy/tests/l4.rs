@@ -105,6 +105,7 @@ fn backend(number: usize, endpoints: &[SocketAddr]) -> Arc<Backend> {
         protocol: AppProtocol::Http1,
         endpoints,
         affinity: None,
+        policy: None,
         security: BackendSecurity::Cleartext,
     })
 }

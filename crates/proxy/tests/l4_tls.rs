@@ -144,6 +144,7 @@ impl Lab {
             protocol: AppProtocol::Http1,
             endpoints,
             affinity: None,
+            policy: None,
             security: BackendSecurity::Cleartext,
         }));
     }

@@ -293,3 +293,34 @@ async fn a_kept_connection_that_the_endpoint_closed_costs_no_request() {
     .unwrap();
     eventually("each has come once", || endpoint.received.lock().unwrap().matches("POST").count() == 20);
 }
+
+#[tokio::test]
+async fn probes_speak_as_requests_do() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::new(&authority, "endpoint.test", &[b"h2", b"http/1.1"], None).await;
+    let result = |name: &str| {
+        let second = std::time::Duration::from_secs(1);
+        let probe = model::Probe::Http { path: "/health".into(), host: None, statuses: vec![200] };
+        let check = model::HealthCheck {
+            probe,
+            interval: std::time::Duration::from_millis(5),
+            timeout: 5 * second,
+            healthy_after: 1,
+            unhealthy_after: 1,
+        };
+        let policy = model::BackendPolicy { health_check: Some(check), ..Default::default() };
+        let all = [endpoint.address];
+        let [rule] = secured(&all, AppProtocol::Negotiated, authority.security(name));
+        let lab = Lab::new(&[Rule { policy: Some(Arc::new(policy)), ..rule }]);
+        tokio::task::spawn_blocking(move || {
+            let (mut found, lab) = (Vec::new(), &{ lab });
+            eventually("probed", || {
+                found = lab.metrics.health().probes();
+                !found.is_empty()
+            });
+            found[0].0
+        })
+    };
+    assert_eq!(result("endpoint.test").await.unwrap(), "passed");
+    assert_eq!(result("another.test").await.unwrap(), "tls");
+}

@@ -90,6 +90,7 @@ fn snapshot(version: u64, addresses: &[&str], port: u16, backends: &[(u32, &[Soc
             protocol: AppProtocol::Http1,
             endpoints,
             affinity: None,
+            policy: None,
             security: BackendSecurity::Cleartext,
         })
     });

@@ -3,6 +3,8 @@
 //! [`strict::decode`] reads one object from JSON as `kubectl apply` would with strict validation: a field that the
 //! type does not have is an error with its path, never silence.
 
+#[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
+mod backend_policy;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the CRDs document the fields")]
 pub mod gateway;
 mod path;
@@ -14,6 +16,11 @@ mod route_policy;
 mod routing_rule;
 pub mod strict;
 
+pub use backend_policy::{
+    BackendHealthCheck, BackendLoadBalancer, BackendLoadBalancerType, BackendOutlierDetection, BackendPolicy,
+    BackendPolicySpec, CircuitBreaker, ConsistentHash, ConsistentHashType, GrpcHealthCheck, HashName,
+    HealthCheckType, HttpHealthCheck,
+};
 pub use path::FieldPath;
 pub use policy_target::PolicyTargetRef;
 pub use quantity::ByteQuantity;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kube::CustomResourceExt;
 use resources::gateway::{BUNDLE_VERSION, Gateway, GatewayClass, HttpRoute};
-use resources::{RoutePolicy, RoutingRule, strict};
+use resources::{BackendPolicy, RoutePolicy, RoutingRule, strict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -62,6 +62,10 @@ fn our_crds_are_current() {
     let spec = current::<RoutingRule>("rauta.io_routingrules.yaml", "routing_rule.rs");
     assert_eq!(spec["properties"]["tier"]["maximum"], 3.0);
     assert_eq!(spec["required"], json!(["backends"]));
+    let spec = current::<BackendPolicy>("rauta.io_backendpolicies.yaml", "backend_policy.rs");
+    assert_eq!(spec["required"], json!(["targetRefs"]));
+    let check = &spec["properties"]["healthCheck"]["properties"];
+    assert_eq!(check["type"]["enum"], json!(["HTTP", "TCP", "GRPC"]));
     let spec = current::<RoutePolicy>("rauta.io_routepolicies.yaml", "route_policy.rs");
     assert_eq!(spec["required"], json!(["targetRefs"]));
     assert_eq!(spec["properties"]["requestBodyMax"]["x-kubernetes-int-or-string"], true);
@@ -118,6 +122,19 @@ fn manifests_survive_a_round_trip() {
                  "faultInjection": {"delay": {"fixedDelay": "1s", "percentage": 0.5}, "abort": {"httpStatus": 503}},
                  "directResponse": {"statusCode": 503, "contentType": "text/html", "body": "closed"},
                  "requestBodyMax": "1Mi"}}));
+    survives::<BackendPolicy>(json!({
+        "apiVersion": "rauta.io/v1", "kind": "BackendPolicy", "metadata": {"name": "p"},
+        "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "shop", "sectionName": "http"}],
+                 "loadBalancer": {"type": "ConsistentHash",
+                                  "consistentHash": {"type": "Header", "header": {"name": "x-user"}, "tableSize": 4099}},
+                 "healthCheck": {"type": "HTTP", "interval": "3s", "timeout": "1s", "unhealthyThreshold": 3,
+                                 "healthyThreshold": 1,
+                                 "http": {"path": "/health", "hostname": "shop", "expectedStatuses": [200, 204]}},
+                 "panicThreshold": 50,
+                 "outlierDetection": {"consecutive5xxErrors": 5, "consecutiveGatewayErrors": 3, "baseEjectionTime": "30s",
+                                      "maxEjectionTime": "300s", "maxEjectionPercent": 10},
+                 "circuitBreaker": {"maxConnections": 1, "maxPendingRequests": 2, "maxParallelRequests": 3,
+                                    "maxParallelRetries": 4}}}));
 }
 
 #[test]

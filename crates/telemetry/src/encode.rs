@@ -1,5 +1,6 @@
 //! The scrape: every series by name.
 
+mod health;
 mod kernel;
 mod l4;
 
@@ -41,6 +42,7 @@ impl Collector for Scrape {
         routes(to, metrics)?;
         connections(to, metrics)?;
         l4::encode(to, metrics)?;
+        health::encode(to, metrics)?;
         config(to, metrics)?;
         if let Some(counters) = metrics.datapath() {
             datapath(to, &counters)?;
@@ -326,6 +328,9 @@ mod tests {
         metrics.response_generated(1, "no route");
         metrics.mirrored(0, "ok");
         metrics.session_refused(1, "expired");
+        metrics.health().probed("refused");
+        metrics.health().set(3, 4, 2, 1);
+        metrics.health().ejected();
         metrics.set_diagnostics(2, 1);
         metrics.config_applied(7, Duration::from_millis(3), 1);
         metrics.gateway("shop/web").observe(1, 200, Duration::from_millis(2), 50, 600);
@@ -347,6 +352,12 @@ mod tests {
             r#"rauta_session_refusals_total{reason="expired"} 1"#,
             r#"rauta_tls_handshake_failures_total{reason="handshake failed"} 1"#,
             r#"rauta_responses_generated_total{reason="no route"} 1"#,
+            r#"rauta_health_probes_total{result="refused"} 1"#,
+            "rauta_endpoints_unhealthy 3",
+            "rauta_endpoints_ejected 4",
+            r#"rauta_endpoint_ejections_total{result="ejected"} 1"#,
+            "rauta_backends_panicked 2",
+            "rauta_backend_panics_total 1",
             "rauta_snapshot_version 7",
             r#"rauta_config_diagnostics{severity="error"} 2"#,
             r#"rauta_config_diagnostics{severity="warning"} 1"#,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::family::OTHER;
 use crate::routes::RouteCounters;
 use crate::{
-    DatapathCounters, DatapathSource, GatewayMetrics, L4Metrics, LabelledCounter, ShardedCounter,
-    ShardedGauge, ShardedHistogram, encode,
+    DatapathCounters, DatapathSource, GatewayMetrics, HealthMetrics, L4Metrics, LabelledCounter,
+    ShardedCounter, ShardedGauge, ShardedHistogram, encode,
 };
 
 /// Gateways with series of their own; more fold into `gateway="other"`.
@@ -85,6 +85,7 @@ pub struct Metrics {
     pub(crate) diagnostics_errors: AtomicU64,
     pub(crate) diagnostics_warnings: AtomicU64,
     pub(crate) listener_problems: AtomicU64,
+    pub(crate) health: HealthMetrics,
     shards: usize,
     gateways: RwLock<BTreeMap<String, Arc<GatewayMetrics>>>,
     pub(crate) routes: RouteCounters,
@@ -125,6 +126,7 @@ impl Metrics {
             diagnostics_errors: AtomicU64::new(0),
             diagnostics_warnings: AtomicU64::new(0),
             listener_problems: AtomicU64::new(0),
+            health: HealthMetrics::new(),
             shards,
             gateways: RwLock::default(),
             routes: RouteCounters::default(),
@@ -224,6 +226,11 @@ impl Metrics {
     /// How many attempts to connect ended with `result`.
     pub fn upstream_connects(&self, result: ConnectResult) -> u64 {
         self.upstream_connects[result as usize].get()
+    }
+
+    /// What health checks do.
+    pub fn health(&self) -> &HealthMetrics {
+        &self.health
     }
 
     /// Tells which snapshot is served, how long it took to apply, and how many listeners are not bound.

@@ -9,7 +9,7 @@ use resources::gateway::{
     TlsRoute, UdpRoute,
 };
 use resources::strict::{self, FieldError};
-use resources::{RoutePolicy, RoutingRule};
+use resources::{BackendPolicy, RoutePolicy, RoutingRule};
 use serde_json::Value;
 
 use crate::own::route_policy;
@@ -55,6 +55,8 @@ pub enum Object {
     BackendTlsPolicy(Arc<BackendTlsPolicy>),
     /// `rauta.io/v1` RoutePolicy.
     RoutePolicy(Arc<RoutePolicy>),
+    /// `rauta.io/v1` BackendPolicy.
+    BackendPolicy(Arc<BackendPolicy>),
 }
 
 /// Why an apiVersion and kind are not read.
@@ -72,12 +74,12 @@ pub enum UnknownKind {
     /// Not a kind that is known here.
     #[error(
         "the gateway knows no such kind; it reads GatewayClass, Gateway, ListenerSet, HTTPRoute, GRPCRoute, TCPRoute, TLSRoute, UDPRoute, ReferenceGrant, BackendTLSPolicy, Namespace, IngressClass, Ingress, \
-         RoutingRule, RoutePolicy, Service, EndpointSlice, Secret and ConfigMap"
+         RoutingRule, RoutePolicy, BackendPolicy, Service, EndpointSlice, Secret and ConfigMap"
     )]
     Unknown,
 }
 
-const KINDS: [(ObjectKind, &str); 19] = [
+const KINDS: [(ObjectKind, &str); 20] = [
     (ObjectKind::GatewayClass, "gateway.networking.k8s.io/v1"),
     (ObjectKind::Gateway, "gateway.networking.k8s.io/v1"),
     (ObjectKind::HttpRoute, "gateway.networking.k8s.io/v1"),
@@ -97,6 +99,7 @@ const KINDS: [(ObjectKind, &str); 19] = [
     (ObjectKind::ConfigMap, "v1"),
     (ObjectKind::BackendTlsPolicy, "gateway.networking.k8s.io/v1"),
     (ObjectKind::RoutePolicy, "rauta.io/v1"),
+    (ObjectKind::BackendPolicy, "rauta.io/v1"),
 ];
 
 /// What the gateway would have to act on, and does not: leaving these out changes what clients get.
@@ -190,6 +193,7 @@ impl Object {
             ObjectKind::ConfigMap => Self::ConfigMap(Arc::new(strict::decode(value)?)),
             ObjectKind::BackendTlsPolicy => Self::BackendTlsPolicy(Arc::new(strict::decode(value)?)),
             ObjectKind::RoutePolicy => Self::RoutePolicy(Arc::new(strict::decode(value)?)),
+            ObjectKind::BackendPolicy => Self::BackendPolicy(Arc::new(strict::decode(value)?)),
         })
     }
 
@@ -224,6 +228,7 @@ impl Object {
             Self::ConfigMap(_) => ObjectKind::ConfigMap,
             Self::BackendTlsPolicy(_) => ObjectKind::BackendTlsPolicy,
             Self::RoutePolicy(_) => ObjectKind::RoutePolicy,
+            Self::BackendPolicy(_) => ObjectKind::BackendPolicy,
         }
     }
 
@@ -249,6 +254,7 @@ impl Object {
             Self::ConfigMap(object) => object.meta(),
             Self::BackendTlsPolicy(object) => object.meta(),
             Self::RoutePolicy(object) => object.meta(),
+            Self::BackendPolicy(object) => object.meta(),
         }
     }
 

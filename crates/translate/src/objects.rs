@@ -7,7 +7,7 @@ use resources::gateway::{
     BackendTlsPolicy, Gateway, GatewayClass, GrpcRoute, HttpRoute, ListenerSet, ReferenceGrant, TcpRoute,
     TlsRoute, UdpRoute,
 };
-use resources::{RoutePolicy, RoutingRule};
+use resources::{BackendPolicy, RoutePolicy, RoutingRule};
 
 use crate::Object;
 use crate::own::service::SERVICE_NAME;
@@ -34,6 +34,7 @@ pub(crate) struct Objects {
     pub(crate) config_maps: BTreeMap<ObjectRef, Arc<ConfigMap>>,
     pub(crate) backend_tls_policies: BTreeMap<ObjectRef, Arc<BackendTlsPolicy>>,
     pub(crate) route_policies: BTreeMap<ObjectRef, Arc<RoutePolicy>>,
+    pub(crate) backend_policies: BTreeMap<ObjectRef, Arc<BackendPolicy>>,
     /// The slices of each Service.
     slices: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
@@ -66,6 +67,7 @@ impl Objects {
             Object::ConfigMap(object) => drop(self.config_maps.insert(key, object)),
             Object::BackendTlsPolicy(object) => drop(self.backend_tls_policies.insert(key, object)),
             Object::RoutePolicy(object) => drop(self.route_policies.insert(key, object)),
+            Object::BackendPolicy(object) => drop(self.backend_policies.insert(key, object)),
         }
     }
 
@@ -100,6 +102,7 @@ impl Objects {
             ObjectKind::ConfigMap => self.config_maps.remove(key).is_some(),
             ObjectKind::BackendTlsPolicy => self.backend_tls_policies.remove(key).is_some(),
             ObjectKind::RoutePolicy => self.route_policies.remove(key).is_some(),
+            ObjectKind::BackendPolicy => self.backend_policies.remove(key).is_some(),
         }
     }
 
@@ -135,6 +138,7 @@ impl Objects {
             ObjectKind::ConfigMap => self.config_maps.contains_key(key),
             ObjectKind::BackendTlsPolicy => self.backend_tls_policies.contains_key(key),
             ObjectKind::RoutePolicy => self.route_policies.contains_key(key),
+            ObjectKind::BackendPolicy => self.backend_policies.contains_key(key),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
-use crate::build::{self, Frame, Part, Policies, RoutePolicies};
+use crate::build::{self, BackendPolicies, Frame, Part, Policies, RoutePolicies};
 use crate::objects::Objects;
 
 /// The parts of the last snapshot. A part is built again when an object that it follows from has changed, and otherwise
@@ -16,6 +16,7 @@ pub(crate) struct Parts {
     pub(crate) frame: Frame,
     policies: Policies,
     route_policies: RoutePolicies,
+    backend_policies: BackendPolicies,
     routes: BTreeMap<ObjectRef, Part<Arc<Route>>>,
     l4_routes: BTreeMap<ObjectRef, Vec<Arc<L4Route>>>,
     backends: BTreeMap<BackendId, (Option<Arc<Backend>>, Vec<Diagnostic>)>,
@@ -106,6 +107,13 @@ impl Parts {
                 asked.extend(self.backends_of(&service));
             }
         }
+        if is_first || changed.iter().any(|key| self.backend_policies.follows_from(key)) {
+            let new = BackendPolicies::build(objects, options);
+            let before = std::mem::replace(&mut self.backend_policies, new);
+            for service in self.backend_policies.difference(&before) {
+                asked.extend(self.backends_of(&service));
+            }
+        }
         for id in asked {
             self.backend(&id, objects, options, &mut changes);
         }
@@ -138,7 +146,8 @@ impl Parts {
             .flatten()
             .chain(&self.frame.diagnostics)
             .chain(&self.policies.diagnostics)
-            .chain(&self.route_policies.diagnostics);
+            .chain(&self.route_policies.diagnostics)
+            .chain(&self.backend_policies.diagnostics);
         all.cloned().collect()
     }
 
@@ -254,7 +263,7 @@ impl Parts {
             changes.backends.extend(old.map(|_| (id.clone(), None)));
             return;
         }
-        let (mut new, said) = build::backend(id, objects, &self.policies, options);
+        let (mut new, said) = build::backend(id, objects, (&self.policies, &self.backend_policies), options);
         if new == old {
             new = old;
         } else {

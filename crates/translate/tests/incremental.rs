@@ -30,7 +30,7 @@ fn object(dice: &mut Dice) -> Object {
     let name = dice.of(&["a", "b", "c"]);
     let other = dice.of(&["a", "b", "c"]);
     let port = 80 + dice.below(2);
-    let (kind, mut value) = match dice.below(24) {
+    let (kind, mut value) = match dice.below(25) {
         0 => (
             ObjectKind::GatewayClass,
             json!({"spec": {
@@ -151,6 +151,17 @@ fn object(dice: &mut Dice) -> Object {
                 spec["ipRules"] = json!({"allow": [dice.of(&["10.0.0.0/8", "10.1.0.0/16"])]});
             }
             (ObjectKind::RoutePolicy, json!({"spec": spec}))
+        }
+        24 => {
+            let mut target = json!({"group": "", "kind": "Service", "name": other});
+            if dice.below(2) == 0 {
+                target["sectionName"] = json!(dice.of(&["web", "admin"]));
+            }
+            let mut spec = json!({"targetRefs": [target], "panicThreshold": dice.below(2)});
+            if dice.below(2) == 0 {
+                spec["healthCheck"] = json!({"type": dice.of(&["TCP", "HTTP"])});
+            }
+            (ObjectKind::BackendPolicy, json!({"spec": spec}))
         }
         _ => (
             ObjectKind::EndpointSlice,

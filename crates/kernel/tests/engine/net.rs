@@ -48,6 +48,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
             security: Default::default(),
             endpoints: numbers.iter().filter_map(endpoint).collect(),
             affinity: None,
+            policy: None,
         }
     };
     let rule = |letter: char, backends: &[&str], forwarded: bool| {

@@ -90,6 +90,7 @@ pub(crate) fn backend(name: &str, endpoints: &[u8]) -> Backend {
         security: Default::default(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         affinity: None,
+        policy: None,
     }
 }
 

@@ -120,5 +120,6 @@ fn backend(listener: &str, prefix: &str, endpoints: &[&str]) -> Backend {
         security: Default::default(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         affinity: None,
+        policy: None,
     }
 }

@@ -108,6 +108,9 @@ impl<S: Transport> Exchange<'_, S> {
             }
             return Ok(());
         }
+        if self.is_measured {
+            self.answered_at = Some(Instant::now());
+        }
         if self.response.status() == 101 {
             return self.on_switch();
         }

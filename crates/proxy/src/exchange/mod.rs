@@ -121,6 +121,9 @@ pub(crate) struct Exchange<'x, S> {
     has_continued: bool,
     has_answered: bool,
     has_response_head: bool,
+    /// Whether somebody wants to know when the endpoint answered, and when it did.
+    pub(crate) is_measured: bool,
+    pub(crate) answered_at: Option<Instant>,
     closes_down: bool,
     framing: Framing,
     pub(crate) bytes_down: u64,
@@ -170,6 +173,8 @@ impl<'x, S: Transport> Exchange<'x, S> {
             has_continued: false,
             has_answered: false,
             has_response_head: false,
+            is_measured: false,
+            answered_at: None,
             closes_down: false,
             framing: Framing::None,
             bytes_down: 0,

@@ -61,7 +61,8 @@ pub(crate) async fn choose<T>(
     };
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut refusal = "no endpoint is ready";
-    while let Some(endpoint) = group.pick(&pick, keeping.as_ref().map(Keeping::holding), &tried) {
+    while let Some(endpoint) = group.pick(worker.index, &pick, keeping.as_ref().map(Keeping::holding), &tried)
+    {
         match open(endpoint.address).await {
             Ok(opened) => {
                 endpoint.connected(worker.index);

@@ -6,7 +6,9 @@ mod socket;
 mod wire;
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use bytes::BytesMut;
@@ -16,6 +18,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::breaker::Permit;
 use crate::connector::{Connector, Way};
 use crate::endpoint::Endpoint;
 use crate::worker::Worker;
@@ -37,6 +40,8 @@ pub(crate) struct Upstream {
     /// Whether the connection has served a request before this one.
     pub(crate) is_reused: bool,
     idle_since: Instant,
+    /// Its place within the limit of its backend, if there is one.
+    permit: Option<Permit>,
 }
 
 /// Why there is no connection to an endpoint. It has got nothing of a request.
@@ -64,16 +69,54 @@ pub(crate) async fn connect(
 ) -> Result<Upstream, ConnectError> {
     let way = connector.way(endpoint.address);
     if !connector.may_share() {
-        return Ok(Upstream::new(single(endpoint, connector).await?, way));
+        return Ok(Upstream::new(single(endpoint.address, connector).await?, way));
     }
     let opening = worker.pool.borrow_mut().opening(&way);
     let _turn = opening.lock().await;
     if let Some(upstream) = worker.pool.borrow_mut().stream(&way) {
         return Ok(upstream);
     }
-    let wire = single(endpoint, connector).await?;
-    let limits = &worker.config().limits;
-    let opened = match wire {
+    match shareable(endpoint.address, connector, &worker.config().limits).await? {
+        Opened::Single(wire) => Ok(Upstream::new(wire, way)),
+        Opened::Shared(connection) => {
+            let (stream, _) = connection.stream();
+            worker.pool.borrow_mut().share(way, connection);
+            Ok(Upstream::new(Wire::Http2(Box::new(stream)), way))
+        }
+    }
+}
+
+/// Opens a connection for one exchange that no other shares.
+///
+/// # Errors
+/// [`ConnectError`].
+pub(crate) async fn connect_alone(
+    address: SocketAddr,
+    connector: &Connector,
+    limits: &http1::Limits,
+) -> Result<Wire, ConnectError> {
+    if !connector.may_share() {
+        return single(address, connector).await;
+    }
+    Ok(match shareable(address, connector, limits).await? {
+        Opened::Single(wire) => wire,
+        Opened::Shared(connection) => Wire::Http2(Box::new(connection.stream().0)),
+    })
+}
+
+/// What a connection turned out to be that many requests may share.
+enum Opened {
+    /// The endpoint chose HTTP/1.1.
+    Single(Wire),
+    Shared(Rc<Connection>),
+}
+
+async fn shareable(
+    address: SocketAddr,
+    connector: &Connector,
+    limits: &http1::Limits,
+) -> Result<Opened, ConnectError> {
+    let opened = match single(address, connector).await? {
         Wire::Tls(secured) if speaks_http2(connector, &secured) => {
             let Secured { stream, socket } = *secured;
             Connection::open(stream, socket, true, limits).await
@@ -82,17 +125,14 @@ pub(crate) async fn connect(
             let socket = Socket::new(stream);
             Connection::open(socket.clone(), socket, false, limits).await
         }
-        wire => return Ok(Upstream::new(wire, way)),
+        wire => return Ok(Opened::Single(wire)),
     };
-    let connection = opened.map_err(ConnectError::Http2)?;
-    let (stream, _) = connection.stream();
-    worker.pool.borrow_mut().share(way, connection);
-    Ok(Upstream::new(Wire::Http2(Box::new(stream)), way))
+    opened.map(Opened::Shared).map_err(ConnectError::Http2)
 }
 
 /// TCP, and TLS above it where that is wanted.
-async fn single(endpoint: &Endpoint, connector: &Connector) -> Result<Wire, ConnectError> {
-    let stream = tcp(endpoint).await.map_err(ConnectError::Tcp)?;
+async fn single(address: SocketAddr, connector: &Connector) -> Result<Wire, ConnectError> {
+    let stream = tcp(address).await.map_err(ConnectError::Tcp)?;
     let Some(config) = &connector.tls else { return Ok(Wire::Tcp(stream)) };
     let socket = Socket::new(stream);
     let stream = config.connect(socket.clone()).await.map_err(ConnectError::Tls)?;
@@ -107,15 +147,24 @@ fn speaks_http2(connector: &Connector, secured: &Secured) -> bool {
     }
 }
 
-async fn tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(endpoint.address).await?;
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 impl Upstream {
     fn new(stream: Wire, way: Way) -> Self {
-        Self { stream, way, read: BytesMut::new(), written: 0, is_reused: false, idle_since: Instant::now() }
+        let (read, idle_since) = (BytesMut::new(), Instant::now());
+        Self { stream, way, read, written: 0, is_reused: false, idle_since, permit: None }
+    }
+
+    /// Lets its connection count against a limit for as long as it lives. One that was found open counts already.
+    pub(crate) fn hold(&mut self, permit: Permit) {
+        match &self.stream {
+            Wire::Http2(stream) => stream.hold(permit),
+            Wire::Tcp(_) | Wire::Tls(_) => self.permit = Some(permit),
+        }
     }
 
     /// Bytes that have been written to TCP so far: those of a request that begins now come behind them.
@@ -186,7 +235,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::new(listener.local_addr().unwrap(), 1);
         let way = Connector::http1().way(endpoint.address);
-        let upstream = Upstream::new(Wire::Tcp(tcp(&endpoint).await.unwrap()), way);
+        let upstream = Upstream::new(Wire::Tcp(tcp(endpoint.address).await.unwrap()), way);
         (upstream, listener.accept().await.unwrap().0)
     }
 

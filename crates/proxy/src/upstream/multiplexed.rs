@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::socket::{Socket, has_acknowledged_since};
+use crate::breaker::Permit;
 use crate::connector::Way;
 
 /// One request's stream.
@@ -30,6 +31,11 @@ impl Stream {
             || (is_whole && !has_acknowledged_since(socket.stream(), self.written_before))
     }
 
+    /// Lets the connection count against a limit, if it does not yet.
+    pub(super) fn hold(&self, permit: Permit) {
+        self.connection.permit.borrow_mut().get_or_insert(permit);
+    }
+
     /// Lets the connection end with the streams that it has, if it takes no more.
     pub(super) fn leave_if_refused(&self) {
         if self.text.is_unprocessed() {
@@ -41,6 +47,9 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.connection.used.set(Instant::now());
+        if let Some(permit) = &*self.connection.permit.borrow() {
+            permit.freed();
+        }
     }
 }
 
@@ -52,6 +61,8 @@ pub(super) struct Connection {
     used: Cell<Instant>,
     has_served: Cell<bool>,
     is_retired: Cell<bool>,
+    /// Its place within the limit of its backend, if there is one.
+    permit: RefCell<Option<Permit>>,
 }
 
 impl Connection {
@@ -78,6 +89,7 @@ impl Connection {
             used: Cell::new(Instant::now()),
             has_served: Cell::new(false),
             is_retired: Cell::new(false),
+            permit: RefCell::default(),
         }))
     }
 

@@ -72,6 +72,9 @@ impl Pool {
             upstream.idle_since = Instant::now();
             // An idle connection holds no buffer: ten thousand of them must not hold ten thousand buffers.
             upstream.read = BytesMut::new();
+            if let Some(permit) = &upstream.permit {
+                permit.freed();
+            }
             idle.push(upstream);
         }
     }

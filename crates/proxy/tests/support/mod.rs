@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use model::{
-    Action, AppProtocol, Backend, BackendId, BackendRef, BackendSecurity, BackendTarget, Balancing, Endpoint,
-    EndpointCondition, Filters, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
-    RouteAffinity, RouteId, RouteMatch, Snapshot, Timeouts,
+    Action, AppProtocol, Backend, BackendId, BackendPolicy, BackendRef, BackendSecurity, BackendTarget,
+    Balancing, Endpoint, EndpointCondition, Filters, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch,
+    Protocol, Route, RouteAffinity, RouteId, RouteMatch, Snapshot, Timeouts,
 };
 
 /// Long enough for a loaded machine, short enough to fail in time.
@@ -328,6 +328,7 @@ pub struct Rule<'r> {
     pub affinity: RouteAffinity,
     pub protocol: AppProtocol,
     pub security: BackendSecurity,
+    pub policy: Option<Arc<BackendPolicy>>,
 }
 
 pub enum Target<'r> {
@@ -349,6 +350,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         affinity: Default::default(),
         protocol: AppProtocol::Http1,
         security: BackendSecurity::Cleartext,
+        policy: None,
     }
 }
 
@@ -373,7 +375,8 @@ impl Lab {
 
     pub fn apply(&mut self, rules: &[Rule<'_>]) -> Vec<proxy::ListenProblem> {
         self.version += 1;
-        self.gateway.apply(snapshot(self.version, self.address, rules))
+        let snapshot = snapshot(self.version, self.address, rules);
+        self.gateway.apply(self.gateway.with_health(&snapshot))
     }
 
     pub fn client(&self) -> Client {
@@ -420,6 +423,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                     protocol,
                     endpoints,
                     affinity: None,
+                    policy: rule.policy.clone(),
                     security,
                 }));
                 BackendTarget::Backend(backend.clone())

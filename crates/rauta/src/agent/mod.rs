@@ -146,6 +146,7 @@ async fn run_async(
                 let latest = loaded.borrow_and_update().clone();
                 apply(&agent, &mut differences, latest);
             }
+            () = agent.gateway.health_changed() => agent.again(&mut differences),
             () = network.changed() => agent.kernel.follow(),
             _ = hang_up.recv() => match &writer {
                 Some(writer) => writer.reopen(),
@@ -157,7 +158,7 @@ async fn run_async(
                 memory.tick();
                 if agent.has_problems() && tried.elapsed() >= RETRY {
                     tried = Instant::now();
-                    agent.retry(&mut differences);
+                    agent.again(&mut differences);
                 }
             }
         }

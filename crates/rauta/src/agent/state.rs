@@ -88,15 +88,17 @@ impl Agent {
         done
     }
 
-    /// Applies the latest snapshot again: opens what could not be opened before.
-    pub(crate) fn retry(&self, differences: &mut Differences) {
+    /// Applies the latest snapshot again: opens what could not be opened before, and follows the health of endpoints.
+    pub(crate) fn again(&self, differences: &mut Differences) {
         if let Some(loaded) = self.loaded.load_full() {
             self.serve(&loaded.snapshot, differences);
         }
     }
 
+    /// `snapshot` is what was loaded: without the endpoints that fail their health check it is served, in both tiers.
     fn serve(&self, snapshot: &Arc<Snapshot>, differences: &mut Differences) -> Done {
         let started = Instant::now();
+        let snapshot = &self.gateway.with_health(snapshot);
         let is_new = self.gateway.state().snapshot.version != snapshot.version;
         let problems = self.gateway.apply(Arc::clone(snapshot));
         let swapped = Instant::now();

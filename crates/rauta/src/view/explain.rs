@@ -3,12 +3,12 @@
 use api::ExplainError;
 use api::v1::{Candidate, ExplainRequestRequest, Explanation};
 use http1::RequestHead;
-use model::{Action, BackendTarget, EndpointCondition, Protocol, Route, Snapshot};
+use model::{Action, BackendTarget, Protocol, Route, Snapshot};
 use policy::{Cors, CorsRequest, CorsVerdict, PathRules, RuledPath};
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
 use super::question::{Question, Scheme};
-use super::{explain_l4, filters, policies, text};
+use super::{backend_policy, explain_l4, filters, policies, text};
 
 /// Matches that are named beside the one that takes a request.
 const RIVALS_MAX: usize = 5;
@@ -225,7 +225,7 @@ fn forwarded(snapshot: &Snapshot, route: &Route, asked: &policy::Asked<'_>, expl
         };
         let endpoints =
             snapshot.backends.get(id).map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
-        let takes = |endpoint: &&model::Endpoint| endpoint.condition == EndpointCondition::Ready;
+        let takes = |endpoint: &&model::Endpoint| endpoint.condition.takes_requests();
         let weight: f64 = endpoints.iter().filter(takes).map(|endpoint| f64::from(endpoint.weight)).sum();
         if weight == 0.0 {
             empty += share;
@@ -237,6 +237,7 @@ fn forwarded(snapshot: &Snapshot, route: &Route, asked: &policy::Asked<'_>, expl
         };
         explanation.candidates.extend(endpoints.iter().filter(takes).filter(|e| e.weight > 0).map(of));
     }
+    explanation.steps.extend(backend_policy::steps(snapshot, references));
     kept(snapshot, route, references, &mut explanation.steps);
     explanation.steps.extend(route.session.as_ref().map(filters::session));
     explanation.steps.extend(route.retry.as_ref().map(filters::retry));

@@ -4,9 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use api::ExplainError;
 use api::v1::{Candidate, Explanation};
-use model::{
-    Backend, BackendSecurity, BackendTarget, EndpointCondition, L4Route, Listener, Protocol, Snapshot,
-};
+use model::{Backend, BackendSecurity, BackendTarget, L4Route, Listener, Protocol, Snapshot};
 use route::{L4Table, Table};
 
 use super::text;
@@ -135,7 +133,7 @@ fn candidates(
         };
         let backend = backend.filter(|backend| may_get(backend));
         let endpoints = backend.map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
-        let takes = |e: &&model::Endpoint| e.condition == EndpointCondition::Ready && e.weight > 0;
+        let takes = |e: &&model::Endpoint| e.condition.takes_requests() && e.weight > 0;
         let weight: f64 = endpoints.iter().filter(takes).map(|endpoint| f64::from(endpoint.weight)).sum();
         if weight == 0.0 {
             refused += share;

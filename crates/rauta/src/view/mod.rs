@@ -1,5 +1,6 @@
 //! What the agent serves, for people: model records as messages of the control API, and those as tables.
 
+mod backend_policy;
 pub(crate) mod dry_run;
 pub(crate) mod explain;
 mod explain_l4;
@@ -97,6 +98,7 @@ fn with_endpoints<'s>(
             .unwrap_or_default(),
         routes: text::small(routes.get(id).copied().unwrap_or(0)),
         endpoints,
+        policy: snapshot.backends.get(id).map(|backend| backend_policy::clauses(backend)).unwrap_or_default(),
     };
     endpoints.map(backend).collect()
 }
@@ -105,5 +107,8 @@ fn condition(condition: EndpointCondition) -> &'static str {
     match condition {
         EndpointCondition::Ready => "ready",
         EndpointCondition::Draining => "draining",
+        EndpointCondition::Unhealthy => "unhealthy",
+        EndpointCondition::Ejected => "ejected",
+        EndpointCondition::Panicked => "unhealthy, used",
     }
 }

@@ -78,7 +78,7 @@ fn tier(route: &Route) -> Cell {
 pub(crate) fn backends(backends: &[Backend], wide: bool) -> Table {
     let narrow = ["backend", "endpoint", "state", "active", "requests", "failures"];
     let columns = if wide {
-        [&narrow[..], &["weight", "protocol", "affinity", "rules"]].concat()
+        [&narrow[..], &["weight", "protocol", "affinity", "rules", "policy"]].concat()
     } else {
         narrow.to_vec()
     };
@@ -112,8 +112,9 @@ pub(crate) fn backends(backends: &[Backend], wide: bool) -> Table {
                         Cell::from(&backend.protocol),
                         Cell::from(&backend.affinity),
                         backend.routes.to_string().into(),
+                        backend.policy.join("\n").into(),
                     ],
-                    _ => [Cell::default(), Cell::default(), Cell::default()],
+                    _ => [Cell::default(), Cell::default(), Cell::default(), Cell::default()],
                 });
             }
             table.row(row);

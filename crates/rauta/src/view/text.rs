@@ -47,11 +47,7 @@ pub(crate) fn route(route: &model::Route) -> Route {
         matches: route.matches.iter().map(route_match).collect(),
         backends,
         response,
-        balancing: match route.balancing {
-            Balancing::Maglev { table_size } => format!("maglev {table_size}"),
-            Balancing::RoundRobin => "round robin".to_owned(),
-            Balancing::Random => "random".to_owned(),
-        },
+        balancing: balancing(route.balancing),
         affinity: match route.affinity {
             RouteAffinity::OfBackend => String::new(),
             RouteAffinity::Off => "none".to_owned(),
@@ -78,6 +74,17 @@ pub(crate) fn l4_route(route: &model::L4Route) -> Route {
         tier: None,
         served_tier: Some(3),
         tier_reason: ::kernel::Why::L4.to_string(),
+    }
+}
+
+/// How an endpoint is chosen.
+pub(crate) fn balancing(balancing: Balancing) -> String {
+    match balancing {
+        Balancing::Maglev { table_size } => format!("maglev {table_size}"),
+        Balancing::RoundRobin => "round robin".to_owned(),
+        Balancing::Random => "random".to_owned(),
+        Balancing::LeastRequest => "least request".to_owned(),
+        Balancing::PeakEwma => "peak EWMA".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
 
 mod attacks;
+mod backend_policy;
 mod bodies;
 mod changes;
 mod command_line;

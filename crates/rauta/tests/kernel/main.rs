@@ -34,6 +34,7 @@ mod endpoint_deaths;
 mod endpoints;
 mod flood;
 mod forwarded;
+mod health;
 mod idle;
 mod leftovers;
 mod lifecycle;

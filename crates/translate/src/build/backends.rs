@@ -6,7 +6,7 @@ use model::{
 };
 use resources::core::ServicePort;
 
-use super::{Builder, Policies, endpoints};
+use super::{BackendPolicies, Builder, Policies, endpoints};
 use crate::objects::Objects;
 use crate::report::Report;
 use crate::{Options, affinity, pattern};
@@ -102,7 +102,7 @@ impl Builder<'_> {
 pub(super) fn backend(
     id: &BackendId,
     objects: &Objects,
-    policies: &Policies,
+    (policies, backend_policies): (&Policies, &BackendPolicies),
     options: &Options,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Backend> {
@@ -135,7 +135,9 @@ pub(super) fn backend(
     };
     let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
     let endpoints = allowed(options, endpoints, &mut report);
-    Some(Backend { id: id.clone(), protocol, security, endpoints, affinity: affinity::of_service(service) })
+    let policy = backend_policies.of(&key, port.name.as_deref());
+    let affinity = affinity::of_service(service);
+    Some(Backend { id: id.clone(), protocol, security, endpoints, affinity, policy })
 }
 
 fn find_port<'p>(

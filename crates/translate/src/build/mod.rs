@@ -4,6 +4,7 @@ mod allowed;
 mod attach;
 mod attached;
 mod authorities;
+mod backend_policies;
 mod backends;
 mod certificates;
 mod clients;
@@ -33,6 +34,7 @@ use crate::own;
 use crate::own::l4_route::L4Source;
 use crate::report::Report;
 
+pub(crate) use backend_policies::BackendPolicies;
 pub(crate) use frame::Frame;
 pub(crate) use policies::Policies;
 pub(crate) use route_policies::RoutePolicies;
@@ -114,7 +116,7 @@ fn rule_names<'o>(key: &ObjectRef, objects: &'o Objects) -> Vec<Option<&'o str>>
 pub(crate) fn backend(
     id: &BackendId,
     objects: &Objects,
-    policies: &Policies,
+    policies: (&Policies, &BackendPolicies),
     options: &Options,
 ) -> (Option<Arc<Backend>>, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();

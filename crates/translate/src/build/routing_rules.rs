@@ -97,6 +97,7 @@ impl Builder<'_> {
                 protocol: AppProtocol::Http1,
                 endpoints,
                 affinity: None,
+                policy: None,
                 security: BackendSecurity::Cleartext,
             });
             backends.insert(0, BackendRef::new(weight, BackendTarget::Backend(id)));

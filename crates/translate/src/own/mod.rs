@@ -3,6 +3,7 @@
 //! The same functions check an object when it comes in (with a [`Report`] that collects) and read it when a snapshot is
 //! built (muted): there is no second reading that could differ.
 
+pub(crate) mod backend_policy;
 mod cors;
 mod faults;
 pub(crate) mod filters;
@@ -47,6 +48,7 @@ pub(crate) fn check(key: &ObjectRef, object: &Object) -> Vec<Diagnostic> {
         Object::UdpRoute(object) => l4_route::check(&L4Source::udp(key, object), &mut report),
         Object::ListenerSet(object) => gateway::check_set(object, &mut report),
         Object::Ingress(object) => ingress::check(object, &mut report),
+        Object::BackendPolicy(object) => backend_policy::check(object, &mut report),
         Object::RoutePolicy(object) => route_policy::check(object, &mut report),
         Object::RoutingRule(object) => routing_rule::check(object, &mut report),
         Object::Service(object) => service::check(object, &mut report),

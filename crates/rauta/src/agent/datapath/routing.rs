@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -59,7 +60,7 @@ pub(super) struct Routing {
     /// Whether the maps may hold something else than what the compiler wants.
     is_unsure: bool,
     /// What it was compiled from.
-    compiled_from: Option<(u64, Facts)>,
+    compiled_from: Option<(Arc<Snapshot>, Facts)>,
     placements: Vec<RoutePlacement>,
     /// The address and port of each index of listeners.
     listeners: BTreeMap<u32, (Option<IpAddr>, u16)>,
@@ -152,7 +153,7 @@ impl Routing {
     }
 
     /// Compiles `snapshot` for the machine as it is, and writes what is new.
-    pub(super) fn apply(&mut self, datapath: &mut Datapath, snapshot: &Snapshot) -> anyhow::Result<()> {
+    pub(super) fn apply(&mut self, datapath: &mut Datapath, snapshot: &Arc<Snapshot>) -> anyhow::Result<()> {
         let started = Instant::now();
         let hooked: BTreeSet<u32> = datapath.attachments().iter().map(|at| at.index).collect();
         self.look(datapath);
@@ -160,10 +161,12 @@ impl Routing {
         let (facts, ways, obstacle) = self.machine.facts(snapshot, &self.settings, &hooked, is_policed)?;
         let facts = Facts { userspace: self.userspace, ..facts };
         self.obstacle = obstacle;
-        let from = (snapshot.version, facts);
-        if self.compiled_from.as_ref() == Some(&from) && !self.has_rested() {
+        let is_same =
+            |(before, known): &(Arc<Snapshot>, Facts)| Arc::ptr_eq(before, snapshot) && *known == facts;
+        if self.compiled_from.as_ref().is_some_and(is_same) && !self.has_rested() {
             return Ok(());
         }
+        let from = (Arc::clone(snapshot), facts);
         self.take_up(datapath);
         let asked = Instant::now();
         let Update { mut writes, again } = self.compiler.update(snapshot, &from.1, now());

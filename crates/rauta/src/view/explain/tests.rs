@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use api::v1::Header;
 use model::{
-    Backend, BackendId, BackendRef, Balancing, Endpoint, HeaderMatch, HostPattern, InvalidBackend, Listener,
-    ListenerId, ObjectKind, ObjectRef, PathMatch, RouteId, RouteMatch, Timeouts, ValueMatch, WildcardLabels,
+    Backend, BackendId, BackendRef, Balancing, Endpoint, EndpointCondition, HeaderMatch, HostPattern,
+    InvalidBackend, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, RouteId, RouteMatch, Timeouts,
+    ValueMatch, WildcardLabels,
 };
 
 use super::*;
@@ -30,6 +31,7 @@ fn snapshot() -> Snapshot {
         protocol: Default::default(),
         endpoints,
         affinity: None,
+        policy: None,
         security: Default::default(),
     };
     let beta = HeaderMatch { name: "x-beta".into(), value: ValueMatch::Exact("1".into()) };

@@ -1,0 +1,89 @@
+//! A backend made ready: its endpoints, balancers and limits, shared with the state before where they are the same.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use model::{Backend, Balancing};
+
+use crate::breaker::Breaker;
+use crate::endpoint::Endpoint;
+use crate::group::Group;
+use crate::health::Board;
+use crate::outliers::Outliers;
+use crate::session::Names;
+use crate::session_key::SessionKey;
+
+/// A backend of a state.
+pub(crate) struct BackendState {
+    pub(crate) source: Arc<Backend>,
+    endpoints: Arc<[Arc<Endpoint>]>,
+    balancers: BTreeMap<Balancing, Arc<Group>>,
+    /// Where a route asks for session persistence.
+    names: Option<Arc<Names>>,
+    /// Where its policy asks for it.
+    pub(crate) outliers: Option<Arc<Outliers>>,
+    pub(crate) breaker: Option<Arc<Breaker>>,
+}
+
+impl BackendState {
+    /// Makes `source` ready. `known` knows endpoints of the state before, `endpoints` collects those of this one.
+    pub(crate) fn new(
+        source: &Arc<Backend>,
+        before: Option<&Self>,
+        threads: usize,
+        board: &Arc<Board>,
+        mut shared: impl FnMut(SocketAddr) -> Arc<Endpoint>,
+    ) -> Self {
+        let policy = source.policy.as_deref();
+        let outliers = policy.and_then(|policy| policy.outliers.as_ref()).map(|said| {
+            let before = before.and_then(|before| before.outliers.as_ref());
+            let same = before.filter(|outliers| outliers.is_for(source, said));
+            same.cloned().unwrap_or_else(|| Arc::new(Outliers::new(source, said.clone(), board.clone())))
+        });
+        let breaker = policy.and_then(|policy| policy.limits).map(|limits| {
+            let same =
+                before.and_then(|before| before.breaker.as_ref()).filter(|breaker| breaker.limits == limits);
+            same.cloned().unwrap_or_else(|| Arc::new(Breaker::new(limits, threads)))
+        });
+        Self {
+            source: source.clone(),
+            endpoints: source.endpoints.iter().map(|endpoint| shared(endpoint.address)).collect(),
+            balancers: BTreeMap::new(),
+            names: None,
+            outliers,
+            breaker,
+        }
+    }
+
+    /// Its balancer of this kind, from this state, else from the one before if its endpoints are the same.
+    pub(crate) fn group(
+        &mut self,
+        balancing: Balancing,
+        before: Option<&Self>,
+        threads: usize,
+    ) -> Arc<Group> {
+        if let Some(group) = self.balancers.get(&balancing) {
+            return group.clone();
+        }
+        let same = before.filter(|before| before.source.endpoints == self.source.endpoints);
+        let reused = same.and_then(|before| before.balancers.get(&balancing).cloned());
+        let group = reused.unwrap_or_else(|| {
+            Arc::new(Group::new(&self.source, self.endpoints.clone(), balancing, threads))
+        });
+        self.balancers.insert(balancing, group.clone());
+        group
+    }
+
+    /// What sessions call its endpoints, from the state before if they are the same.
+    pub(crate) fn names(&mut self, before: Option<&Self>, key: &SessionKey) -> Arc<Names> {
+        let same = before.filter(|before| before.source.endpoints == self.source.endpoints);
+        let known = self.names.clone().or_else(|| same?.names.clone());
+        let names = known.unwrap_or_else(|| Arc::new(Names::new(&self.source, key)));
+        self.names = Some(names.clone());
+        names
+    }
+}
+
+/// The endpoints of a state by address.
+pub(crate) type Endpoints = HashMap<SocketAddr, Arc<Endpoint>>;

@@ -1,0 +1,101 @@
+//! A connection to an endpoint for one request: kept, or new, as its backend's limits allow.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry::ConnectResult;
+use tokio::time::Instant;
+
+use crate::breaker::{self, Breaker, Limited, Refusal};
+use crate::connect_failure::{self, ConnectFailure};
+use crate::connector::Connector;
+use crate::downstream::Downstream;
+use crate::endpoint::Endpoint;
+use crate::forward::Forward;
+use crate::transport::Transport;
+use crate::upstream::{self, ConnectError, Upstream};
+use crate::worker::Worker;
+
+/// Why there is no connection to an endpoint.
+pub(crate) enum NoConnection {
+    /// It is the endpoint, or this host.
+    Failed(ConnectFailure),
+    /// There may be no more of them.
+    Limited(Refusal),
+}
+
+impl Forward<'_> {
+    /// A kept connection, or a new one.
+    pub(crate) async fn connection<S: Transport>(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        connector: &Connector,
+        breaker: Option<&Arc<Breaker>>,
+        wants_fresh: bool,
+        down: &mut Downstream<S>,
+    ) -> Result<Upstream, NoConnection> {
+        let worker = self.worker;
+        let way = connector.way(endpoint.address);
+        let kept = || {
+            let kept = worker.pool.borrow_mut().take(connector, &way, wants_fresh)?;
+            worker.metrics().upstream_reuses.add(worker.index, 1);
+            Some(kept)
+        };
+        if let Some(upstream) = kept() {
+            return Ok(upstream);
+        }
+        let timeouts = &worker.config().timeouts;
+        let limit = match self.deadline() {
+            Some(at) => at.saturating_duration_since(Instant::now()).min(timeouts.connect),
+            None => timeouts.connect,
+        };
+        let begun = Instant::now();
+        let mut permit = None;
+        let _pending = match breaker {
+            None => None,
+            Some(breaker) => {
+                let pending = breaker.admit(Limited::Pending).map_err(NoConnection::Limited)?;
+                let mut watchdog = down.take_watchdog();
+                let waited = watchdog.timeout(limit, breaker.connection(worker.index, kept)).await;
+                down.return_watchdog(watchdog);
+                match waited {
+                    Ok(Ok(may)) => permit = Some(may),
+                    Ok(Err(upstream)) => return Ok(upstream),
+                    Err(_) => return Err(NoConnection::Limited(breaker::NO_CONNECTION)),
+                }
+                Some(pending)
+            }
+        };
+        let limit = limit.saturating_sub(begun.elapsed());
+        let began = Instant::now();
+        let connected = connect(worker, endpoint, connector, limit, down).await;
+        down.story.connect = Some(began.elapsed());
+        let mut upstream = connected
+            .map_err(|error| NoConnection::Failed(connect_failure::note(worker, endpoint, &error)))?;
+        if let Some(permit) = permit {
+            upstream.hold(permit);
+        }
+        Ok(upstream)
+    }
+}
+
+async fn connect<S: Transport>(
+    worker: &Worker,
+    endpoint: &Endpoint,
+    connector: &Connector,
+    limit: Duration,
+    down: &mut Downstream<S>,
+) -> Result<Upstream, ConnectError> {
+    let mut watchdog = down.take_watchdog();
+    let connected = watchdog.timeout(limit, upstream::connect(worker, endpoint, connector)).await;
+    down.return_watchdog(watchdog);
+    let upstream = connected.unwrap_or_else(|_| Err(ConnectError::Tcp(io::ErrorKind::TimedOut.into())))?;
+    if upstream.is_reused {
+        worker.metrics().upstream_reuses.add(worker.index, 1);
+    } else {
+        endpoint.connected(worker.index);
+        worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);
+    }
+    Ok(upstream)
+}

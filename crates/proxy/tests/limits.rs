@@ -1,0 +1,173 @@
+//! Limits of what is under way to a backend, and endpoints that are left out for what they answer.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use model::{BackendPolicy, CircuitLimits, EndpointCondition, OutlierDetection, Retry};
+use support::{Lab, Rule, Scripted, eventually, rule};
+
+fn limited(limits: CircuitLimits) -> Option<Arc<BackendPolicy>> {
+    Some(Arc::new(BackendPolicy { limits: Some(limits), ..Default::default() }))
+}
+
+/// Answers a request each time it is told to.
+fn on_command() -> (Scripted, mpsc::Sender<()>) {
+    let (tell, told) = mpsc::channel();
+    let told = Mutex::new(told);
+    let endpoint = Scripted::new(move |conn| {
+        while conn.head().is_some() {
+            if told.lock().unwrap().recv().is_err() {
+                return;
+            }
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    (endpoint, tell)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+#[test]
+fn one_request_too_many_is_503_and_says_why() {
+    let (endpoint, tell) = on_command();
+    let all = [endpoint.address];
+    let policy = limited(CircuitLimits { requests: Some(1), ..Default::default() });
+    // Over all threads.
+    let config = proxy::Config { threads: 2, ..Default::default() };
+    let lab = Lab::with(config, &[Rule { policy, ..rule("/", &all) }]);
+    let mut first = lab.client();
+    first.send(GET);
+    eventually("the first is there", || endpoint.received().contains("GET / "));
+    for _ in 0..8 {
+        let refused = lab.client().get("/");
+        assert_eq!((refused.status, refused.text().contains("too many requests under way")), (503, true));
+    }
+    tell.send(()).unwrap();
+    assert_eq!(first.response().status, 200);
+    tell.send(()).unwrap();
+    assert_eq!(first.get("/").status, 200, "the limit is of what is under way");
+    let reasons = lab.metrics.responses_generated.values();
+    let count = reasons.iter().find(|(reason, _)| *reason == "backend has too many requests under way");
+    assert_eq!(count.map(|(_, count)| *count), Some(8));
+}
+
+#[test]
+fn requests_wait_for_a_connection_and_not_too_many_of_them() {
+    let (endpoint, tell) = on_command();
+    let all = [endpoint.address];
+    let policy = limited(CircuitLimits { connections: Some(1), pending: Some(1), ..Default::default() });
+    let lab = Lab::new(&[Rule { policy, ..rule("/", &all) }]);
+    let (mut first, mut second) = (lab.client(), lab.client());
+    first.send(GET);
+    eventually("the first is there", || endpoint.received().contains("GET / "));
+    second.send(GET);
+    // The second waits; when it does, a third may not.
+    eventually("a third is refused", || {
+        let mut third = lab.client();
+        third.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        third.send(GET);
+        third.try_response().is_some_and(|refused| {
+            assert_eq!((refused.status, refused.text().contains("too many requests waiting")), (503, true));
+            true
+        })
+    });
+    for _ in 0..8 {
+        // Those that gave up have gone by then; whoever waits is answered.
+        let _ = tell.send(());
+    }
+    assert_eq!(first.response().status, 200);
+    assert_eq!(second.response().status, 200);
+    assert_eq!(endpoint.connections(), 1);
+}
+
+#[test]
+fn an_answer_is_passed_on_where_there_may_be_no_retry() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nmine");
+        }
+    });
+    let all = [endpoint.address];
+    let retry = Retry { codes: vec![503], attempts: 2, backoff: Duration::from_millis(1) };
+    for (retries, sent) in [(Some(0), 1), (None, 3)] {
+        let policy = limited(CircuitLimits { retries, ..Default::default() });
+        let before = endpoint.received().matches("GET / ").count();
+        let lab = Lab::new(&[Rule { policy, retry: Some(retry.clone()), ..rule("/", &all) }]);
+        let answer = lab.client().get("/");
+        assert_eq!((answer.status, &*answer.text()), (503, "mine"));
+        assert_eq!(endpoint.received().matches("GET / ").count() - before, sent, "{retries:?}");
+    }
+}
+
+fn judged(base_ejection: Duration) -> Option<Arc<BackendPolicy>> {
+    let outliers = OutlierDetection {
+        consecutive_5xx: Some(3),
+        consecutive_gateway_errors: None,
+        base_ejection,
+        max_ejection: 10 * base_ejection,
+        max_percent: 50,
+    };
+    Some(Arc::new(BackendPolicy { outliers: Some(outliers), ..Default::default() }))
+}
+
+/// Answers with its name: 500 while it is bad.
+fn endpoint(name: &'static str, is_bad: bool) -> (Scripted, Arc<AtomicBool>) {
+    let is_bad = Arc::new(AtomicBool::new(is_bad));
+    let told = is_bad.clone();
+    let endpoint = Scripted::new(move |conn| {
+        while conn.head().is_some() {
+            let status = if told.load(SeqCst) { "500 Internal Server Error" } else { "200 OK" };
+            conn.send(&format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{name}", name.len()));
+        }
+    });
+    (endpoint, is_bad)
+}
+
+#[test]
+fn an_endpoint_that_fails_in_a_row_is_left_out_by_its_backend_alone() {
+    let ((good, _), (bad, _)) = (endpoint("good", false), endpoint("bad", true));
+    let both = [good.address, bad.address];
+    let hour = Duration::from_secs(3600);
+    let rules = [Rule { policy: judged(hour), ..rule("/judged", &both) }, rule("/other", &both)];
+    let mut lab = Lab::new(&rules);
+    let mut client = lab.client();
+    let failed = (0..20).filter(|_| client.get("/judged").status == 500).count();
+    assert!(failed >= 3);
+    lab.apply(&rules);
+    assert!((0..20).all(|_| client.get("/judged").text() == "good"));
+    assert!((0..4).any(|_| client.get("/other").text() == "bad"), "another backend has its own opinion");
+    let conditions: Vec<_> = {
+        let state = lab.gateway.state();
+        let views = state.backends().flat_map(|(_, views)| views);
+        views.filter(|view| view.address == bad.address).map(|view| view.condition).collect()
+    };
+    assert_eq!(conditions, [EndpointCondition::Ejected, EndpointCondition::Ready]);
+    let text = lab.metrics.encode();
+    assert!(text.contains("rauta_endpoint_ejections_total{result=\"ejected\"} 1\n"), "{text}");
+}
+
+#[test]
+fn who_is_left_out_comes_back_when_its_time_is_over() {
+    let ((good, _), (bad, is_bad)) = (endpoint("good", false), endpoint("bad", true));
+    let both = [good.address, bad.address];
+    let rules = [Rule { policy: judged(Duration::from_millis(500)), ..rule("/", &both) }];
+    let mut lab = Lab::new(&rules);
+    let mut client = lab.client();
+    while !lab.metrics.encode().contains("result=\"ejected\"} 1\n") {
+        client.get("/");
+    }
+    lab.apply(&rules);
+    is_bad.store(false, SeqCst);
+    // Whoever follows is told of the ejection, and then of its end.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    eventually("it is back", || {
+        let changed = async { tokio::time::timeout(support::PATIENCE, lab.gateway.health_changed()).await };
+        assert!(runtime.block_on(changed).is_ok());
+        lab.apply(&rules);
+        (0..4).any(|_| client.get("/").text() == "bad")
+    });
+}

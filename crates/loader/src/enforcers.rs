@@ -1,4 +1,4 @@
-//! Who enforces network policy on this host, as far as names tell (`docs/adr/0016-network-policy-by-its-enforcers.md`).
+//! Who enforces network policy on this host, as far as names tell (`docs/adr/0018-network-policy-by-its-enforcers.md`).
 //!
 //! Only what is there for sure: which rules a policy made, nobody but their maker knows.
 

@@ -70,6 +70,7 @@ impl Datapath {
         }
         let interfaces = interfaces::choose(&options.interfaces)?;
         let functions = KernelFunctions::of_this_kernel();
+        let functions = if options.kernel_functions { functions } else { functions.unknown() };
         let mut prepared = Prepared::new(&functions)?;
         maps::size(&mut prepared.shapes, options);
         let pins = PinFolder::open(&options.pin_root)?;

@@ -22,6 +22,9 @@ pub struct Options {
     pub hook: Hook,
     /// Whether to try tcx (Linux 6.6) before clsact. Off only to test the fallback on a kernel that has both.
     pub tcx: bool,
+    /// Whether to call the kernel functions that hand-off needs (Linux 6.9), where the kernel has them. Off only to test what an
+    /// older kernel gets.
+    pub kernel_functions: bool,
     /// How many client connections the kernel can splice at once; more are userspace's.
     pub max_flows: u32,
     /// How many routes have responses and times counted by themselves.
@@ -39,6 +42,7 @@ impl Default for Options {
             interfaces: Vec::new(),
             hook: Hook::Auto,
             tcx: true,
+            kernel_functions: true,
             max_flows: FLOWS_MAX,
             counted_routes: 0,
             counted_endpoints: 0,

@@ -41,7 +41,7 @@ pub use http::response::Response;
 pub use lab::builder::{LabBuilder, Offloads};
 pub use lab::netns::Netns;
 pub use lab::{Lab, LabError};
-pub use neighbour::{Neighbour, Order, Verdict};
+pub use neighbour::{Filter, Neighbour, Order, Verdict};
 pub use nginx::{Nginx, NginxOptions, ONE_MEGABYTE_SHA256, one_megabyte, sha256_hex};
 pub use nix::sys::signal::Signal;
 pub use process::{Process, exec};

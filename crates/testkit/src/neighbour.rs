@@ -1,9 +1,12 @@
-use anyhow::{Context, Result};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use nix::net::if_::if_nametoindex;
 
-use crate::Netns;
 use crate::faults::bpf::{Counters, Link, Program};
 use crate::faults::program::verdict_on_tcp;
+use crate::{Lab, Netns, exec};
 
 /// What a [`Neighbour`] says of TCP packets (enum `tcx_action_base` of include/uapi/linux/bpf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +17,48 @@ pub enum Verdict {
     Pass = 0,
     /// It is dropped.
     Drop = 2,
+}
+
+/// A filter of somebody else in an interface's clsact ingress, as there were before tcx, for as long as the interface lives. It
+/// counts TCP packets and says the same of each.
+#[derive(Debug)]
+pub struct Filter {
+    counters: Counters,
+}
+
+impl Filter {
+    /// Adds it to `interface` of the gateway, at this priority; the least comes first. The hook is made where there is none.
+    ///
+    /// # Errors
+    /// There is no such interface, the place is taken, or `tc` is missing.
+    pub fn add(lab: &Lab, interface: &str, priority: u16, verdict: Verdict) -> Result<Self> {
+        let counters = Counters::new()?;
+        let program = Program::load("somebodys", &verdict_on_tcp(verdict as i32, counters.map()))?;
+        let path = lab.bpffs()?.join(format!("{interface}-{priority}"));
+        program.pin(&path)?;
+        let tc = |arguments: &str| {
+            let mut command = Command::new("tc");
+            command.args(arguments.split(' '));
+            exec(Some(lab.gateway()), command, Duration::from_secs(10))
+        };
+        // Fails where it is there already; then the filter finds it.
+        tc(&format!("qdisc add dev {interface} clsact"))?;
+        let pinned = path.display();
+        let output = tc(&format!(
+            "filter add dev {interface} ingress pref {priority} bpf object-pinned {pinned} direct-action"
+        ))?;
+        std::fs::remove_file(&path)?;
+        ensure!(output.status.success(), "tc filter: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self { counters })
+    }
+
+    /// How many TCP packets it has seen.
+    ///
+    /// # Errors
+    /// The kernel refuses to read its own counter.
+    pub fn seen(&self) -> Result<u64> {
+        Ok(self.counters.read()?[0])
+    }
 }
 
 /// Where a [`Neighbour`] stands.

@@ -70,6 +70,12 @@ impl KernelFunctions {
         Self { ids, has_btf: btf.is_some() }
     }
 
+    /// As if the kernel had none of them.
+    pub(crate) fn unknown(mut self) -> Self {
+        self.ids.values_mut().for_each(|id| *id = None);
+        self
+    }
+
     /// What placeholder calls become.
     fn calls(&self) -> [(u32, Call); PLACEHOLDERS.len()] {
         PLACEHOLDERS.map(|(number, name)| {

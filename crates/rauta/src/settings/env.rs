@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::keys::{KEYS, Key};
 
 /// Variables of this prefix that are not settings.
-const OTHERS: [&str; 4] = ["RAUTA_CONFIG", "RAUTA_EBPF", "RAUTA_BPF_LINKER", "RAUTA_ENVOY"];
+const OTHERS: [&str; 5] =
+    ["RAUTA_CONFIG", "RAUTA_EBPF", "RAUTA_BPF_LINKER", "RAUTA_ENVOY", super::older_kernel::VARIABLE];
 
 /// Why a variable cannot be used.
 #[derive(Debug, Error)]
@@ -72,6 +73,7 @@ mod tests {
             ("RAUTA_LISTN", ":9"),
             ("RAUTA_EBPF", "required"),
             ("RAUTA_ENVOY", "/opt/envoy"),
+            ("RAUTA_PRETEND_WITHOUT", "tcx"),
         ]);
         let found: Vec<_> = environment.entries.iter().map(|e| (e.key.name, e.values.join("|"))).collect();
         assert_eq!(found, [("listen", ":9".to_owned()), ("trustedProxies", "10.0.0.0/8|::1".to_owned())]);

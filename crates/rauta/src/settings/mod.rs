@@ -8,6 +8,7 @@ pub(crate) mod file;
 pub(crate) mod flags;
 pub(crate) mod keys;
 pub(crate) mod merge;
+mod older_kernel;
 pub(crate) mod parse;
 
 use std::net::{IpAddr, SocketAddr};
@@ -197,7 +198,7 @@ impl Settings {
 
     /// How the kernel programs are loaded under these settings.
     pub(crate) fn loader_options(&self) -> loader::Options {
-        loader::Options {
+        older_kernel::older(loader::Options {
             pin_root: self.dataplane.pin_root.clone(),
             interfaces: self.dataplane.interfaces.clone(),
             hook: self.dataplane.hook,
@@ -206,7 +207,7 @@ impl Settings {
             counted_endpoints: self.dataplane.endpoint_metrics,
             affinity_entries: self.dataplane.affinity_entries,
             ..loader::Options::default()
-        }
+        })
     }
 
     /// Why userspace serves every request: what the kernel does to none is asked for each.

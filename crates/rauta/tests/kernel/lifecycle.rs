@@ -12,6 +12,12 @@ on_two_networks!(
     drains_and_leaves_nothing,
     an_agent_may_leave_its_programs_at_work,
 );
+with_clsact!(
+    requests_go_on_while_the_agent_is_dead,
+    a_transfer_survives_the_death_of_the_agent,
+    drains_and_leaves_nothing,
+    an_agent_may_leave_its_programs_at_work,
+);
 
 /// How often the agent dies in a row.
 const DEATHS: usize = 20;

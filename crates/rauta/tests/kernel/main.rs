@@ -23,6 +23,13 @@ macro_rules! on_two_networks {
     };
 }
 
+/// Runs cases with programs attached as on a kernel without tcx.
+macro_rules! with_clsact {
+    ($($case:ident),+ $(,)?) => {
+        mod clsact { $(#[test] fn $case() { super::$case(crate::world::Network::CLSACT); })+ }
+    };
+}
+
 mod affinity;
 mod attacks;
 mod balancing;
@@ -43,10 +50,12 @@ mod manifests;
 mod neighbours;
 #[path = "../../../loader/tests/namespaces/nftables.rs"]
 mod nftables;
+mod older_kernels;
 mod options;
 mod other_programs;
 mod path_mtu;
 mod path_mtu_lies;
+mod pods;
 mod policy;
 mod requests;
 mod resets;

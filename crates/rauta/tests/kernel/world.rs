@@ -15,13 +15,16 @@ pub(crate) const RAUTA: &str = env!("CARGO_BIN_EXE_rauta");
 pub(crate) struct Network {
     pub(crate) is_v6: bool,
     pub(crate) offloads: Offloads,
+    /// Programs are attached as on a kernel without tcx.
+    pub(crate) is_clsact: bool,
 }
 
 impl Network {
-    pub(crate) const V4_OFFLOADS: Self = Self { is_v6: false, offloads: Offloads::ON };
-    pub(crate) const V4_WIRE: Self = Self { is_v6: false, offloads: Offloads::OFF };
-    pub(crate) const V6_OFFLOADS: Self = Self { is_v6: true, offloads: Offloads::ON };
-    pub(crate) const V6_WIRE: Self = Self { is_v6: true, offloads: Offloads::OFF };
+    pub(crate) const V4_OFFLOADS: Self = Self { is_v6: false, offloads: Offloads::ON, is_clsact: false };
+    pub(crate) const V4_WIRE: Self = Self { offloads: Offloads::OFF, ..Self::V4_OFFLOADS };
+    pub(crate) const V6_OFFLOADS: Self = Self { is_v6: true, ..Self::V4_OFFLOADS };
+    pub(crate) const V6_WIRE: Self = Self { is_v6: true, ..Self::V4_WIRE };
+    pub(crate) const CLSACT: Self = Self { is_clsact: true, ..Self::V4_OFFLOADS };
 
     /// Where endpoint `index` listens.
     pub(crate) fn endpoint(self, index: u8) -> SocketAddr {
@@ -91,6 +94,17 @@ impl World {
         let lab = network.lab();
         let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
         Self::start(network, lab, nginx, None, &[], "off".to_owned())
+    }
+
+    /// [`World::with_endpoint`] without kernel programs.
+    pub(crate) fn userspace_with_endpoint(
+        network: Network,
+        start: impl FnOnce(&Netns, SocketAddr) -> anyhow::Result<Recorder>,
+    ) -> Self {
+        let lab = network.lab();
+        let recorder = start(lab.backend(0), network.endpoint(0)).unwrap();
+        let nginx = vec![Nginx::start(&lab, 1).unwrap()];
+        Self::start(network, lab, nginx, Some(recorder), &[], "off".to_owned())
     }
 
     /// `b0` is what `start` makes of its namespace and address, `b1` is nginx.
@@ -224,11 +238,7 @@ impl World {
         if self.hook == "off" {
             return work();
         }
-        let event = |(reason, _): &(&str, u32)| -> f64 {
-            let labels = format!("reason=\"{reason}\"");
-            // What never happened has no series.
-            self.gateway.metric("rauta_kernel_events_total", &labels).unwrap_or(0.0)
-        };
+        let event = |(reason, _): &(&str, u32)| self.counted(reason);
         let before: Vec<f64> = expected.iter().map(event).collect();
         let result = work();
         for (before, expected) in before.into_iter().zip(expected) {
@@ -245,6 +255,13 @@ impl World {
             );
         }
         result
+    }
+
+    /// How often this event happened in the kernel tier.
+    pub(crate) fn counted(&self, reason: &str) -> f64 {
+        let labels = format!("reason=\"{reason}\"");
+        // What never happened has no series.
+        self.gateway.metric("rauta_kernel_events_total", &labels).unwrap_or(0.0)
     }
 
     /// Which part of the requests of `work` the kernel decided alone, 0 to 1; 1 where no kernel programs are wanted.
@@ -308,6 +325,9 @@ fn start_gateway(
     let manifest = manifests::routes(network);
     let mut builder =
         Gateway::builder(lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().hook(hook).arguments(arguments);
+    if network.is_clsact {
+        builder = builder.env("RAUTA_PRETEND_WITHOUT", "tcx");
+    }
     for (name, value) in settings {
         builder = builder.env(name, value);
     }

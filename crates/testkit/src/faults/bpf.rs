@@ -1,7 +1,10 @@
 //! The few calls of bpf(2) that the injector and other programs of the lab need (include/uapi/linux/bpf.h).
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -10,6 +13,7 @@ use super::program::Instruction;
 const MAP_CREATE: libc::c_int = 0;
 const MAP_LOOKUP_ELEM: libc::c_int = 1;
 const PROG_LOAD: libc::c_int = 5;
+const OBJ_PIN: libc::c_int = 6;
 const LINK_CREATE: libc::c_int = 28;
 
 const MAP_TYPE_ARRAY: u32 = 2;
@@ -114,6 +118,24 @@ impl Program {
                 String::from_utf8_lossy(&log).trim_end_matches('\0')
             ),
         }
+    }
+}
+
+impl Program {
+    /// Gives it a path in a BPF file system, by which other programs find it.
+    pub(crate) fn pin(&self, path: &Path) -> Result<()> {
+        #[repr(C)]
+        struct Pin {
+            path: u64,
+            program: u32,
+            flags: u32,
+        }
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let attributes =
+            Pin { path: path.as_ptr() as u64, program: self.0.as_raw_fd().cast_unsigned(), flags: 0 };
+        // SAFETY: the path ends with a zero and outlives the call.
+        unsafe { call(OBJ_PIN, &attributes) }?;
+        Ok(())
     }
 }
 

@@ -125,7 +125,8 @@ fn resets_of_what_userspace_has_are_its_own(network: Network) {
         // The endpoint that it had, and a client that is not exact.
         resets(&endpoint, &leg);
         let reset = connection.segment(flag::RST, b"");
-        host.send(&Segment { seq: reset.seq.wrapping_add(1), ..reset }).unwrap();
+        let reset = Segment { seq: reset.seq.wrapping_add(1), ..reset };
+        world.counts(&[("pass_owned", 1)], || host.send(&reset).unwrap());
         let answers = rest(&host, &connection);
         assert!(answers.iter().all(|answer| answer.flags & flag::RST == 0), "{answers:?}");
         told::wait_for(&world, connection.local, "handed off: ", IN_USERSPACE);

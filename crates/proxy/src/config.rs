@@ -36,6 +36,8 @@ pub struct Config {
     pub reason_header: Option<String>,
     /// Where requests are logged, if they are.
     pub access_log: Option<AccessConfig>,
+    /// Where spans of recorded traces go.
+    pub spans: Option<Arc<otlp::Exporter>>,
     /// By what requests are found again.
     pub ids: IdConfig,
     /// Different endpoints tried for one request that none has acknowledged.
@@ -58,6 +60,7 @@ impl Default for Config {
             paths: PathRules::default(),
             reason_header: None,
             access_log: None,
+            spans: None,
             ids: IdConfig::default(),
             tries_max: 3,
         }

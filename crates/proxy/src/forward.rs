@@ -4,12 +4,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use balance::Pick;
 use http1::{RequestHead, ResponseHead};
 use model::Listener;
-use policy::{CORS_HEADERS, CorsLines};
+use policy::{CORS_HEADERS, CorsLines, TraceContext};
 use tokio::time::Instant;
 
 use crate::affinity::Keeping;
@@ -27,6 +27,7 @@ use crate::reply::{CLIENT_GONE, Extra, Outcome, STATUS_CLIENT_GONE, answer_with,
 use crate::request_body::RequestBody;
 use crate::retry::Chance;
 use crate::session::Visit;
+use crate::spans::Tried;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::upstream::Upstream;
@@ -75,6 +76,8 @@ struct Terms<'t> {
     is_measured: bool,
     /// Who is told of the answer.
     outliers: Option<&'t Outliers>,
+    /// Each try is a span of its own.
+    context: Option<TraceContext>,
 }
 
 /// Sends the request to an endpoint, and its response to the client.
@@ -154,6 +157,7 @@ async fn tries<S: Transport>(
             Err(NoConnection::Failed(failure)) => {
                 refusal = (failure.status, failure.reason);
                 down.story.endpoint = Some(endpoint.address);
+                work.not_connected(&mut down.story, endpoint.address, failure.reason);
                 if let Some(outliers) = outliers.as_ref().filter(|_| !failure.is_own) {
                     outliers.note(endpoint.address, None);
                 }
@@ -176,9 +180,9 @@ async fn tries<S: Transport>(
         let is_secure = down.client.secured.is_some();
         let session = visit.zip(names.as_ref());
         let session = session.and_then(|(visit, names)| visit.line(names, endpoint.address, is_secure));
-        let terms =
-            Terms { plan, chance, session, is_measured: group.measures(), outliers: outliers.as_deref() };
-        match work.attempt(terms, endpoint, upstream, down, body, response).await {
+        let (is_measured, context) = (group.measures(), work.context());
+        let terms = Terms { plan, chance, session, is_measured, outliers: outliers.as_deref(), context };
+        match work.recorded(terms, endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
             Try::Failed(status, reason) => return Err((status, reason)),
             Try::Retry { status, reason } => {
@@ -255,6 +259,33 @@ impl Forward<'_> {
         self.deadline().is_some_and(|at| at <= Instant::now())
     }
 
+    /// The same as an attempt, and remembered as a span of its own where the trace is recorded.
+    async fn recorded<S: Transport>(
+        &self,
+        terms: Terms<'_>,
+        endpoint: &Endpoint,
+        upstream: Upstream,
+        down: &mut Downstream<S>,
+        body: &mut RequestBody,
+        response: &mut ResponseHead,
+    ) -> Try {
+        let Some(context) = terms.context.filter(|_| self.records()) else {
+            return self.attempt(terms, endpoint, upstream, down, body, response).await;
+        };
+        let start = SystemTime::now();
+        let came_to = self.attempt(terms, endpoint, upstream, down, body, response).await;
+        let (status, error) = match &came_to {
+            Try::Done(outcome) if outcome.status == STATUS_CLIENT_GONE => (None, Some(CLIENT_GONE)),
+            Try::Done(outcome) => (Some(outcome.status), None),
+            Try::Again { reason, .. } | Try::Retry { reason, .. } | Try::Failed(_, reason) => {
+                (None, Some(*reason))
+            }
+        };
+        let end = SystemTime::now();
+        down.story.tried.push(Tried { context, endpoint: endpoint.address, start, end, status, error });
+        came_to
+    }
+
     /// Sends the request over `upstream` and the response to the client.
     async fn attempt<S: Transport>(
         &self,
@@ -265,7 +296,7 @@ impl Forward<'_> {
         body: &mut RequestBody,
         response: &mut ResponseHead,
     ) -> Try {
-        let Terms { plan, chance, session, is_measured, outliers } = terms;
+        let Terms { plan, chance, session, is_measured, outliers, context } = terms;
         let begun = is_measured.then(Instant::now);
         let worker = self.worker;
         let _active = endpoint.begin(worker.index);
@@ -277,8 +308,7 @@ impl Forward<'_> {
             // Where the body ends and the new protocol begins is read in more than one way.
             && !self.head.framing().has_body()
             && upstream.can_upgrade();
-        // Each try is a span of its own.
-        let context = self.ids.trace.map(|trace| trace.own.of_span(worker.random()).to_string());
+        let context = context.map(|context| context.to_string());
         let lines = self.ids.lines(&worker.config().ids, context.as_deref());
         self.forwarded.with_edits(&lines, |edits| {
             let edits = http1::Edits {

@@ -51,6 +51,7 @@ mod session;
 mod session_key;
 mod shared;
 mod sockets;
+mod spans;
 mod state;
 mod story;
 mod streams;

@@ -55,7 +55,9 @@ pub(crate) async fn handle<S: Transport>(
         metrics.observe(worker.index, outcome.status, started.elapsed(), bytes_in, outcome.bytes_out);
     }
     let (listener, route) = (listener.map(|listener| &**listener), route.map(|(_, route)| route));
-    story::tell(worker, down, &Told { head, listener, route, started, bytes_in, outcome });
+    let (protocol, story) = (story::protocol(down, head), &down.story);
+    let told = Told { story, protocol, head, listener, route, started, bytes_in, outcome };
+    story::tell(worker, &down.client, &told);
     outcome.fate
 }
 

@@ -1,4 +1,4 @@
-//! What is told of a request when it is over: in the access log.
+//! What is told of a request when it is over: in the access log, and in spans.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::downstream::Downstream;
 use crate::ids::Ids;
 use crate::reply::{CLIENT_GONE, Outcome, STATUS_CLIENT_GONE};
+use crate::spans::{self, Tried};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -29,12 +30,16 @@ pub(crate) struct Story {
     pub(crate) endpoint: Option<SocketAddr>,
     /// How long connecting took, where that was done for it.
     pub(crate) connect: Option<Duration>,
+    /// Its tries, if its trace is recorded.
+    pub(crate) tried: Vec<Tried>,
     /// When the head of the final response was there.
     pub(crate) answered: Option<Instant>,
 }
 
 /// A request that is over.
 pub(crate) struct Told<'t> {
+    pub(crate) story: &'t Story,
+    pub(crate) protocol: &'static str,
     pub(crate) head: &'t RequestHead,
     pub(crate) listener: Option<&'t Listener>,
     pub(crate) route: Option<&'t model::Route>,
@@ -43,17 +48,22 @@ pub(crate) struct Told<'t> {
     pub(crate) outcome: Outcome,
 }
 
-/// Logs a request, if it is to be logged.
-pub(crate) fn tell<S: Transport>(worker: &Worker, down: &Downstream<S>, told: &Told<'_>) {
-    let Told { head, outcome, started, .. } = told;
-    if !worker.logs(outcome.status) {
+/// Logs a request and sends its spans, if that is to be done.
+pub(crate) fn tell(worker: &Worker, client: &Client, told: &Told<'_>) {
+    let Told { story, head, outcome, started, .. } = told;
+    let is_logged = worker.logs(outcome.status);
+    if !is_logged && worker.config().spans.is_none() {
         return;
     }
-    let story = &down.story;
     let took = started.elapsed();
     let now = SystemTime::now();
+    let began = now.checked_sub(took);
+    spans::send(worker, client, told, began.unwrap_or(now), now);
+    if !is_logged {
+        return;
+    }
     worker.log(&Entry {
-        time: now.checked_sub(took),
+        time: began,
         listener: told.listener.map(|listener| &listener.id as &dyn Show),
         route: told.route.map(|route| &route.id as &dyn Show),
         endpoint: story.endpoint,
@@ -68,16 +78,21 @@ pub(crate) fn tell<S: Transport>(worker: &Worker, down: &Downstream<S>, told: &T
         duration: Some(took),
         first_byte: story.answered.map(|at| at.duration_since(*started)),
         connect: story.connect,
-        protocol: Some(match head.version() {
-            _ if down.stream.is_http2() => "HTTP/2",
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        }),
+        protocol: Some(told.protocol),
         user_agent: head.values("user-agent").next(),
         request_id: story.ids.request_id(&worker.config().ids, head),
         trace_id: story.ids.trace.map(|trace| trace.own.trace),
-        ..of_client(&down.client)
+        ..of_client(client)
     });
+}
+
+/// What a request came by.
+pub(crate) fn protocol<S: Transport>(down: &Downstream<S>, head: &RequestHead) -> &'static str {
+    match head.version() {
+        _ if down.stream.is_http2() => "HTTP/2",
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+    }
 }
 
 /// Logs what was refused before there was a request.

@@ -132,6 +132,9 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
         "Malformed requests refused, by reason.",
         reasons(metrics.refusals.values()),
     )?;
+    counter(to, "rauta_spans", "Spans that the collector took.", one(metrics.spans_sent.get()))?;
+    let help = "Spans that the collector did not get, by reason.";
+    counter(to, "rauta_spans_dropped", help, reasons(metrics.spans_dropped.values()))?;
     let help = "Lines of the access log that were written.";
     counter(to, "rauta_access_log_lines", help, one(metrics.access_lines.get()))?;
     let help = "Lines of the access log that were dropped, by reason.";

@@ -63,6 +63,10 @@ pub struct Metrics {
     pub upstream_connections_active: ShardedGauge,
     /// Requests sent again to another endpoint because the first one failed before it took them.
     pub upstream_retries: ShardedCounter,
+    /// Spans that a collector took.
+    pub spans_sent: ShardedCounter,
+    /// Spans that none got, by reason.
+    pub spans_dropped: LabelledCounter,
     /// Lines of the access log that were written.
     pub access_lines: ShardedCounter,
     /// Lines of the access log that were not, by reason.
@@ -112,6 +116,8 @@ impl Metrics {
             upstream_reuses: counter(),
             upstream_connections_active: ShardedGauge::new(shards),
             upstream_retries: counter(),
+            spans_sent: counter(),
+            spans_dropped: LabelledCounter::new(shards),
             access_lines: counter(),
             access_dropped: LabelledCounter::new(shards),
             mirrors: LabelledCounter::new(shards),

@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["model", "ebpf"],
     &["route", "balance", "policy", "telemetry", "resources", "tls"],
     &["translate", "http1", "kernel", "l4"],
-    &["http2"],
+    &["http2", "otlp"],
     &["proxy", "files", "loader", "api", "admin"],
     &["rauta"],
 ];

@@ -1,15 +1,16 @@
-//! The access log of the agent.
+//! The access log of the agent, and its spans.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use otlp::{Exporter, Exporting};
 use proxy::AccessConfig;
 use telemetry::Metrics;
 use telemetry::access::{AccessLog, OpenError, Writer};
 
 use crate::settings::Settings;
 
-/// How long a stop waits for the disk to take the last lines.
+/// How long a stop waits for the disk to take the last lines, and for a collector to take the last spans.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Starts it, if the settings ask for one.
@@ -21,4 +22,14 @@ pub(super) fn start(
     let Some(target) = &asked.target else { return Ok((None, None)) };
     let (log, writer) = AccessLog::start(target, asked.format.clone(), Arc::clone(metrics))?;
     Ok((Some(AccessConfig { log, sample_one_in: asked.sample_one_in }), Some(writer)))
+}
+
+/// Starts to send spans, if the settings name a collector.
+pub(super) fn start_spans(
+    settings: &Settings,
+    metrics: &Arc<Metrics>,
+) -> Result<(Option<Arc<Exporter>>, Option<Exporting>), otlp::StartError> {
+    let Some(collector) = &settings.collector else { return Ok((None, None)) };
+    let (exporter, exporting) = Exporter::start(collector.clone(), Arc::clone(metrics))?;
+    Ok((Some(exporter), Some(exporting)))
 }

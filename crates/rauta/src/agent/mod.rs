@@ -89,7 +89,8 @@ async fn run_async(
     let metrics = Metrics::new(settings.proxy.threads);
     let session_key = settings.session_key_file.as_deref().map(session_key::read).transpose()?;
     let (access_log, writer) = access::start(settings, &metrics)?;
-    let config = proxy::Config { session_key, access_log, ..settings.proxy_config() };
+    let (spans, exporting) = access::start_spans(settings, &metrics)?;
+    let config = proxy::Config { session_key, access_log, spans, ..settings.proxy_config() };
     let gateway = Gateway::take_over(config, Arc::clone(&metrics), traffic.unwrap_or_default())?;
     let sources = paths.iter().map(|path| path.display().to_string()).collect();
     let (mut loaded, _watch) =
@@ -183,6 +184,9 @@ async fn run_async(
     agent.kernel.stop();
     if let Some(writer) = writer {
         writer.stop(access::STOP_MAX);
+    }
+    if let Some(exporting) = exporting {
+        exporting.stop(access::STOP_MAX);
     }
     limiter.report();
     info!("stopped");

@@ -5,6 +5,7 @@ mod values;
 
 use super::Settings;
 use super::parse::Expected;
+use otlp::CollectorError;
 use telemetry::access::FormatError;
 
 pub(crate) use table::KEYS;
@@ -27,6 +28,8 @@ pub(crate) struct Key {
 pub(crate) enum Refused {
     #[error(transparent)]
     Value(#[from] Expected),
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     #[error(transparent)]
     AccessLogFormat(#[from] FormatError),
 }
@@ -110,6 +113,8 @@ mod tests {
             ("paths.mergeSlashes", "2"),
             ("paths.escapedSlashes", "drop"),
             ("routeMetrics", "16384"),
+            ("tracing.endpoint", "https://127.0.0.1:4318"),
+            ("tracing.endpoint", "127.0.0.1:4318"),
             ("accessLog.path", "access.log"),
             ("accessLog.format", "combined"),
             ("accessLog.sampleOneIn", "0"),

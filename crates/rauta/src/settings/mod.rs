@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) log_format: Format,
     pub(crate) proxy: proxy::Config,
     pub(crate) access_log: AccessLogSettings,
+    /// Where spans go, if they are recorded.
+    pub(crate) collector: Option<otlp::Collector>,
     pub(crate) forwarded_headers: bool,
     /// The key of sessions, the same for all gateways; none: one for this process.
     pub(crate) session_key_file: Option<PathBuf>,
@@ -169,6 +171,7 @@ impl Default for Settings {
             log_format: Format::Text,
             proxy: proxy::Config::default(),
             access_log: AccessLogSettings::default(),
+            collector: None,
             forwarded_headers: true,
             session_key_file: None,
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
@@ -193,7 +196,10 @@ impl Settings {
     /// How the userspace tier runs under these settings.
     pub(crate) fn proxy_config(&self) -> proxy::Config {
         let affinity_entries = usize::try_from(self.dataplane.affinity_entries).unwrap_or(usize::MAX);
-        proxy::Config { affinity_entries, ..self.proxy.clone() }
+        let mut config = proxy::Config { affinity_entries, ..self.proxy.clone() };
+        // A span belongs to a trace.
+        config.ids.trace_context |= self.collector.is_some();
+        config
     }
 
     /// How the kernel programs are loaded under these settings.
@@ -216,7 +222,7 @@ impl Settings {
         if ids.request_id_header.is_some() {
             return Some(kernel::Why::RequestId);
         }
-        if ids.trace_context {
+        if ids.trace_context || self.collector.is_some() {
             return Some(kernel::Why::Tracing);
         }
         let access = &self.access_log;

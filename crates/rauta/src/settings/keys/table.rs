@@ -2,12 +2,12 @@
 
 use super::Key;
 use super::values::{
-    access_log, access_log_format, admin, affinity_entries, counted_endpoints, counted_routes,
+    access_log, access_log_format, admin, affinity_entries, collector, counted_endpoints, counted_routes,
     escaped_slashes, forward, head_bytes, header_or_off, hook, interface, log_format, log_level,
     maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy, redraw_after,
-    requests, response_header_or_off, route_metrics, show_access_log, show_address, show_escaped_slashes,
-    show_forward, show_listen, show_on_exit, show_or_off, show_path, show_path_or_off, show_policy, shown,
-    shown_bytes,
+    requests, response_header_or_off, route_metrics, show_access_log, show_address, show_collector,
+    show_escaped_slashes, show_forward, show_listen, show_on_exit, show_or_off, show_path, show_path_or_off,
+    show_policy, shown, shown_bytes,
 };
 use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
 
@@ -181,6 +181,13 @@ pub(crate) static KEYS: &[Key] = &[
         proxy.ids.trace_context,
         boolean,
         ToString::to_string
+    ),
+    one!(
+        "tracing.endpoint",
+        "the collector that gets spans by OTLP over HTTP, as http://127.0.0.1:4318, or off",
+        collector,
+        collector,
+        show_collector
     ),
     one!(
         "tracing.sampleOneIn",

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use otlp::{Collector, CollectorError};
 use policy::{EscapedSlashes, HeadKind};
 use telemetry::access::{Format, FormatError, Target};
 
@@ -71,6 +72,13 @@ pub(super) fn escaped_slashes(text: &str) -> Result<EscapedSlashes, Expected> {
         "redirect" => Ok(EscapedSlashes::Redirect),
         "reject" => Ok(EscapedSlashes::Reject),
         _ => Err(Expected("keep, forward, redirect or reject")),
+    }
+}
+
+pub(super) fn collector(text: &str) -> Result<Option<Collector>, CollectorError> {
+    match text {
+        "off" => Ok(None),
+        _ => text.parse().map(Some),
     }
 }
 
@@ -204,6 +212,10 @@ pub(super) fn show_escaped_slashes(slashes: &EscapedSlashes) -> String {
         EscapedSlashes::Reject => "reject",
     }
     .to_owned()
+}
+
+pub(super) fn show_collector(collector: &Option<Collector>) -> String {
+    collector.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string)
 }
 
 pub(super) fn show_or_off(text: &Option<String>) -> String {

@@ -81,6 +81,8 @@ pub enum Reason {
     NoTlsPolicy,
     /// An address that settings do not allow as an endpoint.
     AddressNotAllowed,
+    /// A Secret is missing or does not hold what a policy needs of it.
+    InvalidSecretRef,
     /// The object that a policy is for, or the part of it, does not exist.
     TargetNotFound,
     /// The API has it, this version of the gateway does not.
@@ -111,6 +113,7 @@ impl Reason {
             Self::NoValidCaCertificate => "NoValidCACertificate",
             Self::NoTlsPolicy => "NoTLSPolicy",
             Self::AddressNotAllowed => "AddressNotAllowed",
+            Self::InvalidSecretRef => "InvalidSecretRef",
             Self::TargetNotFound => "TargetNotFound",
             Self::Unsupported => "Unsupported",
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{ListenerId, ObjectRef};
+use crate::{ListenerId, ObjectRef, SecretBytes};
 
 /// What policies ask of the requests of a route that come in by some of its listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,6 +30,9 @@ pub struct Policies {
     /// How many pass in a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// Who may ask, by user and password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuth>,
     /// What goes wrong on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjection>,
@@ -73,6 +76,16 @@ pub enum RateLimitKey {
     Address,
     /// Those with one value of this header, whose name is in lower case; those without it together.
     Header(Arc<str>),
+}
+
+/// HTTP's scheme Basic (RFC 7617).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BasicAuth {
+    /// What clients are told that they are asked for; without quotes, backslashes and control characters.
+    pub realm: Arc<str>,
+    /// A file of htpasswd, checked.
+    #[serde(skip)]
+    pub users: SecretBytes,
 }
 
 /// What goes wrong on purpose, drawn for each request; a request may get both.

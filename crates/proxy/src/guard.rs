@@ -9,6 +9,7 @@ use std::time::Duration;
 use http1::{Framing, RequestHead};
 use model::{AttachedPolicies, DirectResponse, ListenerId, Policies, Share};
 
+use crate::auth::Auth;
 use crate::downstream::Downstream;
 use crate::rate::Limiter;
 use crate::reply::Page;
@@ -22,6 +23,7 @@ pub(crate) struct Guards(Box<[(Box<[ListenerId]>, Guard)]>);
 pub(crate) struct Guard {
     policies: Policies,
     limiter: Option<Arc<Limiter>>,
+    auth: Option<Arc<Auth>>,
 }
 
 /// Why a request does not go on.
@@ -52,7 +54,14 @@ impl Guards {
                 let known = || before?.on(one.listeners.first()?)?.limiter.clone();
                 known().filter(|known| known.said() == said).unwrap_or_else(|| Arc::new(Limiter::new(said)))
             });
-            (one.listeners.clone().into(), Guard { policies: one.policies.clone(), limiter })
+            let mut policies = one.policies.clone();
+            let auth = one.policies.basic_auth.as_ref().and_then(|said| {
+                let known = || before?.on(one.listeners.first()?)?.auth.clone();
+                known().filter(|known| known.said() == said).or_else(|| Auth::new(said).map(Arc::new))
+            });
+            // Users that cannot be read were refused before they came here; if not, nobody is let in.
+            policies.is_closed |= policies.basic_auth.is_some() && auth.is_none();
+            (one.listeners.clone().into(), Guard { policies, limiter, auth })
         };
         (!attached.is_empty()).then(|| Box::new(Self(attached.iter().map(guard).collect())))
     }
@@ -89,6 +98,12 @@ impl Guard {
             limiter
                 .take(&worker.shared.rates, address, head)
                 .map_err(|wait| limited(limiter.said(), wait))?;
+        }
+        if let Some(auth) = &self.auth
+            && !auth.lets_in(worker, head).await
+        {
+            let headers = vec![("WWW-Authenticate", auth.challenge())];
+            return Err(Said { headers, ..said(401, "user and password are missing or wrong") }.into());
         }
         self.fault(worker, down).await?;
         if let Some(DirectResponse { status, content_type, body }) = &self.policies.direct_response {

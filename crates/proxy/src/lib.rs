@@ -14,6 +14,7 @@
 
 mod accept;
 mod affinity;
+mod auth;
 mod backend;
 mod breaker;
 mod client;

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use telemetry::Metrics;
 
 use crate::affinity::{ClientCache, LocalCache};
+use crate::auth::Checks;
 use crate::config::Config;
 use crate::rate::Rates;
 use crate::session_key::SessionKey;
@@ -18,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) session_key: SessionKey,
     /// The buckets of rate limits.
     pub(crate) rates: Rates,
+    /// How passwords are checked.
+    pub(crate) checks: Checks,
     state: ArcSwap<State>,
     /// Grows with each state, so that a thread sees a change by one load of a line that is otherwise quiet.
     generation: AtomicU64,
@@ -34,6 +37,7 @@ impl Shared {
         let clients: Box<dyn ClientCache> = Box::new(LocalCache::new(config.affinity_entries));
         Self {
             clients: ArcSwap::from_pointee(clients),
+            checks: Checks::new(config.threads),
             config,
             metrics,
             session_key,

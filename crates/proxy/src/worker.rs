@@ -13,6 +13,7 @@ use telemetry::access::{Entry, Lines};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::auth::Remembered;
 use crate::config::Config;
 use crate::shared::Shared;
 use crate::state::State;
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     /// Copies of requests under way.
     pub(crate) mirrors: Cell<usize>,
     next_id: Cell<u64>,
+    /// Passwords that were right.
+    pub(crate) remembered: Remembered,
     access: RefCell<Option<Lines>>,
     drained: RefCell<Option<oneshot::Sender<()>>>,
 }
@@ -86,6 +89,7 @@ impl Worker {
             streams: Rc::new(()),
             mirrors: Cell::new(0),
             next_id: Cell::new(0),
+            remembered: Remembered::default(),
             access: RefCell::new(access),
             drained: RefCell::default(),
         }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
-use model::{DirectResponse, FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, Share};
+use model::{
+    BasicAuth, DirectResponse, FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, SecretBytes, Share,
+};
 use support::{Lab, Rule, Scripted, rule};
 use tokio::net::TcpStream;
 
@@ -291,4 +293,81 @@ fn faults_delay_and_abort_their_share() {
     drop(leaving);
     assert_eq!(lab.client().get("/stays").status, 200);
     assert!(endpoint.connections() > before);
+}
+
+/// `a` with password `secret`, by SHA-1; and where it is asked for, `b` with the same, by bcrypt of cost 4.
+fn basic_auth(with_bcrypt: bool) -> Policies {
+    let mut users = "a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n".to_owned();
+    if with_bcrypt {
+        users += &format!("b:{}\n", bcrypt::hash_with_salt("secret", 4, *b"0123456789abcdef").unwrap());
+    }
+    let users = SecretBytes::new(users.as_bytes());
+    Policies { basic_auth: Some(BasicAuth { realm: "The shop".into(), users }), ..Default::default() }
+}
+
+#[tokio::test]
+async fn who_has_no_right_password_is_asked_for_one() {
+    let endpoint = Scripted::echo("one");
+    // Of `a:secret`, `b:secret`, `b:wrong`, `c:secret`.
+    let (a, b, wrong, nobody) = ("YTpzZWNyZXQ=", "YjpzZWNyZXQ=", "Yjp3cm9uZw==", "YzpzZWNyZXQ=");
+    for with_bcrypt in [false, true] {
+        let lab = lab(basic_auth(with_bcrypt), &endpoint);
+        let mut client = lab.client();
+        let ask = move || {
+            let mut ask = |lines: &str| {
+                client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n"));
+                client.response()
+            };
+            let basic = |credentials: &str| format!("Authorization: Basic {credentials}\r\n");
+            let refused = ask("");
+            assert_eq!(
+                (refused.status, refused.text().as_str()),
+                (401, "user and password are missing or wrong\n")
+            );
+            assert!(
+                refused.has("WWW-Authenticate: Basic realm=\"The shop\", charset=\"UTF-8\""),
+                "{}",
+                refused.head
+            );
+            assert_eq!(ask(&basic(a)).status, 200);
+            // Again, from memory, and with what is not in it.
+            for _ in 0..2 {
+                assert_eq!(ask(&basic(b)).status, if with_bcrypt { 200 } else { 401 });
+                for lines in [
+                    basic(wrong),
+                    basic(nobody),
+                    basic("YQ=="),
+                    basic(a) + &basic(a),
+                    basic(a).replace("Basic", "Bearer"),
+                ] {
+                    assert_eq!(ask(&lines).status, 401, "{lines}");
+                }
+            }
+            ask(&basic(a)).text()
+        };
+        let seen = tokio::task::spawn_blocking(ask).await.unwrap();
+        assert!(seen.contains("Authorization: Basic YTpzZWNyZXQ=\r\n"), "it goes on as it came: {seen}");
+        assert_eq!(
+            ask_http2(&lab, "", true).await,
+            (401, "user and password are missing or wrong\n".to_owned())
+        );
+    }
+}
+
+#[test]
+fn a_password_that_is_changed_counts_at_once() {
+    let endpoint = Scripted::echo("one");
+    let mut lab = lab(basic_auth(true), &endpoint);
+    let mut client = lab.client();
+    let mut ask = || {
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Basic YjpzZWNyZXQ=\r\n\r\n");
+        client.response().status
+    };
+    assert_eq!(ask(), 200);
+    lab.apply(&[Rule { policies: Some(basic_auth(false)), ..rule("/", &[endpoint.address]) }]);
+    assert_eq!(ask(), 401, "what was right is forgotten");
+    let broken = Some(BasicAuth { realm: "x".into(), users: SecretBytes::new(b"no users") });
+    let policies = Some(Policies { basic_auth: broken, ..Default::default() });
+    lab.apply(&[Rule { policies, ..rule("/", &[endpoint.address]) }]);
+    assert_eq!(ask(), 500);
 }

@@ -32,6 +32,9 @@ pub struct RoutePolicySpec {
     /// How many requests pass in a time; others get 429.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// Who may ask, by user and password; others get 401.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic_auth: Option<BasicAuth>,
     /// Delays and errors for some requests, to see how clients take them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjection>,
@@ -75,6 +78,27 @@ pub struct DirectResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub body: Option<String>,
+}
+
+/// HTTP's scheme Basic (RFC 7617).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BasicAuth {
+    /// Where users and hashes of their passwords are: entry `.htpasswd` of a Secret of the policy's namespace.
+    pub users: SecretRef,
+    /// What clients are told that they are asked for; unset: `restricted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub realm: Option<String>,
+}
+
+/// A Secret of the policy's namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// A token bucket, of each gateway by itself.

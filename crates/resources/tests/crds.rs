@@ -119,6 +119,7 @@ fn manifests_survive_a_round_trip() {
                  "ipRules": {"allow": ["10.0.0.0/8"], "deny": ["10.0.0.1"]},
                  "rateLimit": {"requests": 10, "unit": "Second", "burst": 20,
                                "key": {"type": "Header", "header": "X-Key"}},
+                 "basicAuth": {"users": {"name": "u"}, "realm": "r"},
                  "faultInjection": {"delay": {"fixedDelay": "1s", "percentage": 0.5}, "abort": {"httpStatus": 503}},
                  "directResponse": {"statusCode": 503, "contentType": "text/html", "body": "closed"},
                  "requestBodyMax": "1Mi"}}));

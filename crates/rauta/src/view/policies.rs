@@ -31,6 +31,9 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
             "lets {requests} requests in {period} through for {whose}, up to {burst} at once; more get 429"
         ));
     }
+    if let Some(auth) = &policies.basic_auth {
+        say(format!("asks for a user and password ({:?}); others get 401", auth.realm));
+    }
     if let Some(FaultInjection { delay, abort }) = &policies.fault_injection {
         let percent = |per_million: u32| f64::from(per_million) / 10_000.0;
         if let Some(Share { value, per_million }) = delay {

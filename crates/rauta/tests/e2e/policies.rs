@@ -105,3 +105,16 @@ fn faults_are_injected_for_the_rule_alone() {
     assert_eq!((world.status("/api"), world.status("/")), (504, 200));
     assert_eq!(world.endpoint.connections(), 1);
 }
+
+#[test]
+fn users_are_let_in_by_a_secret_and_without_it_nobody_is() {
+    let spec = |name: &str| format!("{{targetRefs: [{API}], basicAuth: {{users: {{name: {name}}}}}}}");
+    // Of `a:secret`. A Secret stands where the other documents do.
+    let secret = "\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: users}\nstringData: {.htpasswd: \"a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\"}";
+    let world = Policed::by(&[("auth", &(spec("users") + secret))]);
+    let request = "GET /api HTTP/1.1\r\nHost: a.test\r\nAuthorization: Basic YTpzZWNyZXQ=\r\n\r\n";
+    assert_eq!(world.connect().request(request).unwrap().status, 200);
+    assert_eq!((world.status("/api"), world.status("/")), (401, 200));
+    let world = Policed::by(&[("auth", &spec("users"))]);
+    assert_eq!(world.connect().request(request).unwrap().status, 500);
+}

@@ -1,12 +1,19 @@
 use std::collections::BTreeSet;
 
-use model::{AttachedPolicies, Diagnostic, ListenerId, ObjectKind, ObjectRef, Policies};
+use model::{
+    AttachedPolicies, BasicAuth, Diagnostic, ListenerId, ObjectKind, ObjectRef, Policies, Reason, SecretBytes,
+};
+use policy::Htpasswd;
 
 use super::GATEWAY_GROUP;
 use super::attached::{Attached, Fields, TargetKind, by_age, fill};
+use super::certificates::entry;
 use crate::objects::Objects;
 use crate::own::route_policy::{self, Rules, Said};
 use crate::report::Report;
+
+/// The entry of a Secret that holds users.
+const HTPASSWD: &str = ".htpasswd";
 
 /// What RoutePolicies may be for.
 const TARGETS: [TargetKind; 5] = [
@@ -21,6 +28,8 @@ const TARGETS: [TargetKind; 5] = [
 #[derive(Debug, Default)]
 pub(crate) struct RoutePolicies {
     attached: Attached<Rules>,
+    /// Those that policies name, whether they are there or not.
+    secrets: BTreeSet<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -29,16 +38,24 @@ impl RoutePolicies {
     pub(crate) fn build(objects: &Objects) -> Self {
         let mut policies = Self::default();
         for (key, policy) in by_age(&objects.route_policies, |policy| &policy.metadata) {
-            let rules = route_policy::read(&policy.spec, &mut Report::muted(key));
+            let mut rules = route_policy::read(&policy.spec, &mut Report::muted(key));
             let mut report = Report::new(key, &mut policies.diagnostics);
+            rules.basic_auth = policy.spec.basic_auth.as_ref().map(|said| {
+                let secret = ObjectRef::new(ObjectKind::Secret, &key.namespace, &said.users.name);
+                let read = basic_auth(said, &secret, objects, &mut report);
+                policies.secrets.insert(secret);
+                read.into()
+            });
             policies.attached.attach(key, (&policy.spec.target_refs, &rules), &TARGETS, objects, &mut report);
         }
         policies
     }
 
-    /// Whether a change of this object is a change of policies: of one, or of what one is for.
+    /// Whether a change of this object is a change of policies: of one, or of what one is for or names.
     pub(crate) fn follows_from(&self, object: &ObjectRef) -> bool {
-        object.kind == ObjectKind::RoutePolicy || self.attached.is_for(object)
+        object.kind == ObjectKind::RoutePolicy
+            || self.attached.is_for(object)
+            || self.secrets.contains(object)
     }
 
     /// The targets of which `other` says something else: Gateways and objects of routes.
@@ -72,6 +89,33 @@ impl RoutePolicies {
     }
 }
 
+/// Users with their passwords' hashes; none: they cannot be had.
+fn basic_auth(
+    said: &resources::BasicAuth,
+    secret: &ObjectRef,
+    objects: &Objects,
+    report: &mut Report<'_>,
+) -> Option<BasicAuth> {
+    let realm = route_policy::realm(said, &mut report.muted_again());
+    let text = match objects.secrets.get(secret) {
+        None => Err(format!("there is no {secret}")),
+        Some(found) => entry(found, HTPASSWD).ok_or_else(|| format!("{secret} has no entry {HTPASSWD}")),
+    };
+    let checked = text.and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{HTPASSWD} of {secret} is no UTF-8"))?;
+        Htpasswd::parse(text).map_err(|error| format!("{HTPASSWD} of {secret}: {error}"))?;
+        Ok(SecretBytes::new(&bytes))
+    });
+    match checked {
+        Ok(users) => Some(BasicAuth { realm: realm?.into(), users }),
+        Err(message) => {
+            let message = format!("{message}, {}", route_policy::CLOSES);
+            report.error(Reason::InvalidSecretRef, "spec.basicAuth.users", message);
+            None
+        }
+    }
+}
+
 impl Fields for Rules {
     fn fill(&mut self, other: &Self) -> Vec<&'static str> {
         let mut taken = Vec::new();
@@ -79,6 +123,7 @@ impl Fields for Rules {
         self.is_unreadable |= other.is_unreadable;
         fill("ipRules", &mut self.ip_rules, &other.ip_rules, &mut taken);
         fill("rateLimit", &mut self.rate_limit, &other.rate_limit, &mut taken);
+        fill("basicAuth", &mut self.basic_auth, &other.basic_auth, &mut taken);
         fill("faultInjection", &mut self.fault_injection, &other.fault_injection, &mut taken);
         fill("directResponse", &mut self.direct_response, &other.direct_response, &mut taken);
         fill("requestBodyMax", &mut self.request_body_max, &other.request_body_max, &mut taken);
@@ -95,6 +140,7 @@ impl Rules {
                 is_closed: false,
                 ip_rules: whole(self.ip_rules)?,
                 rate_limit: whole(self.rate_limit)?,
+                basic_auth: whole(self.basic_auth)?,
                 fault_injection: whole(self.fault_injection).flatten(),
                 direct_response: whole(self.direct_response)?,
                 request_body_max: whole(self.request_body_max)?,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::core::ObjectMeta;
-use model::{DirectResponse, FaultInjection, IpRules, RateLimit};
+use model::{BasicAuth, DirectResponse, FaultInjection, IpRules, RateLimit};
 use policy::header_value_problem;
 use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::pattern;
 use crate::report::Report;
 
 /// What fails closed: follows the problem in messages about fields that decide whether a request goes on.
-pub(super) const CLOSES: &str = "so what the policy is for answers 500";
+pub(crate) const CLOSES: &str = "so what the policy is for answers 500";
 /// The longest body of a direct response.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -25,6 +25,8 @@ pub(crate) struct Rules {
     pub(crate) is_unreadable: bool,
     pub(crate) ip_rules: Option<Said<IpRules>>,
     pub(crate) rate_limit: Option<Said<RateLimit>>,
+    /// Not read here: it needs a Secret.
+    pub(crate) basic_auth: Option<Said<BasicAuth>>,
     pub(crate) fault_injection: Option<Said<FaultInjection>>,
     pub(crate) direct_response: Option<Said<DirectResponse>>,
     pub(crate) request_body_max: Option<Said<u64>>,
@@ -55,6 +57,22 @@ pub(crate) fn check(policy: &RoutePolicy, report: &mut Report<'_>) {
         report.invalid("spec.targetRefs", "is empty, so it is for nothing: name a Gateway or a route");
     }
     read(spec, report);
+    if let Some(said) = &spec.basic_auth {
+        realm(said, report);
+    }
+}
+
+/// What clients are told that they are asked for; none: it cannot be.
+pub(crate) fn realm<'s>(said: &'s resources::BasicAuth, report: &mut Report<'_>) -> Option<&'s str> {
+    let realm = said.realm.as_deref().unwrap_or("restricted");
+    if realm.contains(['"', '\\']) || header_value_problem(realm).is_some() {
+        let message = format!(
+            "{realm:?} cannot stand in quotes in a header, {CLOSES}: leave out quotes, backslashes and control characters"
+        );
+        report.invalid("spec.basicAuth.realm", message);
+        return None;
+    }
+    Some(realm)
 }
 
 /// Its fields.
@@ -71,7 +89,15 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         said.bytes().into()
     });
     let is_unreadable = spec.is_unreadable;
-    Rules { is_unreadable, ip_rules, rate_limit, fault_injection, direct_response, request_body_max }
+    Rules {
+        is_unreadable,
+        ip_rules,
+        rate_limit,
+        basic_auth: None,
+        fault_injection,
+        direct_response,
+        request_body_max,
+    }
 }
 
 /// What stands for a policy that cannot be decoded: its name, and the targets that can be read. None: it has no name.

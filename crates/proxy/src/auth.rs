@@ -1,0 +1,106 @@
+//! Who asks: users and passwords of routes that want them.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, OnceLock};
+
+use http1::RequestHead;
+use model::BasicAuth;
+use policy::{CheckCost, Credentials, Htpasswd};
+use tls::MacKey;
+use tokio::sync::Semaphore;
+
+use crate::worker::Worker;
+
+/// Passwords that a thread remembers to be right.
+const REMEMBERED_MAX: usize = 1024;
+
+/// Who may ask on a route.
+pub(crate) struct Auth {
+    said: BasicAuth,
+    users: Arc<Htpasswd>,
+    /// Tells what was right here from what was right elsewhere, and before a change.
+    name: u64,
+}
+
+/// What all threads share to check passwords.
+pub(crate) struct Checks {
+    /// bcrypt takes all of a core for a while: no more at once than there are threads, on threads of their own.
+    dear: Semaphore,
+    /// Of what is remembered; none: the system has no random numbers, and nothing is.
+    key: OnceLock<Option<MacKey>>,
+}
+
+/// What a thread remembers: tags of users with their right passwords.
+#[derive(Default)]
+pub(crate) struct Remembered(RefCell<HashSet<[u8; MacKey::TAG_BYTES]>>);
+
+impl Checks {
+    pub(crate) fn new(threads: usize) -> Self {
+        Self { dear: Semaphore::new(threads.max(1)), key: OnceLock::new() }
+    }
+}
+
+impl Remembered {
+    fn has(&self, tag: &[u8; MacKey::TAG_BYTES]) -> bool {
+        self.0.borrow().contains(tag)
+    }
+
+    fn add(&self, tag: [u8; MacKey::TAG_BYTES]) {
+        let mut tags = self.0.borrow_mut();
+        if tags.len() >= REMEMBERED_MAX {
+            tags.clear();
+        }
+        tags.insert(tag);
+    }
+}
+
+impl Auth {
+    /// None: the users cannot be read.
+    pub(crate) fn new(said: &BasicAuth) -> Option<Self> {
+        let users = Htpasswd::parse(std::str::from_utf8(said.users.expose()).ok()?).ok()?;
+        // Each state of the standard library's hasher has keys of its own.
+        let name = RandomState::new().build_hasher().finish();
+        Some(Self { said: said.clone(), users: Arc::new(users), name })
+    }
+
+    /// What it was made from.
+    pub(crate) fn said(&self) -> &BasicAuth {
+        &self.said
+    }
+
+    /// What a client is told who may not ask (RFC 7617 section 2).
+    pub(crate) fn challenge(&self) -> String {
+        format!("Basic realm=\"{}\", charset=\"UTF-8\"", self.said.realm)
+    }
+
+    /// Whether the request comes from a user with the right password. Waits where checking is dear and not remembered.
+    pub(crate) async fn lets_in(&self, worker: &Worker, head: &RequestHead) -> bool {
+        let mut values = head.values("authorization");
+        // Several lines are no list (RFC 9110 section 11.6.2): who knows which one the endpoint would take.
+        let (Some(value), None) = (values.next(), values.next()) else { return false };
+        let Some(credentials) = Credentials::read(value) else { return false };
+        if self.users.cost() == CheckCost::Low {
+            return self.users.lets_in(&credentials);
+        }
+        let checks = &worker.shared.checks;
+        let key = checks.key.get_or_init(|| MacKey::random().ok());
+        let tag = key.as_ref().map(|key| {
+            let (user, name) = (credentials.user.as_bytes(), self.name.to_be_bytes());
+            let length = (user.len() as u64).to_be_bytes();
+            key.tag(&[&name, &length, user, &credentials.password])
+        });
+        if tag.is_some_and(|tag| worker.remembered.has(&tag)) {
+            return true;
+        }
+        let Ok(_permit) = checks.dear.acquire().await else { return false };
+        let users = self.users.clone();
+        let is_right =
+            tokio::task::spawn_blocking(move || users.lets_in(&credentials)).await.unwrap_or(false);
+        if let (true, Some(tag)) = (is_right, tag) {
+            worker.remembered.add(tag);
+        }
+        is_right
+    }
+}

@@ -1,3 +1,4 @@
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ pub struct Policies {
     /// The answer to all requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub direct_response: Option<DirectResponse>,
+    /// Bodies of errors that the gateway answers itself; the first for a status counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_responses: Vec<ErrorResponse>,
     /// The most bytes of a request's body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_body_max: Option<u64>,
@@ -116,6 +120,18 @@ pub struct Share<T> {
 pub struct DirectResponse {
     /// 200 to 599.
     pub status: u16,
+    /// Of the body.
+    pub content_type: Arc<str>,
+    /// May be empty.
+    pub body: Arc<str>,
+}
+
+/// The body of errors with some statuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorResponse {
+    /// From 400 to 599.
+    pub statuses: Vec<RangeInclusive<u16>>,
     /// Of the body.
     pub content_type: Arc<str>,
     /// May be empty.

@@ -18,6 +18,7 @@ use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
 use crate::forwarded::Forwarded;
+use crate::guard::Guard;
 use crate::ids::Ids;
 use crate::mirror;
 use crate::outliers::Outliers;
@@ -46,6 +47,8 @@ pub(crate) struct Forward<'f> {
     pub(crate) ids: Ids,
     /// What the answer says to scripts of other origins, on rules that say it.
     pub(crate) cors: Option<CorsLines<'f>>,
+    /// What RoutePolicies ask.
+    pub(crate) guard: Option<&'f Guard>,
     pub(crate) started: Instant,
 }
 
@@ -100,7 +103,8 @@ pub(crate) async fn forward<S: Transport>(
         Err(refusal) => refusal,
     };
     let headers = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
-    let extra = Extra { headers, ..Default::default() };
+    let page = work.guard.and_then(|guard| guard.page(status));
+    let extra = Extra { headers, page, ..Default::default() };
     answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http1::{Framing, RequestHead};
-use model::{AttachedPolicies, DirectResponse, ListenerId, Policies, Share};
+use model::{AttachedPolicies, DirectResponse, ErrorResponse, ListenerId, Policies, Share};
 
 use crate::auth::Auth;
 use crate::downstream::Downstream;
@@ -117,6 +117,13 @@ impl Guard {
             }
             _ => Ok(max),
         }
+    }
+
+    /// The body of an error that the gateway answers itself.
+    pub(crate) fn page(&self, status: u16) -> Option<Page<'_>> {
+        let is_for = |said: &&ErrorResponse| said.statuses.iter().any(|range| range.contains(&status));
+        let said = self.policies.error_responses.iter().find(is_for)?;
+        Some(Page { content_type: &said.content_type, body: &said.body })
     }
 
     /// What goes wrong on purpose.

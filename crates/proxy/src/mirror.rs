@@ -77,6 +77,7 @@ pub(crate) fn start(work: &Forward<'_>, mirrors: &[Mirror], client: &Rc<Client>,
                 forwarded,
                 ids,
                 cors: None,
+                guard: None,
                 started,
             };
             let is_answered = forward::copy(&work, &mut down, &mut body, &mut ResponseHead::default()).await;

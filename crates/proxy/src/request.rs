@@ -143,7 +143,8 @@ async fn decide<'s, S: Transport>(
     if let Some(guard) = guard
         && let Err((status, reason)) = guard.lets_in(|| down.client.address(worker, head))
     {
-        return (answer(worker, down, head, body, status, reason).await, taken);
+        let extra = Extra { page: guard.page(status), ..Default::default() };
+        return (answer_with(worker, down, head, body, (status, reason.into()), extra).await, taken);
     }
     let said = compiled.cors.as_deref();
     let judged = said.map(|cors| cors.judge(&CorsRequest::read(head.method(), |name| head.values(name))));
@@ -157,7 +158,8 @@ async fn decide<'s, S: Transport>(
         }
         Some(CorsVerdict::Denied) => {
             let reason = "the rule's CORS filter does not allow this origin";
-            return (answer(worker, down, head, body, 403, reason).await, taken);
+            let extra = Extra { page: guard.and_then(|guard| guard.page(403)), ..Default::default() };
+            return (answer_with(worker, down, head, body, (403, reason.into()), extra).await, taken);
         }
     };
     if let Some(guard) = guard {
@@ -172,7 +174,11 @@ async fn decide<'s, S: Transport>(
                 let cors = cors.as_ref().map_or(&[][..], CorsLines::as_slice);
                 let own = said.headers.iter().map(|(name, value)| (*name, value.as_bytes()));
                 let headers: Vec<_> = cors.iter().copied().chain(own).collect();
-                let extra = Extra { headers: &headers, page: said.page, ..Default::default() };
+                let extra = Extra {
+                    headers: &headers,
+                    page: said.page.or_else(|| guard.page(said.status)),
+                    ..Default::default()
+                };
                 let said = (said.status, said.reason.into());
                 return (answer_with(worker, down, head, body, said, extra).await, taken);
             }
@@ -180,7 +186,9 @@ async fn decide<'s, S: Transport>(
     }
     let outcome = match &compiled.action {
         CompiledAction::Respond { status, reason } => {
-            answer(worker, down, head, body, *status, reason.to_string()).await
+            let extra = Extra { page: guard.and_then(|guard| guard.page(*status)), ..Default::default() };
+            let said = (*status, reason.to_string().into());
+            answer_with(worker, down, head, body, said, extra).await
         }
         CompiledAction::Redirect { redirect, plan } => {
             let dialled = match (head.host(), down.client.local.ip()) {
@@ -208,7 +216,7 @@ async fn decide<'s, S: Transport>(
             let forwarded = Forwarded::new(&down.client, brings, is_on)
                 .with_host_where_none(head.authority(), down.client.local);
             let ids = down.story.ids;
-            let work = Forward { worker, head, action, listener, forwarded, ids, cors, started };
+            let work = Forward { worker, head, action, listener, forwarded, ids, cors, guard, started };
             forward::forward(&work, down, body, response).await
         }
     };

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Request;
 use model::{
-    BasicAuth, DirectResponse, FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, SecretBytes, Share,
+    BasicAuth, DirectResponse, ErrorResponse, FaultInjection, IpRules, Policies, RateLimit, RateLimitKey,
+    SecretBytes, Share,
 };
 use support::{Lab, Rule, Scripted, rule};
 use tokio::net::TcpStream;
@@ -370,4 +371,53 @@ fn a_password_that_is_changed_counts_at_once() {
     let policies = Some(Policies { basic_auth: broken, ..Default::default() });
     lab.apply(&[Rule { policies, ..rule("/", &[endpoint.address]) }]);
     assert_eq!(ask(), 500);
+}
+
+#[tokio::test]
+async fn errors_of_the_gateway_have_the_body_that_was_written_and_those_of_endpoints_their_own() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send("HTTP/1.1 503 Mine\r\nContent-Length: 4\r\n\r\nmine");
+        }
+    });
+    let page = |statuses, body: &str| ErrorResponse {
+        statuses,
+        content_type: "text/html".into(),
+        body: body.into(),
+    };
+    let pages = vec![page(vec![403..=403, 404..=404], "<p>no</p>"), page(vec![400..=599], "<p>sorry</p>")];
+    let with = |policies: Policies| Some(Policies { error_responses: pages.clone(), ..policies });
+    let lab = Lab::new(&[
+        Rule { policies: with(Policies::default()), ..rule("/", &[endpoint.address]) },
+        Rule { policies: with(Policies::default()), ..rule("/empty", &[]) },
+        Rule { policies: with(ip_rules(&["10.0.0.0/8"], &[])), ..rule("/closed", &[endpoint.address]) },
+        Rule { policies: with(body_max(0)), ..rule("/limited", &[endpoint.address]) },
+        Rule {
+            target: support::Target::Invalid,
+            policies: with(Policies::default()),
+            ..rule("/broken", &[])
+        },
+    ]);
+    let mut client = lab.client();
+    let ask = move || {
+        let mut said = Vec::new();
+        for path in ["/", "/empty", "/closed", "/broken"] {
+            let response = client.get(path);
+            let kind = response.has("Content-Type: text/html");
+            said.push((response.status, response.text(), kind));
+        }
+        said
+    };
+    let said = tokio::task::spawn_blocking(ask).await.unwrap();
+    let expected = [
+        (503, "mine", false),
+        (503, "<p>sorry</p>", true),
+        (403, "<p>no</p>", true),
+        (500, "<p>sorry</p>", true),
+    ];
+    assert_eq!(said, expected.map(|(status, body, kind)| (status, body.to_owned(), kind)));
+    let mut client = lab.client();
+    client.send("POST /limited HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\n");
+    assert_eq!(client.response().text(), "<p>sorry</p>");
+    assert_eq!(ask_http2(&lab, "", true).await, (503, "mine".to_owned()));
 }

@@ -25,8 +25,8 @@ pub use path::FieldPath;
 pub use policy_target::PolicyTargetRef;
 pub use quantity::ByteQuantity;
 pub use route_policy::{
-    BasicAuth, DirectResponse, FaultAbort, FaultDelay, FaultInjection, IpRules, RateLimit, RateLimitKey,
-    RateLimitKeyType, RateLimitUnit, RoutePolicy, RoutePolicySpec, SecretRef,
+    BasicAuth, DirectResponse, ErrorResponse, FaultAbort, FaultDelay, FaultInjection, IpRules, RateLimit,
+    RateLimitKey, RateLimitKeyType, RateLimitUnit, RoutePolicy, RoutePolicySpec, SecretRef,
 };
 pub use routing_rule::{
     AffinityType, LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec,

@@ -41,6 +41,10 @@ pub struct RoutePolicySpec {
     /// An answer that the gateway gives itself; no endpoint gets the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct_response: Option<DirectResponse>,
+    /// Bodies of the errors that the gateway answers itself; the first entry that names a status counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub error_responses: Vec<ErrorResponse>,
     /// The most bytes of a request's body, such as `1Mi` or `1048576`; more get 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_body_max: Option<ByteQuantity>,
@@ -61,6 +65,22 @@ pub struct IpRules {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024))]
     pub deny: Vec<String>,
+}
+
+/// The body of some errors.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ErrorResponse {
+    /// Statuses from 400 to 599, such as `404`, or classes: `4xx`, `5xx`.
+    #[schemars(length(min = 1, max = 64))]
+    pub status_codes: Vec<String>,
+    /// The body's `Content-Type`; unset: `text/plain; charset=utf-8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub content_type: Option<String>,
+    /// The body, up to 64 KiB.
+    #[schemars(length(max = 65536))]
+    pub body: String,
 }
 
 /// An answer.

@@ -122,6 +122,7 @@ fn manifests_survive_a_round_trip() {
                  "basicAuth": {"users": {"name": "u"}, "realm": "r"},
                  "faultInjection": {"delay": {"fixedDelay": "1s", "percentage": 0.5}, "abort": {"httpStatus": 503}},
                  "directResponse": {"statusCode": 503, "contentType": "text/html", "body": "closed"},
+                 "errorResponses": [{"statusCodes": ["404", "5xx"], "contentType": "text/html", "body": "sorry"}],
                  "requestBodyMax": "1Mi"}}));
     survives::<BackendPolicy>(json!({
         "apiVersion": "rauta.io/v1", "kind": "BackendPolicy", "metadata": {"name": "p"},

@@ -51,6 +51,15 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
             direct.content_type
         ));
     }
+    for said in &policies.error_responses {
+        let range = |range: &std::ops::RangeInclusive<u16>| match (range.start(), range.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first} to {last}"),
+        };
+        let statuses = said.statuses.iter().map(range).collect::<Vec<_>>().join(", ");
+        let (bytes, kind) = (said.body.len(), &said.content_type);
+        say(format!("writes {bytes} bytes of {kind} into its own errors with {statuses}"));
+    }
     if let Some(max) = policies.request_body_max {
         say(format!("lets bodies of up to {max} bytes through; more get 413"));
     }
@@ -109,6 +118,15 @@ mod tests {
                 "  lets 10 requests in 1m through for each client address, up to 20 at once; more get 429",
                 "  answers 0.5 % of requests with 503"
             ]
+        );
+        let said = model::ErrorResponse {
+            statuses: vec![404..=404, 500..=599],
+            content_type: "text/html".into(),
+            body: "sorry".into(),
+        };
+        assert_eq!(
+            lines(&Policies { error_responses: vec![said], ..Default::default() })[1],
+            "  writes 5 bytes of text/html into its own errors with 404, 500 to 599"
         );
         let (content_type, body) = ("text/plain".into(), "closed".into());
         policies.direct_response = Some(DirectResponse { status: 503, content_type, body });

@@ -118,3 +118,16 @@ fn users_are_let_in_by_a_secret_and_without_it_nobody_is() {
     let world = Policed::by(&[("auth", &spec("users"))]);
     assert_eq!(world.connect().request(request).unwrap().status, 500);
 }
+
+#[test]
+fn errors_of_the_gateway_say_what_was_written() {
+    let spec = format!(
+        "{{targetRefs: [{API}], requestBodyMax: 1, \
+         errorResponses: [{{statusCodes: [4xx], contentType: application/json, body: \"{{}}\"}}]}}"
+    );
+    let world = Policed::by(&[("errors", &spec)]);
+    let post = "POST /api HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nab";
+    let response = world.connect().request(post).unwrap();
+    assert_eq!((response.status, response.header("content-type")), (413, Some("application/json")));
+    assert_eq!(response.body, b"{}");
+}

@@ -126,6 +126,7 @@ impl Fields for Rules {
         fill("basicAuth", &mut self.basic_auth, &other.basic_auth, &mut taken);
         fill("faultInjection", &mut self.fault_injection, &other.fault_injection, &mut taken);
         fill("directResponse", &mut self.direct_response, &other.direct_response, &mut taken);
+        fill("errorResponses", &mut self.error_responses, &other.error_responses, &mut taken);
         fill("requestBodyMax", &mut self.request_body_max, &other.request_body_max, &mut taken);
         taken
     }
@@ -143,6 +144,7 @@ impl Rules {
                 basic_auth: whole(self.basic_auth)?,
                 fault_injection: whole(self.fault_injection).flatten(),
                 direct_response: whole(self.direct_response)?,
+                error_responses: whole(self.error_responses).flatten().unwrap_or_default(),
                 request_body_max: whole(self.request_body_max)?,
             })
         };

@@ -5,6 +5,7 @@
 
 pub(crate) mod backend_policy;
 mod cors;
+mod error_responses;
 mod faults;
 pub(crate) mod filters;
 pub(crate) mod gateway;

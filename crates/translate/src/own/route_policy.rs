@@ -4,19 +4,21 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::core::ObjectMeta;
-use model::{BasicAuth, DirectResponse, FaultInjection, IpRules, RateLimit};
+use model::{BasicAuth, DirectResponse, ErrorResponse, FaultInjection, IpRules, RateLimit};
 use policy::header_value_problem;
 use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
 use serde_json::Value;
 
-use super::faults;
+use super::{error_responses, faults};
 use crate::pattern;
 use crate::report::Report;
 
 /// What fails closed: follows the problem in messages about fields that decide whether a request goes on.
 pub(crate) const CLOSES: &str = "so what the policy is for answers 500";
-/// The longest body of a direct response.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// The longest body of an answer.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// What a body is unless something is said of it.
+pub(super) const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
 
 /// What a policy says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -29,6 +31,7 @@ pub(crate) struct Rules {
     pub(crate) basic_auth: Option<Said<BasicAuth>>,
     pub(crate) fault_injection: Option<Said<FaultInjection>>,
     pub(crate) direct_response: Option<Said<DirectResponse>>,
+    pub(crate) error_responses: Option<Said<Vec<ErrorResponse>>>,
     pub(crate) request_body_max: Option<Said<u64>>,
 }
 
@@ -88,6 +91,8 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         }
         said.bytes().into()
     });
+    let list = spec.error_responses.as_slice();
+    let error_responses = (!list.is_empty()).then(|| error_responses::read(list, report).into());
     let is_unreadable = spec.is_unreadable;
     Rules {
         is_unreadable,
@@ -96,6 +101,7 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         basic_auth: None,
         fault_injection,
         direct_response,
+        error_responses,
         request_body_max,
     }
 }
@@ -177,7 +183,7 @@ fn direct_response(said: &resources::DirectResponse, report: &mut Report<'_>) ->
     if matches!(said.status_code, 204 | 304) && !body.is_empty() {
         bad("body", format!("cannot go with status {}", said.status_code));
     }
-    let content_type = said.content_type.as_deref().unwrap_or("text/plain; charset=utf-8");
+    let content_type = said.content_type.as_deref().unwrap_or(CONTENT_TYPE);
     if let Some(problem) = content_type_problem(content_type) {
         bad("contentType", format!("{content_type:?} {problem}"));
     }
@@ -189,7 +195,7 @@ fn direct_response(said: &resources::DirectResponse, report: &mut Report<'_>) ->
 }
 
 /// Why text can be no `Content-Type`.
-fn content_type_problem(text: &str) -> Option<&'static str> {
+pub(super) fn content_type_problem(text: &str) -> Option<&'static str> {
     let media = text.split(';').next().unwrap_or_default().trim();
     match media.split_once('/') {
         Some((kind, name)) if pattern::is_token(kind) && pattern::is_token(name) => {

@@ -117,8 +117,8 @@ fn a_change_waits_for_who_follows_it() {
     assert!(runtime.block_on(changed).is_ok());
 }
 
-/// An endpoint of HTTP/2 that says of itself, as gRPC does, whether `shop` serves.
-fn grpc_endpoint(serves: Arc<AtomicBool>) -> SocketAddr {
+/// An endpoint of HTTP/2 that says of itself, as gRPC does, whether `shop` serves: with this message.
+fn grpc_endpoint(says: impl Fn() -> Bytes + Clone + Send + 'static) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -126,11 +126,11 @@ fn grpc_endpoint(serves: Arc<AtomicBool>) -> SocketAddr {
     let run = async move {
         let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         while let Ok((stream, _)) = listener.accept().await {
-            let serves = serves.clone();
+            let says = says.clone();
             tokio::spawn(async move {
                 let mut peer = h2::server::handshake(stream).await.unwrap();
                 while let Some(Ok((mut request, mut respond))) = peer.accept().await {
-                    let serves = serves.clone();
+                    let says = says.clone();
                     tokio::spawn(async move {
                         assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
                         assert_eq!(request.headers()["content-type"], "application/grpc");
@@ -140,8 +140,7 @@ fn grpc_endpoint(serves: Arc<AtomicBool>) -> SocketAddr {
                         let answer =
                             Response::builder().header("content-type", "application/grpc").body(()).unwrap();
                         let mut body = respond.send_response(answer, false).unwrap();
-                        let status = if serves.load(SeqCst) { 1 } else { 2 };
-                        body.send_data(Bytes::copy_from_slice(&[0, 0, 0, 0, 2, 8, status]), false).unwrap();
+                        body.send_data(says(), false).unwrap();
                         let end =
                             HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
                         body.send_trailers(end).unwrap();
@@ -154,18 +153,22 @@ fn grpc_endpoint(serves: Arc<AtomicBool>) -> SocketAddr {
     address
 }
 
+/// How many probes came to this.
+fn of(lab: &Lab, result: &str) -> u64 {
+    let probes = lab.metrics.health().probes();
+    probes.into_iter().find(|(found, _)| *found == result).map_or(0, |(_, count)| count)
+}
+
 #[test]
 fn grpc_says_which_service_serves() {
     let serves = Arc::new(AtomicBool::new(true));
-    let address = grpc_endpoint(serves.clone());
+    let told = serves.clone();
+    let status = move || if told.load(SeqCst) { 1 } else { 2 };
+    let address = grpc_endpoint(move || Bytes::copy_from_slice(&[0, 0, 0, 0, 2, 8, status()]));
     let policy = checked(Probe::Grpc { service: "shop".into() });
     let all = [address];
     let rules = [Rule { protocol: AppProtocol::Http2, policy, ..rule("/", &all) }];
     let mut lab = Lab::new(&rules);
-    let of = |lab: &Lab, result: &str| {
-        let probes = lab.metrics.health().probes();
-        probes.into_iter().find(|(found, _)| *found == result).map_or(0, |(_, count)| count)
-    };
     eventually("it serves", || of(&lab, "passed") > 1);
     serves.store(false, SeqCst);
     eventually("it does not", || {
@@ -174,4 +177,19 @@ fn grpc_says_which_service_serves() {
     });
     assert!(of(&lab, "not serving") > 1);
     assert_eq!(lab.metrics.health().probes().len(), 2, "{:?}", lab.metrics.health().probes());
+}
+
+#[test]
+fn a_message_of_grpc_that_is_too_long_is_not_read() {
+    for (length, varint, result) in [(4000, [0xa0, 0x1f], "passed"), (4100, [0x84, 0x20], "invalid answer")] {
+        // SERVING, and a field of no meaning behind it.
+        let message = [&[8, 1, 0x12][..], &varint, &vec![0; length]].concat();
+        let prefix = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let says = Bytes::from([&[0][..], &prefix, &message].concat());
+        let all = [grpc_endpoint(move || says.clone())];
+        let policy = checked(Probe::Grpc { service: "shop".into() });
+        let lab = Lab::new(&[Rule { protocol: AppProtocol::Http2, policy, ..rule("/", &all) }]);
+        eventually(result, || of(&lab, result) > 1);
+        assert_eq!(lab.metrics.health().probes().len(), 1, "{:?}", lab.metrics.health().probes());
+    }
 }

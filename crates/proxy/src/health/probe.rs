@@ -82,7 +82,7 @@ async fn ask(
     }
 }
 
-/// Reads the answer's one message.
+/// Reads the answer's one message, which is a few bytes long.
 async fn serves(
     wire: &mut Wire,
     head: &ResponseHead,
@@ -93,6 +93,7 @@ async fn serves(
     let mut message = Vec::new();
     loop {
         match body.next_piece(&read).map_err(|_| INVALID)? {
+            Piece::Data(length) if message.len() + length > MESSAGE_BYTES_MAX => return Err(INVALID),
             Piece::Data(length) => message.extend_from_slice(&read.split_to(length)),
             Piece::Framing(length) | Piece::Trailer(length) => drop(read.split_to(length)),
             // `grpc-status` alone: the service is unknown, or there is none of health.
@@ -110,6 +111,9 @@ async fn serves(
         }
     }
 }
+
+/// Far more than a status and what later versions may say beside it: a probe must not hold what an endpoint goes on sending.
+const MESSAGE_BYTES_MAX: usize = 4096;
 
 const BROKEN_OFF: &str = "connection closed";
 const INVALID: &str = "invalid answer";

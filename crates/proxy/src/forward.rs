@@ -13,7 +13,7 @@ use policy::{CORS_HEADERS, CorsLines, TraceContext};
 use tokio::time::Instant;
 
 use crate::affinity::Keeping;
-use crate::breaker::{Breaker, Limited, Permit};
+use crate::breaker::Limited;
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
@@ -26,7 +26,7 @@ use crate::plan::Plan;
 use crate::reach::NoConnection;
 use crate::reply::{CLIENT_GONE, Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
-use crate::retry::Chance;
+use crate::retry::{Chance, Place};
 use crate::session::Visit;
 use crate::spans::Tried;
 use crate::state::{ForwardAction, Target};
@@ -130,7 +130,7 @@ async fn tries<S: Transport>(
     let worker = work.worker;
     let Target { group, hashing, outliers, breaker, kept, names, plan, .. } = target;
     let _under_way = breaker.as_ref().map(|breaker| breaker.admit(Limited::Request)).transpose()?;
-    let mut retrying: Option<Permit> = None;
+    let place = Place::new(breaker.as_ref());
     let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
     let mut keeping = kept.map(|kept| Keeping::of(worker, down.client.peer.ip(), kept));
     let hash = hashing.as_ref().and_then(|hashing| hashing.of(work.head, down.client.peer.ip()));
@@ -178,9 +178,7 @@ async fn tries<S: Transport>(
             keeping.keep(endpoint.address);
         }
         let chance =
-            retry.and_then(|r| r.chance(worker.index, retries + 1, worker.random(), work.deadline()));
-        let has_room = |breaker: &Arc<Breaker>| retrying.is_some() || breaker.has_room(Limited::Retry);
-        let chance = chance.filter(|_| breaker.as_ref().is_none_or(has_room));
+            retry.and_then(|r| r.chance(&place, worker.index, retries + 1, worker.random(), work.deadline()));
         let is_secure = down.client.secured.is_some();
         let session = visit.zip(names.as_ref());
         let session = session.and_then(|(visit, names)| visit.line(names, endpoint.address, is_secure));
@@ -192,9 +190,6 @@ async fn tries<S: Transport>(
             Try::Retry { status, reason } => {
                 refusal = (status, reason);
                 retries += 1;
-                if let (Some(breaker), None) = (breaker, &retrying) {
-                    retrying = Some(breaker.admit(Limited::Retry)?);
-                }
                 tried.push(endpoint.address);
                 // Where all have been tried, the first of them may have come to itself.
                 if next(&keeping, &tried).is_none() {

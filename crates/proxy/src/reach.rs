@@ -57,7 +57,9 @@ impl Forward<'_> {
             Some(breaker) => {
                 let pending = breaker.admit(Limited::Pending).map_err(NoConnection::Limited)?;
                 let mut watchdog = down.take_watchdog();
-                let waited = watchdog.timeout(limit, breaker.connection(worker.index, kept)).await;
+                let evict = || worker.pool.borrow_mut().evict(breaker);
+                let opened = breaker.connection(worker.index, way, kept, evict);
+                let waited = watchdog.timeout(limit, opened).await;
                 down.return_watchdog(watchdog);
                 match waited {
                     Ok(Ok(may)) => permit = Some(may),

@@ -1,10 +1,14 @@
 //! Retries that a route asks for: on which answers, how often, and whether there is budget left.
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use policy::RetryBudget;
 use tokio::time::Instant;
+
+use crate::breaker::{Breaker, Limited, Permit};
 
 /// The retries of a route.
 pub(crate) struct Retry {
@@ -26,10 +30,34 @@ struct Shard {
 #[derive(Clone, Copy)]
 pub(crate) struct Chance<'r> {
     retry: &'r Retry,
+    place: &'r Place<'r>,
     shard: usize,
     /// How long to wait first.
     pub(crate) wait: Duration,
     deadline: Option<Instant>,
+}
+
+/// A request's place among the retries that its backend allows at once: taken with the first retry, kept until the request ends.
+pub(crate) struct Place<'b> {
+    breaker: Option<&'b Arc<Breaker>>,
+    permit: RefCell<Option<Permit>>,
+}
+
+impl<'b> Place<'b> {
+    /// Without a breaker there is room for all.
+    pub(crate) fn new(breaker: Option<&'b Arc<Breaker>>) -> Self {
+        Self { breaker, permit: RefCell::default() }
+    }
+
+    /// Whether the request has one now.
+    fn take(&self) -> bool {
+        let mut permit = self.permit.borrow_mut();
+        if let (Some(breaker), None) = (self.breaker, &*permit) {
+            *permit = breaker.admit(Limited::Retry).ok();
+            return permit.is_some();
+        }
+        true
+    }
 }
 
 impl Retry {
@@ -54,15 +82,16 @@ impl Retry {
     }
 
     /// The `number`th retry, from 1, if there may be so many.
-    pub(crate) fn chance(
-        &self,
+    pub(crate) fn chance<'r>(
+        &'r self,
+        place: &'r Place<'r>,
         shard: usize,
         number: u32,
         random: u64,
         deadline: Option<Instant>,
-    ) -> Option<Chance<'_>> {
+    ) -> Option<Chance<'r>> {
         let wait = policy::retry_backoff(self.backoff, number, random);
-        (number <= self.attempts).then_some(Chance { retry: self, shard, wait, deadline })
+        (number <= self.attempts).then_some(Chance { retry: self, place, shard, wait, deadline })
     }
 
     fn budget(&self, shard: usize) -> RetryBudget {
@@ -86,17 +115,18 @@ impl Chance<'_> {
         self.retry.codes.contains(&status) && self.takes()
     }
 
-    /// Whether there are time and budget for it; what it costs is spent.
+    /// Whether there are time, budget and a place for it; what it costs is spent. Asked where an answer is there: one that is thrown
+    /// away must be had again.
     pub(crate) fn takes(&self) -> bool {
         if self.deadline.is_some_and(|at| at <= Instant::now() + self.wait) {
             return false;
         }
         match self.retry.budget(self.shard).spend(self.retry.now_ms()) {
-            Some(left) => {
+            Some(left) if self.place.take() => {
                 self.retry.set(self.shard, left);
                 true
             }
-            None => false,
+            _ => false,
         }
     }
 }

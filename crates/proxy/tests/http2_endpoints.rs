@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
-use model::AppProtocol;
+use model::{AppProtocol, BackendPolicy, CircuitLimits};
 use support::{Client, Lab, Rule, eventually, rule};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -354,4 +354,21 @@ async fn endpoints_of_a_grpc_route_take_http2_whatever_their_service_says() {
     let mut client = lab.client();
     let answer = blocking(move || client.get("/a")).await;
     assert!(answer.text().starts_with("GET http://a.test/a HTTP/2.0\n"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_keep_other_endpoints_waiting() {
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        all.push(Endpoint::new(Manner::default(), echo).await);
+    }
+    let addresses: Vec<_> = all.iter().map(|endpoint| endpoint.address).collect();
+    let limits = CircuitLimits { connections: Some(2), ..Default::default() };
+    let policy = Some(Arc::new(BackendPolicy { limits: Some(limits), ..Default::default() }));
+    let lab = Lab::new(&[Rule { policy, ..over_http2(&addresses) }]);
+    let mut client = Client::connect(lab.address);
+    let statuses = blocking(move || (0..9).map(|_| client.get("/").status).collect::<Vec<_>>()).await;
+    assert_eq!(statuses, [200; 9]);
+    let opened: usize = all.iter().map(Endpoint::connections).sum();
+    assert!(opened > 3, "a third one took the place of another, which was opened again");
 }

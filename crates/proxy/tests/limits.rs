@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -82,6 +82,73 @@ fn requests_wait_for_a_connection_and_not_too_many_of_them() {
     assert_eq!(first.response().status, 200);
     assert_eq!(second.response().status, 200);
     assert_eq!(endpoint.connections(), 1);
+}
+
+#[test]
+fn idle_connections_do_not_keep_other_endpoints_waiting() {
+    let all = ["a", "b", "c"].map(Scripted::echo);
+    let addresses = all.each_ref().map(|endpoint| endpoint.address);
+    let policy = limited(CircuitLimits { connections: Some(2), ..Default::default() });
+    let lab = Lab::new(&[Rule { policy, ..rule("/", &addresses) }]);
+    let mut client = lab.client();
+    for _ in 0..9 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(all.iter().all(|endpoint| endpoint.received().matches("GET / ").count() == 3));
+    assert_eq!(all.each_ref().map(Scripted::connections), [3; 3], "whose turn is next had been idle longest");
+}
+
+#[test]
+fn an_endpoint_may_have_a_connection_where_all_others_are_busy() {
+    let all: Vec<_> = (0..3).map(|_| on_command()).collect();
+    let addresses: Vec<_> = all.iter().map(|(endpoint, _)| endpoint.address).collect();
+    let policy = limited(CircuitLimits { connections: Some(2), ..Default::default() });
+    let lab = Lab::new(&[Rule { policy, ..rule("/", &addresses) }]);
+    let mut clients: Vec<_> = (0..3).map(|_| lab.client()).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    eventually("each has one", || all.iter().all(|(endpoint, _)| endpoint.received().contains("GET / ")));
+    for (_, tell) in &all {
+        tell.send(()).unwrap();
+    }
+    assert!(clients.iter_mut().all(|client| client.response().status == 200));
+}
+
+/// All of them have room for a retry when they are sent, and one of them when they are answered.
+#[test]
+fn answers_that_may_not_be_had_again_pass_as_they_are() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let ends = Arc::new(AtomicBool::new(false));
+    let (count, told) = (seen.clone(), ends.clone());
+    let endpoint = Scripted::new(move |conn| {
+        while conn.head().is_some() {
+            let number = count.fetch_add(1, SeqCst);
+            // The first four are answered together, a retry when the others have been.
+            eventually("its turn", || if number < 4 { count.load(SeqCst) >= 4 } else { told.load(SeqCst) });
+            conn.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nmine");
+        }
+    });
+    let policy = limited(CircuitLimits { retries: Some(1), ..Default::default() });
+    let retry = Some(Retry { codes: vec![503], attempts: 1, backoff: Duration::from_millis(1) });
+    let all = [endpoint.address];
+    let lab = Lab::new(&[Rule { policy, retry, ..rule("/", &all) }]);
+    let (tell, answers) = mpsc::channel();
+    for _ in 0..4 {
+        let (tell, mut client) = (tell.clone(), lab.client());
+        std::thread::spawn(move || {
+            let answer = client.get("/");
+            tell.send((answer.status, answer.text())).unwrap();
+        });
+    }
+    let mine = (503, "mine".to_owned());
+    for _ in 0..3 {
+        assert_eq!(answers.recv_timeout(support::PATIENCE).unwrap(), mine);
+    }
+    eventually("the retry is there", || seen.load(SeqCst) == 5);
+    ends.store(true, SeqCst);
+    assert_eq!(answers.recv_timeout(support::PATIENCE).unwrap(), mine);
+    assert_eq!(seen.load(SeqCst), 5);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http2::ClientStream;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::socket::{Socket, has_acknowledged_since};
-use crate::breaker::Permit;
+use crate::breaker::{Breaker, Permit};
 use crate::connector::Way;
 
 /// One request's stream.
@@ -136,6 +137,17 @@ impl Connections {
 
     pub(super) fn put(&mut self, way: Way, connection: Rc<Connection>) {
         self.0.entry(way).or_default().open.push(connection);
+    }
+
+    /// Closes a connection that counts there and carries nothing; whether there was one.
+    pub(super) fn evict(&mut self, breaker: &Arc<Breaker>) -> bool {
+        let is_idle = |connection: &Rc<Connection>| {
+            // Streams hold it, too.
+            Rc::strong_count(connection) == 1
+                && connection.permit.borrow().as_ref().is_some_and(|permit| permit.is_of(breaker))
+        };
+        let found = |lane: &mut Lane| lane.open.iter().position(is_idle).map(|at| lane.open.swap_remove(at));
+        self.0.values_mut().find_map(found).is_some()
     }
 
     /// Lets go of what is idle since before `oldest`, what takes no more streams, and what `keep` does not know any more. Streams

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use model::AppProtocol;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::multiplexed::{Connection, Connections};
 use super::{Upstream, Wire};
+use crate::breaker::Breaker;
 use crate::connector::{Connector, Way};
 
 /// Idle connections by endpoint, the youngest taken first; and shared ones.
@@ -86,6 +88,23 @@ impl Pool {
             Wire::Http2(stream) => stream.leave_if_refused(),
             Wire::Tcp(_) | Wire::Tls(_) if broken.is_reused => drop(self.idle.remove(&broken.way)),
             Wire::Tcp(_) | Wire::Tls(_) => {}
+        }
+    }
+
+    /// Closes what counts there and has been idle longest; whether there was something.
+    pub(crate) fn evict(&mut self, breaker: &Arc<Breaker>) -> bool {
+        // The youngest are last.
+        let oldest = |idle: &Vec<Upstream>| {
+            let at = idle.iter().position(|u| u.permit.as_ref().is_some_and(|p| p.is_of(breaker)))?;
+            Some((idle[at].idle_since, at))
+        };
+        let lanes = self.idle.values_mut().filter_map(|idle| oldest(idle).map(|found| (found, idle)));
+        match lanes.min_by_key(|(found, _)| *found) {
+            Some(((_, at), idle)) => {
+                idle.remove(at);
+                true
+            }
+            None => self.shared.evict(breaker),
         }
     }
 

@@ -429,6 +429,7 @@ impl Forward<'_> {
                 Try::Retry { status, reason: "endpoint answered with a status that is tried again" }
             }
             Failure::EndpointTimeout => Try::Failed(504, "endpoint did not answer in time"),
+            Failure::ClientLate => Try::Failed(504, "request did not come in time"),
             Failure::BadBody(error) => {
                 self.worker.metrics().refused(self.worker.index, error.reason());
                 Try::Failed(error.status(), error.reason())

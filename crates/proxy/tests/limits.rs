@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use model::{BackendPolicy, CircuitLimits, EndpointCondition, OutlierDetection, Retry};
+use model::{BackendPolicy, CircuitLimits, EndpointCondition, OutlierDetection, Retry, Timeouts};
 use support::{Lab, Rule, Scripted, eventually, rule};
 
 fn limited(limits: CircuitLimits) -> Option<Arc<BackendPolicy>> {
@@ -237,4 +238,81 @@ fn who_is_left_out_comes_back_when_its_time_is_over() {
         lab.apply(&rules);
         (0..4).any(|_| client.get("/").text() == "bad")
     });
+}
+
+#[test]
+fn who_is_no_longer_judged_is_not_waited_for() {
+    let ((good, _), (bad, _)) = (endpoint("good", false), endpoint("bad", true));
+    let both = [good.address, bad.address];
+    let mut lab = Lab::new(&[Rule { policy: judged(Duration::from_millis(200)), ..rule("/", &both) }]);
+    let mut client = lab.client();
+    while !lab.metrics.encode().contains("result=\"ejected\"} 1\n") {
+        client.get("/");
+    }
+    lab.apply(&[rule("/", &both)]);
+    assert!((0..4).any(|_| client.get("/").text() == "bad"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let changes_within = |limit| {
+        runtime.block_on(async { tokio::time::timeout(limit, lab.gateway.health_changed()).await }).is_ok()
+    };
+    // The ejection itself, of which nobody was told yet.
+    assert!(changes_within(support::PATIENCE));
+    // Nothing is to come: a loop that asks must not turn without end when the ejection would have been over.
+    assert!(!changes_within(Duration::from_millis(400)));
+}
+
+/// Failures and ejections of endpoints, as everybody sees them.
+fn blame(lab: &Lab) -> (u64, bool) {
+    let state = lab.gateway.state();
+    let failures = state.backends().flat_map(|(_, views)| views).map(|view| view.stats.failures).sum();
+    (failures, lab.metrics.encode().contains("result=\"ejected\"} 1\n"))
+}
+
+#[test]
+fn a_client_that_is_late_has_no_endpoint_left_out() {
+    let (silent, _told) = Scripted::silent();
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), backend_request: None };
+    let all = [silent.address];
+    let rules = [Rule { policy: judged(Duration::from_secs(3600)), timeouts, ..rule("/", &all) }];
+    let lab = Lab::new(&rules);
+    let three_times = |request: &str, reason| {
+        let mut clients: Vec<_> = (0..3).map(|_| lab.client()).collect();
+        clients.iter_mut().for_each(|client| client.send(request));
+        for client in &mut clients {
+            let answer = client.response();
+            assert_eq!((answer.status, answer.text().contains(reason)), (504, true), "{}", answer.text());
+        }
+    };
+    let half = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 9\r\n\r\nhalf";
+    three_times(half, "request did not come in time");
+    assert_eq!(blame(&lab), (0, false));
+    three_times(GET, "endpoint did not answer in time");
+    assert_eq!(blame(&lab), (3, true), "what it has whole and does not answer is its own failure");
+}
+
+#[test]
+fn a_client_that_takes_its_answer_late_has_no_endpoint_left_out() {
+    const LENGTH: usize = 64 << 20;
+    let endpoint = Scripted::new(|conn| {
+        let is_asked = conn.head().is_some();
+        conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n"));
+        // Until the gateway goes.
+        while is_asked && conn.stream.write_all(&[b'x'; 1 << 14]).is_ok() {}
+    });
+    let timeouts = Timeouts { request: Some(Duration::from_millis(300)), backend_request: None };
+    let all = [endpoint.address];
+    let rules = [Rule { policy: judged(Duration::from_secs(3600)), timeouts, ..rule("/", &all) }];
+    let lab = Lab::new(&rules);
+    let mut clients: Vec<_> = (0..3).map(|_| lab.client()).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    eventually("their time is up", || {
+        lab.gateway
+            .state()
+            .backends()
+            .flat_map(|(_, views)| views)
+            .all(|view| view.stats.requests == 3 && view.stats.active == 0)
+    });
+    assert_eq!(blame(&lab), (0, false));
 }

@@ -65,12 +65,18 @@ pub(crate) enum Failure {
     /// The endpoint sent nothing for too long, or the route's time is up.
     #[error("the endpoint is too slow")]
     EndpointTimeout,
+    /// The route's time was up while the client had not sent, or not taken, what is its part.
+    #[error("the time is up before the client did its part")]
+    ClientLate,
 }
 
 impl Failure {
     /// Whether it is the endpoint that failed.
     pub(crate) fn is_endpoints(&self) -> bool {
-        !matches!(self, Self::ClientGone | Self::BadBody(_) | Self::ClientTimeout | Self::Retried(_))
+        !matches!(
+            self,
+            Self::ClientGone | Self::BadBody(_) | Self::ClientTimeout | Self::ClientLate | Self::Retried(_)
+        )
     }
 }
 
@@ -314,10 +320,12 @@ impl<'x, S: Transport> Exchange<'x, S> {
 
     fn timeout(&self) -> Failure {
         let is_route_deadline = self.limits.deadline.is_some_and(|at| at <= Instant::now());
-        if self.waits_for_client && !is_route_deadline {
-            Failure::ClientTimeout
-        } else {
-            Failure::EndpointTimeout
+        // Nobody may have an endpoint thought ill of by sending half a request to it.
+        let is_clients = self.waits_for_client || self.upload == Upload::Active;
+        match (is_route_deadline, self.waits_for_client) {
+            (false, true) => Failure::ClientTimeout,
+            (true, _) if is_clients => Failure::ClientLate,
+            _ => Failure::EndpointTimeout,
         }
     }
 }

@@ -125,7 +125,7 @@ impl Board {
         self.changed.notify_one();
     }
 
-    /// Forgets those ejected of which nothing is known any more.
+    /// Forgets those ejected whom nobody judges any more: [`Board::out`] would never see them come back.
     pub(super) fn forget(&self, is_known: impl Fn(&BackendId, SocketAddr) -> bool) {
         self.lock().ejections.retain(|(backend, address), _| is_known(backend, *address));
     }

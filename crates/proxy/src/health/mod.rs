@@ -154,8 +154,11 @@ impl Health {
             changed.extend(with.map(Arc::new));
         }
         self.board.forget(|id, address| {
-            let backend = snapshot.backends.get(id);
-            backend.is_some_and(|backend| backend.endpoints.iter().any(|e| e.address == address))
+            let judged = snapshot
+                .backends
+                .get(id)
+                .filter(|backend| backend.policy.as_ref().is_some_and(|policy| policy.outliers.is_some()));
+            judged.is_some_and(|backend| backend.endpoints.iter().any(|e| e.address == address))
         });
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         self.count(&changed, &mut last.panicked);

@@ -28,7 +28,7 @@ pub use ejection::{Ejection, may_eject};
 pub use headers::{HeadKind, header_refusal, header_value_problem};
 pub use health::{HealthTrack, with_health};
 pub use htpasswd::{CheckCost, Credentials, Htpasswd, HtpasswdError};
-pub use ip_rules::is_let_in;
+pub use ip_rules::{is_let_in, plain_network};
 pub use origin::Origin;
 pub use path::{path_problem, write_path};
 pub use path_rules::{EscapedSlashes, PathRules, RuledPath};

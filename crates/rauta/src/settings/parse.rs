@@ -126,7 +126,10 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, Expected> {
 
 pub(crate) fn network(text: &str) -> Result<IpNet, Expected> {
     let single = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| single()).map_err(|_| Expected("networks such as 10.0.0.0/8 or addresses"))
+    let network: Result<IpNet, _> = text.parse().or_else(|_| single());
+    let network = network.map_err(|_| Expected("networks such as 10.0.0.0/8 or addresses"))?;
+    policy::plain_network(network)
+        .ok_or(Expected("networks of IPv4 or of IPv6 by themselves, 0.0.0.0/0 for all of IPv4"))
 }
 
 #[cfg(test)]
@@ -186,5 +189,10 @@ mod tests {
         assert_eq!(network("10.0.0.0/8").map(|net| net.to_string()), Ok("10.0.0.0/8".into()));
         assert_eq!(network("::1").map(|net| net.to_string()), Ok("::1/128".into()));
         assert!(network("10.0.0.0/33").is_err());
+        for (text, plain) in [("::ffff:10.0.0.0/104", "10.0.0.0/8"), ("::ffff:10.0.0.1", "10.0.0.1/32")] {
+            assert_eq!(network(text).map(|net| net.to_string()), Ok(plain.into()));
+        }
+        let refused = network("::/80").unwrap_err().to_string();
+        assert_eq!(refused, "should be networks of IPv4 or of IPv6 by themselves, 0.0.0.0/0 for all of IPv4");
     }
 }

@@ -139,14 +139,12 @@ fn group_of(kind: &str) -> &'static str {
 fn ip_rules(said: &resources::IpRules, report: &mut Report<'_>) -> Option<IpRules> {
     let mut read = |list: &[String], name: &str| -> Option<Vec<IpNet>> {
         let nets = list.iter().enumerate().map(|(i, text)| {
-            let net = network(text);
-            if net.is_none() {
-                let message = format!(
-                    "{text:?} is no network, {CLOSES}: write 10.0.0.0/8, 2001:db8::/32 or an address"
-                );
+            let read = network(text);
+            if let Err((problem, advice)) = read {
+                let message = format!("{text:?} {problem}, {CLOSES}: {advice}");
                 report.invalid(format!("spec.ipRules.{name}[{i}]"), message);
             }
-            net
+            read.ok()
         });
         // All of them are looked at, so that all are reported.
         nets.collect::<Vec<_>>().into_iter().collect()
@@ -159,9 +157,14 @@ fn ip_rules(said: &resources::IpRules, report: &mut Report<'_>) -> Option<IpRule
     Some(IpRules { allow: allow?, deny: deny? })
 }
 
-fn network(text: &str) -> Option<IpNet> {
-    let address = || text.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
-    text.parse::<IpNet>().ok().map(|net| net.trunc()).or_else(address)
+/// A network or an address; else what is wrong and what to do.
+fn network(text: &str) -> Result<IpNet, (&'static str, &'static str)> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let network = network.map_err(|_| ("is no network", "write 10.0.0.0/8, 2001:db8::/32 or an address"))?;
+    policy::plain_network(network).ok_or((
+        "holds all of IPv4 beside addresses of IPv6",
+        "write the networks of each by themselves, 0.0.0.0/0 for all of IPv4",
+    ))
 }
 
 fn direct_response(said: &resources::DirectResponse, report: &mut Report<'_>) -> Option<DirectResponse> {

@@ -90,7 +90,7 @@ impl Route {
 }
 
 /// Conditions that must all hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct RouteMatch {
     /// The path's condition.
     pub path: PathMatch,
@@ -103,7 +103,7 @@ pub struct RouteMatch {
 }
 
 /// A condition on the path, which is compared as the bytes that came: no decoding, no dot-segment removal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "type", content = "value")]
 pub enum PathMatch {
     /// The whole path.

@@ -47,23 +47,36 @@ pub(crate) struct Said<'g> {
 pub(crate) type Refusal = (u16, &'static str);
 
 impl Guards {
-    /// None: the route asks nothing. Limits that were there `before` go on counting.
+    /// None: the route asks nothing. What the same rule had `before` on any of the same listeners, and is still asked, goes on: limits
+    /// with what they have counted, users with the passwords that are remembered.
     pub(crate) fn new(attached: &[AttachedPolicies], before: Option<&Self>) -> Option<Box<Self>> {
+        let mut limiters: Vec<_> = before.into_iter().flat_map(Self::limiters).collect();
         let guard = |one: &AttachedPolicies| {
+            let shares = |listeners: &[ListenerId]| listeners.iter().any(|id| one.listeners.contains(id));
             let limiter = one.policies.rate_limit.as_ref().map(|said| {
-                let known = || before?.on(one.listeners.first()?)?.limiter.clone();
-                known().filter(|known| known.said() == said).unwrap_or_else(|| Arc::new(Limiter::new(said)))
+                let goes_on =
+                    |(on, known): &(&[ListenerId], &Arc<Limiter>)| shares(on) && known.said() == said;
+                // Each goes on once: listeners that part count by themselves from then on.
+                let known = limiters.iter().position(goes_on).map(|at| limiters.remove(at).1.clone());
+                known.unwrap_or_else(|| Arc::new(Limiter::new(said)))
             });
             let mut policies = one.policies.clone();
             let auth = one.policies.basic_auth.as_ref().and_then(|said| {
-                let known = || before?.on(one.listeners.first()?)?.auth.clone();
-                known().filter(|known| known.said() == said).or_else(|| Auth::new(said).map(Arc::new))
+                let mut had = before.into_iter().flat_map(|before| &before.0).filter(|(on, _)| shares(on));
+                let known =
+                    had.find_map(|(_, guard)| guard.auth.clone().filter(|known| known.said() == said));
+                known.or_else(|| Auth::new(said).map(Arc::new))
             });
             // Users that cannot be read were refused before they came here; if not, nobody is let in.
             policies.is_closed |= policies.basic_auth.is_some() && auth.is_none();
             (one.listeners.clone().into(), Guard { policies, limiter, auth })
         };
         (!attached.is_empty()).then(|| Box::new(Self(attached.iter().map(guard).collect())))
+    }
+
+    /// Those that count, each with its listeners.
+    fn limiters(&self) -> impl Iterator<Item = (&[ListenerId], &Arc<Limiter>)> {
+        self.0.iter().filter_map(|(listeners, guard)| Some((&**listeners, guard.limiter.as_ref()?)))
     }
 
     /// What is asked of requests that come in by `listener`.
@@ -185,4 +198,37 @@ mod tests {
         let drawn = (0..10_000).filter(|i| is_drawn(250_000, i * step)).count();
         assert!((2499..=2501).contains(&drawn), "{drawn}");
     }
+    use model::{RateLimit, RateLimitKey};
+
 }
+    /// Policies for some listeners, with a limit of so many requests.
+    fn limited_on(listeners: &[&str], requests: u32) -> AttachedPolicies {
+        let listeners = listeners.iter().map(|name| ListenerId::new("test", "gateway", name)).collect();
+        let period = Duration::from_secs(60);
+        let limit = RateLimit { requests, period, burst: requests, key: RateLimitKey::Route };
+        AttachedPolicies { listeners, policies: Policies { rate_limit: Some(limit), ..Default::default() } }
+    }
+
+    #[test]
+    fn a_limit_goes_on_while_one_of_its_listeners_stays() {
+        let of = |guards: &Guards, listener: &str| {
+            let guard = guards.on(&ListenerId::new("test", "gateway", listener));
+            guard.and_then(|guard| guard.limiter.clone()).unwrap()
+        };
+        let new = |attached: &[AttachedPolicies], before| Guards::new(attached, before).unwrap();
+        let first = new(&[limited_on(&["b", "c"], 5)], None);
+        let counted = of(&first, "b");
+        // One that sorts before the others, and one that goes.
+        let wider = new(&[limited_on(&["a", "b", "c"], 5)], Some(&first));
+        assert!(Arc::ptr_eq(&of(&wider, "a"), &counted));
+        let other = new(&[limited_on(&["c"], 5)], Some(&wider));
+        assert!(Arc::ptr_eq(&of(&other, "c"), &counted));
+        // Another limit, other listeners.
+        assert!(!Arc::ptr_eq(&of(&new(&[limited_on(&["c"], 6)], Some(&other)), "c"), &counted));
+        assert!(!Arc::ptr_eq(&of(&new(&[limited_on(&["d"], 5)], Some(&other)), "d"), &counted));
+        // Listeners that part do not count together any more.
+        let parted = new(&[limited_on(&["a"], 5), limited_on(&["b", "c"], 5)], Some(&wider));
+        assert!(Arc::ptr_eq(&of(&parted, "a"), &counted));
+        assert!(!Arc::ptr_eq(&of(&parted, "b"), &counted));
+    }
+

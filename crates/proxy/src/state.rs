@@ -10,7 +10,8 @@ use std::sync::Arc;
 use balance::WeightedChoice;
 use model::{
     Action, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition, Filters,
-    L4Route, Listener, Protocol, ProxyProtocol, Redirect, RouteId, Snapshot, Timeouts,
+    HostPattern, L4Route, Listener, ObjectRef, Protocol, ProxyProtocol, Redirect, RouteMatch, Snapshot,
+    Timeouts,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
@@ -213,7 +214,7 @@ impl State {
             metrics: counted.next(),
             action: compile(route, &snapshot, &mut backends, &mut connectors, before, (threads, key)),
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
-            guards: Guards::new(&route.policies, guards_before.get(&route.id).copied()),
+            guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied()),
         });
         let routes = routes.collect();
         let l4_actions = snapshot
@@ -248,10 +249,10 @@ impl State {
         }
     }
 
-    /// What routes ask, where they do.
-    fn guards(&self) -> impl Iterator<Item = (&RouteId, &Guards)> {
-        let all = self.snapshot.routes.iter().zip(&self.routes);
-        all.filter_map(|(route, compiled)| Some((&route.id, compiled.guards.as_deref()?)))
+    /// What routes ask, where they do. Of equal ones the first, which takes their requests, comes last.
+    fn guards(&self) -> impl Iterator<Item = (Rule<'_>, &Guards)> {
+        let all = self.snapshot.routes.iter().zip(&self.routes).rev();
+        all.filter_map(|(route, compiled)| Some((rule(route), compiled.guards.as_deref()?)))
     }
 
     pub(crate) fn l4_action(&self, route_index: usize) -> Option<&L4Action> {
@@ -325,6 +326,13 @@ impl State {
 /// `namespace/name` of the listener's Gateway, as metrics show it.
 pub(crate) fn gateway_label(id: &model::ListenerId) -> String {
     if id.namespace.is_empty() { id.gateway.to_string() } else { format!("{}/{}", id.namespace, id.gateway) }
+}
+
+/// A rule across changes of its object: by what it matches, since its number is another where one before it comes or goes.
+type Rule<'s> = (&'s ObjectRef, &'s [HostPattern], &'s [RouteMatch]);
+
+fn rule(route: &model::Route) -> Rule<'_> {
+    (&route.id.object, &route.hosts, &route.matches)
 }
 
 fn compile(

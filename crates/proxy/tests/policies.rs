@@ -270,6 +270,21 @@ async fn limits_hold_over_http2_too() {
 }
 
 #[test]
+fn a_rule_goes_on_counting_when_others_come_before_it() {
+    let endpoint = Scripted::echo("one");
+    let addresses = [endpoint.address];
+    let limited = |prefix| {
+        let policies = Some(rate_limit(1, RateLimitKey::Route));
+        Rule { policies, ..rule(prefix, &addresses) }
+    };
+    let mut lab = Lab::new(&[limited("/a"), limited("/b")]);
+    let mut client = lab.client();
+    assert_eq!((client.get("/a").status, client.get("/a").status), (200, 429));
+    lab.apply(&[limited("/b"), rule("/new", &addresses), limited("/a")]);
+    assert_eq!((client.get("/a").status, client.get("/b").status, client.get("/b").status), (429, 200, 429));
+}
+
+#[test]
 fn faults_delay_and_abort_their_share() {
     let endpoint = Scripted::echo("one");
     let fault = |delay: u32, abort: u32| {

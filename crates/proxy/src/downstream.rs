@@ -191,8 +191,7 @@ impl<S: Transport> Downstream<S> {
     /// The client has said meanwhile that it wants no answer.
     pub(crate) async fn waits_out(&mut self, time: Duration) -> Result<(), Gone> {
         let mut watchdog = self.take_watchdog();
-        let deadline = Instant::now() + time;
-        let gone = watchdog.guard(|cx| (self.stream.poll_gone(cx), deadline)).await;
+        let gone = watchdog.timeout(time, self.stream.gone()).await;
         self.return_watchdog(watchdog);
         match gone {
             Ok(()) => Err(Gone),

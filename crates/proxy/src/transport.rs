@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A client's side of a connection.
@@ -29,9 +29,16 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
         false
     }
 
-    /// Ready when the client has said that it wants no answer any more.
+    /// Ready when the client has said that it wants no answer any more, while its request is under way: streams can tell.
     fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
+    }
+
+    /// The same while nothing is read or written, when connections can tell too: by a reset. An end of what the client sends is
+    /// none: who has sent all may wait for the answer (RFC 9293 section 3.6, a half-closed connection), and one who has left
+    /// looks the same until something is sent to it.
+    async fn gone(&mut self) {
+        std::future::poll_fn(|cx| self.poll_gone(cx)).await;
     }
 }
 
@@ -39,6 +46,11 @@ impl Transport for TcpStream {
     fn reset_on_close(&mut self) {
         // Should it fail, the connection closes in the ordinary way.
         let _ = socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO));
+    }
+
+    async fn gone(&mut self) {
+        // Fails only where the runtime ends, and with it the connection.
+        let _ = self.ready(Interest::ERROR).await;
     }
 }
 
@@ -50,6 +62,10 @@ impl<S: Transport> Transport for tls::ServerStream<S> {
     /// Without close_notify an end could be an attacker's (RFC 8446 section 6.1).
     fn says_goodbye(&self) -> bool {
         true
+    }
+
+    async fn gone(&mut self) {
+        self.get_mut().0.gone().await;
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -284,31 +285,43 @@ fn a_rule_goes_on_counting_when_others_come_before_it() {
     assert_eq!((client.get("/a").status, client.get("/b").status, client.get("/b").status), (429, 200, 429));
 }
 
+/// Waits 300 ms, answers 418, or both: 1 for all requests, 0 for none.
+fn faults(delay: u32, abort: u32) -> Policies {
+    let all = 1_000_000;
+    let delay = Some(Share { value: Duration::from_millis(300), per_million: delay * all });
+    let abort = Some(Share { value: 418, per_million: abort * all });
+    Policies { fault_injection: Some(FaultInjection { delay, abort }), ..Default::default() }
+}
+
 #[test]
 fn faults_delay_and_abort_their_share() {
     let endpoint = Scripted::echo("one");
-    let fault = |delay: u32, abort: u32| {
-        let all = 1_000_000;
-        let delay = Some(Share { value: Duration::from_millis(300), per_million: delay * all });
-        let abort = Some(Share { value: 418, per_million: abort * all });
-        Policies { fault_injection: Some(FaultInjection { delay, abort }), ..Default::default() }
-    };
     for (delay, abort, status) in [(1, 0, 200), (1, 1, 418), (0, 1, 418), (0, 0, 200)] {
-        let lab = lab(fault(delay, abort), &endpoint);
+        let lab = lab(faults(delay, abort), &endpoint);
         let mut client = lab.client();
         let begun = Instant::now();
         assert_eq!((client.get("/").status, client.get("/").status), (status, status));
         assert!(delay == 0 || begun.elapsed() >= Duration::from_millis(600));
     }
-    // A client that goes while it waits costs nobody anything.
-    let before = endpoint.connections();
-    let lab = lab(fault(1, 0), &endpoint);
+}
+
+#[test]
+fn a_request_whose_client_resets_while_it_waits_goes_nowhere_and_one_that_has_sent_all_is_answered() {
+    let endpoint = Scripted::echo("one");
+    let lab = lab(faults(1, 0), &endpoint);
+    let mut half_closed = lab.client();
+    half_closed.send("GET /half-closed HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    half_closed.stream.shutdown(Shutdown::Write).unwrap();
     let mut leaving = lab.client();
     leaving.send("GET /left HTTP/1.1\r\nHost: a.test\r\n\r\n");
     std::thread::sleep(Duration::from_millis(50));
+    support::reset(&leaving.stream);
     drop(leaving);
+    // It waits until later than the one that left would have.
     assert_eq!(lab.client().get("/stays").status, 200);
-    assert!(endpoint.connections() > before);
+    assert_eq!(half_closed.response().status, 200);
+    let received = endpoint.received();
+    assert!(received.contains("/half-closed") && !received.contains("/left"), "{received}");
 }
 
 /// `a` with password `secret`, by SHA-1; and where it is asked for, `b` with the same, by bcrypt of cost 4.

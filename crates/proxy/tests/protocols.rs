@@ -47,6 +47,9 @@ fn secured(
     let routes = plain.routes.iter().map(|route| {
         let mut route = (**route).clone();
         route.listeners.clone_from(&ids);
+        for attached in &mut route.policies {
+            attached.listeners.clone_from(&ids);
+        }
         Arc::new(route)
     });
     let certificates = pairs.iter().map(|(_, pair)| pair.record.clone());
@@ -117,6 +120,34 @@ async fn finish(response: h2::client::ResponseFuture) -> (u16, String, Option<He
 
 fn get(uri: &str) -> Request<()> {
     Request::get(uri).body(()).unwrap()
+}
+
+#[tokio::test]
+async fn a_reset_below_tls_is_seen_while_a_request_waits() {
+    let pair = pair("a.test");
+    let SecuredLab { lab, endpoint } = SecuredLab::new(&[("a.test", &pair)]);
+    let delay = Some(model::Share { value: Duration::from_millis(300), per_million: 1_000_000 });
+    let fault_injection = Some(model::FaultInjection { delay, abort: None });
+    let policies = Some(model::Policies { fault_injection, ..Default::default() });
+    let addresses = [endpoint.address];
+    let rules = [support::Rule { policies, ..rule("/", &addresses) }];
+    assert!(lab.gateway.apply(secured(10, lab.address, &rules, &[("a.test", &pair)])).is_empty());
+    let ask = async |path: &str| {
+        let mut stream = handshake(&lab, &pair, "a.test", &[b"http/1.1"]).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        stream
+    };
+    let leaving = ask("/left").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    socket2::SockRef::from(leaving.get_ref().0).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(leaving);
+    // It waits until later than the one that left would have.
+    let mut text = String::new();
+    ask("/stays").await.read_to_string(&mut text).await.unwrap();
+    let received = endpoint.received();
+    assert!(received.contains("/stays") && !received.contains("/left"), "{received}");
 }
 
 #[tokio::test]

@@ -88,13 +88,14 @@ impl Htpasswd {
         if users.is_empty() { Err(HtpasswdError::Empty) } else { Ok(Self { users }) }
     }
 
-    /// What [`Htpasswd::lets_in`] takes for anybody: where one user's hash is dear, all are checked like that.
+    /// What [`Htpasswd::lets_in`] may take: high where any user's hash is dear.
     pub fn cost(&self) -> CheckCost {
         let is_dear = self.users.values().any(|hash| matches!(hash, Hash::Bcrypt(_)));
         if is_dear { CheckCost::High } else { CheckCost::Low }
     }
 
-    /// Whether that is the user's password. A user who is not there takes as long as one who is, so that nobody learns who is.
+    /// Whether that is the user's password. A user who is not there takes as long as one with bcrypt, if any has it: where all have
+    /// hashes of the same kind and cost, time tells nobody who is there.
     pub fn lets_in(&self, credentials: &Credentials) -> bool {
         let known = self.users.get(credentials.user.as_str());
         let dearest = || {

@@ -11,10 +11,15 @@ use policy::{CheckCost, Credentials, Htpasswd};
 use tls::MacKey;
 use tokio::sync::Semaphore;
 
+use crate::downstream::{Downstream, Gone};
+use crate::transport::Transport;
 use crate::worker::Worker;
 
 /// Passwords that a thread remembers to be right.
 const REMEMBERED_MAX: usize = 1024;
+/// Requests that wait for their password to be checked, for each thread that checks: at 50 ms a check (bcrypt of cost 10) the last
+/// of them waits for less than a second.
+const WAITING_MAX: usize = 16;
 
 /// Who may ask on a route.
 pub(crate) struct Auth {
@@ -27,9 +32,21 @@ pub(crate) struct Auth {
 /// What all threads share to check passwords.
 pub(crate) struct Checks {
     /// bcrypt takes all of a core for a while: no more at once than there are threads, on threads of their own.
-    dear: Semaphore,
+    dear: Arc<Semaphore>,
+    /// Places for those that wait for it.
+    places: Semaphore,
     /// Of what is remembered; none: the system has no random numbers, and nothing is.
     key: OnceLock<Option<MacKey>>,
+}
+
+/// Why a request is not let in.
+pub(crate) enum Denied {
+    /// User or password is missing or wrong.
+    Wrong,
+    /// Too many others wait for their passwords to be checked.
+    Busy,
+    /// Its client wants no answer any more.
+    Gone,
 }
 
 /// What a thread remembers: tags of users with their right passwords.
@@ -38,7 +55,9 @@ pub(crate) struct Remembered(RefCell<HashSet<[u8; MacKey::TAG_BYTES]>>);
 
 impl Checks {
     pub(crate) fn new(threads: usize) -> Self {
-        Self { dear: Semaphore::new(threads.max(1)), key: OnceLock::new() }
+        let threads = threads.max(1);
+        let places = Semaphore::new(threads * WAITING_MAX);
+        Self { dear: Arc::new(Semaphore::new(threads)), places, key: OnceLock::new() }
     }
 }
 
@@ -75,14 +94,20 @@ impl Auth {
         format!("Basic realm=\"{}\", charset=\"UTF-8\"", self.said.realm)
     }
 
-    /// Whether the request comes from a user with the right password. Waits where checking is dear and not remembered.
-    pub(crate) async fn lets_in(&self, worker: &Worker, head: &RequestHead) -> bool {
+    /// Whether the request comes from a user with the right password. Waits where checking is dear and not remembered, for as long
+    /// as the client does.
+    pub(crate) async fn check<S: Transport>(
+        &self,
+        worker: &Worker,
+        down: &mut Downstream<S>,
+        head: &RequestHead,
+    ) -> Result<(), Denied> {
         let mut values = head.values("authorization");
         // Several lines are no list (RFC 9110 section 11.6.2): who knows which one the endpoint would take.
-        let (Some(value), None) = (values.next(), values.next()) else { return false };
-        let Some(credentials) = Credentials::read(value) else { return false };
+        let (Some(value), None) = (values.next(), values.next()) else { return Err(Denied::Wrong) };
+        let credentials = Credentials::read(value).ok_or(Denied::Wrong)?;
         if self.users.cost() == CheckCost::Low {
-            return self.users.lets_in(&credentials);
+            return if self.users.lets_in(&credentials) { Ok(()) } else { Err(Denied::Wrong) };
         }
         let checks = &worker.shared.checks;
         let key = checks.key.get_or_init(|| MacKey::random().ok());
@@ -91,16 +116,37 @@ impl Auth {
             let length = (user.len() as u64).to_be_bytes();
             key.tag(&[&name, &length, user, &credentials.password])
         });
-        if tag.is_some_and(|tag| worker.remembered.has(&tag)) {
-            return true;
+        let is_remembered = || tag.is_some_and(|tag| worker.remembered.has(&tag));
+        if is_remembered() {
+            return Ok(());
         }
-        let Ok(_permit) = checks.dear.acquire().await else { return false };
+        let place = checks.places.try_acquire().map_err(|_| Denied::Busy)?;
+        let turn = down.unless_gone(checks.dear.clone().acquire_owned()).await?;
+        let permit = turn.map_err(|_| Denied::Busy)?;
+        drop(place);
+        // Others with the same password may have waited before this one.
+        if is_remembered() {
+            return Ok(());
+        }
         let users = self.users.clone();
-        let is_right =
-            tokio::task::spawn_blocking(move || users.lets_in(&credentials)).await.unwrap_or(false);
-        if let (true, Some(tag)) = (is_right, tag) {
+        // A check that has begun goes on without its client, and keeps its permit until it ends.
+        let check = tokio::task::spawn_blocking(move || {
+            let is_right = users.lets_in(&credentials);
+            drop(permit);
+            is_right
+        });
+        if !down.unless_gone(check).await?.unwrap_or(false) {
+            return Err(Denied::Wrong);
+        }
+        if let Some(tag) = tag {
             worker.remembered.add(tag);
         }
-        is_right
+        Ok(())
+    }
+}
+
+impl From<Gone> for Denied {
+    fn from(_: Gone) -> Self {
+        Self::Gone
     }
 }

@@ -199,6 +199,18 @@ impl<S: Transport> Downstream<S> {
         }
     }
 
+    /// Waits for `future`.
+    ///
+    /// # Errors
+    /// The client has said meanwhile that it wants no answer; `future` is dropped.
+    pub(crate) async fn unless_gone<F: Future>(&mut self, future: F) -> Result<F::Output, Gone> {
+        tokio::select! {
+            biased;
+            () = self.stream.gone() => Err(Gone),
+            done = future => Ok(done),
+        }
+    }
+
     /// Waits until the client has taken what was written.
     pub(crate) async fn finish(&mut self, worker: &Worker) {
         self.write(worker, &mut BytesMut::new()).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http1::{Framing, RequestHead};
 use model::{AttachedPolicies, DirectResponse, ErrorResponse, ListenerId, Policies, Share};
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Denied};
 use crate::downstream::Downstream;
 use crate::rate::Limiter;
 use crate::reply::Page;
@@ -112,11 +112,8 @@ impl Guard {
                 .take(&worker.shared.rates, address, head)
                 .map_err(|wait| limited(limiter.said(), wait))?;
         }
-        if let Some(auth) = &self.auth
-            && !auth.lets_in(worker, head).await
-        {
-            let headers = vec![("WWW-Authenticate", auth.challenge())];
-            return Err(Said { headers, ..said(401, "user and password are missing or wrong") }.into());
+        if let Some(auth) = &self.auth {
+            auth.check(worker, down, head).await.map_err(|denied| refused(auth, &denied))?;
         }
         self.fault(worker, down).await?;
         if let Some(DirectResponse { status, content_type, body }) = &self.policies.direct_response {
@@ -170,6 +167,18 @@ fn said(status: u16, reason: &'static str) -> Said<'static> {
     Said { status, reason, page: None, headers: Vec::new() }
 }
 
+/// No user with the right password (RFC 7617 section 2), or nobody knows yet.
+fn refused(auth: &Auth, denied: &Denied) -> Stop<'static> {
+    let (said, header) = match denied {
+        Denied::Gone => return Stop::Gone,
+        Denied::Wrong => {
+            (said(401, "user and password are missing or wrong"), ("WWW-Authenticate", auth.challenge()))
+        }
+        Denied::Busy => (said(503, "too many passwords wait to be checked"), ("Retry-After", "1".to_owned())),
+    };
+    Said { headers: vec![header], ..said }.into()
+}
+
 /// Too many requests (RFC 6585 section 4); when to come again in seconds (RFC 9110 section 10.2.3), and the limit in the words of
 /// draft-ietf-httpapi-ratelimit-headers-10.
 fn limited(limit: &model::RateLimit, wait: Duration) -> Stop<'static> {
@@ -189,18 +198,10 @@ fn is_drawn(per_million: u32, random: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_is_drawn_as_often_as_it_says() {
-        assert!(!is_drawn(0, 0) && is_drawn(1, 0) && is_drawn(1_000_000, u64::MAX));
-        let step = u64::MAX / 10_000;
-        let drawn = (0..10_000).filter(|i| is_drawn(250_000, i * step)).count();
-        assert!((2499..=2501).contains(&drawn), "{drawn}");
-    }
     use model::{RateLimit, RateLimitKey};
 
-}
+    use super::*;
+
     /// Policies for some listeners, with a limit of so many requests.
     fn limited_on(listeners: &[&str], requests: u32) -> AttachedPolicies {
         let listeners = listeners.iter().map(|name| ListenerId::new("test", "gateway", name)).collect();
@@ -232,3 +233,11 @@ mod tests {
         assert!(!Arc::ptr_eq(&of(&parted, "b"), &counted));
     }
 
+    #[test]
+    fn a_share_is_drawn_as_often_as_it_says() {
+        assert!(!is_drawn(0, 0) && is_drawn(1, 0) && is_drawn(1_000_000, u64::MAX));
+        let step = u64::MAX / 10_000;
+        let drawn = (0..10_000).filter(|i| is_drawn(250_000, i * step)).count();
+        assert!((2499..=2501).contains(&drawn), "{drawn}");
+    }
+}

@@ -31,6 +31,8 @@ pub(crate) struct Pool {
     devices: HashMap<u32, u32>,
     /// Backends whose clients keep their endpoint.
     kept: BTreeSet<u32>,
+    /// Backends that found no room, or their endpoints or table: their requests are handed off.
+    full: BTreeSet<BackendKey>,
     pub(crate) serial: u32,
 }
 
@@ -44,6 +46,7 @@ impl Pool {
             generations: HashMap::new(),
             devices: HashMap::new(),
             kept: BTreeSet::new(),
+            full: BTreeSet::new(),
             serial: 0,
         }
     }
@@ -53,11 +56,21 @@ impl Pool {
         self.maglev.begin();
         self.endpoints.begin();
         self.kept.clear();
+        self.full.clear();
     }
 
     /// The index of a backend; none if there are too many.
     pub(crate) fn backend(&mut self, key: &BackendKey) -> Option<u32> {
-        self.backends.get(key).map(|(index, _)| index)
+        let found = self.backends.get(key).map(|(index, _)| index);
+        if found.is_none() {
+            self.full.insert(key.clone());
+        }
+        found
+    }
+
+    /// Whether a backend found no room.
+    pub(crate) fn is_full(&self, key: &BackendKey) -> bool {
+        self.full.contains(key)
     }
 
     /// Notes backends whose clients keep their endpoint.
@@ -90,9 +103,12 @@ impl Pool {
                     known.push((id, if is_ready { endpoint.weight } else { 0 }));
                 }
                 if unreachable(backend, facts).is_none() {
-                    record = self.table(&known, size, tables).unwrap_or_default();
-                    if self.kept.contains(&index) && !self.members(index, &known, tables) {
-                        record = BackendRecord::default();
+                    let found = self.table(&known, size, tables);
+                    let has_room = found.is_some()
+                        && (!self.kept.contains(&index) || self.members(index, &known, tables));
+                    record = found.filter(|_| has_room).unwrap_or_default();
+                    if !has_room && known.iter().any(|(_, weight)| *weight > 0) {
+                        self.full.insert((id.clone(), size));
                     }
                 }
             }

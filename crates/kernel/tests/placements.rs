@@ -296,3 +296,32 @@ fn what_finds_no_room_is_userspaces() {
     let exact = |n: usize| on(PathMatch::Exact(format!("/{n}").into()));
     assert_eq!(placed(with((0..=wire::ROUTES_MAX).map(exact).collect())), (Tier::Userspace, Some(Why::Full)));
 }
+
+/// Each backend has a table of its endpoints, of which there are fewer than of anything else.
+#[test]
+fn backends_whose_tables_find_no_room_are_userspaces() {
+    const MORE: usize = 76;
+    let listener = listener("l", None);
+    let count = wire::MAGLEV_TABLES_MAX + MORE;
+    let (mut routes, mut backends) = (Vec::new(), Vec::new());
+    for n in 0..count {
+        let name = format!("r{n}");
+        routes.push(Arc::new(route(
+            &name,
+            &[&listener],
+            vec![],
+            vec![on(PathMatch::Exact(format!("/{n}").into()))],
+        )));
+        let mut backend = backend(&name, &[1]);
+        backend.endpoints[0].address.set_port(u16::try_from(10_000 + n).unwrap());
+        backends.push(Arc::new(backend));
+    }
+    let snapshot = Snapshot::new(1, [Arc::new(listener)], routes, backends, []);
+    let mut compiler = Compiler::new();
+    compiler.compile(&snapshot, &facts(), Duration::ZERO);
+    let compiled = compiler.compile(&snapshot, &facts(), REST);
+    let userspaces: Vec<_> = compiled.placements.iter().filter(|one| one.tier == Tier::Userspace).collect();
+    assert_eq!(userspaces.len(), MORE);
+    assert!(userspaces.iter().all(|one| one.reason == Some(Why::Full)), "{userspaces:?}");
+    assert!(compiled.placements.iter().all(|one| one.tier == Tier::Userspace || one.reason.is_none()));
+}

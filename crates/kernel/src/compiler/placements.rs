@@ -7,7 +7,7 @@ use model::{Protocol, Route, Snapshot, Tier};
 use super::Compiler;
 use super::inputs::attached;
 use super::site::Site;
-use crate::actions::{Plan, plan, statuses};
+use crate::actions::{BackendKey, Plan, plan, statuses};
 use crate::{Facts, RoutePlacement, Why};
 
 /// What is known of a route's tier.
@@ -23,7 +23,10 @@ impl Compiler {
         let found = self.found(snapshot);
         let statuses = statuses(snapshot, facts);
         let routes = snapshot.routes.iter().zip(found);
-        routes.map(|(route, found)| placement(route, &plan(route, &statuses, facts), found)).collect()
+        let is_full = |key: &BackendKey| self.pool.is_full(key);
+        routes
+            .map(|(route, found)| placement(route, &plan(route, &statuses, facts), found, is_full))
+            .collect()
     }
 
     fn found(&self, snapshot: &Snapshot) -> Vec<Found> {
@@ -74,14 +77,22 @@ fn note(found: &mut [Found], route: usize, why: Option<Why>) {
     }
 }
 
-fn placement(route: &Route, plan: &Result<Plan, Why>, found: Found) -> RoutePlacement {
+fn placement(
+    route: &Route,
+    plan: &Result<Plan, Why>,
+    found: Found,
+    is_full: impl Fn(&BackendKey) -> bool,
+) -> RoutePlacement {
+    let shares = || plan.iter().flat_map(|plan| &plan.shares).filter_map(|share| share.backend.as_ref());
+    let full = shares().any(&is_full).then_some(Why::Full);
     let (tier, reason) = match plan {
         Err(why) => (Tier::Userspace, Some(*why)),
         Ok(plan) if !plan.serves => (Tier::Userspace, plan.partly),
         Ok(_) if !found.in_kernel => (Tier::Userspace, Some(found.why.unwrap_or(Why::NoListener))),
+        Ok(_) if shares().all(&is_full) => (Tier::Userspace, full),
         Ok(plan) => {
             let instead = (route.tier == Some(Tier::Xdp)).then_some(Why::TcInstead);
-            (Tier::Tc, found.why.or(plan.partly).or(instead))
+            (Tier::Tc, found.why.or(plan.partly).or(full).or(instead))
         }
     };
     RoutePlacement { route: route.id.clone(), tier, asked: route.tier, reason }

@@ -39,34 +39,62 @@ pub struct Enforcers {
 
 impl Enforcers {
     /// Looks at the chains of nftables and at the programs where packets enter by `devices` (index and name). Who enforces
-    /// policy, and by what it is known; what cannot be seen is not there.
+    /// policy, and by what it is known; what this kernel does not have, or does not show, is not there.
     ///
     /// What did not change since the last time is not read again: chains by the generation of the ruleset, programs by their
     /// numbers.
-    pub fn look(&mut self, devices: &[(u32, String)]) -> Option<String> {
-        let generation = nftables::generation().ok();
+    ///
+    /// # Errors
+    /// The look failed, for want of descriptors, say: nothing is known that was not known before.
+    pub fn look(&mut self, devices: &[(u32, String)]) -> io::Result<Option<String>> {
+        let generation = shown(nftables::generation())?;
         if generation.is_none() || generation != self.generation {
-            let chains = nftables::chains().unwrap_or_default();
+            let chains = shown(nftables::chains())?.unwrap_or_default();
             self.chain = by_chain(&chains).map(|(who, chain)| format!("{who} (chain {chain})"));
             self.generation = generation;
         }
         self.programs.retain(|index, _| devices.iter().any(|(device, _)| device == index));
         let mut names = Names::default();
         for (index, device) in devices {
+            // A kernel without tcx, or a device that has just gone.
             let ids = tcx_ingress_programs(*index).unwrap_or_default();
-            let known = self.programs.entry(*index).or_default();
-            if known.0 != ids {
+            let known = self.programs.get(index);
+            if known.is_none_or(|(known, _)| *known != ids) {
                 let found = ids.iter().find_map(|id| told(names.of(*id)?, device));
-                *known = (ids, found);
+                self.programs.insert(*index, (ids, found));
             }
         }
         let by_tcx = self.programs.values().find_map(|(_, found)| found.clone());
-        self.chain.clone().or(by_tcx).or_else(|| {
-            devices.iter().find_map(|(index, device)| {
-                // clsact has no numbers to compare; its names come with the question.
-                filters::ingress(*index).unwrap_or_default().iter().find_map(|name| told(name, device))
-            })
-        })
+        if let Some(found) = self.chain.clone().or(by_tcx) {
+            return Ok(Some(found));
+        }
+        for (index, device) in devices {
+            // clsact has no numbers to compare; its names come with the question.
+            let names = shown(filters::ingress(*index))?.unwrap_or_default();
+            if let Some(found) = names.iter().find_map(|name| told(name, device)) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// None: the kernel has no such thing, the device is gone, or it is not for us to see.
+fn shown<T>(answer: io::Result<T>) -> io::Result<Option<T>> {
+    const NOT_THERE: [i32; 8] = [
+        libc::EINVAL,
+        libc::ENOENT,
+        libc::ENODEV,
+        libc::EOPNOTSUPP,
+        libc::EPROTONOSUPPORT,
+        libc::EAFNOSUPPORT,
+        libc::EPERM,
+        libc::EACCES,
+    ];
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.raw_os_error().is_some_and(|code| NOT_THERE.contains(&code)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -134,6 +162,19 @@ mod tests {
             assert_eq!(who("filter", name), None, "{name}");
         }
         assert_eq!(who("firewalld", "filter_FORWARD"), None);
+    }
+
+    #[test]
+    fn what_fails_is_not_taken_for_what_is_not_there() {
+        let of = |code| shown::<()>(Err(io::Error::from_raw_os_error(code)));
+        for code in [libc::EINVAL, libc::EPERM, libc::ENODEV] {
+            assert_eq!(of(code).unwrap(), None);
+        }
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::EINTR, libc::ENOMEM] {
+            assert_eq!(of(code).unwrap_err().raw_os_error(), Some(code));
+        }
+        assert!(shown::<()>(Err(io::ErrorKind::InvalidData.into())).is_err());
+        assert_eq!(shown(Ok(1)).unwrap(), Some(1));
     }
 
     #[test]

@@ -85,7 +85,10 @@ fn legacy_row(tables: &[io::Result<String>; 2]) -> Row {
 /// Names of programs that run behind ours where packets enter by an interface; of all if ours is not there yet, for it will be
 /// the first.
 fn programs(interface: u32) -> io::Result<Vec<String>> {
-    Ok(behind_ours(programs_at(interface)?))
+    let all = programs_at(interface)?;
+    // An enforcer counts wherever it is: the agent asks for no order either.
+    let enforcer = all.iter().find(|name| by_program(name).is_some()).cloned();
+    Ok(enforcer.map_or_else(|| behind_ours(all), |name| vec![name]))
 }
 
 fn behind_ours(mut names: Vec<String>) -> Vec<String> {

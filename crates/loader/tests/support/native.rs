@@ -9,10 +9,10 @@ use dataplane::lookup::{Balancing, Tables};
 use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
-    BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, Cursor, DropReason, EndpointHealth,
-    EndpointRecord, Event, Flow, HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg,
-    ListenerKey, MaglevTable, Member, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey,
-    RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, Cursor, EndpointHealth, EndpointRecord,
+    Event, Flow, HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable,
+    Member, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, SegmentError,
+    Settings, StoredRequest, Tuple, Vip,
 };
 use zerocopy::FromZeros;
 
@@ -96,7 +96,7 @@ impl Native {
         let mut scratch: Box<Scratch> = unsafe { Box::new_zeroed().assume_init() };
         let verdict = match scratch.segment.read(Cursor::new(frame)) {
             Ok(()) => ingress(&mut env, &mut scratch),
-            Err(DropReason::Fragment | DropReason::Ipv6Extension) => env.go_on(Part::Shape, &mut scratch),
+            Err(SegmentError::Fragment | SegmentError::Ipv6Extension) => env.go_on(Part::Shape, &mut scratch),
             Err(_) => Verdict::PASS,
         };
         let said = match verdict {

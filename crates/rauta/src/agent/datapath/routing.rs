@@ -9,7 +9,7 @@ use anyhow::Context;
 use kernel::{Compiler, Facts, Map, RoutePlacement, Tables, Update, Why, diff};
 use loader::{Answered, Datapath, Enforcers, Limits, Prefix, Write};
 use model::{Snapshot, Tier};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::super::us;
 use super::answered::Ledger;
@@ -71,6 +71,7 @@ pub(super) struct Routing {
     /// Who may enforce network policy, and whether to look again before the next compilation.
     enforcers: Enforcers,
     looks: bool,
+    has_looked: bool,
     /// Who does, as far as it matters: where settings leave it to what is found.
     enforcer: Option<String>,
     /// Why nothing is routed.
@@ -108,6 +109,7 @@ impl Routing {
             again: None,
             enforcers: Enforcers::default(),
             looks: true,
+            has_looked: false,
             enforcer: None,
             obstacle: None,
             ticks: 0,
@@ -138,7 +140,19 @@ impl Routing {
         }
         let attached = datapath.attachments().iter();
         let devices: Vec<_> = attached.map(|at| (at.index, at.interface.clone())).collect();
-        let found = self.enforcers.look(&devices);
+        let found = match self.enforcers.look(&devices) {
+            Ok(found) => found,
+            Err(error) => {
+                // What is not known may be enforced: as before, and to be safe the first time.
+                self.looks = true;
+                if self.enforcer.is_some() || self.has_looked {
+                    return;
+                }
+                warn!(%error, "cannot see who enforces network policy: userspace serves endpoints until it can be seen");
+                Some("somebody who cannot be seen".to_owned())
+            }
+        };
+        self.has_looked = true;
         if found == self.enforcer {
             return;
         }
@@ -163,7 +177,7 @@ impl Routing {
         self.obstacle = obstacle;
         let is_same =
             |(before, known): &(Arc<Snapshot>, Facts)| Arc::ptr_eq(before, snapshot) && *known == facts;
-        if self.compiled_from.as_ref().is_some_and(is_same) && !self.has_rested() {
+        if self.compiled_from.as_ref().is_some_and(is_same) && !self.has_rested() && !self.is_unsure {
             return Ok(());
         }
         let from = (Arc::clone(snapshot), facts);

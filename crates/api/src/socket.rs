@@ -129,7 +129,7 @@ impl ControlSocket {
         Ok(Self { listener, path: path.into(), lock: Lock::Shared(File::from(shared.lock)) })
     }
 
-    /// Makes path and lock this agent's; they are already where it did not take over.
+    /// Makes path and lock this agent's, which the other one has left; they are already where it did not take over.
     ///
     /// # Errors
     /// [`BindError::InUse`] if the lock is not the one that the other agent held.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub struct Gateway {
     health: Health,
     /// The lock makes changes one at a time.
     listening: Mutex<Listening>,
+    /// Whether another process has the listening sockets too: what is done to a socket is done to its own.
+    is_shared: AtomicBool,
 }
 
 #[derive(Default)]
@@ -77,7 +80,7 @@ impl Gateway {
     }
 
     /// The same with the listening sockets of another process ([`Gateway::sockets`]): nothing is refused and nothing waits while
-    /// they change hands. What the first snapshot does not want of them is closed.
+    /// they change hands. What is not wanted of them is closed by the first [`Gateway::apply`] after [`Gateway::settle`].
     ///
     /// # Errors
     /// [`StartError`], also where they are no such sockets.
@@ -90,15 +93,16 @@ impl Gateway {
             return Err(StartError::NoThreads);
         }
         let count = config.threads;
-        let inherited = hand_over::by_place(inherited, count).map_err(StartError::Inherited)?;
+        let inherited = hand_over::by_place(inherited).map_err(StartError::Inherited)?;
         let session_key = SessionKey::new(config.session_key.clone()).map_err(StartError::NoRandom)?;
         let health = Health::new(metrics.clone(), config.limits);
         let shared = Arc::new(Shared::new(config, metrics, session_key));
         shared.metrics.set_routes_max(shared.config.route_metrics);
         let threads = (0..count).map(|index| Thread::start(index, &shared)).collect::<io::Result<_>>();
         let threads = threads.map_err(StartError::Thread)?;
+        let is_shared = AtomicBool::new(!inherited.is_empty());
         let listening = Mutex::new(Listening { places: BTreeSet::new(), inherited });
-        Ok(Self { shared, threads, health, listening })
+        Ok(Self { shared, threads, health, listening, is_shared })
     }
 
     /// Serves `snapshot` from now on: every request whose head is read after this returns is decided by it, requests
@@ -118,18 +122,29 @@ impl Gateway {
             }
             self.shared.publish(Arc::new(state));
         }
-        for (place, opened) in std::mem::take(&mut listening.inherited) {
+        let wanted = sockets::wanted(&snapshot);
+        let mut problems = Vec::new();
+        let came_with = !listening.inherited.is_empty();
+        for (place, mut opened) in std::mem::take(&mut listening.inherited) {
+            if let Some(listeners) = wanted.get(&place)
+                && let Err(error) = hand_over::top_up(place, &mut opened, self.threads.len())
+            {
+                let (transport, address) = place;
+                problems.push(ListenProblem { transport, address, listeners: listeners.clone(), error });
+            }
             self.listen(place, opened);
             listening.places.insert(place);
         }
         let listening = &mut listening.places;
-        let wanted = sockets::wanted(&snapshot);
+        if came_with {
+            // The other gateway may have to go on with what this one does not want.
+            return problems;
+        }
         let gone: Vec<_> = listening.iter().filter(|place| !wanted.contains_key(place)).copied().collect();
         listening.retain(|place| wanted.contains_key(place));
         if !gone.is_empty() {
             self.unlisten(&gone);
         }
-        let mut problems = Vec::new();
         for (place, listeners) in wanted {
             if listening.contains(&place) || self.shared.is_draining() {
                 continue;
@@ -180,12 +195,14 @@ impl Gateway {
             .collect()
     }
 
-    /// Other descriptors of all listening sockets, for a process that takes over ([`Gateway::take_over`]).
+    /// Other descriptors of all listening sockets, for a process that takes over ([`Gateway::take_over`]). Until
+    /// [`Gateway::settle`] they are treated as that one's own.
     ///
     /// # Errors
     /// The system has no more descriptors, or a thread does not answer.
     pub fn sockets(&self) -> io::Result<Vec<ListeningSocket>> {
         let _unchanged = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_shared.store(true, Relaxed);
         let deadline = Instant::now() + UNLISTEN_WAIT;
         let asked: Vec<_> = self.threads.iter().map(|thread| thread.ask(Command::Lend)).collect();
         let mut sockets = Vec::new();
@@ -195,6 +212,11 @@ impl Gateway {
                 .extend(answer.ok_or_else(|| io::Error::other("a thread of the gateway does not answer"))??);
         }
         Ok(sockets)
+    }
+
+    /// The listening sockets are this process's alone: the other one has left them, or did not take over.
+    pub fn settle(&self) {
+        self.is_shared.store(false, Relaxed);
     }
 
     /// Leaves all listening sockets to the process that has taken over: [`Gateway::drain`] does the rest.
@@ -228,6 +250,9 @@ impl Gateway {
     /// connections are closed after [`crate::TimeoutConfig::drain_idle`]. Blocks until all is done or
     /// [`crate::TimeoutConfig::drain`] is over; the answer is the number of connections that were left then.
     pub fn drain(&self) -> usize {
+        if self.is_shared.load(Relaxed) {
+            self.release();
+        }
         self.shared.start_draining();
         self.listening.lock().unwrap_or_else(PoisonError::into_inner).places.clear();
         let deadline = Instant::now() + self.shared.config.timeouts.drain;
@@ -251,7 +276,9 @@ impl Gateway {
     /// Closes the sockets of these places, all at once: each waits for handshakes under way.
     fn unlisten(&self, places: &[Place]) {
         let deadline = Instant::now() + UNLISTEN_WAIT;
-        let ask = |thread: &Thread| thread.ask(|done| Command::Unlisten(places.to_vec(), done));
+        let shared = self.is_shared.load(Relaxed);
+        let ask =
+            |thread: &Thread| thread.ask(|done| Command::Unlisten { places: places.to_vec(), shared, done });
         let waits: Vec<_> = self.threads.iter().map(ask).collect();
         for wait in waits.into_iter().flatten() {
             wait_until(wait, deadline);

@@ -50,24 +50,27 @@ impl ListeningSocket {
     }
 }
 
-/// The sockets by place, at least one for each of `threads`: the gateway that had them may have had fewer.
+/// The sockets by place.
 ///
 /// # Errors
-/// Something that was handed over is no such socket, or one more cannot be opened.
-pub(crate) fn by_place(
-    inherited: Vec<ListeningSocket>,
-    threads: usize,
-) -> io::Result<BTreeMap<Place, Vec<Opened>>> {
+/// Something that was handed over is no such socket.
+pub(crate) fn by_place(inherited: Vec<ListeningSocket>) -> io::Result<BTreeMap<Place, Vec<Opened>>> {
     let mut places: BTreeMap<Place, Vec<Opened>> = BTreeMap::new();
     for socket in inherited {
         let (place, opened) = socket.open()?;
         places.entry(place).or_default().push(opened);
     }
-    for (place, opened) in &mut places {
-        let lacking = threads.saturating_sub(opened.len());
-        opened.extend(sockets::open(*place, lacking, true)?);
-    }
     Ok(places)
+}
+
+/// Opens what is lacking for one socket a thread: the gateway that had them may have had fewer.
+///
+/// # Errors
+/// The system's; nothing is lost of what is there.
+pub(crate) fn top_up(place: Place, opened: &mut Vec<Opened>, threads: usize) -> io::Result<()> {
+    let lacking = threads.saturating_sub(opened.len());
+    opened.extend(sockets::open(place, lacking, true)?);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -88,9 +91,13 @@ mod tests {
         let address = first.local_addr().unwrap();
         let place = (Transport::Tcp, address);
         let one = || vec![handed(Transport::Tcp, address, first.try_clone().unwrap())];
-        assert_eq!(by_place(one(), 3).unwrap()[&place].len(), 3);
+        let mut sockets = by_place(one()).unwrap().remove(&place).unwrap();
+        top_up(place, &mut sockets, 3).unwrap();
+        assert_eq!(sockets.len(), 3);
         let two = one().into_iter().chain(one()).collect();
-        assert_eq!(by_place(two, 1).unwrap()[&place].len(), 2);
+        let mut sockets = by_place(two).unwrap().remove(&place).unwrap();
+        top_up(place, &mut sockets, 1).unwrap();
+        assert_eq!(sockets.len(), 2);
     }
 
     #[test]
@@ -108,7 +115,7 @@ mod tests {
             handed(Transport::Tcp, of_connection, connected),
             handed(Transport::Tcp, address, std::fs::File::open("/dev/null").unwrap()),
         ] {
-            assert!(by_place(vec![wrong], 1).is_err());
+            assert!(by_place(vec![wrong]).is_err());
         }
     }
 }

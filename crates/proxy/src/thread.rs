@@ -28,8 +28,9 @@ pub(crate) enum Command {
     Listen(SocketAddr, TcpListener),
     /// Take datagrams from this socket.
     Receive(SocketAddr, UdpSocket),
-    /// Stop accepting there: what waits to be accepted still is. Sessions end.
-    Unlisten(Vec<Place>, oneshot::Sender<()>),
+    /// Stop accepting there: what waits to be accepted still is. Sessions end. Shared: another process has the sockets too, and
+    /// nothing is done to them.
+    Unlisten { places: Vec<Place>, shared: bool, done: oneshot::Sender<()> },
     /// Other descriptors of the listening sockets, for another process.
     Lend(oneshot::Sender<io::Result<Vec<ListeningSocket>>>),
     /// Stop accepting: another process has the sockets. What waits to be accepted is its own; sessions end.
@@ -59,10 +60,15 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                         tracing::error!(%address, %error, "cannot watch a UDP socket; this thread does not serve it");
                     }
                 },
-                Some(Command::Unlisten(places, done)) => {
+                Some(Command::Unlisten { places, shared, done }) => {
                     let of = |kind| places.iter().filter(move |place| place.0 == kind).map(|place| &place.1);
                     of(Transport::Udp).for_each(|address| drop(receiving.remove(address)));
-                    stop(&worker, of(Transport::Tcp).filter_map(|address| listening.remove(address)).flatten()).await;
+                    let gone = of(Transport::Tcp).filter_map(|address| listening.remove(address)).flatten();
+                    if shared {
+                        release(gone).await;
+                    } else {
+                        stop(&worker, gone).await;
+                    }
                     // The gateway may have given up waiting.
                     let _ = done.send(());
                 }
@@ -72,9 +78,7 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                 }
                 Some(Command::Release(done)) => {
                     receiving.clear();
-                    for accepting in listening.drain().flat_map(|(_, accepting)| accepting) {
-                        accepting.release().await;
-                    }
+                    release(listening.drain().flat_map(|(_, accepting)| accepting)).await;
                     let _ = done.send(());
                 }
                 Some(Command::Drain(done)) => {
@@ -84,6 +88,13 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
             },
             _ = housekeeping.tick() => worker.sweep(),
         }
+    }
+}
+
+/// Leaves listening sockets to another process.
+async fn release(accepting: impl Iterator<Item = Listening>) {
+    for socket in accepting {
+        socket.release().await;
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::state::Agent;
+use super::upgrade::Left;
 use crate::settings::Settings;
 
 /// Everything bound, nothing served yet: what cannot be had is known before anything else starts.
@@ -58,9 +59,16 @@ fn http(
 }
 
 impl Bound {
-    /// Makes the control socket this agent's, where it was another one's.
-    pub(super) fn claim(&mut self) -> anyhow::Result<()> {
-        Ok(self.socket.claim()?)
+    /// Makes the control socket this agent's, where it was another one's. That one has left it, or is gone: then the lock is
+    /// taken anew, which fails while it lives.
+    pub(super) fn claim(self, left: Left, settings: &Settings) -> anyhow::Result<Self> {
+        let Self { mut socket, admin, metrics } = self;
+        if left == Left::Gone {
+            drop(socket);
+            socket = api::bind(&settings.socket)?;
+        }
+        socket.claim()?;
+        Ok(Self { socket, admin, metrics })
     }
 
     /// Other descriptors, for an agent that takes over.
@@ -95,7 +103,11 @@ impl Control {
         let agent = Arc::clone(agent);
         let thread = std::thread::Builder::new()
             .name("rauta-control".to_owned())
-            .spawn(move || runtime.block_on(serve(bound, agent, stopped)))
+            .spawn(move || {
+                runtime.block_on(serve(bound, agent, stopped));
+                // Questions to the kernel may take seconds yet; nobody waits for their answer any more.
+                runtime.shutdown_background();
+            })
             .context("cannot start the control thread")?;
         Ok(Self { stop, thread })
     }

@@ -86,6 +86,7 @@ async fn run_async(
     let (predecessor, inherited) = predecessor(settings, start)?.unzip();
     let (traffic, inherited) = inherited.map(|Inherited { traffic, control }| (traffic, control)).unzip();
     let mut bound = control::bind(settings, inherited)?;
+    let took_over = predecessor.is_some();
     let metrics = Metrics::new(settings.proxy.threads);
     let session_key = settings.session_key_file.as_deref().map(session_key::read).transpose()?;
     let (access_log, writer) = access::start(settings, &metrics)?;
@@ -98,11 +99,14 @@ async fn run_async(
     let first = loaded.borrow_and_update().clone();
     if let Some(predecessor) = predecessor {
         // Userspace serves, so that the other one may let go of the kernel's programs.
-        gateway.apply(Arc::clone(&first.snapshot));
-        predecessor.serving()?;
-        bound.claim()?;
+        for problem in gateway.apply(Arc::clone(&first.snapshot)) {
+            warn!("{problem}");
+        }
+        let left = predecessor.serving()?;
+        bound = bound.claim(left, settings)?;
+        gateway.settle();
     }
-    let kernel = Kernel::start(settings);
+    let kernel = if took_over { Kernel::take_over(settings) } else { Kernel::start(settings) };
     kernel.feed(&metrics);
     if kernel.can_route() {
         gateway.set_close_after(u64::try_from(settings.dataplane.close_after).unwrap_or(0));
@@ -113,8 +117,8 @@ async fn run_async(
     let network = Network::listen(&kernel).context("cannot listen for changes of the network")?;
     let agent = Arc::new(Agent::new(settings, gateway, Arc::clone(&metrics), kernel, sources));
     let shared = bound.share().context("cannot share the control socket")?;
-    let (giver, mut successors) = Giver::start(&settings.socket, &agent, shared)
-        .context("cannot listen for an agent that takes over")?;
+    let (giver, mut successors) =
+        Giver::start(settings, &agent, shared).context("cannot listen for an agent that takes over")?;
     let control = control::Control::start(bound, &agent)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -134,15 +138,18 @@ async fn run_async(
             biased;
             name = signals.stop() => {
                 info!("{name}: draining; a second signal ends at once");
-                break None;
+                // One that already serves needs to hear that all is its own.
+                break successors.try_recv().ok();
             }
             Some(successor) = successors.recv() => break Some(successor),
             changed = loaded.changed() => {
                 if changed.is_err() {
                     error!("the files are no longer watched: what is served stays as it is; restart the agent");
-                    // Nothing can arrive any more: wait for a signal alone.
-                    signals.stop().await;
-                    break None;
+                    // Nothing can arrive any more but the end.
+                    tokio::select! {
+                        _ = signals.stop() => break successors.try_recv().ok(),
+                        Some(successor) = successors.recv() => break Some(successor),
+                    }
                 }
                 let latest = loaded.borrow_and_update().clone();
                 apply(&agent, &mut differences, latest);
@@ -174,10 +181,14 @@ async fn run_async(
         Some(successor) => {
             info!(pid = successor.pid, version = successor.version, "another agent has taken over: draining");
             agent.gateway.release();
-            agent.kernel.leave();
+            if successor.adopts {
+                agent.kernel.leave();
+            } else {
+                agent.kernel.remove();
+            }
             giver.leave();
-            control.leave();
             successor.released();
+            control.leave();
             drain(&agent, &mut signals, settings).await;
         }
     }
@@ -198,7 +209,7 @@ fn predecessor(settings: &Settings, start: Start) -> anyhow::Result<Option<(Pred
     if start == Start::Alone {
         return Ok(None);
     }
-    let found = upgrade::ask(&settings.socket)?;
+    let found = upgrade::ask(settings)?;
     match &found {
         Some((_, inherited)) => {
             info!(sockets = inherited.traffic.len(), "taking over from the agent at work")
@@ -212,7 +223,6 @@ fn predecessor(settings: &Settings, start: Start) -> anyhow::Result<Option<(Pred
 fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
     let started = Instant::now();
     differences.log_diagnostics(&loaded.diagnostics);
-    let before = agent.gateway.state().snapshot.version;
     let (steps, noticed) = (loaded.steps, loaded.noticed);
     let done = agent.apply(loaded, differences);
     debug!(
@@ -225,7 +235,7 @@ fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
         "a change is in force"
     );
     let snapshot = &agent.gateway.state().snapshot;
-    if snapshot.version != before {
+    if done.is_new {
         info!(
             version = snapshot.version,
             listeners = snapshot.listeners.len(),
@@ -258,7 +268,7 @@ async fn drain(agent: &Arc<Agent>, signals: &mut Signals, settings: &Settings) {
         },
         name = signals.stop() => {
             warn!("{name} again: ending at once");
-            agent.kernel.stop();
+            agent.kernel.end();
             std::process::exit(1);
         }
     }

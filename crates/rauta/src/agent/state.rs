@@ -1,6 +1,6 @@
 //! What all parts of the agent share.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -39,6 +39,8 @@ pub(crate) struct Done {
     pub(crate) swapped: Instant,
     /// In the kernel, too.
     pub(crate) in_kernel: Instant,
+    /// Whether it is another one than before.
+    pub(crate) is_new: bool,
 }
 
 /// The running agent.
@@ -50,6 +52,8 @@ pub(crate) struct Agent {
     pub(crate) threads: usize,
     pub(crate) sources: Vec<String>,
     loaded: ArcSwapOption<Loaded>,
+    /// The version of the snapshot that was served last.
+    version: AtomicU64,
     problems: Mutex<Arc<[Problem]>>,
     phase: AtomicU8,
 }
@@ -70,6 +74,7 @@ impl Agent {
             threads: settings.proxy.threads,
             sources,
             loaded: ArcSwapOption::empty(),
+            version: AtomicU64::new(0),
             problems: Mutex::new(Arc::new([])),
             phase: AtomicU8::new(Phase::Starting as u8),
         }
@@ -99,7 +104,7 @@ impl Agent {
     fn serve(&self, snapshot: &Arc<Snapshot>, differences: &mut Differences) -> Done {
         let started = Instant::now();
         let snapshot = &self.gateway.with_health(snapshot);
-        let is_new = self.gateway.state().snapshot.version != snapshot.version;
+        let is_new = self.version.swap(snapshot.version, Relaxed) != snapshot.version;
         let problems = self.gateway.apply(Arc::clone(snapshot));
         let swapped = Instant::now();
         self.kernel.apply(snapshot);
@@ -113,7 +118,7 @@ impl Agent {
         let problems =
             problems.into_iter().map(|p| Problem { text: p.to_string(), listeners: p.listeners }).collect();
         *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
-        Done { swapped, in_kernel }
+        Done { swapped, in_kernel, is_new }
     }
 
     /// What was loaded last.

@@ -6,7 +6,10 @@ use testkit::{Load, Response};
 
 use crate::world::{Network, World, hook};
 
-on_two_networks!(connections_in_the_kernel_outlive_a_change_of_agents);
+on_two_networks!(
+    connections_in_the_kernel_outlive_a_change_of_agents,
+    a_successor_without_programs_leaves_none_at_work,
+);
 
 fn connections_in_the_kernel_outlive_a_change_of_agents(network: Network) {
     if hook() == "off" {
@@ -33,4 +36,24 @@ fn connections_in_the_kernel_outlive_a_change_of_agents(network: Network) {
     // None of the connections that stay had to be opened again.
     assert_eq!(kept.connections, 100, "{kept:?}");
     world.decides(1, || assert_eq!(world.get("/b").endpoint(), Some("b1")));
+}
+
+/// Programs that nobody looks after would go on routing by what the last agent knew.
+fn a_successor_without_programs_leaves_none_at_work(network: Network) {
+    if hook() == "off" {
+        return;
+    }
+    let mut world = World::new(network);
+    let mut kept = world.connect();
+    world.decides(1, || assert_eq!(kept.get("a.test", "/b").unwrap().endpoint(), Some("b1")));
+    world.hook = "off".to_owned();
+    world.succeed();
+    let mut show = std::process::Command::new("bpftool");
+    show.args(["net", "show"]);
+    let output = testkit::exec(Some(world.lab.gateway()), show, Duration::from_secs(10)).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("rauta"), "{text}");
+    // The connection has been ended, not left to nobody.
+    assert!(kept.get("a.test", "/b").is_err());
+    assert_eq!(world.get("/b").endpoint(), Some("b1"));
 }

@@ -74,6 +74,29 @@ impl Kernel {
         }
     }
 
+    /// The same where another agent has left its programs: what cannot be taken over is removed, or it would go on routing by
+    /// what that agent knew.
+    pub(crate) fn take_over(settings: &Settings) -> Self {
+        let options = settings.loader_options();
+        if options.hook == Hook::Off {
+            return Self::start(settings);
+        }
+        match Datapath::start(&options) {
+            Ok(datapath) => Self::with(datapath, settings),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                warn!("the other agent's kernel programs cannot be taken over, and are removed: {error:#}");
+                if let Err(error) = loader::detach_all(&options.pin_root) {
+                    warn!(
+                        "kernel programs are not all gone (`rauta detach`): {:#}",
+                        anyhow::Error::from(error)
+                    );
+                }
+                Self::start(settings)
+            }
+        }
+    }
+
     fn with(mut datapath: Datapath, settings: &Settings) -> Self {
         let lack = match datapath.kernel_routing() {
             Ok(()) => None,
@@ -221,8 +244,16 @@ impl Kernel {
         }
     }
 
+    /// Removes the programs whatever settings say, for an agent takes over that cannot use them.
+    pub(crate) fn remove(&self) {
+        let detaches = Self { on_exit: OnExit::Detach, ..self.clone() };
+        detaches.drain();
+        detaches.stop();
+    }
+
     /// Leaves the programs at work, for the agent that takes over.
     pub(crate) fn leave(&self) {
+        let _alone = self.alone();
         let mut inner = self.lock();
         drop(inner.routing.take());
         if let Some(datapath) = inner.datapath.take() {
@@ -234,6 +265,11 @@ impl Kernel {
     /// Removes the programs, or leaves them, as settings say. Does nothing the second time.
     pub(crate) fn stop(&self) {
         let _alone = self.alone();
+        self.end();
+    }
+
+    /// The same without waiting for whoever needs the pins.
+    pub(crate) fn end(&self) {
         let mut inner = self.lock();
         let (Some(mut datapath), routing) = (inner.datapath.take(), inner.routing.take()) else { return };
         match self.on_exit {

@@ -14,6 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::TimeVal;
+use nix::unistd::geteuid;
 
 use super::Message;
 
@@ -21,6 +22,11 @@ use super::Message;
 pub(super) const DESCRIPTORS_MAX: usize = 64;
 /// Bytes of a message.
 const BYTES_MAX: usize = 16 * 1024;
+/// Whether somebody may speak for an agent of ours: our own user, or root.
+pub(super) fn is_ours(who: &UnixCredentials) -> bool {
+    who.uid() == geteuid().as_raw() || who.uid() == 0
+}
+
 /// How long the other side may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -54,11 +60,12 @@ impl Door {
 }
 
 impl Channel {
-    /// Begins a conversation with who listens at `path`.
-    pub(super) fn connect(path: &Path) -> io::Result<Self> {
+    /// Begins a conversation with who listens at `path`; who it is.
+    pub(super) fn connect(path: &Path) -> io::Result<(Self, UnixCredentials)> {
         let fd = seqpacket()?;
         connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-        Self::new(fd)
+        let who = getsockopt(&fd, sockopt::PeerCredentials)?;
+        Ok((Self::new(fd)?, who))
     }
 
     fn new(fd: OwnedFd) -> io::Result<Self> {
@@ -75,7 +82,13 @@ impl Channel {
         let rights = [ControlMessage::ScmRights(&raw)];
         let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
         let flags = MsgFlags::MSG_NOSIGNAL;
-        sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(&text)], rights, flags, None)?;
+        // A signal ends a wait that has a limit, whatever SA_RESTART says (signal(7)).
+        while let Err(error) = sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(&text)], rights, flags, None)
+        {
+            if error != Errno::EINTR {
+                return Err(error.into());
+            }
+        }
         Ok(())
     }
 
@@ -86,8 +99,9 @@ impl Channel {
         let (length, descriptors, flags) = {
             let mut slices = [IoSliceMut::new(&mut bytes)];
             let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-            let received = recvmsg::<()>(self.0.as_raw_fd(), &mut slices, Some(&mut space), flags);
-            let received = match received {
+            let fd = self.0.as_raw_fd();
+            while let Err(Errno::EINTR) = recvmsg::<()>(fd, &mut [], None, MsgFlags::MSG_PEEK) {}
+            let received = match recvmsg::<()>(fd, &mut slices, Some(&mut space), flags) {
                 Err(Errno::ECONNRESET) => return Ok(None),
                 received => received?,
             };
@@ -128,7 +142,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("door");
         let door = Door::open(&path).unwrap();
-        let new = Channel::connect(&path).unwrap();
+        let (new, _) = Channel::connect(&path).unwrap();
         let (old, who) = door.accept().unwrap();
         assert_eq!(who.pid().unsigned_abs(), std::process::id());
         let (mut read, mut write) = std::io::pipe().unwrap();

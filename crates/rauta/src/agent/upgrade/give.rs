@@ -3,19 +3,19 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use nix::unistd::geteuid;
 use proxy::ListeningSocket;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::channel::{Channel, DESCRIPTORS_MAX, Door};
+use super::channel::{Channel, DESCRIPTORS_MAX, Door, is_ours};
 use super::{Message, PROTOCOL, Purpose};
 use crate::agent::control::SharedSockets;
 use crate::agent::state::{Agent, Phase};
+use crate::settings::Settings;
 
 /// After an error that may not go away by itself at once, such as EMFILE.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -34,6 +34,8 @@ pub(in crate::agent) struct Successor {
     /// Of its process.
     pub(in crate::agent) pid: u32,
     pub(in crate::agent) version: String,
+    /// Whether it takes the kernel's programs.
+    pub(in crate::agent) adopts: bool,
 }
 
 impl Successor {
@@ -52,21 +54,21 @@ impl Giver {
     /// # Errors
     /// The socket or the thread cannot be had.
     pub(in crate::agent) fn start(
-        control: &Path,
+        settings: &Settings,
         agent: &Arc<Agent>,
         shared: SharedSockets,
     ) -> io::Result<(Self, mpsc::Receiver<Successor>)> {
-        let path = super::path(control);
+        let path = super::path(&settings.socket);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let door = Door::open(&path)?;
         let (found, successors) = mpsc::channel(1);
-        let agent = Arc::downgrade(agent);
+        let (agent, kernel) = (Arc::downgrade(agent), super::kernel_programs(settings));
         std::thread::Builder::new()
             .name("rauta-upgrade".to_owned())
-            .spawn(move || wait(&door, &agent, &shared, &found))?;
+            .spawn(move || wait(&door, &agent, (&shared, kernel.as_deref()), &found))?;
         Ok((Self { path, is_left: false }, successors))
     }
 
@@ -85,11 +87,13 @@ impl Drop for Giver {
     }
 }
 
-fn wait(door: &Door, agent: &Weak<Agent>, shared: &SharedSockets, found: &mpsc::Sender<Successor>) {
+/// What is given beside the sockets of traffic: those of looking at the agent, and kernel programs.
+type Given<'g> = (&'g SharedSockets, Option<&'g str>);
+
+fn wait(door: &Door, agent: &Weak<Agent>, given: Given<'_>, found: &mpsc::Sender<Successor>) {
     loop {
         let asked = door.accept().and_then(|(channel, who)| {
-            let is_allowed = who.uid() == geteuid().as_raw() || who.uid() == 0;
-            if !is_allowed {
+            if !is_ours(&who) {
                 warn!(
                     uid = who.uid(),
                     pid = who.pid(),
@@ -98,7 +102,11 @@ fn wait(door: &Door, agent: &Weak<Agent>, shared: &SharedSockets, found: &mpsc::
                 return Ok(None);
             }
             let Some(agent) = agent.upgrade() else { return Ok(None) };
-            give(channel, &agent, shared)
+            let asked = give(channel, &agent, given);
+            if !matches!(asked, Ok(Some(_))) {
+                agent.gateway.settle();
+            }
+            asked
         });
         match asked {
             Ok(Some(successor)) => {
@@ -116,22 +124,20 @@ fn wait(door: &Door, agent: &Weak<Agent>, shared: &SharedSockets, found: &mpsc::
 }
 
 /// Hands over, and waits until the other one serves. None: it does not.
-fn give(channel: Channel, agent: &Agent, shared: &SharedSockets) -> io::Result<Option<Successor>> {
-    let Some((Message::Ask { protocol, version, pid }, _)) = channel.receive()? else { return Ok(None) };
+fn give(channel: Channel, agent: &Agent, (shared, programs): Given<'_>) -> io::Result<Option<Successor>> {
+    let Some((Message::Ask { protocol, version, pid, kernel }, _)) = channel.receive()? else {
+        return Ok(None);
+    };
     let why = if protocol != PROTOCOL {
         Some(format!(
             "the agent at work is of version {} and hands over in another way: stop it, then start this one without --upgrade",
             env!("CARGO_PKG_VERSION")
         ))
-    } else if agent.phase() == Phase::Draining {
-        Some("the agent at work is stopping already: start this one when it is gone".to_owned())
     } else {
-        None
+        stopping(agent)
     };
     if let Some(why) = why {
-        warn!(pid, %version, "another agent cannot take over: {why}");
-        channel.send(&Message::Refused { why }, &[])?;
-        return Ok(None);
+        return refuse(&channel, why);
     }
     info!(pid, %version, "another agent takes over");
     let sockets = descriptors(agent.gateway.sockets()?, shared)?;
@@ -142,12 +148,30 @@ fn give(channel: Channel, agent: &Agent, shared: &SharedSockets) -> io::Result<O
         channel.send(&Message::Sockets { sockets: purposes, more: i + 1 < parts.len() }, &sockets)?;
     }
     match channel.receive()? {
-        Some((Message::Serving, _)) => Ok(Some(Successor { channel, pid, version })),
+        Some((Message::Serving, _)) => match stopping(agent) {
+            Some(why) => refuse(&channel, why),
+            None => {
+                let adopts = kernel.is_some() && kernel.as_deref() == programs;
+                Ok(Some(Successor { channel, pid, version, adopts }))
+            }
+        },
         _ => {
             warn!(pid, %version, "the agent that wanted to take over ended before it served: this one goes on");
             Ok(None)
         }
     }
+}
+
+/// Why an agent that is told to end cannot be taken over from: it takes what it shares with it.
+fn stopping(agent: &Agent) -> Option<String> {
+    let is_draining = agent.phase() == Phase::Draining;
+    is_draining.then(|| "the agent at work is stopping already: start this one when it is gone".to_owned())
+}
+
+fn refuse(channel: &Channel, why: String) -> io::Result<Option<Successor>> {
+    warn!("another agent cannot take over: {why}");
+    channel.send(&Message::Refused { why }, &[])?;
+    Ok(None)
 }
 
 fn descriptors(sockets: Vec<ListeningSocket>, shared: &SharedSockets) -> io::Result<Vec<(Purpose, OwnedFd)>> {

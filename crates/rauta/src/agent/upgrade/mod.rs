@@ -13,6 +13,8 @@
 //!   │                            released     │
 //!   │◄────────────────────────────────────────┤
 //!   │ takes kernel programs, control socket   │  drains, ends
+//!
+//! Programs that the new one cannot take are removed by the old one, not left.
 //! ```
 
 mod channel;
@@ -25,8 +27,10 @@ use std::path::{Path, PathBuf};
 use model::Transport;
 use serde::{Deserialize, Serialize};
 
+use crate::settings::Settings;
+
 pub(super) use give::Giver;
-pub(super) use take::{Inherited, Predecessor, ask};
+pub(super) use take::{Inherited, Left, Predecessor, ask};
 
 /// What both must speak. Another number: another meaning of the messages.
 const PROTOCOL: u32 = 1;
@@ -35,7 +39,8 @@ const PROTOCOL: u32 = 1;
 #[serde(rename_all = "camelCase")]
 enum Message {
     /// New to old: let me take over.
-    Ask { protocol: u32, version: String, pid: u32 },
+    /// `kernel`: the programs that can be taken over, as [`kernel_programs`] says; none: no programs are wanted.
+    Ask { protocol: u32, version: String, pid: u32, kernel: Option<String> },
     /// Old to new: it cannot be.
     Refused { why: String },
     /// Old to new: what descriptors of this message are. `more`: others follow.
@@ -65,6 +70,13 @@ impl Purpose {
             Transport::Udp => Self::Udp(address),
         }
     }
+}
+
+/// Kernel programs that one agent can take over from another: those of the same layout of maps at the same place.
+fn kernel_programs(settings: &Settings) -> Option<String> {
+    let dataplane = &settings.dataplane;
+    let place = dataplane.pin_root.display();
+    (dataplane.hook != loader::Hook::Off).then(|| format!("layout {} at {place}", wire::LAYOUT_VERSION))
 }
 
 /// Where an agent waits for the one that takes over: beside its control socket.

@@ -2,15 +2,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use api::SharedControlSocket;
 use model::Transport;
 use proxy::ListeningSocket;
 
-use super::channel::Channel;
+use super::channel::{Channel, is_ours};
 use super::{Message, PROTOCOL, Purpose};
 use crate::agent::control::SharedSockets;
+use crate::settings::Settings;
 
 /// The agent that is taken over from: it serves as before until [`Predecessor::serving`].
 #[derive(Debug)]
@@ -38,6 +39,9 @@ pub(in crate::agent) enum TakeError {
         #[source]
         source: io::Error,
     },
+    /// Whoever listens there is none of ours.
+    #[error("{} is another user's (uid {uid}): nothing is taken from there", path.display())]
+    Stranger { path: PathBuf, uid: u32 },
     /// It does not want to.
     #[error("cannot take over: {why}")]
     Refused { why: String },
@@ -46,20 +50,30 @@ pub(in crate::agent) enum TakeError {
     Broken { path: PathBuf },
 }
 
-/// Asks the agent behind the control socket at `control` for its sockets; none: there is no agent.
+/// What became of the agent that was taken over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::agent) enum Left {
+    /// It has left everything.
+    Released,
+    /// It does not answer any more: dead, or it has given up waiting.
+    Gone,
+}
+
+/// Asks the agent behind the control socket for its sockets; none: there is no agent.
 ///
 /// # Errors
 /// [`TakeError`]: there is one, and it cannot be taken over from. It goes on.
-pub(in crate::agent) fn ask(control: &Path) -> Result<Option<(Predecessor, Inherited)>, TakeError> {
-    let path = super::path(control);
+pub(in crate::agent) fn ask(settings: &Settings) -> Result<Option<(Predecessor, Inherited)>, TakeError> {
+    let path = super::path(&settings.socket);
     let channel = match Channel::connect(&path) {
-        Ok(channel) => channel,
+        Ok((channel, who)) if is_ours(&who) => channel,
+        Ok((_, who)) => return Err(TakeError::Stranger { path, uid: who.uid() }),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
         Err(source) => return Err(TakeError::Io { path, source }),
     };
-    match converse(&channel) {
+    match converse(&channel, super::kernel_programs(settings)) {
         Ok(Some(inherited)) => Ok(Some((Predecessor { channel, path }, inherited))),
         Ok(None) => Err(TakeError::Broken { path }),
         Err(Refusal::Said(why)) => Err(TakeError::Refused { why }),
@@ -71,13 +85,18 @@ impl Predecessor {
     /// Says that this agent serves, and waits until the other has left everything to it.
     ///
     /// # Errors
-    /// [`TakeError::Io`] if it does not answer in time. One that ended has left everything, too.
-    pub(in crate::agent) fn serving(self) -> Result<(), TakeError> {
+    /// [`TakeError`] if it does not answer in time, or wants to stop instead.
+    pub(in crate::agent) fn serving(self) -> Result<Left, TakeError> {
         let Self { channel, path } = self;
         let io = |source| TakeError::Io { path: path.clone(), source };
-        channel.send(&Message::Serving, &[]).map_err(io)?;
+        match channel.send(&Message::Serving, &[]) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Left::Gone),
+            sent => sent.map_err(io)?,
+        }
         match channel.receive().map_err(io)? {
-            Some((Message::Released, _)) | None => Ok(()),
+            Some((Message::Released, _)) => Ok(Left::Released),
+            None => Ok(Left::Gone),
+            Some((Message::Refused { why }, _)) => Err(TakeError::Refused { why }),
             Some(_) => Err(TakeError::Broken { path }),
         }
     }
@@ -94,9 +113,9 @@ impl From<io::Error> for Refusal {
     }
 }
 
-fn converse(channel: &Channel) -> Result<Option<Inherited>, Refusal> {
+fn converse(channel: &Channel, kernel: Option<String>) -> Result<Option<Inherited>, Refusal> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    channel.send(&Message::Ask { protocol: PROTOCOL, version, pid: std::process::id() }, &[])?;
+    channel.send(&Message::Ask { protocol: PROTOCOL, version, pid: std::process::id(), kernel }, &[])?;
     let mut all = Vec::new();
     loop {
         match channel.receive()? {
@@ -132,4 +151,33 @@ fn sorted(all: Vec<(Purpose, OwnedFd)>) -> Option<Inherited> {
     }
     let socket = SharedControlSocket { listener: listener?, lock: lock? };
     Some(Inherited { traffic, control: SharedSockets { socket, admin, metrics } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::channel::Door;
+    use super::*;
+
+    #[test]
+    fn what_became_of_the_other_one_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        let door = Door::open(&path).unwrap();
+        let ask = || {
+            let new = Predecessor { channel: Channel::connect(&path).unwrap().0, path: path.clone() };
+            (new, door.accept().unwrap().0)
+        };
+        let (new, old) = ask();
+        drop(old);
+        assert_eq!(new.serving().unwrap(), Left::Gone);
+        let (new, old) = ask();
+        old.send(&Message::Refused { why: "it stops".to_owned() }, &[]).unwrap();
+        assert_eq!(new.serving().unwrap_err().to_string(), "cannot take over: it stops");
+        let (new, old) = ask();
+        old.send(&Message::Released, &[]).unwrap();
+        assert_eq!(new.serving().unwrap(), Left::Released);
+        let (new, old) = ask();
+        old.send(&Message::Serving, &[]).unwrap();
+        assert!(matches!(new.serving(), Err(TakeError::Broken { .. })));
+    }
 }

@@ -1,7 +1,7 @@
 //! TC ingress on kernels that cannot route: counts what arrives at our listeners and passes everything on.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use wire::{Cursor, DropReason, Segment, listener_of};
+use wire::{Cursor, Segment, SegmentError, listener_of};
 
 use crate::maps::{LISTENER_COUNTERS, METRICS};
 use crate::tc::Tc;
@@ -21,7 +21,7 @@ pub fn rauta_tc_count(ctx: TcContext) -> i32 {
     }
     let segment = match segment(&ctx) {
         // The headers may lie in a page fragment of the buffer, where direct access does not reach.
-        Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => segment(&ctx),
+        Err(SegmentError::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => segment(&ctx),
         parsed => parsed,
     };
     if let Ok(segment) = segment {
@@ -31,7 +31,7 @@ pub fn rauta_tc_count(ctx: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn segment(ctx: &TcContext) -> Result<Segment, DropReason> {
+fn segment(ctx: &TcContext) -> Result<Segment, SegmentError> {
     // SAFETY: the kernel keeps data..data_end readable until a helper moves the packet; the result borrows nothing of it.
     Segment::parse(unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) })
 }

@@ -4,7 +4,7 @@
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use dataplane::engine::{Env, Part, Scratch, Verdict, ingress, resume, too_big};
-use wire::{Cursor, DropReason, Segment, TooBig};
+use wire::{Cursor, Segment, SegmentError, TooBig};
 
 use crate::maps::SCRATCH;
 use crate::tc::Tc;
@@ -24,15 +24,15 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
     let scratch = unsafe { &mut *scratch };
     let read = match read(&ctx, &mut scratch.segment) {
         // The headers may lie in a page fragment of the buffer, where direct access does not reach.
-        Err(DropReason::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => {
+        Err(SegmentError::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => {
             read(&ctx, &mut scratch.segment)
         }
         read => read,
     };
     match read {
         Ok(()) => {}
-        Err(DropReason::NotTcp) => return error(&ctx, scratch),
-        Err(DropReason::Fragment | DropReason::Ipv6Extension) => {
+        Err(SegmentError::NotTcp) => return error(&ctx, scratch),
+        Err(SegmentError::Fragment | SegmentError::Ipv6Extension) => {
             Tc::new(&ctx).go_on(Part::Shape, scratch);
             return NEXT;
         }
@@ -43,7 +43,7 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn read(ctx: &TcContext, segment: &mut Segment) -> Result<(), DropReason> {
+fn read(ctx: &TcContext, segment: &mut Segment) -> Result<(), SegmentError> {
     // SAFETY: the kernel keeps data..data_end readable until a helper moves the packet; the result borrows nothing of it.
     segment.read(unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) })
 }

@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use zerocopy::{FromBytes, Immutable, Unaligned};
 
-use crate::DropReason;
+use crate::SegmentError;
 
 /// A position in a packet and the packet's end.
 ///
@@ -41,13 +41,13 @@ impl<'p> Cursor<'p> {
     ///
     /// # Errors
     ///
-    /// [`DropReason::Truncated`] when fewer bytes are left.
+    /// [`SegmentError::Truncated`] when fewer bytes are left.
     #[inline(always)]
-    pub fn read<T: FromBytes + Unaligned + Immutable>(self) -> Result<(&'p T, Self), DropReason> {
+    pub fn read<T: FromBytes + Unaligned + Immutable>(self) -> Result<(&'p T, Self), SegmentError> {
         let next = self.at.wrapping_add(size_of::<T>());
         // Pointer against `end`, never a length: the verifier tracks only this form.
         if next > self.end {
-            return Err(DropReason::Truncated);
+            return Err(SegmentError::Truncated);
         }
         // SAFETY: `at..next` is inside the packet; `T` has alignment 1 and no invalid bit patterns.
         Ok((unsafe { &*self.at.cast::<T>() }, Self { at: next, ..self }))
@@ -57,12 +57,12 @@ impl<'p> Cursor<'p> {
     ///
     /// # Errors
     ///
-    /// [`DropReason::Truncated`] when fewer bytes are left.
+    /// [`SegmentError::Truncated`] when fewer bytes are left.
     #[inline(always)]
-    pub fn skip(self, length: u8) -> Result<Self, DropReason> {
+    pub fn skip(self, length: u8) -> Result<Self, SegmentError> {
         let next = self.at.wrapping_add(usize::from(length & 0x3f));
         if next > self.end {
-            return Err(DropReason::Truncated);
+            return Err(SegmentError::Truncated);
         }
         Ok(Self { at: next, ..self })
     }
@@ -79,13 +79,13 @@ mod tests {
         let cursor = cursor.skip(1).unwrap();
         let (second, cursor) = cursor.read::<[u8; 2]>().unwrap();
         assert_eq!((first, second), (&[1, 2], &[4, 5]));
-        assert_eq!(cursor.read::<u8>().err(), Some(DropReason::Truncated));
-        assert_eq!(cursor.skip(1).err(), Some(DropReason::Truncated));
+        assert_eq!(cursor.read::<u8>().err(), Some(SegmentError::Truncated));
+        assert_eq!(cursor.skip(1).err(), Some(SegmentError::Truncated));
         assert!(cursor.skip(0).is_ok());
     }
 
     #[test]
     fn an_empty_packet_holds_nothing() {
-        assert_eq!(Cursor::new(&[]).read::<u8>().err(), Some(DropReason::Truncated));
+        assert_eq!(Cursor::new(&[]).read::<u8>().err(), Some(SegmentError::Truncated));
     }
 }

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{Cursor, DropReason};
+use crate::{Cursor, SegmentError};
 
 /// The protocol after the link header, in host order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +53,9 @@ const _: () = assert!(size_of::<VlanTag>() == 4 && align_of::<VlanTag>() == 1);
 ///
 /// # Errors
 ///
-/// [`DropReason::Truncated`]. A third tag is returned as its type and matches no network protocol.
+/// [`SegmentError::Truncated`]. A third tag is returned as its type and matches no network protocol.
 #[inline(always)]
-pub fn link_header(packet: Cursor<'_>) -> Result<(EtherType, u8, Cursor<'_>), DropReason> {
+pub fn link_header(packet: Cursor<'_>) -> Result<(EtherType, u8, Cursor<'_>), SegmentError> {
     let (header, mut cursor) = packet.read::<EthernetHeader>()?;
     let mut ether_type = EtherType(u16::from_be_bytes(header.ether_type));
     let mut at = 14;

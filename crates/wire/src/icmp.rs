@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::{
-    Cursor, DropReason, EtherType, Ipv4Header, Ipv6Header, NetworkHeader, Tuple, ip_protocol, link_header,
+    Cursor, EtherType, Ipv4Header, Ipv6Header, NetworkHeader, SegmentError, Tuple, ip_protocol, link_header,
 };
 
 /// The first eight bytes of an ICMP error of either family.
@@ -46,18 +46,18 @@ impl TooBig {
     ///
     /// The frame holds no such error.
     #[inline(always)]
-    pub fn parse(frame: Cursor<'_>) -> Result<Self, DropReason> {
+    pub fn parse(frame: Cursor<'_>) -> Result<Self, SegmentError> {
         let (ether_type, _, cursor) = link_header(frame)?;
         match ether_type {
             EtherType::IPV4 => {
                 let (outer, cursor) = cursor.read::<Ipv4Header>()?;
                 if outer.version_length != 0x45 || outer.protocol != ip_protocol::ICMP {
-                    return Err(DropReason::NotTcp);
+                    return Err(SegmentError::NotTcp);
                 }
                 let (icmp, cursor) = cursor.read::<IcmpHeader>()?;
                 // Destination unreachable, fragmentation needed.
                 if icmp.kind != 3 || icmp.code != 4 {
-                    return Err(DropReason::NotTcp);
+                    return Err(SegmentError::NotTcp);
                 }
                 let [_, _, high, low] = icmp.rest;
                 Self::over::<Ipv4Header>(cursor, u32::from(u16::from_be_bytes([high, low])))
@@ -65,21 +65,21 @@ impl TooBig {
             EtherType::IPV6 => {
                 let (outer, cursor) = cursor.read::<Ipv6Header>()?;
                 if outer.next_header != ip_protocol::ICMPV6 {
-                    return Err(DropReason::NotTcp);
+                    return Err(SegmentError::NotTcp);
                 }
                 let (icmp, cursor) = cursor.read::<IcmpHeader>()?;
                 // Packet too big.
                 if icmp.kind != 2 {
-                    return Err(DropReason::NotTcp);
+                    return Err(SegmentError::NotTcp);
                 }
                 Self::over::<Ipv6Header>(cursor, u32::from_be_bytes(icmp.rest))
             }
-            _ => Err(DropReason::NotIp),
+            _ => Err(SegmentError::NotIp),
         }
     }
 
     #[inline(always)]
-    fn over<H: NetworkHeader>(cursor: Cursor<'_>, mtu: u32) -> Result<Self, DropReason> {
+    fn over<H: NetworkHeader>(cursor: Cursor<'_>, mtu: u32) -> Result<Self, SegmentError> {
         let (network, cursor) = cursor.read::<H>()?;
         let (tcp, _) = network.transport(cursor)?.read::<QuotedTcp>()?;
         Ok(Self {

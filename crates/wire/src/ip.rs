@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{Cursor, DropReason};
+use crate::{Cursor, SegmentError};
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers").
 pub mod ip_protocol {
@@ -32,7 +32,7 @@ pub trait NetworkHeader: FromBytes + Unaligned + Immutable {
     /// # Errors
     ///
     /// The reason why the packet holds no TCP header that may be read.
-    fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, DropReason>;
+    fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, SegmentError>;
 
     /// Whether the family is IPv6.
     const IS_V6: bool;
@@ -83,20 +83,20 @@ impl NetworkHeader for Ipv4Header {
     }
 
     #[inline(always)]
-    fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, DropReason> {
+    fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, SegmentError> {
         let header_length = (self.version_length & 0x0f) << 2;
         if self.version_length >> 4 != 4 || header_length < 20 {
-            return Err(DropReason::BadHeader);
+            return Err(SegmentError::BadHeader);
         }
         if u16::from_be_bytes(self.total_length) < u16::from(header_length) {
-            return Err(DropReason::BadHeader);
+            return Err(SegmentError::BadHeader);
         }
         // More fragments, or an offset: everything but reserved and don't-fragment.
         if u16::from_be_bytes(self.flags_offset) & 0x3fff != 0 {
-            return Err(DropReason::Fragment);
+            return Err(SegmentError::Fragment);
         }
         if self.protocol != ip_protocol::TCP {
-            return Err(DropReason::NotTcp);
+            return Err(SegmentError::NotTcp);
         }
         after.skip(header_length.wrapping_sub(20))
     }
@@ -140,17 +140,17 @@ impl NetworkHeader for Ipv6Header {
     }
 
     #[inline(always)]
-    fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, DropReason> {
+    fn transport<'p>(&self, after: Cursor<'p>) -> Result<Cursor<'p>, SegmentError> {
         if self.version_class_flow[0] >> 4 != 6 {
-            return Err(DropReason::BadHeader);
+            return Err(SegmentError::BadHeader);
         }
         match self.next_header {
             ip_protocol::TCP => Ok(after),
-            ip_protocol::FRAGMENT => Err(DropReason::Fragment),
+            ip_protocol::FRAGMENT => Err(SegmentError::Fragment),
             ip_protocol::HOP_BY_HOP | ip_protocol::ROUTING | ip_protocol::DESTINATION_OPTIONS => {
-                Err(DropReason::Ipv6Extension)
+                Err(SegmentError::Ipv6Extension)
             }
-            _ => Err(DropReason::NotTcp),
+            _ => Err(SegmentError::NotTcp),
         }
     }
 

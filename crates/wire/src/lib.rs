@@ -10,7 +10,6 @@
 mod affinity;
 mod balancing;
 mod cursor;
-mod drop_reason;
 mod ethernet;
 mod flow;
 mod icmp;
@@ -21,6 +20,7 @@ mod payload;
 mod reason;
 mod routing;
 mod segment;
+mod segment_error;
 mod tcp;
 
 pub use affinity::{BACKEND_MEMBERS_MAX, CachedClient, CachedEndpoint, FLOW_CACHE_MAX, Member};
@@ -30,7 +30,6 @@ pub use balancing::{
     WeightedBackend,
 };
 pub use cursor::Cursor;
-pub use drop_reason::DropReason;
 pub use ethernet::{EtherType, EthernetHeader, VlanTag, link_header};
 pub use flow::{
     Closed, FLOWS_MAX, Flow, Hop, Leg, POINTS_MAX, REQUEST_MAX, REQUESTS_PER_CPU, StoredRequest, TcpOptions,
@@ -51,4 +50,5 @@ pub use routing::{
     PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, ROUTES_MAX, RouteKey, RouteRecord, SCOPES_MAX, fnv1a,
 };
 pub use segment::{Segment, listener_of};
+pub use segment_error::SegmentError;
 pub use tcp::{TcpFlags, TcpHeader};

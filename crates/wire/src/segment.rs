@@ -1,7 +1,7 @@
 //! From a frame to the TCP segment that the decisions look at.
 
 use crate::{
-    Cursor, DropReason, EtherType, IpAddress, Ipv4Header, Ipv6Header, ListenerKey, NetworkHeader, TcpFlags,
+    Cursor, EtherType, IpAddress, Ipv4Header, Ipv6Header, ListenerKey, NetworkHeader, SegmentError, TcpFlags,
     TcpHeader, link_header,
 };
 
@@ -34,7 +34,7 @@ impl Segment {
     ///
     /// The reason why the frame holds no TCP segment that may be matched.
     #[inline(always)]
-    pub fn parse(frame: Cursor<'_>) -> Result<Self, DropReason> {
+    pub fn parse(frame: Cursor<'_>) -> Result<Self, SegmentError> {
         let mut segment = Self {
             source: [0; 16],
             destination: [0; 16],
@@ -55,21 +55,21 @@ impl Segment {
     ///
     /// As [`Segment::parse`]; then what is in here means nothing.
     #[inline(always)]
-    pub fn read(&mut self, frame: Cursor<'_>) -> Result<(), DropReason> {
+    pub fn read(&mut self, frame: Cursor<'_>) -> Result<(), SegmentError> {
         let (ether_type, network_at, cursor) = link_header(frame)?;
         match ether_type {
             EtherType::IPV4 => self.over::<Ipv4Header>(cursor, network_at),
             EtherType::IPV6 => self.over::<Ipv6Header>(cursor, network_at),
-            _ => Err(DropReason::NotIp),
+            _ => Err(SegmentError::NotIp),
         }
     }
 
     #[inline(always)]
-    fn over<H: NetworkHeader>(&mut self, cursor: Cursor<'_>, network_at: u8) -> Result<(), DropReason> {
+    fn over<H: NetworkHeader>(&mut self, cursor: Cursor<'_>, network_at: u8) -> Result<(), SegmentError> {
         let (network, cursor) = cursor.read::<H>()?;
         let (tcp, _) = network.transport(cursor)?.read::<TcpHeader>()?;
         if tcp.length() < 20 {
-            return Err(DropReason::BadHeader);
+            return Err(SegmentError::BadHeader);
         }
         self.source = network.source();
         self.destination = network.destination();

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use wire::{
-    Cursor, DropReason, EthernetHeader, Ipv4Header, Ipv6Header, ListenerKey, Segment, TcpFlags, TcpHeader,
+    Cursor, EthernetHeader, Ipv4Header, Ipv6Header, ListenerKey, Segment, SegmentError, TcpFlags, TcpHeader,
     VlanTag, listener_of,
 };
 use zerocopy::IntoBytes;
@@ -111,7 +111,7 @@ proptest! {
     fn every_cut_in_the_headers_is_truncation(fields in fields(), cut in any::<prop::sample::Index>()) {
         let (frame, headers) = frame(&fields);
         let cut = cut.index(headers);
-        prop_assert_eq!(Segment::parse(Cursor::new(&frame[..cut])), Err(DropReason::Truncated));
+        prop_assert_eq!(Segment::parse(Cursor::new(&frame[..cut])), Err(SegmentError::Truncated));
     }
 
     #[test]

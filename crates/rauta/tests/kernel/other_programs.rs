@@ -100,7 +100,7 @@ fn a_program_that_was_there_first_comes_behind_ours(network: Network) {
         }
         assert_eq!(world.get("/a").endpoint(), Some("b0"));
     });
-    // Some hundred packets passed. What it saw is address resolution.
+    // Some hundred packets passed. What it saw are late ones of userspace's own connections.
     assert!(seen() - before < 40, "{} packets", seen() - before);
 }
 

@@ -54,7 +54,7 @@ impl Default for Config {
             connections_max: 65_536,
             affinity_entries: 65_536,
             session_key: None,
-            pool_idle_max: 128,
+            pool_idle_max: 512,
             udp_sessions_max: 16_384,
             route_metrics: 0,
             paths: PathRules::default(),

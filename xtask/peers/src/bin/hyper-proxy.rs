@@ -73,7 +73,7 @@ async fn run(arguments: &[String]) -> Result<(), Failure> {
     connector.set_nodelay(true);
     let pool = |http2: bool| {
         Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(64)
+            .pool_max_idle_per_host(1024)
             .http2_only(http2)
             .build(connector.clone())
     };

@@ -45,7 +45,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let (Some(port), Some(endpoint)) = (arguments.next(), arguments.next()) else {
         return Err("pingora-proxy PORT ENDPOINT".into());
     };
-    let conf = ServerConf { threads: 2, upstream_keepalive_pool_size: 64, ..ServerConf::default() };
+    let conf = ServerConf { threads: 2, upstream_keepalive_pool_size: 1024, ..ServerConf::default() };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let mut proxy = http_proxy_service(&server.configuration, Proxy { endpoint: endpoint.parse()? });

@@ -23,8 +23,8 @@ pub(super) fn start<'l>(lab: &'l Lab, program: &Path, certificate: &Certificate)
          http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}\n  \
          http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}\n  \
          use_backend calls if {{ path_beg /grpc. }}\n  default_backend endpoints\n\
-         backend endpoints\n  server b0 {} pool-max-conn 64\n\
-         backend calls\n  server b1 {} proto h2 pool-max-conn 64\n",
+         backend endpoints\n  server b0 {} pool-max-conn 1024\n\
+         backend calls\n  server b1 {} proto h2 pool-max-conn 1024\n",
         certificate.both.display(),
         Addresses::backend_socket(0),
         Addresses::backend_socket(1)

@@ -24,8 +24,8 @@ http {{
   access_log off; tcp_nodelay on; keepalive_timeout 300s; keepalive_requests 100000000;
   client_body_temp_path {path}/body; proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/fastcgi;
   uwsgi_temp_path {path}/uwsgi; scgi_temp_path {path}/scgi;
-  upstream endpoints {{ server {endpoint}; keepalive 64; keepalive_requests 100000000; keepalive_timeout 300s; }}
-  upstream calls {{ server {calls}; keepalive 64; keepalive_requests 100000000; keepalive_timeout 300s; }}
+  upstream endpoints {{ server {endpoint}; keepalive 1024; keepalive_requests 100000000; keepalive_timeout 300s; }}
+  upstream calls {{ server {calls}; keepalive 1024; keepalive_requests 100000000; keepalive_timeout 300s; }}
   ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:bench:10m;
   server {{
     listen 8081 reuseport backlog=4096;

@@ -48,6 +48,7 @@ pub(crate) async fn handle<S: Transport>(
     };
     let Taken { listener, route } = taken;
     let bytes_in = head.bytes().len() as u64 + body.bytes();
+    worker.return_buffer(body.replay.into_memory());
     if let Some(gateway) = listener.and_then(|l| state.gateway(&l.id)) {
         gateway.observe(worker.index, outcome.status, started.elapsed(), bytes_in, outcome.bytes_out);
     }

@@ -8,6 +8,9 @@ use crate::mirror::Tap;
 /// Body bytes kept so that a request which no endpoint took can be sent to another one.
 const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
+/// Less than that is kept in memory of its own.
+const BUFFERED_BYTES_MIN: usize = 4 * 1024;
+
 pub(crate) struct RequestBody {
     body: Body,
     /// Bytes at the start of the client's read buffer that are validated and not yet sent.
@@ -74,6 +77,17 @@ impl RequestBody {
 }
 
 impl Replay {
+    /// What is to keep bytes, where so many more are worth a buffer of the thread's: many requests may wait, most of them
+    /// with little to say.
+    pub(crate) fn wants_memory(&mut self, bytes: usize) -> Option<&mut BytesMut> {
+        (!self.is_lost && bytes >= BUFFERED_BYTES_MIN).then_some(&mut self.sent)
+    }
+
+    /// Gives the memory back; nothing is kept any more.
+    pub(crate) fn into_memory(self) -> BytesMut {
+        self.sent
+    }
+
     pub(crate) fn record(&mut self, bytes: &[u8]) {
         if self.is_lost || bytes.is_empty() {
             return;

@@ -164,7 +164,12 @@ mod tests {
             let address = local(&mine[0]);
             assert_eq!(open((transport, address), 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
             let other = if transport == Transport::Tcp { Transport::Udp } else { Transport::Tcp };
-            assert!(open((other, address), 1, false).is_ok(), "the other transport has ports of its own");
+            // Another program may have this one there, but hardly all.
+            let has_its_own = (0..20).any(|_| {
+                let mine = open((transport, "127.0.0.1:0".parse().unwrap()), 1, false).unwrap();
+                open((other, local(&mine[0])), 1, false).is_ok()
+            });
+            assert!(has_its_own, "the other transport has ports of its own");
         }
     }
 

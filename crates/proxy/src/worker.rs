@@ -149,18 +149,20 @@ impl Worker {
         self.buffers.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(BUFFER_BYTES))
     }
 
-    /// Puts a buffer where there is none.
+    /// Puts a buffer where there is none. One that was used up is there still.
     pub(crate) fn lend_buffer(&self, to: &mut BytesMut) {
-        if to.capacity() == 0 {
+        if to.capacity() == 0 && !to.try_reclaim(1) {
             *to = self.take_buffer();
         }
     }
 
     pub(crate) fn return_buffer(&self, mut buffer: BytesMut) {
         let mut buffers = self.buffers.borrow_mut();
+        // What was taken from its front lies before its start; one that cannot have it back counts as what is left of it.
+        buffer.clear();
+        let _ = buffer.try_reclaim(BUFFER_BYTES);
         let size = buffer.capacity();
         if size > 0 && size <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX {
-            buffer.clear();
             buffers.push(buffer);
         }
     }

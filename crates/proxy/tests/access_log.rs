@@ -82,7 +82,7 @@ fn times_and_sizes_are_those_of_the_request() {
     for (line, size) in lines.iter().zip(size) {
         let values: Vec<&str> = line.split(' ').collect();
         let (duration, first): (f64, f64) = (values[0].parse().unwrap(), values[1].parse().unwrap());
-        assert!(first >= 30.0 && duration >= first + 29.0, "{line}");
+        assert!(first >= 30.0 && duration >= first.max(59.0), "{line}");
         assert_eq!(values[3], size.to_string());
         assert!(values[4].starts_with("20") && values[4].ends_with('Z'), "{line}");
     }

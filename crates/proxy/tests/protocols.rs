@@ -4,57 +4,17 @@
 mod support;
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use model::{HostPattern, Listener, ListenerId, Protocol, Snapshot, Tls, TlsVersion, WildcardLabels};
 use rustls::pki_types::ServerName;
-use support::pair::{Pair, pair};
+use support::pair::{Pair, pair, secured};
 use support::{Lab, Scripted, rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-
-/// The snapshot of `rules` with an HTTPS listener for each pair instead of the listener for HTTP.
-fn secured(
-    version: u64,
-    address: SocketAddr,
-    rules: &[support::Rule<'_>],
-    pairs: &[(&str, &Pair)],
-) -> Arc<Snapshot> {
-    let plain = support::snapshot(version, address, rules);
-    let first = plain.listeners.values().next().unwrap().clone();
-    let listeners: Vec<_> = pairs
-        .iter()
-        .map(|(name, pair)| {
-            Arc::new(Listener {
-                id: ListenerId::new("test", "gateway", name),
-                protocol: Protocol::Https,
-                hostname: Some(HostPattern::parse(name, WildcardLabels::OneOrMore).unwrap()),
-                tls: Some(Tls {
-                    certificates: vec![pair.record.id.clone()],
-                    min_version: TlsVersion::Tls12,
-                    clients: Default::default(),
-                }),
-                ..(*first).clone()
-            })
-        })
-        .collect();
-    let ids: Vec<_> = listeners.iter().map(|l| l.id.clone()).collect();
-    let routes = plain.routes.iter().map(|route| {
-        let mut route = (**route).clone();
-        route.listeners.clone_from(&ids);
-        for attached in &mut route.policies {
-            attached.listeners.clone_from(&ids);
-        }
-        Arc::new(route)
-    });
-    let certificates = pairs.iter().map(|(_, pair)| pair.record.clone());
-    Arc::new(Snapshot::new(version, listeners, routes, plain.backends.values().cloned(), certificates))
-}
 
 /// A gateway with HTTPS listeners in front of one endpoint.
 struct SecuredLab {

@@ -73,9 +73,7 @@ impl<S: Transport> Exchange<'_, S> {
         if let Poll::Ready(Err(error)) = self.poll_write_down(cx) {
             return Poll::Ready(Err(error));
         }
-        if self.is_one_of_many {
-            self.worker.lend_buffer(&mut self.up.read);
-        }
+        self.worker.lend_buffer(&mut self.up.read);
         match ready!(poll_read(&mut self.up.stream, cx, &mut self.up.read, READ_BYTES)) {
             Ok(0) if self.has_answered => Poll::Ready(Err(Failure::BrokenOff)),
             // A reset is told once; to a read behind the write that got it the stream just ends.
@@ -207,9 +205,7 @@ impl<S: Transport> Exchange<'_, S> {
             self.download = Download::Flush;
             return Poll::Ready(Ok(()));
         }
-        if self.is_one_of_many {
-            self.worker.lend_buffer(&mut self.up.read);
-        }
+        self.worker.lend_buffer(&mut self.up.read);
         let size = read_body_bytes(self.up.is_http2());
         let read = poll_read(&mut self.up.stream, cx, &mut self.up.read, size);
         if read.is_pending() {

@@ -119,8 +119,6 @@ pub(crate) struct Exchange<'x, S> {
     waits_for_client: bool,
     /// Whether a client that sends nothing may be waiting for the answer: a stream of gRPC is a conversation.
     may_pause: bool,
-    /// Whether client or endpoint has other streams on the same connection.
-    is_one_of_many: bool,
     moved: usize,
     progress: Instant,
     interims: u32,
@@ -154,7 +152,6 @@ impl<'x, S: Transport> Exchange<'x, S> {
         limits: Limits,
     ) -> Self {
         let may_pause = down.is_grpc(request);
-        let is_one_of_many = down.stream.is_http2() || up.is_http2();
         Self {
             worker,
             down,
@@ -172,7 +169,6 @@ impl<'x, S: Transport> Exchange<'x, S> {
             download: Download::Head,
             waits_for_client: false,
             may_pause,
-            is_one_of_many,
             moved: 0,
             progress: Instant::now(),
             interims: 0,
@@ -249,6 +245,9 @@ impl<'x, S: Transport> Exchange<'x, S> {
     pub(crate) fn finish(self) {
         self.worker.return_buffer(self.to_up);
         self.worker.return_buffer(self.to_down);
+        if self.up.read.is_empty() {
+            self.worker.return_buffer(std::mem::take(&mut self.up.read));
+        }
     }
 
     fn is_tunnel(&self) -> bool {
@@ -290,13 +289,13 @@ impl<'x, S: Transport> Exchange<'x, S> {
             }
         }
         let done = self.poll_download(cx);
-        if done.is_pending() && self.is_one_of_many {
+        if done.is_pending() {
             self.release_empty();
         }
         done
     }
 
-    /// Gives back what holds nothing: a connection of HTTP/2 carries many streams, and most of them may be quiet for long.
+    /// Gives back what holds nothing: most exchanges may be quiet for long.
     fn release_empty(&mut self) {
         let buffers = [&mut self.to_up, &mut self.to_down, &mut self.down.read, &mut self.up.read];
         for buffer in buffers.into_iter().filter(|buffer| buffer.is_empty()) {

@@ -24,6 +24,9 @@ impl<S: Transport> Exchange<'_, S> {
         loop {
             self.body.validate(&self.down.read).map_err(UploadError::Body)?;
             if !self.to_up.is_empty() || self.body.pending > 0 {
+                if let Some(memory) = self.body.replay.wants_memory(self.body.pending) {
+                    self.worker.lend_buffer(memory);
+                }
                 let before = self.moved;
                 let (replay, taps) = (&mut self.body.replay, &self.body.taps);
                 let written = poll_write_both(
@@ -50,9 +53,7 @@ impl<S: Transport> Exchange<'_, S> {
             if let Poll::Ready(Err(error)) = flushed {
                 return Poll::Ready(Err(error));
             }
-            if self.is_one_of_many {
-                self.worker.lend_buffer(&mut self.down.read);
-            }
+            self.worker.lend_buffer(&mut self.down.read);
             let size = read_body_bytes(self.down.stream.is_http2());
             match poll_read(&mut self.down.stream, cx, &mut self.down.read, size) {
                 Poll::Pending => {

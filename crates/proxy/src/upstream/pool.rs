@@ -72,7 +72,7 @@ impl Pool {
         let idle = self.idle.entry(upstream.way).or_default();
         if idle.len() < self.idle_max && upstream.read.is_empty() {
             upstream.idle_since = Instant::now();
-            // An idle connection holds no buffer: ten thousand of them must not hold ten thousand buffers.
+            // An idle connection holds no buffer: ten thousand of them must not hold ten thousand buffers. It was given back.
             upstream.read = BytesMut::new();
             if let Some(permit) = &upstream.permit {
                 permit.freed();

@@ -32,7 +32,10 @@ impl Lines {
     /// Hands over what there is. Never waits: where the writer does not keep up, the lines are dropped and counted.
     pub fn flush(&mut self) {
         if self.batch.lines > 0 {
-            self.log.send(self.shard, std::mem::take(&mut self.batch));
+            let batch = std::mem::take(&mut self.batch);
+            // The next one will be about as large: it need not grow step by step.
+            self.batch.text.reserve(batch.text.len());
+            self.log.send(self.shard, batch);
         }
     }
 }

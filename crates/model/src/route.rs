@@ -65,6 +65,27 @@ pub struct Route {
 }
 
 impl Route {
+    /// A rule that does `action`, on no listener yet, with every request and all else as it is where nothing is said.
+    pub fn new(id: RouteId, action: Action) -> Self {
+        Self {
+            id,
+            listeners: Vec::new(),
+            hosts: Vec::new(),
+            matches: Vec::new(),
+            action,
+            filters: Filters::default(),
+            balancing: Balancing::default(),
+            affinity: RouteAffinity::default(),
+            timeouts: Timeouts::default(),
+            retry: None,
+            policies: Vec::new(),
+            session: None,
+            created_unix_s: None,
+            tier: None,
+            forwarded_headers: true,
+        }
+    }
+
     /// What endpoints of `backend` are spoken to in for this route: those of a GRPCRoute take gRPC, which is HTTP/2, whatever
     /// their Service says.
     pub fn protocol(&self, backend: &Backend) -> AppProtocol {

@@ -101,25 +101,18 @@ fn values<K, V: Serialize, S: serde::Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Balancing, ObjectKind, ObjectRef, RouteId, Timeouts};
+    use crate::{Action, ObjectKind, ObjectRef, RouteId};
 
     fn route(namespace: &str, name: &str, rule: u32, created_unix_s: Option<i64>) -> Arc<Route> {
         Arc::new(Route {
-            id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, namespace, name), rule },
             listeners: vec![ListenerId::default_http()],
             hosts: vec![],
             matches: vec![],
-            action: Action::Respond { status: 404, reason: "test".into() },
-            filters: Default::default(),
-            balancing: Balancing::default(),
-            affinity: Default::default(),
-            timeouts: Timeouts::default(),
-            retry: None,
-            policies: Vec::new(),
-            session: None,
             created_unix_s,
-            tier: None,
-            forwarded_headers: true,
+            ..Route::new(
+                RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, namespace, name), rule },
+                Action::Respond { status: 404, reason: "test".into() },
+            )
         })
     }
 

@@ -81,10 +81,7 @@ impl Exporting {
     /// Sends what is there and ends; at most for `limit`.
     pub fn stop(self, limit: Duration) {
         self.stop.store(true, Ordering::Relaxed);
-        let deadline = Instant::now() + limit;
-        while !self.thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        telemetry::wait_for(&self.thread, limit);
     }
 }
 

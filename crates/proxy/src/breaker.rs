@@ -11,9 +11,7 @@ use model::CircuitLimits;
 use tokio::sync::Notify;
 
 use crate::connector::Way;
-
-/// What an HTTP client is told.
-pub(crate) type Refusal = (u16, &'static str);
+use crate::reply::Refusal;
 
 /// No connection was free for as long as connecting may take.
 pub(crate) const NO_CONNECTION: Refusal = (503, "backend has no connection free");

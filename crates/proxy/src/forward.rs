@@ -24,7 +24,7 @@ use crate::mirror;
 use crate::outliers::Outliers;
 use crate::plan::Plan;
 use crate::reach::NoConnection;
-use crate::reply::{CLIENT_GONE, Extra, Outcome, STATUS_CLIENT_GONE, answer_with, close};
+use crate::reply::{CLIENT_GONE, Extra, Outcome, Refusal, STATUS_CLIENT_GONE, answer_with, close};
 use crate::request_body::RequestBody;
 use crate::retry::{Chance, Place};
 use crate::session::Visit;
@@ -126,7 +126,7 @@ async fn tries<S: Transport>(
     down: &mut Downstream<S>,
     body: &mut RequestBody,
     response: &mut ResponseHead,
-) -> Result<Outcome, (u16, &'static str)> {
+) -> Result<Outcome, Refusal> {
     let worker = work.worker;
     let Target { group, hashing, outliers, breaker, kept, names, plan, .. } = target;
     let _under_way = breaker.as_ref().map(|breaker| breaker.admit(Limited::Request)).transpose()?;
@@ -233,7 +233,7 @@ impl Forward<'_> {
     }
 
     /// The backend that gets this request: the client's own, or one by weight.
-    fn target(&self, client: IpAddr, visit: Option<&Visit<'_>>) -> Result<&Target, (u16, &'static str)> {
+    fn target(&self, client: IpAddr, visit: Option<&Visit<'_>>) -> Result<&Target, Refusal> {
         let draw = || match self.action.draw_subject {
             // The high half, as in the kernel tier.
             Some(subject) => self.action.choice.at((balance::hash_client(client, subject, 0) >> 32) as u32),

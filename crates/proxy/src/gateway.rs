@@ -219,15 +219,13 @@ impl Gateway {
         self.is_shared.store(false, Relaxed);
     }
 
-    /// Leaves all listening sockets to the process that has taken over: [`Gateway::drain`] does the rest.
+    /// Leaves all listening sockets, which are shared ([`Gateway::sockets`]), to the process that has taken over:
+    /// [`Gateway::drain`] does the rest.
     pub fn release(&self) {
         self.shared.start_draining();
-        self.listening.lock().unwrap_or_else(PoisonError::into_inner).places.clear();
-        let deadline = Instant::now() + UNLISTEN_WAIT;
-        let waits: Vec<_> = self.threads.iter().map(|thread| thread.ask(Command::Release)).collect();
-        for wait in waits.into_iter().flatten() {
-            wait_until(wait, deadline);
-        }
+        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let places: Vec<_> = std::mem::take(&mut listening.places).into_iter().collect();
+        self.unlisten(&places);
     }
 
     /// Client connections at the moment.

@@ -12,7 +12,7 @@ use model::{AttachedPolicies, DirectResponse, ErrorResponse, ListenerId, Policie
 use crate::auth::{Auth, Denied};
 use crate::downstream::Downstream;
 use crate::rate::Limiter;
-use crate::reply::Page;
+use crate::reply::{Page, Refusal};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -42,9 +42,6 @@ pub(crate) struct Said<'g> {
     pub(crate) page: Option<Page<'g>>,
     pub(crate) headers: Vec<(&'static str, String)>,
 }
-
-/// Why a client may not ask at all: a status, and a reason for people.
-pub(crate) type Refusal = (u16, &'static str);
 
 impl Guards {
     /// None: the route asks nothing. What the same rule had `before` on any of the same listeners, and is still asked, goes on: limits

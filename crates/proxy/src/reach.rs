@@ -7,12 +7,13 @@ use std::time::Duration;
 use telemetry::ConnectResult;
 use tokio::time::Instant;
 
-use crate::breaker::{self, Breaker, Limited, Refusal};
+use crate::breaker::{self, Breaker, Limited};
 use crate::connect_failure::{self, ConnectFailure};
 use crate::connector::Connector;
 use crate::downstream::Downstream;
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
+use crate::reply::Refusal;
 use crate::transport::Transport;
 use crate::upstream::{self, ConnectError, Upstream};
 use crate::worker::Worker;
@@ -45,12 +46,9 @@ impl Forward<'_> {
         if let Some(upstream) = kept() {
             return Ok(upstream);
         }
-        let timeouts = &worker.config().timeouts;
-        let limit = match self.deadline() {
-            Some(at) => at.saturating_duration_since(Instant::now()).min(timeouts.connect),
-            None => timeouts.connect,
-        };
         let begun = Instant::now();
+        let most = worker.config().timeouts.connect;
+        let limit = self.deadline().map_or(most, |at| at.saturating_duration_since(begun).min(most));
         let mut permit = None;
         let _pending = match breaker {
             None => None,
@@ -69,10 +67,10 @@ impl Forward<'_> {
                 Some(pending)
             }
         };
-        let limit = limit.saturating_sub(begun.elapsed());
-        let began = Instant::now();
+        let admitted = Instant::now();
+        let limit = limit.saturating_sub(admitted.duration_since(begun));
         let connected = connect(worker, endpoint, connector, limit, down).await;
-        down.story.connect = Some(began.elapsed());
+        down.story.connect = Some(admitted.elapsed());
         let mut upstream = connected
             .map_err(|error| NoConnection::Failed(connect_failure::note(worker, endpoint, &error)))?;
         if let Some(permit) = permit {

@@ -11,6 +11,9 @@ use crate::story;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
+/// Why the gateway answers itself: a status, and a reason for people.
+pub(crate) type Refusal = (u16, &'static str);
+
 /// How a request ended, for the connection and for the metrics.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {

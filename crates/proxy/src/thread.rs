@@ -28,13 +28,11 @@ pub(crate) enum Command {
     Listen(SocketAddr, TcpListener),
     /// Take datagrams from this socket.
     Receive(SocketAddr, UdpSocket),
-    /// Stop accepting there: what waits to be accepted still is. Sessions end. Shared: another process has the sockets too, and
-    /// nothing is done to them.
+    /// Stop accepting there: what waits to be accepted still is. Sessions end. Shared: another process has the sockets too; what
+    /// waits is its own, and nothing is done to them.
     Unlisten { places: Vec<Place>, shared: bool, done: oneshot::Sender<()> },
     /// Other descriptors of the listening sockets, for another process.
     Lend(oneshot::Sender<io::Result<Vec<ListeningSocket>>>),
-    /// Stop accepting: another process has the sockets. What waits to be accepted is its own; sessions end.
-    Release(oneshot::Sender<()>),
     /// Finish what is under way; the answer comes when no connection is left.
     Drain(oneshot::Sender<()>),
 }
@@ -65,7 +63,9 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                     of(Transport::Udp).for_each(|address| drop(receiving.remove(address)));
                     let gone = of(Transport::Tcp).filter_map(|address| listening.remove(address)).flatten();
                     if shared {
-                        release(gone).await;
+                        for socket in gone {
+                            socket.release().await;
+                        }
                     } else {
                         stop(&worker, gone).await;
                     }
@@ -76,11 +76,6 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
                     // The gateway may have given up waiting.
                     let _ = tell.send(lend(&listening, &receiving));
                 }
-                Some(Command::Release(done)) => {
-                    receiving.clear();
-                    release(listening.drain().flat_map(|(_, accepting)| accepting)).await;
-                    let _ = done.send(());
-                }
                 Some(Command::Drain(done)) => {
                     stop(&worker, listening.drain().flat_map(|(_, accepting)| accepting)).await;
                     worker.drain(done);
@@ -88,13 +83,6 @@ pub(crate) async fn run(worker: Rc<Worker>, mut commands: mpsc::UnboundedReceive
             },
             _ = housekeeping.tick() => worker.sweep(),
         }
-    }
-}
-
-/// Leaves listening sockets to another process.
-async fn release(accepting: impl Iterator<Item = Listening>) {
-    for socket in accepting {
-        socket.release().await;
     }
 }
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use model::{
-    Action, Balancing, HeaderMatch, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch,
-    Protocol, RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Snapshot, Timeouts, ValueMatch,
-    WildcardLabels,
+    Action, HeaderMatch, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol,
+    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Snapshot, ValueMatch, WildcardLabels,
 };
 use route::{Lookup, Pairs, Request, SocketTable, Table};
 
@@ -89,21 +88,13 @@ fn headers(has_version: bool) -> &'static [(String, String)] {
 
 fn a_route(i: usize, hosts: Vec<HostPattern>, matches: Vec<RouteMatch>) -> Route {
     Route {
-        id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "bench", &format!("r{i:05}")), rule: 0 },
         listeners: vec![ListenerId::default_http()],
         hosts,
         matches,
-        action: Action::Respond { status: 200, reason: "bench".into() },
-        filters: Default::default(),
-        balancing: Balancing::default(),
-        affinity: Default::default(),
-        timeouts: Timeouts::default(),
-        retry: None,
-        policies: Vec::new(),
-        session: None,
-        created_unix_s: None,
-        tier: None,
-        forwarded_headers: true,
+        ..Route::new(
+            RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "bench", &format!("r{i:05}")), rule: 0 },
+            Action::Respond { status: 200, reason: "bench".into() },
+        )
     }
 }
 

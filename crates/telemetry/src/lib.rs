@@ -7,6 +7,7 @@
 //! Invariants: nothing here blocks a data plane thread; no label holds text that came with a request.
 
 pub mod access;
+mod background;
 mod datapath;
 mod encode;
 mod family;
@@ -19,6 +20,7 @@ mod process;
 mod routes;
 mod sharded;
 
+pub use background::wait_for;
 pub use datapath::{DatapathCounters, DatapathSource, KernelCounters, KernelResponses, ListenerCounters};
 pub use family::LabelledCounter;
 pub use gateway::GatewayMetrics;

@@ -2,56 +2,48 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
 
+mod dice;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dice::Dice;
 use model::{ObjectKind, ObjectRef};
 use serde_json::{Value, json};
 use translate::{Object, Options, Store};
 
-/// Numbers below a bound (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn of<'t>(&mut self, all: &[&'t str]) -> &'t str {
-        all[usize::try_from(self.below(all.len() as u64)).unwrap()]
-    }
+/// One of these names.
+fn of<'t>(dice: &mut Dice, all: &[&'t str]) -> &'t str {
+    all[dice.place(all.len())]
 }
 
 /// Some valid object; few names, so that they meet.
 fn object(dice: &mut Dice) -> Object {
-    let name = dice.of(&["a", "b", "c"]);
-    let other = dice.of(&["a", "b", "c"]);
+    let name = of(dice, &["a", "b", "c"]);
+    let other = of(dice, &["a", "b", "c"]);
     let port = 80 + dice.below(2);
     let (kind, mut value) = match dice.below(25) {
         0 => (
             ObjectKind::GatewayClass,
             json!({"spec": {
-            "controllerName": dice.of(&["rauta.io/gateway-controller", "example.com/other"])}}),
+            "controllerName": of(dice, &["rauta.io/gateway-controller", "example.com/other"])}}),
         ),
         1 => (
             ObjectKind::IngressClass,
             json!({"spec": {
-            "controller": dice.of(&["rauta.io/ingress-controller", "example.com/other"])}}),
+            "controller": of(dice, &["rauta.io/ingress-controller", "example.com/other"])}}),
         ),
         2 => {
-            let from = dice.of(&["All", "Same"]);
+            let from = of(dice, &["All", "Same"]);
             let mut listener = json!({"name": "l", "protocol": "HTTP", "port": 8080 + dice.below(2),
                 "allowedRoutes": {"namespaces": {"from": from}}});
             if dice.below(2) == 0 {
-                listener["hostname"] = json!(dice.of(&["*.example.com", "a.example.com"]));
+                listener["hostname"] = json!(of(dice, &["*.example.com", "a.example.com"]));
             }
-            let class = dice.of(&["rauta", "rauta", "a"]);
+            let class = of(dice, &["rauta", "rauta", "a"]);
             let tcp = json!({"name": "t", "protocol": "TCP", "port": 9000 + dice.below(2), "allowedRoutes":
                 {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}}});
-            let sets = dice.of(&["All", "None"]);
+            let sets = of(dice, &["All", "None"]);
             (
                 ObjectKind::Gateway,
                 json!({"spec": {"gatewayClassName": class, "listeners": [listener, tcp],
@@ -61,9 +53,9 @@ fn object(dice: &mut Dice) -> Object {
         3..=5 => {
             let rules: Vec<Value> = (0..=dice.below(2)).map(|n| json!({
                 "matches": [{"path": {"type": "PathPrefix", "value": format!("/{n}{}", dice.below(3))}}],
-                "backendRefs": [{"name": dice.of(&["a", "b", "c"]), "port": 80 + dice.below(2)}, {"name": other, "port": port}]
+                "backendRefs": [{"name": of(dice, &["a", "b", "c"]), "port": 80 + dice.below(2)}, {"name": other, "port": port}]
             })).collect();
-            let host = dice.of(&["a.example.com", "b.example.com", "a.example.org"]);
+            let host = of(dice, &["a.example.com", "b.example.com", "a.example.org"]);
             (
                 ObjectKind::HttpRoute,
                 json!({"spec": {"parentRefs": [{"name": other}], "hostnames": [host], "rules": rules}}),
@@ -79,7 +71,7 @@ fn object(dice: &mut Dice) -> Object {
             if dice.below(2) == 0 {
                 rule["host"] = json!("a.example.com");
             }
-            let class = dice.of(&["rauta", "rauta", "a"]);
+            let class = of(dice, &["rauta", "rauta", "a"]);
             (
                 ObjectKind::Ingress,
                 json!({"metadata": {"annotations": annotations},
@@ -94,15 +86,15 @@ fn object(dice: &mut Dice) -> Object {
             (ObjectKind::RoutingRule, json!({"spec": {"backends": backends}}))
         }
         10..=11 => {
-            let mut port = json!({"port": port, "name": dice.of(&["web", "admin"])});
+            let mut port = json!({"port": port, "name": of(dice, &["web", "admin"])});
             if dice.below(4) == 0 {
                 port["appProtocol"] = json!("kubernetes.io/h2c");
             }
             (ObjectKind::Service, json!({"spec": {"ports": [port]}}))
         }
         14 => {
-            let kind = dice.of(&["Gateway", "ListenerSet"]);
-            let space = dice.of(&["x", "y"]);
+            let kind = of(dice, &["Gateway", "ListenerSet"]);
+            let space = of(dice, &["x", "y"]);
             (
                 ObjectKind::TcpRoute,
                 json!({"spec": {"parentRefs": [{"name": other, "kind": kind, "namespace": space}],
@@ -114,19 +106,19 @@ fn object(dice: &mut Dice) -> Object {
             json!({"spec": {"from": [{"group": "gateway.networking.k8s.io", "kind": "TCPRoute", "namespace": "x"}],
                 "to": [{"group": "", "kind": "Service"}]}}),
         ),
-        16 => (ObjectKind::Namespace, json!({"metadata": {"labels": {"team": dice.of(&["a", "b"])}}})),
+        16 => (ObjectKind::Namespace, json!({"metadata": {"labels": {"team": of(dice, &["a", "b"])}}})),
         17 => (
             ObjectKind::ListenerSet,
-            json!({"spec": {"parentRef": {"name": other, "namespace": dice.of(&["x", "y"])},
+            json!({"spec": {"parentRef": {"name": other, "namespace": of(dice, &["x", "y"])},
                 "listeners": [{"name": "s", "protocol": "TCP", "port": 9000 + dice.below(3)}]}}),
         ),
-        18 => (ObjectKind::ConfigMap, json!({"data": {"ca.crt": dice.of(&["", "x"])}})),
+        18 => (ObjectKind::ConfigMap, json!({"data": {"ca.crt": of(dice, &["", "x"])}})),
         19..=20 => {
             let mut target = json!({"group": "", "kind": "Service", "name": other});
             if dice.below(2) == 0 {
-                target["sectionName"] = json!(dice.of(&["web", "admin"]));
+                target["sectionName"] = json!(of(dice, &["web", "admin"]));
             }
-            let mut validation = json!({"hostname": dice.of(&["a.example", "b.example"])});
+            let mut validation = json!({"hostname": of(dice, &["a.example", "b.example"])});
             if dice.below(3) == 0 {
                 validation["caCertificateRefs"] = json!([{"group": "", "kind": "ConfigMap", "name": other}]);
             } else {
@@ -148,18 +140,18 @@ fn object(dice: &mut Dice) -> Object {
             target["name"] = json!(other);
             let mut spec = json!({"targetRefs": [target], "requestBodyMax": dice.below(2)});
             if dice.below(2) == 0 {
-                spec["ipRules"] = json!({"allow": [dice.of(&["10.0.0.0/8", "10.1.0.0/16"])]});
+                spec["ipRules"] = json!({"allow": [of(dice, &["10.0.0.0/8", "10.1.0.0/16"])]});
             }
             (ObjectKind::RoutePolicy, json!({"spec": spec}))
         }
         24 => {
             let mut target = json!({"group": "", "kind": "Service", "name": other});
             if dice.below(2) == 0 {
-                target["sectionName"] = json!(dice.of(&["web", "admin"]));
+                target["sectionName"] = json!(of(dice, &["web", "admin"]));
             }
             let mut spec = json!({"targetRefs": [target], "panicThreshold": dice.below(2)});
             if dice.below(2) == 0 {
-                spec["healthCheck"] = json!({"type": dice.of(&["TCP", "HTTP"])});
+                spec["healthCheck"] = json!({"type": of(dice, &["TCP", "HTTP"])});
             }
             (ObjectKind::BackendPolicy, json!({"spec": spec}))
         }
@@ -167,16 +159,16 @@ fn object(dice: &mut Dice) -> Object {
             ObjectKind::EndpointSlice,
             json!({
             "metadata": {"labels": {"kubernetes.io/service-name": other}}, "addressType": "IPv4",
-            "ports": [{"name": dice.of(&["web", "admin"]), "port": 8080}],
+            "ports": [{"name": of(dice, &["web", "admin"]), "port": 8080}],
             "endpoints": [{"addresses": [format!("10.1.0.{}", 1 + dice.below(3))]}]}),
         ),
     };
     value["metadata"]["name"] = json!(match kind {
         ObjectKind::GatewayClass => other,
-        ObjectKind::Namespace => dice.of(&["x", "y"]),
+        ObjectKind::Namespace => of(dice, &["x", "y"]),
         _ => name,
     });
-    value["metadata"]["namespace"] = json!(dice.of(&["x", "x", "y"]));
+    value["metadata"]["namespace"] = json!(of(dice, &["x", "x", "y"]));
     Object::decode(kind, &value).unwrap()
 }
 

@@ -2,30 +2,23 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use testkit::{Netns, exec};
+use testkit::{Lab, exec};
 
 use super::load::{Load, Measured, Protocol, STREAMS};
 
 /// An empty message: not compressed, no bytes (gRPC over HTTP/2, "Length-Prefixed-Message").
 const EMPTY_MESSAGE: [u8; 5] = [0; 5];
 
-/// Runs h2load with 2 threads from `netns` for `time`.
+/// Runs h2load with 2 threads from the lab's client for `time`.
 ///
 /// # Errors
 /// h2load is missing, or says something unexpected.
-pub(super) fn run(
-    netns: &Netns,
-    folder: &Path,
-    address: SocketAddr,
-    load: Load,
-    time: Duration,
-) -> Result<Measured> {
-    let log = folder.join("h2load.log");
+pub(super) fn run(lab: &Lab, address: SocketAddr, load: Load, time: Duration) -> Result<Measured> {
+    let log = lab.folder().join("h2load.log");
     if log.exists() {
         fs::remove_file(&log)?;
     }
@@ -35,12 +28,12 @@ pub(super) fn run(
     command.args(["-D", &seconds.to_string(), "--connection-active-timeout", "30"]);
     command.arg("--log-file").arg(&log).args(["-H", ":authority: bench.example"]);
     if load.protocol == Protocol::Grpc {
-        let body = folder.join("empty-message");
+        let body = lab.folder().join("empty-message");
         fs::write(&body, EMPTY_MESSAGE)?;
         command.arg("-d").arg(&body).args(["-H", "content-type: application/grpc", "-H", "te: trailers"]);
     }
     command.arg(format!("https://{address}{}", load.path));
-    let output = exec(Some(netns), command, time + Duration::from_secs(30))
+    let output = exec(Some(lab.client()), command, time + Duration::from_secs(30))
         .context("the load of HTTP/2 comes from h2load: install the Debian package nghttp2-client")?;
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(

@@ -93,8 +93,8 @@ impl Measured {
 /// The program that makes the load is missing, or says something unexpected.
 pub(super) fn run(lab: &Lab, address: SocketAddr, load: Load, time: Duration) -> Result<Measured> {
     match load.protocol {
-        Protocol::Http1 | Protocol::Https1 => wrk::run(lab.client(), lab.folder(), address, load, time),
-        Protocol::Http2 | Protocol::Grpc => h2load::run(lab.client(), lab.folder(), address, load, time),
+        Protocol::Http1 | Protocol::Https1 => wrk::run(lab, address, load, time),
+        Protocol::Http2 | Protocol::Grpc => h2load::run(lab, address, load, time),
     }
 }
 

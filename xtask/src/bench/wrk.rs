@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use testkit::{Netns, exec};
+use testkit::{Lab, exec};
 
 use super::load::{Load, Measured};
 
@@ -19,18 +18,12 @@ const DONE: &str = r#"done = function(summary, latency, requests)
 end
 "#;
 
-/// Runs wrk with 2 threads (one for a single connection) from `netns` for `time`.
+/// Runs wrk with 2 threads (one for a single connection) from the lab's client for `time`.
 ///
 /// # Errors
 /// wrk is missing, or says something unexpected.
-pub(super) fn run(
-    netns: &Netns,
-    folder: &Path,
-    address: SocketAddr,
-    load: Load,
-    time: Duration,
-) -> Result<Measured> {
-    let script = folder.join("done.lua");
+pub(super) fn run(lab: &Lab, address: SocketAddr, load: Load, time: Duration) -> Result<Measured> {
+    let script = lab.folder().join("done.lua");
     fs::write(&script, DONE)?;
     let mut command = Command::new("wrk");
     command
@@ -49,7 +42,7 @@ pub(super) fn run(
         if load.protocol.is_secured() { "https" } else { "http" },
         load.path
     ));
-    let output = exec(Some(netns), command, time + Duration::from_secs(20))
+    let output = exec(Some(lab.client()), command, time + Duration::from_secs(20))
         .context("the load comes from wrk: install the Debian package wrk")?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.lines().find_map(|line| line.strip_prefix("JSON ")) {

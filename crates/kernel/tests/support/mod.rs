@@ -12,9 +12,9 @@ use dataplane::lookup::{Decision, LookupScratch, Punt, lookup};
 use dataplane::request::{Names, scan};
 use kernel::{Compiled, Compiler, Facts, REST, Reach, Tables};
 use model::{
-    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
-    EndpointCondition, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol,
-    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Snapshot, Timeouts,
+    Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint, EndpointCondition,
+    HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, RegexAnchor, RegexPattern,
+    Route, RouteId, RouteMatch, Snapshot,
 };
 use route::{Lookup, Pairs, Request, Table};
 use wire::{HEADER_NAME_MAX, ListenerKey, Method, Payload, PayloadSpan, RequestFacts, fnv1a};
@@ -59,21 +59,13 @@ pub(crate) fn route(
 ) -> Route {
     let target = BackendTarget::Backend(BackendId::service("test", name, 80));
     Route {
-        id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 },
         listeners: listeners.iter().map(|l| l.id.clone()).collect(),
         hosts,
         matches,
-        action: Action::Forward(vec![BackendRef::new(1, target)]),
-        filters: Default::default(),
-        balancing: Balancing::default(),
-        affinity: Default::default(),
-        timeouts: Timeouts::default(),
-        retry: None,
-        policies: Vec::new(),
-        session: None,
-        created_unix_s: None,
-        tier: None,
-        forwarded_headers: true,
+        ..Route::new(
+            RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 },
+            Action::Forward(vec![BackendRef::new(1, target)]),
+        )
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use kernel::{Compiled, Compiler, Facts, REST, Reach};
 use model::{
-    Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, Endpoint,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint,
     EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
-    RouteAffinity, RouteId, RouteMatch, Snapshot, Tier, Timeouts,
+    RouteAffinity, RouteId, RouteMatch, Snapshot, Tier,
 };
 
 pub(crate) const VIP: &str = "192.0.2.1:8080";
@@ -87,24 +87,19 @@ fn route(listener: &str, prefix: &str) -> Route {
     // A prefix by elements is told without its closing slash.
     let path = PathMatch::Prefix(prefix.trim_end_matches('/').into());
     Route {
-        id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", &name), rule: 0 },
         listeners: [ListenerId::new("test", "gateway", listener)].into_iter().collect(),
         hosts: vec![],
         matches: vec![RouteMatch { path, method: None, headers: vec![], queries: vec![] }],
-        action: Action::Forward(vec![BackendRef::new(1, BackendTarget::Backend(id(listener, prefix)))]),
-        filters: Default::default(),
-        balancing: Balancing::default(),
         affinity: match prefix {
             "/kept" => RouteAffinity::Client(Affinity::default()),
             _ => RouteAffinity::OfBackend,
         },
-        timeouts: Timeouts::default(),
-        retry: None,
-        policies: Vec::new(),
-        session: None,
-        created_unix_s: None,
         tier: (prefix == "/user").then_some(Tier::Userspace),
         forwarded_headers: prefix != "/plain",
+        ..Route::new(
+            RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", &name), rule: 0 },
+            Action::Forward(vec![BackendRef::new(1, BackendTarget::Backend(id(listener, prefix)))]),
+        )
     }
 }
 

@@ -430,7 +430,6 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
             }
         };
         routes.push(Arc::new(Route {
-            id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", "r"), rule: number as u32 },
             listeners: vec![id.clone()],
             hosts: vec![],
             matches: vec![RouteMatch {
@@ -439,11 +438,6 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                 headers: vec![],
                 queries: vec![],
             }],
-            action: Action::Forward(vec![BackendRef {
-                weight: 1,
-                target,
-                filters: rule.backend_filters.clone(),
-            }]),
             filters: rule.filters.clone(),
             balancing: rule.balancing,
             affinity: rule.affinity,
@@ -458,9 +452,14 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                 })
                 .collect(),
             session: rule.session.clone(),
-            created_unix_s: None,
-            tier: None,
-            forwarded_headers: true,
+            ..Route::new(
+                RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", "r"), rule: number as u32 },
+                Action::Forward(vec![BackendRef {
+                    weight: 1,
+                    target,
+                    filters: rule.backend_filters.clone(),
+                }]),
+            )
         }));
     }
     Arc::new(Snapshot::new(version, [Arc::new(listener)], routes, backends, []))

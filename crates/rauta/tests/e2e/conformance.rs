@@ -16,11 +16,7 @@ const ALL_PASS: &str = "145 tests, 145 passed, 0 skipped, 0 failed";
 
 /// A program that `./x setup` put there.
 pub(crate) fn program(place: &str) -> PathBuf {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"))).unwrap();
-    let program = base.join("rauta").join(place);
-    assert!(program.exists(), "{} is not there: run ./x setup", program.display());
-    program
+    testkit::set_up(place).unwrap()
 }
 
 /// Runs every case against one port; a case that fails is run again once, for its limits are of time.

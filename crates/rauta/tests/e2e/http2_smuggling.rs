@@ -260,8 +260,10 @@ fn h2_6_lengths_that_lie() {
         assert!(is_refused, "{lengths:?}: {ended:?}");
         // Nothing, or a request that stays incomplete because its connection ends.
         let seen = String::from_utf8_lossy(&seen).into_owned();
-        let is_partial =
-            lengths == ["5"] && text("POST /", "host: a\r\ncontent-length: 5\r\n").len() + 5 > seen.len();
+        let is_partial = matches!(lengths, ["5" | "1"]) && {
+            let length: usize = lengths[0].parse().unwrap();
+            seen.len() < text("POST /", &format!("host: a\r\ncontent-length: {length}\r\n")).len() + length
+        };
         assert!(seen.is_empty() || is_partial, "{lengths:?}: {seen}");
         let (ended, seen) = world.ask(&head("GET", "a", "/next", &[]), &[]);
         assert_eq!(ended, Ended::Answered { status: Some(200), body: b"fine".to_vec() });

@@ -6,13 +6,8 @@ use testkit::{ClientError, Connection, Load, ONE_MEGABYTE_SHA256, Response, sha2
 
 use crate::world::{Network, World, hook};
 
-on_two_networks!(
-    requests_go_on_while_the_agent_is_dead,
-    a_transfer_survives_the_death_of_the_agent,
-    drains_and_leaves_nothing,
-    an_agent_may_leave_its_programs_at_work,
-);
 with_clsact!(
+    on_two_networks:
     requests_go_on_while_the_agent_is_dead,
     a_transfer_survives_the_death_of_the_agent,
     drains_and_leaves_nothing,

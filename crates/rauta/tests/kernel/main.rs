@@ -23,8 +23,12 @@ macro_rules! on_two_networks {
     };
 }
 
-/// Runs cases with programs attached as on a kernel without tcx.
+/// Runs cases with programs attached as on a kernel without tcx, and on networks before: `with_clsact!(on_two_networks: a_case)`.
 macro_rules! with_clsact {
+    ($networks:ident: $($case:ident),+ $(,)?) => {
+        $networks!($($case),+);
+        with_clsact!($($case),+);
+    };
     ($($case:ident),+ $(,)?) => {
         mod clsact { $(#[test] fn $case() { super::$case(crate::world::Network::CLSACT); })+ }
     };

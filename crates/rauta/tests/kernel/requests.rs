@@ -8,24 +8,8 @@ use crate::world::{Network, World};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-on_every_network!(
-    each_request_of_a_connection_reaches_its_own_route,
-    a_split_request_is_answered,
-    a_split_request_after_another_is_answered,
-    a_long_head_is_answered,
-    heads_of_700_to_1400_bytes_are_decided_while_they_fit_a_segment,
-    pipelined_requests_in_one_segment_reach_their_routes,
-    pipelined_requests_in_segments_of_their_own_reach_their_routes,
-    a_body_comes_whole_first_and_later,
-    the_tail_of_a_body_and_the_next_request_share_a_segment,
-    a_client_that_half_closes_is_answered,
-    a_request_may_follow_the_handshake_late,
-    a_connection_without_a_request_harms_nobody,
-    queries_and_methods_are_decided,
-    endpoints_that_refuse_are_reported,
-    a_hundred_changes_of_endpoint,
-);
 with_clsact!(
+    on_every_network:
     each_request_of_a_connection_reaches_its_own_route,
     a_split_request_is_answered,
     a_split_request_after_another_is_answered,

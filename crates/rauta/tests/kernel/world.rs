@@ -84,16 +84,12 @@ impl World {
 
     /// The same with settings given as environment variables.
     pub(crate) fn tuned(network: Network, settings: &[(&str, &str)]) -> Self {
-        let lab = network.lab();
-        let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
-        Self::around(network, lab, nginx, None, settings)
+        Self::of_nginx(network, settings, hook())
     }
 
     /// nginx as both endpoints, and no kernel programs.
     pub(crate) fn userspace(network: Network) -> Self {
-        let lab = network.lab();
-        let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
-        Self::start(network, lab, nginx, None, &[], "off".to_owned())
+        Self::of_nginx(network, &[], "off".to_owned())
     }
 
     /// [`World::with_endpoint`] without kernel programs.
@@ -101,10 +97,7 @@ impl World {
         network: Network,
         start: impl FnOnce(&Netns, SocketAddr) -> anyhow::Result<Recorder>,
     ) -> Self {
-        let lab = network.lab();
-        let recorder = start(lab.backend(0), network.endpoint(0)).unwrap();
-        let nginx = vec![Nginx::start(&lab, 1).unwrap()];
-        Self::start(network, lab, nginx, Some(recorder), &[], "off".to_owned())
+        Self::recording(network, start, "off".to_owned())
     }
 
     /// `b0` is what `start` makes of its namespace and address, `b1` is nginx.
@@ -112,10 +105,7 @@ impl World {
         network: Network,
         start: impl FnOnce(&Netns, SocketAddr) -> anyhow::Result<Recorder>,
     ) -> Self {
-        let lab = network.lab();
-        let recorder = start(lab.backend(0), network.endpoint(0)).unwrap();
-        let nginx = vec![Nginx::start(&lab, 1).unwrap()];
-        Self::around(network, lab, nginx, Some(recorder), &[])
+        Self::recording(network, start, hook())
     }
 
     /// The gateway in a lab whose endpoints run; waits until the kernel routes.
@@ -127,6 +117,23 @@ impl World {
         settings: &[(&str, &str)],
     ) -> Self {
         Self::start(network, lab, nginx, recorder, settings, hook())
+    }
+
+    fn of_nginx(network: Network, settings: &[(&str, &str)], hook: String) -> Self {
+        let lab = network.lab();
+        let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+        Self::start(network, lab, nginx, None, settings, hook)
+    }
+
+    fn recording(
+        network: Network,
+        start: impl FnOnce(&Netns, SocketAddr) -> anyhow::Result<Recorder>,
+        hook: String,
+    ) -> Self {
+        let lab = network.lab();
+        let recorder = start(lab.backend(0), network.endpoint(0)).unwrap();
+        let nginx = vec![Nginx::start(&lab, 1).unwrap()];
+        Self::start(network, lab, nginx, Some(recorder), &[], hook)
     }
 
     fn start(

@@ -3,8 +3,8 @@
 pub(crate) mod generate;
 pub(crate) mod naive;
 
-use model::{Action, Balancing, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, Protocol};
-use model::{RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts, WildcardLabels};
+use model::{Action, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef, Protocol};
+use model::{RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, WildcardLabels};
 
 pub(crate) fn gateway_host(text: &str) -> HostPattern {
     HostPattern::parse(text, WildcardLabels::OneOrMore).unwrap()
@@ -41,20 +41,12 @@ pub(crate) fn route(
     matches: Vec<RouteMatch>,
 ) -> Route {
     Route {
-        id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 },
         listeners: listeners.iter().map(|l| l.id.clone()).collect(),
         hosts,
         matches,
-        action: Action::Respond { status: 200, reason: "test".into() },
-        filters: Default::default(),
-        balancing: Balancing::default(),
-        affinity: Default::default(),
-        timeouts: Timeouts::default(),
-        retry: None,
-        policies: Vec::new(),
-        session: None,
-        created_unix_s: None,
-        tier: None,
-        forwarded_headers: true,
+        ..Route::new(
+            RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 },
+            Action::Respond { status: 200, reason: "test".into() },
+        )
     }
 }

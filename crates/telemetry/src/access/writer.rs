@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::output::Output;
 use super::{Format, OpenError, Target};
@@ -91,10 +91,7 @@ impl Writer {
     /// Writes what is there and ends; at most for `limit`.
     pub fn stop(self, limit: Duration) {
         self.signals.stop.store(true, Ordering::Relaxed);
-        let deadline = Instant::now() + limit;
-        while !self.thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        crate::wait_for(&self.thread, limit);
     }
 }
 
@@ -161,6 +158,7 @@ impl Writing {
 mod tests {
     use std::io::Read;
     use std::path::Path;
+    use std::time::Instant;
 
     use super::super::{Entry, Lines};
     use super::*;

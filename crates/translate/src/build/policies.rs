@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kube::core::ObjectMeta;
 use model::{
     Authorities, BackendSecurity, BackendTls, Diagnostic, ObjectKind, ObjectRef, PeerName, PemBundle, Reason,
 };
@@ -9,8 +8,8 @@ use resources::gateway::{
     BackendTlsPolicy, BackendTlsPolicyValidation, BackendTlsPolicyValidationSubjectAltNamesType,
 };
 
+use super::attached::by_age;
 use super::authorities::{Reference, bundle};
-use super::created_unix_s;
 use crate::objects::Objects;
 use crate::pattern;
 use crate::report::Report;
@@ -29,9 +28,7 @@ impl Policies {
     /// The policies of the objects in force. Of two for the same target the older one counts (BackendTLSPolicySpec.targetRefs).
     pub(crate) fn build(objects: &Objects) -> Self {
         let mut policies = Self::default();
-        let mut sorted: Vec<_> = objects.backend_tls_policies.iter().collect();
-        sorted.sort_by_key(|(_, policy)| age(&policy.metadata));
-        for (key, policy) in sorted {
+        for (key, policy) in by_age(&objects.backend_tls_policies, |policy| &policy.metadata) {
             policies.add(key, policy, objects);
         }
         policies
@@ -193,11 +190,6 @@ impl Policies {
         }
         Some(Authorities::Bundle(PemBundle::new(&pem)))
     }
-}
-
-/// Older first; an object without an age is younger than any with one.
-fn age(meta: &ObjectMeta) -> i64 {
-    created_unix_s(meta).unwrap_or(i64::MAX)
 }
 
 fn dns_name(name: &str, takes_wildcards: bool, field: &str, report: &mut Report<'_>) -> Option<Arc<str>> {

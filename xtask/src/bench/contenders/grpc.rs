@@ -1,25 +1,20 @@
 //! The endpoint of calls: the server of gRPC's own interoperability cases, which `./x setup` builds.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use testkit::{BACKEND_PORT, Lab, Process};
+use anyhow::Result;
+use testkit::{BACKEND_PORT, Lab, Process, set_up};
 
 /// Where `./x setup` puts it.
-const SERVER: &str = "rauta/grpc-1.62.2/server";
+const SERVER: &str = "grpc-1.62.2/server";
 
 /// Starts it as endpoint `index`.
 ///
 /// # Errors
 /// It is not built or does not start.
 pub(super) fn server(lab: &Lab, index: usize) -> Result<Process> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    let program = cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join(SERVER);
-    ensure!(program.is_file(), "{} is not there: run ./x setup", program.display());
-    let mut command = Command::new(program);
+    let mut command = Command::new(set_up(SERVER)?);
     command.arg(format!("--port={BACKEND_PORT}")).env("GRPC_GO_LOG_SEVERITY_LEVEL", "info");
     let mut server = lab.spawn(lab.backend(index), "bench-grpc", command)?;
     let log = server.log_path().to_owned();

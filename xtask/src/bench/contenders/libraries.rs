@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use testkit::{Addresses, Lab};
 
 use super::certificate::Certificate;
 use super::{Contender, Ports, launch};
 use crate::paths::{root, target};
+use crate::run::{cargo, pass};
 
 /// Builds them, and starts them.
 ///
@@ -40,14 +41,10 @@ pub(super) fn start<'l>(lab: &'l Lab, certificate: &Certificate) -> Result<[Cont
 /// The folder of the programs.
 fn build() -> Result<PathBuf> {
     let folder = target().join("peers");
-    let status = Command::new("cargo")
-        .args(["build", "-q", "--release", "--locked", "--manifest-path"])
-        .arg(root().join("xtask/peers/Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&folder)
-        .status()
-        .context("cargo cannot be run")?;
-    ensure!(status.success(), "the proxies in xtask/peers did not build");
+    let manifest = "xtask/peers/Cargo.toml";
+    let mut command = cargo(&["build", "-q", "--release", "--locked", "--manifest-path", manifest]);
+    command.arg("--target-dir").arg(&folder);
+    pass(command)?;
     Ok(folder.join("release"))
 }
 

@@ -2,9 +2,8 @@ use std::sync::Arc;
 
 use api::v1::Header;
 use model::{
-    Backend, BackendId, BackendRef, Balancing, Endpoint, EndpointCondition, HeaderMatch, HostPattern,
-    InvalidBackend, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, RouteId, RouteMatch, Timeouts,
-    ValueMatch, WildcardLabels,
+    Backend, BackendId, BackendRef, Endpoint, EndpointCondition, HeaderMatch, HostPattern, InvalidBackend,
+    Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, RouteId, RouteMatch, ValueMatch, WildcardLabels,
 };
 
 use super::*;
@@ -37,7 +36,6 @@ fn snapshot() -> Snapshot {
     let beta = HeaderMatch { name: "x-beta".into(), value: ValueMatch::Exact("1".into()) };
     let rule = |rule, headers, action| {
         Arc::new(Route {
-            id: RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "shop", "web"), rule },
             listeners: vec![ListenerId::new("shop", "web", "http")],
             hosts: vec![],
             matches: vec![RouteMatch {
@@ -46,17 +44,10 @@ fn snapshot() -> Snapshot {
                 headers,
                 queries: vec![],
             }],
-            action,
-            filters: Default::default(),
-            balancing: Balancing::default(),
-            affinity: Default::default(),
-            timeouts: Timeouts::default(),
-            retry: None,
-            policies: Vec::new(),
-            session: None,
-            created_unix_s: None,
-            tier: None,
-            forwarded_headers: true,
+            ..Route::new(
+                RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "shop", "web"), rule },
+                action,
+            )
         })
     };
     let good = BackendRef::new(3, BackendTarget::Backend(cart));

@@ -237,7 +237,8 @@ impl Gateway {
     pub fn cli(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--socket").arg(&self.socket);
-        exec(Some(&self.netns), command, Duration::from_secs(20))
+        // `explain flow` loads all programs, which takes a busy machine long.
+        exec(Some(&self.netns), command, Duration::from_secs(90))
     }
 
     /// Polls `GET path` with `host` from `client` on new connections until `ready` accepts the answer.

@@ -49,6 +49,10 @@ const PARTS: &[&[u8]] = &[
     b"5",
     b"POST /u HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"POST /u HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\n",
+    b"q=X\x1fnew\x1e+x\x1fmore\x1e-Host\x1e",
+    b"p-X\x1e+X\x1fnew\x1e-connection\x1e",
+    b"\x1dGET / HTTP/1.1\r\nHost: a\r\nX: old\r\n",
+    b"\x1dHTTP/1.1 200 OK\r\nX: old\r\n",
 ];
 
 fn at_random(check: fn(&[u8])) {
@@ -87,4 +91,4 @@ macro_rules! targets {
     )*};
 }
 
-targets!(request_head response_head chunked_body framing);
+targets!(request_head response_head chunked_body chunks_written framing header_edits);

@@ -2,10 +2,14 @@
 //! functions; each panics where a rule is broken.
 #![allow(dead_code, reason = "each user calls its part")]
 
+mod edits;
+
 use bytes::BytesMut;
 use http1::{
     Body, BodyError, Edits, Framing, Known, Limits, Piece, RequestHead, ResponseEdits, ResponseHead, Version,
 };
+
+pub(crate) use edits::{chunks_written, header_edits};
 
 /// One request as a recipient understood it.
 #[derive(Debug, PartialEq, Eq)]

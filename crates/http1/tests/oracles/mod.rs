@@ -1,6 +1,6 @@
 //! What must hold for any bytes at all. The fuzz targets in `fuzz/` and the replay of their corpora call the same
 //! functions; each panics where a rule is broken.
-#![allow(dead_code, reason = "each user calls its part")]
+#![allow(dead_code, unused_imports, reason = "each user calls its part")]
 
 mod edits;
 

@@ -29,6 +29,7 @@ pub struct Scripted {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
     pub received: Arc<Mutex<Vec<u8>>>,
+    by_connection: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// One connection of a scripted endpoint.
@@ -37,6 +38,7 @@ pub struct Conn {
     /// The number of the connection, from 0.
     pub number: usize,
     received: Arc<Mutex<Vec<u8>>>,
+    by_connection: Arc<Mutex<Vec<Vec<u8>>>>,
     buffer: Vec<u8>,
 }
 
@@ -46,27 +48,33 @@ impl Scripted {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let received = Arc::new(Mutex::new(Vec::new()));
+        let by_connection = Arc::new(Mutex::new(Vec::new()));
         let (count, record, script) = (connections.clone(), received.clone(), Arc::new(script));
+        let records = by_connection.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let number = count.fetch_add(1, Ordering::SeqCst);
-                let (record, script) = (record.clone(), script.clone());
+                let (record, records, script) = (record.clone(), records.clone(), script.clone());
+                records.lock().unwrap().push(Vec::new());
                 let stream = stream.unwrap();
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 std::thread::spawn(move || {
-                    script(&mut Conn { stream, number, received: record, buffer: Vec::new() });
+                    let (received, by_connection) = (record, records);
+                    script(&mut Conn { stream, number, received, by_connection, buffer: Vec::new() });
                 });
             }
         });
-        Self { address, connections, received }
+        Self { address, connections, received, by_connection }
     }
 
     /// Answers every request with 200, its own name and what it got.
     pub fn echo(name: &'static str) -> Self {
         Self::new(move |conn| {
             while let Some(head) = conn.head() {
-                let length = content_length(&head);
-                let body = conn.body(length);
+                let is_chunked = head.contains("Transfer-Encoding: chunked");
+                // An answer before the end of the body would let the next request overtake the rest of it.
+                let body =
+                    if is_chunked { conn.until(b"\r\n\r\n") } else { conn.body(content_length(&head)) };
                 let text = format!("{name}\n{head}{}", String::from_utf8_lossy(&body));
                 conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
             }
@@ -89,8 +97,18 @@ impl Scripted {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// What came, in the order in which it was read: connections at the same time are mixed.
     pub fn received(&self) -> String {
         String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
+    }
+
+    /// Whether one connection brought this text, in one piece.
+    pub fn has_received(&self, text: &str) -> bool {
+        self.by_connection
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
     }
 }
 
@@ -157,6 +175,7 @@ impl Conn {
         let mut chunk = [0; 65_536];
         let read = self.stream.read(&mut chunk).ok().filter(|n| *n > 0)?;
         self.received.lock().unwrap().extend_from_slice(&chunk[..read]);
+        self.by_connection.lock().unwrap()[self.number].extend_from_slice(&chunk[..read]);
         self.buffer.extend_from_slice(&chunk[..read]);
         Some(())
     }

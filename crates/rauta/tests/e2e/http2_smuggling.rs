@@ -11,12 +11,13 @@ type Forwarded<'f> = (&'f str, Vec<Field<'f>>, &'f [&'f [u8]], String);
 /// A world with one thread, so that what the endpoint got is in the order of the requests.
 struct Downgrade {
     world: Watched,
-    seen: usize,
+    /// How much of each of the endpoint's connections was looked at.
+    seen: Vec<usize>,
 }
 
 impl Downgrade {
     fn new() -> Self {
-        Self { world: Watched::answering(&[("RAUTA_THREADS", "1")]), seen: 0 }
+        Self { world: Watched::answering(&[("RAUTA_THREADS", "1")]), seen: Vec::new() }
     }
 
     /// Sends one request on a connection of its own: how it ended, and what the endpoint got of it.
@@ -42,10 +43,14 @@ impl Downgrade {
                 client.send(frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 1, &section(trailers));
         }
         let ended = client.ended(1).unwrap();
-        let all: Vec<u8> =
-            (0..self.world.endpoint.connections()).flat_map(|i| self.world.endpoint.received(i)).collect();
-        let new = all[self.seen..].to_vec();
-        self.seen = all.len();
+        let endpoint = &self.world.endpoint;
+        self.seen.resize(endpoint.connections().max(self.seen.len()), 0);
+        let mut new = Vec::new();
+        for (index, seen) in self.seen.iter_mut().enumerate() {
+            let all = endpoint.received(index);
+            new.extend_from_slice(&all[*seen..]);
+            *seen = all.len();
+        }
         (ended, new)
     }
 }
@@ -241,9 +246,7 @@ fn h2_5_what_is_forwarded_means_what_was_sent() {
 fn h2_6_lengths_that_lie() {
     let mut world = Downgrade::new();
     for lengths in [
-        &["5"][..],
-        &["1"],
-        &["+3"],
+        &["+3"][..],
         &["3,3"],
         &[""],
         &["-3"],
@@ -253,23 +256,46 @@ fn h2_6_lengths_that_lie() {
         &["3", "4"],
         &["3", "3"],
     ] {
-        let more: Vec<Field<'_>> = lengths.iter().map(|l| (&b"content-length"[..], l.as_bytes())).collect();
-        let (ended, seen) = world.ask(&head("POST", "a", "/", &more), &[b"abc"]);
-        let is_refused =
-            matches!(ended, Ended::Reset(PROTOCOL_ERROR) | Ended::Answered { status: Some(400), .. });
-        assert!(is_refused, "{lengths:?}: {ended:?}");
-        // Nothing, or a request that stays incomplete because its connection ends.
-        let seen = String::from_utf8_lossy(&seen).into_owned();
-        let is_partial = matches!(lengths, ["5" | "1"]) && {
-            let length: usize = lengths[0].parse().unwrap();
-            seen.len() < text("POST /", &format!("host: a\r\ncontent-length: {length}\r\n")).len() + length
-        };
-        assert!(seen.is_empty() || is_partial, "{lengths:?}: {seen}");
+        let (ended, seen) = world.ask(&of_length(lengths), &[b"abc"]);
+        assert!(is_refused(&ended), "{lengths:?}: {ended:?}");
+        assert_eq!(String::from_utf8_lossy(&seen), "", "{lengths:?}");
         let (ended, seen) = world.ask(&head("GET", "a", "/next", &[]), &[]);
         assert_eq!(ended, Ended::Answered { status: Some(200), body: b"fine".to_vec() });
-        let seen = String::from_utf8_lossy(&seen).into_owned();
-        assert!(seen.ends_with(&text("GET /next", "host: a\r\n")), "{lengths:?}: {seen}");
+        assert_eq!(String::from_utf8_lossy(&seen), text("GET /next", "host: a\r\n"), "{lengths:?}");
     }
+}
+
+/// The head is right: it may be on its way before the data show the lie. Then the request stays incomplete, and nothing comes behind it.
+#[test]
+fn h2_6_lengths_that_only_the_data_show_to_lie() {
+    for length in ["5", "1"] {
+        let mut world = Downgrade::new();
+        let (ended, _) = world.ask(&of_length(&[length]), &[b"abc"]);
+        assert!(is_refused(&ended), "{length}: {ended:?}");
+        let (ended, _) = world.ask(&head("GET", "a", "/next", &[]), &[]);
+        assert_eq!(ended, Ended::Answered { status: Some(200), body: b"fine".to_vec() });
+        let begun = text("POST /", &format!("host: a\r\ncontent-length: {length}\r\n"));
+        let next = text("GET /next", "host: a\r\n");
+        let endpoint = &world.world.endpoint;
+        let mut complete = 0;
+        for index in 0..endpoint.connections() {
+            let seen = String::from_utf8_lossy(&endpoint.received(index)).into_owned();
+            let is_begun = (begun.clone() + "abc").starts_with(&seen)
+                && seen.len() < begun.len() + length.parse::<usize>().unwrap();
+            assert!(seen == next || is_begun, "{length}: {seen}");
+            complete += usize::from(seen == next);
+        }
+        assert_eq!(complete, 1, "{length}");
+    }
+}
+
+fn of_length<'f>(lengths: &[&'f str]) -> Vec<Field<'f>> {
+    let more: Vec<Field<'_>> = lengths.iter().map(|l| (&b"content-length"[..], l.as_bytes())).collect();
+    head("POST", "a", "/", &more)
+}
+
+fn is_refused(ended: &Ended) -> bool {
+    matches!(ended, Ended::Reset(PROTOCOL_ERROR) | Ended::Answered { status: Some(400), .. })
 }
 
 #[test]

@@ -83,7 +83,8 @@ pub(crate) fn htpasswd(data: &[u8]) {
         let said = error.to_string();
         let is_placed = (1..=text.lines().count()).any(|line| said.contains(&format!("line {line} ")));
         assert!(is_placed || error == policy::HtpasswdError::Empty, "{said}");
-        let secrets = text.split([':', '\n', '$']).filter(|part| part.len() > 20);
+        let is_hash = |part: &&str| part.len() > 20 && !part.contains(' ');
+        let secrets = text.split([':', '\n', '$']).filter(is_hash);
         secrets.for_each(|part| assert!(!said.contains(part), "{said} tells a secret"));
     }
     // Bcrypt takes long by design.

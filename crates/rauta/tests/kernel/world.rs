@@ -197,15 +197,20 @@ impl World {
     /// them (one, of less than four).
     #[track_caller]
     pub(crate) fn decides_all_but<T>(&self, others: u32, requests: u32, work: impl FnOnce() -> T) -> T {
+        let lost = if others == 0 { 0 } else { (requests / 4).max(1) };
+        self.decides_at_least(requests - lost, others, work)
+    }
+
+    /// Runs `work`, in which the kernel must decide `least` requests, and userspace may get `others` connections.
+    #[track_caller]
+    pub(crate) fn decides_at_least<T>(&self, least: u32, others: u32, work: impl FnOnce() -> T) -> T {
         let before = self.decided();
         let result = work();
         if let (Some(before), Some(after)) = (before, self.decided()) {
             let (kernel, userspace) = (after.kernel - before.kernel, after.userspace - before.userspace);
-            let least =
-                if others == 0 { f64::from(requests) } else { f64::from(requests - (requests / 4).max(1)) };
             assert!(
-                kernel >= least && userspace < f64::from(others) + 0.5,
-                "{requests} requests: {kernel} decided in the kernel, {userspace} handed to userspace\n{}",
+                kernel >= f64::from(least) && userspace < f64::from(others) + 0.5,
+                "{kernel} of at least {least} requests decided in the kernel, {userspace} handed to userspace\n{}",
                 self.gateway.metrics().unwrap()
             );
         }

@@ -16,6 +16,7 @@ mod forwarded;
 mod grpc;
 mod http2_floods;
 mod http2_smuggling;
+mod idle;
 mod kernel;
 mod l4;
 mod manifests;

@@ -12,7 +12,7 @@ use crate::upstream_tls::{bundle, policy};
 use crate::world::RAUTA;
 
 /// Where both are, by version.
-const GRPC: &str = "grpc-1.62.2";
+pub(crate) const GRPC: &str = "grpc-1.62.2";
 /// Makes both say what they do.
 const LOG: (&str, &str) = ("GRPC_GO_LOG_SEVERITY_LEVEL", "info");
 
@@ -71,7 +71,7 @@ fn every_interoperability_case_passes_in_cleartext_and_over_tls_on_both_sides() 
 }
 
 /// A GRPCRoute on `gw` with one rule to port 80 of `service`; `host` and `method` may be empty.
-fn grpc_route(name: &str, host: &str, method: &str, service: &str) -> String {
+pub(crate) fn grpc_route(name: &str, host: &str, method: &str, service: &str) -> String {
     let some = |key: &str, value: String| if value.is_empty() { value } else { format!("{key}: [{value}]") };
     let (hostnames, matches) = (
         some("hostnames", host.to_owned()),
@@ -84,7 +84,7 @@ fn grpc_route(name: &str, host: &str, method: &str, service: &str) -> String {
 }
 
 /// The server as endpoint `index` of the lab.
-fn server(lab: &Lab, index: usize, arguments: &[&str]) -> Process {
+pub(crate) fn server(lab: &Lab, index: usize, arguments: &[&str]) -> Process {
     let mut command = Command::new(program(&format!("{GRPC}/server")));
     command.arg(format!("--port={BACKEND_PORT}")).args(arguments).env(LOG.0, LOG.1);
     let server = lab.spawn(lab.backend(index), &format!("grpc-{index}"), command).unwrap();

@@ -29,6 +29,7 @@ mod sessions;
 mod tier;
 mod unprivileged;
 mod upgrade;
+mod upgrade_of_all;
 mod upstream_tls;
 mod websocket;
 mod without_loss;

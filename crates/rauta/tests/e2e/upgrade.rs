@@ -9,10 +9,10 @@ use crate::manifests::{GATEWAY, all_to, documents};
 use crate::secure::eventually;
 use crate::world::{RAUTA, World};
 
-const ENDS: Duration = Duration::from_secs(20);
+pub(crate) const ENDS: Duration = Duration::from_secs(20);
 
 /// Starts an agent that takes over, with more arguments.
-fn successor(lab: &Lab, arguments: &[&str]) -> testkit::GatewayBuilder {
+pub(crate) fn successor(lab: &Lab, arguments: &[&str]) -> testkit::GatewayBuilder {
     Gateway::builder(lab, RAUTA, &[]).unwrap().arguments(&["--upgrade"]).arguments(arguments)
 }
 
@@ -24,7 +24,7 @@ fn succeed(gateway: &mut Gateway, next: Gateway) {
 }
 
 /// The process id of the agent that answers at the control socket's lock.
-fn pid(lab: &Lab) -> String {
+pub(crate) fn pid(lab: &Lab) -> String {
     std::fs::read_to_string(lab.folder().join("rauta.sock.lock")).unwrap()
 }
 

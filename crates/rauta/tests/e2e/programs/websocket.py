@@ -2,9 +2,11 @@
 
 websocket.py serve ADDRESS PORT      an endpoint: see `endpoint`
 websocket.py check URI [CA]          a client: prints a line for each case, and how many passed
+websocket.py stay URI FILE [CA]      a client that talks until there is such a file; then it closes, and says how that went
 """
 
 import asyncio
+import pathlib
 import ssl
 import sys
 
@@ -112,6 +114,27 @@ async def a_slow_reader_gets_all(connect):
             assert (await socket.recv()).startswith(f"{number} ")
 
 
+async def compression_is_agreed_on_by_the_ends(connect):
+    async with connect() as socket:
+        assert [extension.name for extension in socket.extensions] == ["permessage-deflate"]
+        for message in ["a" * (1 << 20), b"\x00\x01" * (1 << 19)]:
+            await socket.send(message)
+            assert await socket.recv() == message
+    async with connect(compression=None) as socket:
+        assert socket.extensions == []
+        await socket.send("plain")
+        assert await socket.recv() == "plain"
+
+
+async def a_message_in_frames_of_one_byte(connect):
+    async with connect(compression=None) as socket:
+        async def pieces():
+            for number in range(3000):
+                yield bytes([number % 256])
+        await socket.send(pieces())
+        assert await socket.recv() == bytes(number % 256 for number in range(3000))
+
+
 async def many_at_once(connect):
     async def one(number):
         async with connect() as socket:
@@ -131,16 +154,36 @@ CASES = [
     an_end_without_a_close_frame,
     path_and_subprotocol,
     a_slow_reader_gets_all,
+    compression_is_agreed_on_by_the_ends,
+    a_message_in_frames_of_one_byte,
     many_at_once,
 ]
 
 
-async def check(uri, authority=None):
+def connecting(uri, authority):
     def connect(**options):
         if authority:
             options["ssl"] = ssl.create_default_context(cafile=authority)
         return websockets.connect(uri, max_size=None, open_timeout=10, **options)
 
+    return connect
+
+
+async def stay(uri, file, authority=None):
+    async with connecting(uri, authority)() as socket:
+        number = 0
+        while not pathlib.Path(file).exists():
+            await socket.send(f"message {number}")
+            assert await socket.recv() == f"message {number}"
+            number += 1
+            print(f"echoed {number}", flush=True)
+            await asyncio.sleep(0.02)
+        await socket.close(1000, "told to")
+    print(f"closed {socket.close_code} {socket.close_reason}", flush=True)
+
+
+async def check(uri, authority=None):
+    connect = connecting(uri, authority)
     passed = 0
     for case in CASES:
         try:
@@ -153,4 +196,4 @@ async def check(uri, authority=None):
 
 
 if __name__ == "__main__":
-    asyncio.run({"serve": serve, "check": check}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run({"serve": serve, "check": check, "stay": stay}[sys.argv[1]](*sys.argv[2:]))

@@ -104,3 +104,43 @@ fn with_accesslog_complete_the_kernel_leaves_every_request_to_userspace() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("every request is in the access log (accessLog.complete)"), "{text}");
 }
+
+/// Whether `all` holds these bytes.
+fn holds(all: &[u8], part: &[u8]) -> bool {
+    all.windows(part.len()).any(|window| window == part)
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn spans_of_a_callers_trace_reach_the_collector_and_the_endpoint_gets_their_context() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const CALLER: &str = "00f067aa0ba902b7";
+    let lab = Lab::builder().backends(2).build().unwrap();
+    let endpoint = Recorder::answering(lab.backend(0), Addresses::backend_socket(0), "fine").unwrap();
+    let collector = Recorder::answering(lab.backend(1), Addresses::backend_socket(1), "").unwrap();
+    let gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &all_to(&[0]))]).unwrap();
+    let url = format!("http://{}", Addresses::backend_socket(1));
+    let gateway = gateway.env("RAUTA_TRACING_ENDPOINT", &url).start(&lab).unwrap();
+    let mut client = Connection::open(lab.client(), gateway.address()).unwrap();
+    let request = format!(
+        "GET /orders HTTP/1.1\r\nHost: a\r\ntraceparent: 00-{TRACE}-{CALLER}-01\r\ntracestate: a=b\r\n\r\n"
+    );
+    assert_eq!(client.request(&request).unwrap().text(), "fine");
+
+    let got = endpoint.received_text();
+    assert!(got.contains("tracestate: a=b\r\n"), "{got}");
+    let (_, context) = got.split_once(&format!("traceparent: 00-{TRACE}-")).unwrap();
+    let span = context.split('-').next().unwrap();
+    assert_ne!(span, CALLER);
+    let sent = || (0..collector.connections()).flat_map(|i| collector.received(i)).collect::<Vec<u8>>();
+    // Ids are 16 and 8 bytes of the message (trace.proto of OpenTelemetry); the caller's span is the parent of the gateway's.
+    crate::secure::eventually("the spans", || {
+        [TRACE, CALLER, span].iter().all(|id| holds(&sent(), &bytes_of(id))) && holds(&sent(), b"/orders")
+    });
+    let sent = String::from_utf8_lossy(&sent()).into_owned();
+    assert!(sent.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{sent}");
+    assert!(sent.contains("application/x-protobuf"), "{sent}");
+}

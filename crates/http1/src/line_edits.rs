@@ -9,6 +9,8 @@ use crate::request_write::write_line;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineEdits {
     remove: Vec<Box<str>>,
+    /// Those that go in every spelling.
+    remove_alike: Vec<Box<str>>,
     append: Vec<Line>,
 }
 
@@ -22,7 +24,7 @@ struct Line {
 impl LineEdits {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.append.is_empty()
+        self.remove.is_empty() && self.remove_alike.is_empty() && self.append.is_empty()
     }
 
     /// Takes all lines called `name` out.
@@ -31,6 +33,20 @@ impl LineEdits {
         if !self.removes(name.as_bytes()) {
             self.remove.push(name.into());
         }
+    }
+
+    /// Takes all lines out that some endpoint may take for one called `name`: where environment variables stand for headers, `_` and
+    /// `-` are the same.
+    pub fn remove_alike(&mut self, name: &str) {
+        self.append.retain(|line| !line.name().is_some_and(|own| is_alike(own, name.as_bytes())));
+        self.remove_alike.push(name.into());
+    }
+
+    /// Makes the changes of `later` behind these.
+    pub fn extend(&mut self, later: &Self) {
+        later.remove_alike.iter().for_each(|name| self.remove_alike(name));
+        later.remove.iter().for_each(|name| self.remove(name));
+        self.append.extend_from_slice(&later.append);
     }
 
     /// Puts one line in the place of all called `name`.
@@ -49,6 +65,7 @@ impl LineEdits {
     /// Whether lines called `name` are taken out.
     pub(crate) fn removes(&self, name: &[u8]) -> bool {
         self.remove.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
+            || self.remove_alike.iter().any(|removed| is_alike(removed.as_bytes(), name))
     }
 
     pub(crate) fn write(&self, out: &mut BytesMut) {
@@ -60,8 +77,17 @@ impl LineEdits {
 
 impl Line {
     fn is_called(&self, name: &[u8]) -> bool {
-        self.bytes.get(..self.name_len).is_some_and(|own| own.eq_ignore_ascii_case(name))
+        self.name().is_some_and(|own| own.eq_ignore_ascii_case(name))
     }
+
+    fn name(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.name_len)
+    }
+}
+
+fn is_alike(one: &[u8], other: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().map(plain).eq(other.iter().map(plain))
 }
 
 #[cfg(test)]
@@ -82,5 +108,26 @@ mod tests {
         assert_eq!(&out[..], b"x-b: 2\r\nX-B: 3  Forged: 1\r\nx-a: 4\r\n");
         assert!(edits.removes(b"X-A") && edits.removes(b"x-B") && edits.removes(b"x-c"));
         assert!(!edits.removes(b"x-d") && !edits.is_empty());
+    }
+
+    #[test]
+    fn a_name_goes_in_every_spelling_and_lists_follow_each_other() {
+        let mut edits = LineEdits::default();
+        edits.add("X_User", b"eve");
+        edits.remove_alike("X-User-Id");
+        edits.remove_alike("X-User");
+        assert!(!edits.is_empty());
+        edits.add("X-User", b"anna");
+        edits.add("X-Kept", b"1");
+        for name in ["x-user-id", "X_User-Id", "X-USER_ID", "x_user"] {
+            assert!(edits.removes(name.as_bytes()), "{name}");
+        }
+        assert!(!edits.removes(b"X-Users") && !edits.removes(b"XUser"));
+        let mut later = LineEdits::default();
+        later.set("x-kept", b"2");
+        edits.extend(&later);
+        let mut out = BytesMut::new();
+        edits.write(&mut out);
+        assert_eq!(&out[..], b"X-User: anna\r\nx-kept: 2\r\n");
     }
 }

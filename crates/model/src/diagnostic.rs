@@ -83,6 +83,8 @@ pub enum Reason {
     AddressNotAllowed,
     /// A Secret is missing or does not hold what a policy needs of it.
     InvalidSecretRef,
+    /// A ConfigMap or Secret is missing or holds no usable set of keys.
+    InvalidJwksRef,
     /// The object that a policy is for, or the part of it, does not exist.
     TargetNotFound,
     /// The API has it, this version of the gateway does not.
@@ -114,6 +116,7 @@ impl Reason {
             Self::NoTlsPolicy => "NoTLSPolicy",
             Self::AddressNotAllowed => "AddressNotAllowed",
             Self::InvalidSecretRef => "InvalidSecretRef",
+            Self::InvalidJwksRef => "InvalidJWKSRef",
             Self::TargetNotFound => "TargetNotFound",
             Self::Unsupported => "Unsupported",
         }

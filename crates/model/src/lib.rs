@@ -18,6 +18,7 @@ mod backend_policy;
 mod diagnostic;
 mod filter;
 mod host;
+mod jwt;
 mod l4_route;
 mod listener;
 mod object;
@@ -34,6 +35,7 @@ pub use filter::{
     Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme, UrlRewrite,
 };
 pub use host::{HostError, HostPattern, WildcardLabels};
+pub use jwt::{ClaimHeader, Jwks, Jwt, JwtKeys, JwtProvider, RequiredClaim, TokenPlaces};
 pub use l4_route::{L4BackendRef, L4Route, ProxyProtocol};
 pub use listener::{
     Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls, TlsVersion, Transport,

@@ -59,6 +59,11 @@ impl Checks {
         let places = Semaphore::new(threads * WAITING_MAX);
         Self { dear: Arc::new(Semaphore::new(threads)), places, key: OnceLock::new() }
     }
+
+    /// Of what is remembered.
+    pub(crate) fn key(&self) -> Option<&MacKey> {
+        self.key.get_or_init(|| MacKey::random().ok()).as_ref()
+    }
 }
 
 impl Remembered {
@@ -110,8 +115,7 @@ impl Auth {
             return if self.users.lets_in(&credentials) { Ok(()) } else { Err(Denied::Wrong) };
         }
         let checks = &worker.shared.checks;
-        let key = checks.key.get_or_init(|| MacKey::random().ok());
-        let tag = key.as_ref().map(|key| {
+        let tag = checks.key().map(|key| {
             let (user, name) = (credentials.user.as_bytes(), self.name.to_be_bytes());
             let length = (user.len() as u64).to_be_bytes();
             key.tag(&[&name, &length, user, &credentials.password])

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::affinity::Keeping;
 use crate::breaker::Limited;
+use crate::changes::Changes;
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
@@ -49,6 +50,8 @@ pub(crate) struct Forward<'f> {
     pub(crate) cors: Option<CorsLines<'f>>,
     /// What RoutePolicies ask.
     pub(crate) guard: Option<&'f Guard>,
+    /// What they change.
+    pub(crate) changes: Option<Rc<Changes>>,
     pub(crate) started: Instant,
 }
 
@@ -302,7 +305,9 @@ impl Forward<'_> {
         down.story.endpoint = Some(endpoint.address);
         let written_before = upstream.mark();
         let mut to_up = worker.take_buffer();
-        let target = plan.target(self.head);
+        let changes = self.changes.as_deref();
+        let target = plan.target(self.head, changes);
+        let edited = plan.request_lines(changes);
         let keep_upgrade = self.head.upgrade().is_some()
             // Where the body ends and the new protocol begins is read in more than one way.
             && !self.head.framing().has_body()
@@ -311,7 +316,7 @@ impl Forward<'_> {
         let lines = self.ids.lines(&worker.config().ids, context.as_deref());
         self.forwarded.with_edits(&lines, |edits| {
             let edits = http1::Edits {
-                lines: plan.request_lines(),
+                lines: edited.as_deref(),
                 host: plan.host().or(edits.host),
                 target: target.as_deref(),
                 keep_upgrade,

@@ -10,9 +10,11 @@ use http1::{Framing, RequestHead};
 use model::{AttachedPolicies, DirectResponse, ErrorResponse, ListenerId, Policies, Share};
 
 use crate::auth::{Auth, Denied};
+use crate::changes::Changes;
 use crate::downstream::Downstream;
 use crate::rate::Limiter;
 use crate::reply::{Page, Refusal};
+use crate::tokens::{Refused, Tokens};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -24,6 +26,16 @@ pub(crate) struct Guard {
     policies: Policies,
     limiter: Option<Arc<Limiter>>,
     auth: Option<Arc<Auth>>,
+    tokens: Option<Arc<Tokens>>,
+}
+
+/// What is to be done with a request that goes on.
+#[derive(Default)]
+pub(crate) struct Passed {
+    /// The most bytes of its body.
+    pub(crate) body_max: Option<u64>,
+    /// What the endpoint gets otherwise than it came.
+    pub(crate) changes: Option<Rc<Changes>>,
 }
 
 /// Why a request does not go on.
@@ -64,9 +76,16 @@ impl Guards {
                     had.find_map(|(_, guard)| guard.auth.clone().filter(|known| known.said() == said));
                 known.or_else(|| Auth::new(said).map(Arc::new))
             });
-            // Users that cannot be read were refused before they came here; if not, nobody is let in.
+            let tokens = one.policies.jwt.as_ref().and_then(|said| {
+                let mut had = before.into_iter().flat_map(|before| &before.0);
+                let known =
+                    had.find_map(|(_, guard)| guard.tokens.clone().filter(|known| known.said() == said));
+                known.or_else(|| Tokens::new(said).map(Arc::new))
+            });
+            // Users and keys that cannot be read were refused before they came here; if not, nobody is let in.
             policies.is_closed |= policies.basic_auth.is_some() && auth.is_none();
-            (one.listeners.clone().into(), Guard { policies, limiter, auth })
+            policies.is_closed |= policies.jwt.is_some() && tokens.is_none();
+            (one.listeners.clone().into(), Guard { policies, limiter, auth, tokens })
         };
         (!attached.is_empty()).then(|| Box::new(Self(attached.iter().map(guard).collect())))
     }
@@ -96,13 +115,13 @@ impl Guard {
         }
     }
 
-    /// Asks all else, and waits where that is asked: the most bytes of a body that may go on, if there is a limit.
+    /// Asks all else, and waits where that is asked.
     pub(crate) async fn pass<'g, S: Transport>(
         &'g self,
         worker: &Rc<Worker>,
         down: &mut Downstream<S>,
         head: &RequestHead,
-    ) -> Result<Option<u64>, Stop<'g>> {
+    ) -> Result<Passed, Stop<'g>> {
         if let Some(limiter) = &self.limiter {
             let address = || down.client.address(worker, head);
             limiter
@@ -111,6 +130,10 @@ impl Guard {
         }
         if let Some(auth) = &self.auth {
             auth.check(worker, down, head).await.map_err(|denied| refused(auth, &denied))?;
+        }
+        let mut changes = Changes::default();
+        if let Some(tokens) = &self.tokens {
+            tokens.check(worker, head, &mut changes).map_err(|refused| not_shown(&refused))?;
         }
         self.fault(worker, down).await?;
         if let Some(DirectResponse { status, content_type, body }) = &self.policies.direct_response {
@@ -122,7 +145,7 @@ impl Guard {
             (Some(max), Framing::Length(announced)) if announced > max => {
                 Err(said(413, "the body is larger than the route's RoutePolicy allows").into())
             }
-            _ => Ok(max),
+            _ => Ok(Passed { body_max: max, changes: changes.into_shared() }),
         }
     }
 
@@ -174,6 +197,12 @@ fn refused(auth: &Auth, denied: &Denied) -> Stop<'static> {
         Denied::Busy => (said(503, "too many passwords wait to be checked"), ("Retry-After", "1".to_owned())),
     };
     Said { headers: vec![header], ..said }.into()
+}
+
+/// No good token (RFC 6750 section 3).
+fn not_shown(refused: &Refused) -> Stop<'static> {
+    let headers = vec![("WWW-Authenticate", refused.challenge())];
+    Said { headers, ..said(refused.status(), refused.reason()) }.into()
 }
 
 /// Too many requests (RFC 6585 section 4); when to come again in seconds (RFC 9110 section 10.2.3), and the limit in the words of

@@ -64,7 +64,7 @@ pub(crate) fn start(work: &Forward<'_>, mirrors: &[Mirror], client: &Rc<Client>,
         body.taps.push(Tap(tapped.clone()));
         let (worker, client, head) = (worker.clone(), client.clone(), work.head.clone());
         let (action, listener) = (mirror.action.clone(), work.listener.clone());
-        let (forwarded, ids) = (work.forwarded.clone(), work.ids);
+        let (forwarded, ids, changes) = (work.forwarded.clone(), work.ids, work.changes.clone());
         tokio::task::spawn_local(async move {
             let mut down = Downstream::new(&worker, Copy(tapped.clone()), client);
             let mut body = RequestBody::new(head.framing(), &worker.config().limits);
@@ -78,6 +78,7 @@ pub(crate) fn start(work: &Forward<'_>, mirrors: &[Mirror], client: &Rc<Client>,
                 ids,
                 cors: None,
                 guard: None,
+                changes,
                 started,
             };
             let is_answered = forward::copy(&work, &mut down, &mut body, &mut ResponseHead::default()).await;

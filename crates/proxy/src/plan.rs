@@ -1,9 +1,12 @@
 //! What the filters of a rule and one of its backends come to: planned when a snapshot is taken up, used by every request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http1::{LineEdits, RequestHead};
 use model::{Filters, HeaderModifier, PathRewrite};
+
+use crate::changes::Changes;
 
 /// What becomes of the heads of a request to one backend of a route, and of its responses.
 #[derive(Debug, Default)]
@@ -29,9 +32,15 @@ impl Plan {
         plan
     }
 
-    /// Changes in the request's head; none: it goes on as it is.
-    pub(crate) fn request_lines(&self) -> Option<&LineEdits> {
-        Some(&self.request).filter(|lines| !lines.is_empty())
+    /// Changes in the request's head, behind those of policies; none: it goes on as it is.
+    pub(crate) fn request_lines(&self, changes: Option<&Changes>) -> Option<Cow<'_, LineEdits>> {
+        let own = Some(&self.request).filter(|lines| !lines.is_empty());
+        let Some(first) = changes.map(Changes::lines).filter(|lines| !lines.is_empty()) else {
+            return own.map(Cow::Borrowed);
+        };
+        let mut lines = first.clone();
+        own.into_iter().for_each(|own| lines.extend(own));
+        Some(Cow::Owned(lines))
     }
 
     /// The value of `Host`, where it is another.
@@ -39,12 +48,17 @@ impl Plan {
         self.host.as_deref()
     }
 
-    /// The request target, where it is another: the new path, and the query as it came.
-    pub(crate) fn target(&self, head: &RequestHead) -> Option<String> {
-        let rewrite = self.path.as_ref()?;
+    /// The request target, where it is another: the new path, and the query as it came, or as `changes` has it.
+    pub(crate) fn target(&self, head: &RequestHead, changes: Option<&Changes>) -> Option<String> {
+        let other_query = changes.and_then(Changes::query);
         let mut target = String::new();
-        policy::write_path(rewrite, head.path(), &mut target);
-        if let Some(query) = head.query() {
+        match &self.path {
+            Some(rewrite) => policy::write_path(rewrite, head.path(), &mut target),
+            None if other_query.is_some() => target.push_str(head.path()),
+            None => return None,
+        }
+        let query = other_query.map(|query| Some(query).filter(|query| !query.is_empty()));
+        if let Some(query) = query.unwrap_or_else(|| head.query()) {
             target.push('?');
             target.push_str(query);
         }

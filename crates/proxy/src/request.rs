@@ -163,11 +163,16 @@ async fn decide<'s, S: Transport>(
             return (answer_with(worker, down, head, body, (403, reason.into()), extra).await, taken);
         }
     };
+    let mut changes = None;
     if let Some(guard) = guard {
         // On the heap, where only requests of such routes are: what is waited for in here has no part in the others.
         match Box::pin(guard.pass(worker, down, head)).await {
-            Ok(None) => {}
-            Ok(Some(bytes)) => body.limit(bytes),
+            Ok(passed) => {
+                if let Some(bytes) = passed.body_max {
+                    body.limit(bytes);
+                }
+                changes = passed.changes;
+            }
             Err(Stop::Gone) => {
                 return (Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out: 0 }, taken);
             }
@@ -217,7 +222,8 @@ async fn decide<'s, S: Transport>(
             let forwarded = Forwarded::new(&down.client, brings, is_on)
                 .with_host_where_none(head.authority(), down.client.local);
             let ids = down.story.ids;
-            let work = Forward { worker, head, action, listener, forwarded, ids, cors, guard, started };
+            let work =
+                Forward { worker, head, action, listener, forwarded, ids, cors, guard, changes, started };
             forward::forward(&work, down, body, response).await
         }
     };

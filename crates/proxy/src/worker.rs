@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::story;
+use crate::tokens::GoodTokens;
 use crate::upstream::Pool;
 
 /// Read buffers kept for the next connection that needs one.
@@ -53,6 +54,8 @@ pub(crate) struct Worker {
     next_id: Cell<u64>,
     /// Passwords that were right.
     pub(crate) remembered: Remembered,
+    /// Tokens that were good.
+    pub(crate) good_tokens: GoodTokens,
     access: RefCell<Option<Lines>>,
     drained: RefCell<Option<oneshot::Sender<()>>>,
 }
@@ -90,6 +93,7 @@ impl Worker {
             mirrors: Cell::new(0),
             next_id: Cell::new(0),
             remembered: Remembered::default(),
+            good_tokens: GoodTokens::default(),
             access: RefCell::new(access),
             drained: RefCell::default(),
         }

@@ -7,6 +7,7 @@
 mod backend_policy;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the CRDs document the fields")]
 pub mod gateway;
+mod jwt;
 mod path;
 mod policy_target;
 mod quantity;
@@ -20,6 +21,10 @@ pub use backend_policy::{
     BackendHealthCheck, BackendLoadBalancer, BackendLoadBalancerType, BackendOutlierDetection, BackendPolicy,
     BackendPolicySpec, CircuitBreaker, ConsistentHash, ConsistentHashType, GrpcHealthCheck, HashName,
     HealthCheckType, HttpHealthCheck,
+};
+pub use jwt::{
+    ClaimToHeader, Jwt, JwtExtractor, JwtHeader, JwtProvider, LocalJwks, LocalJwksType, LocalObjectRef,
+    RequiredClaim,
 };
 pub use path::FieldPath;
 pub use policy_target::PolicyTargetRef;

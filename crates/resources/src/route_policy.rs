@@ -2,7 +2,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteQuantity, PolicyTargetRef};
+use crate::{ByteQuantity, Jwt, PolicyTargetRef};
 
 /// What is asked of the requests of a Gateway, a listener, a route or a rule, beyond what their own kinds have fields for.
 ///
@@ -35,6 +35,9 @@ pub struct RoutePolicySpec {
     /// Who may ask, by user and password; others get 401.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic_auth: Option<BasicAuth>,
+    /// Who may ask, by signed token (JWT); others get 401.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Jwt>,
     /// Delays and errors for some requests, to see how clients take them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjection>,

@@ -120,6 +120,13 @@ fn manifests_survive_a_round_trip() {
                  "rateLimit": {"requests": 10, "unit": "Second", "burst": 20,
                                "key": {"type": "Header", "header": "X-Key"}},
                  "basicAuth": {"users": {"name": "u"}, "realm": "r"},
+                 "jwt": {"optional": true, "providers": [
+                     {"name": "a", "issuer": "i", "audiences": ["s"],
+                      "localJWKS": {"type": "ValueRef", "valueRef": {"group": "", "kind": "ConfigMap", "name": "k"}},
+                      "extractFrom": {"headers": [{"name": "X-T", "valuePrefix": "T "}], "cookies": ["c"], "params": ["p"]},
+                      "forward": false, "claimToHeaders": [{"header": "X-User", "claim": "sub"}],
+                      "requiredClaims": [{"name": "scope", "values": ["write"]}], "clockSkew": "30s"},
+                     {"name": "b", "localJWKS": {"inline": "{}"}}]},
                  "faultInjection": {"delay": {"fixedDelay": "1s", "percentage": 0.5}, "abort": {"httpStatus": 503}},
                  "directResponse": {"statusCode": 503, "contentType": "text/html", "body": "closed"},
                  "errorResponses": [{"statusCodes": ["404", "5xx"], "contentType": "text/html", "body": "sorry"}],

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, Share};
+use model::{ClaimHeader, FaultInjection, IpRules, JwtProvider, Policies, RateLimit, RateLimitKey, Share};
 
 use crate::settings::parse::show_duration;
 
@@ -34,6 +34,19 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
     if let Some(auth) = &policies.basic_auth {
         say(format!("asks for a user and password ({:?}); others get 401", auth.realm));
     }
+    if let Some(jwt) = &policies.jwt {
+        let names: Vec<_> = jwt.providers.iter().map(|provider| &*provider.name).collect();
+        let also = if jwt.is_optional { ", or for none" } else { "" };
+        say(format!("asks for a token of {}{also}; others get 401", names.join(" or ")));
+        for provider in &jwt.providers {
+            if let Some(asked) = required_claims(provider) {
+                say(format!("  of {} with {asked}; others get 403", provider.name));
+            }
+            for ClaimHeader { claim, header } in &provider.claim_to_headers {
+                say(format!("  tells endpoints {claim} of {} in {header}", provider.name));
+            }
+        }
+    }
     if let Some(FaultInjection { delay, abort }) = &policies.fault_injection {
         let percent = |per_million: u32| f64::from(per_million) / 10_000.0;
         if let Some(Share { value, per_million }) = delay {
@@ -64,6 +77,14 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         say(format!("lets bodies of up to {max} bytes through; more get 413"));
     }
     lines
+}
+
+fn required_claims(provider: &JwtProvider) -> Option<String> {
+    let claims = provider.required_claims.iter().map(|claim| match claim.values.as_slice() {
+        [] => claim.name.to_string(),
+        values => format!("{} {}", claim.name, values.join(" or ")),
+    });
+    Some(claims.collect::<Vec<_>>().join(" and ")).filter(|text| !text.is_empty())
 }
 
 /// Why a request does not go on; none: it does. Whose `client` is not known is let in.
@@ -127,6 +148,29 @@ mod tests {
         assert_eq!(
             lines(&Policies { error_responses: vec![said], ..Default::default() })[1],
             "  writes 5 bytes of text/html into its own errors with 404, 500 to 599"
+        );
+        let provider = model::JwtProvider {
+            name: "issuer".into(),
+            keys: model::JwtKeys::Local(model::Jwks::new(b"{}")),
+            issuer: None,
+            audiences: vec![],
+            clock_skew: std::time::Duration::ZERO,
+            extract_from: model::TokenPlaces { headers: vec![], cookies: vec![], params: vec![] },
+            forwards: true,
+            claim_to_headers: vec![ClaimHeader { claim: "sub".into(), header: "X-User".into() }],
+            required_claims: vec![
+                model::RequiredClaim { name: "roles".into(), values: vec!["a".into(), "b".into()] },
+                model::RequiredClaim { name: "email".into(), values: vec![] },
+            ],
+        };
+        let jwt = Some(model::Jwt { is_optional: true, providers: vec![provider] });
+        assert_eq!(
+            lines(&Policies { jwt, ..Default::default() })[1..],
+            [
+                "  asks for a token of issuer, or for none; others get 401",
+                "    of issuer with roles a or b and email; others get 403",
+                "    tells endpoints sub of issuer in X-User"
+            ]
         );
         let (content_type, body) = ("text/plain".into(), "closed".into());
         policies.direct_response = Some(DirectResponse { status: 503, content_type, body });

@@ -119,6 +119,40 @@ fn users_are_let_in_by_a_secret_and_without_it_nobody_is() {
     assert_eq!(world.connect().request(request).unwrap().status, 500);
 }
 
+/// Keys and tokens of another implementation.
+const FOREIGN: &str = include_str!("../../../jwt/tests/foreign.json");
+
+#[test]
+fn signed_tokens_let_in_and_tell_endpoints_who_asks() {
+    let foreign: serde_json::Value = serde_json::from_str(FOREIGN).unwrap();
+    let keys = serde_json::json!({"keys": foreign["keys"]});
+    let spec = format!(
+        "{{targetRefs: [{API}], jwt: {{providers: [{{name: a, issuer: 'https://issuer.test', audiences: [shop], \
+         localJWKS: {{type: ValueRef, valueRef: {{kind: ConfigMap, name: keys}}}}, \
+         claimToHeaders: [{{claim: sub, header: X-User}}]}}]}}}}"
+    );
+    let map =
+        format!("\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: keys}}\ndata: {{jwks: '{keys}'}}");
+    let world = Policed::by(&[("tokens", &(spec.clone() + &map))]);
+    let request = |token: &str| {
+        format!("GET /api HTTP/1.1\r\nHost: a.test\r\nX-User: eve\r\nAuthorization: Bearer {token}\r\n\r\n")
+    };
+    for alg in ["RS256", "PS384", "ES256", "ES384", "EdDSA"] {
+        let token = foreign["tokens"][alg].as_str().unwrap();
+        assert_eq!(world.connect().request(&request(token)).unwrap().status, 200, "{alg}");
+    }
+    let received = world.endpoint.received_text();
+    assert!(received.contains("\r\nX-User: anna\r\n") && !received.contains("eve"), "{received}");
+    for (how, token) in foreign["forged"].as_object().unwrap() {
+        assert_eq!(world.connect().request(&request(token.as_str().unwrap())).unwrap().status, 401, "{how}");
+    }
+    assert_eq!((world.status("/api"), world.status("/")), (401, 200));
+    // Without its keys nobody is let in.
+    let world = Policed::by(&[("tokens", &spec)]);
+    let token = foreign["tokens"]["ES256"].as_str().unwrap();
+    assert_eq!(world.connect().request(&request(token)).unwrap().status, 500);
+}
+
 #[test]
 fn errors_of_the_gateway_say_what_was_written() {
     let spec = format!(

@@ -13,6 +13,7 @@ mod frame;
 mod grants;
 mod http_routes;
 mod ingresses;
+mod jwt_keys;
 mod l4_routes;
 mod listener_sets;
 mod listeners;

@@ -8,7 +8,9 @@ use policy::Htpasswd;
 use super::GATEWAY_GROUP;
 use super::attached::{Attached, Fields, TargetKind, by_age, fill};
 use super::certificates::entry;
+use super::jwt_keys;
 use crate::objects::Objects;
+use crate::own::jwt::{self, KeyPlace};
 use crate::own::route_policy::{self, Rules, Said};
 use crate::report::Report;
 
@@ -28,8 +30,8 @@ const TARGETS: [TargetKind; 5] = [
 #[derive(Debug, Default)]
 pub(crate) struct RoutePolicies {
     attached: Attached<Rules>,
-    /// Those that policies name, whether they are there or not.
-    secrets: BTreeSet<ObjectRef>,
+    /// The Secrets and ConfigMaps that policies name, whether they are there or not.
+    named: BTreeSet<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -43,8 +45,19 @@ impl RoutePolicies {
             rules.basic_auth = policy.spec.basic_auth.as_ref().map(|said| {
                 let secret = ObjectRef::new(ObjectKind::Secret, &key.namespace, &said.users.name);
                 let read = basic_auth(said, &secret, objects, &mut report);
-                policies.secrets.insert(secret);
+                policies.named.insert(secret);
                 read.into()
+            });
+            rules.jwt = policy.spec.jwt.as_ref().map(|said| {
+                let keys = |place: KeyPlace<'_>, field: &str, muted: &mut Report<'_>| match place {
+                    KeyPlace::Inline(text) => {
+                        jwt::key_set(text.as_bytes(), ("", Reason::InvalidField), field, muted)
+                    }
+                    KeyPlace::Object(reference) => {
+                        jwt_keys::read(reference, key, objects, &mut policies.named, field, &mut report)
+                    }
+                };
+                jwt::read(said, keys, &mut Report::muted(key)).into()
             });
             policies.attached.attach(key, (&policy.spec.target_refs, &rules), &TARGETS, objects, &mut report);
         }
@@ -53,9 +66,7 @@ impl RoutePolicies {
 
     /// Whether a change of this object is a change of policies: of one, or of what one is for or names.
     pub(crate) fn follows_from(&self, object: &ObjectRef) -> bool {
-        object.kind == ObjectKind::RoutePolicy
-            || self.attached.is_for(object)
-            || self.secrets.contains(object)
+        object.kind == ObjectKind::RoutePolicy || self.attached.is_for(object) || self.named.contains(object)
     }
 
     /// The targets of which `other` says something else: Gateways and objects of routes.
@@ -124,6 +135,7 @@ impl Fields for Rules {
         fill("ipRules", &mut self.ip_rules, &other.ip_rules, &mut taken);
         fill("rateLimit", &mut self.rate_limit, &other.rate_limit, &mut taken);
         fill("basicAuth", &mut self.basic_auth, &other.basic_auth, &mut taken);
+        fill("jwt", &mut self.jwt, &other.jwt, &mut taken);
         fill("faultInjection", &mut self.fault_injection, &other.fault_injection, &mut taken);
         fill("directResponse", &mut self.direct_response, &other.direct_response, &mut taken);
         fill("errorResponses", &mut self.error_responses, &other.error_responses, &mut taken);
@@ -142,6 +154,7 @@ impl Rules {
                 ip_rules: whole(self.ip_rules)?,
                 rate_limit: whole(self.rate_limit)?,
                 basic_auth: whole(self.basic_auth)?,
+                jwt: whole(self.jwt)?,
                 fault_injection: whole(self.fault_injection).flatten(),
                 direct_response: whole(self.direct_response)?,
                 error_responses: whole(self.error_responses).flatten().unwrap_or_default(),

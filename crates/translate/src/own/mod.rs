@@ -12,6 +12,7 @@ pub(crate) mod gateway;
 pub(crate) mod grpc_route;
 pub(crate) mod http_route;
 pub(crate) mod ingress;
+pub(crate) mod jwt;
 pub(crate) mod l4_route;
 mod rewrite;
 pub(crate) mod route_policy;

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::core::ObjectMeta;
-use model::{BasicAuth, DirectResponse, ErrorResponse, FaultInjection, IpRules, RateLimit};
+use model::{
+    BasicAuth, DirectResponse, ErrorResponse, FaultInjection, IpRules, Jwks, Jwt, RateLimit, Reason,
+};
 use policy::header_value_problem;
 use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
 use serde_json::Value;
 
-use super::{error_responses, faults};
+use super::jwt::KeyPlace;
+use super::{error_responses, faults, jwt};
 use crate::pattern;
 use crate::report::Report;
 
@@ -29,6 +32,8 @@ pub(crate) struct Rules {
     pub(crate) rate_limit: Option<Said<RateLimit>>,
     /// Not read here: it needs a Secret.
     pub(crate) basic_auth: Option<Said<BasicAuth>>,
+    /// The same: its keys may be in other objects.
+    pub(crate) jwt: Option<Said<Jwt>>,
     pub(crate) fault_injection: Option<Said<FaultInjection>>,
     pub(crate) direct_response: Option<Said<DirectResponse>>,
     pub(crate) error_responses: Option<Said<Vec<ErrorResponse>>>,
@@ -62,6 +67,16 @@ pub(crate) fn check(policy: &RoutePolicy, report: &mut Report<'_>) {
     read(spec, report);
     if let Some(said) = &spec.basic_auth {
         realm(said, report);
+    }
+    if let Some(said) = &spec.jwt {
+        // Keys of other objects are looked at with those.
+        let keys = |place: KeyPlace<'_>, field: &str, report: &mut Report<'_>| match place {
+            KeyPlace::Inline(text) => {
+                jwt::key_set(text.as_bytes(), ("", Reason::InvalidField), field, report)
+            }
+            KeyPlace::Object(_) => Some(Jwks::new(b"")),
+        };
+        jwt::read(said, keys, report);
     }
 }
 
@@ -99,6 +114,7 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         ip_rules,
         rate_limit,
         basic_auth: None,
+        jwt: None,
         fault_injection,
         direct_response,
         error_responses,

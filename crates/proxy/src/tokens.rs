@@ -1,0 +1,291 @@
+//! Signed tokens (JWT) of routes that want them: where they are in a request, whether they are good, and what endpoints get of them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http1::RequestHead;
+use jwt::{Claims, Demands, KeySet, Lifetime, Token, TokenError};
+use model::{Jwt, JwtKeys, JwtProvider, TokenPlaces};
+use policy::{cookie_values, header_value_problem};
+use tls::MacKey;
+
+use crate::changes::Changes;
+use crate::worker::Worker;
+
+/// Good tokens that a thread remembers.
+const REMEMBERED_MAX: usize = 1024;
+/// Tokens of one request; who has more is refused.
+const TOKENS_MAX: usize = 8;
+
+/// Whose tokens let in on a route.
+pub(crate) struct Tokens {
+    said: Jwt,
+    /// Keys and demands of its providers.
+    providers: Vec<(KeySet, Demands)>,
+    /// Tells what was good here from what was good elsewhere, and before a change.
+    name: u64,
+}
+
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It has no token.
+    Missing,
+    /// One is not good.
+    Invalid(TokenError),
+    /// It has more than are looked at.
+    Many,
+    /// One is good, and does not say what it must.
+    Claims,
+    /// One says what can stand in no header.
+    Unspeakable,
+}
+
+/// What a thread remembers of tokens that were good.
+#[derive(Default)]
+pub(crate) struct GoodTokens(RefCell<HashMap<[u8; MacKey::TAG_BYTES], Rc<Good>>>);
+
+/// A good token.
+struct Good {
+    lifetime: Lifetime,
+    /// What endpoints get: places in the provider's list of headers, and values.
+    headers: Vec<(usize, String)>,
+}
+
+impl Refused {
+    /// Of the answer (RFC 6750 section 3.1).
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Missing | Self::Invalid(_) | Self::Many => 401,
+            Self::Claims | Self::Unspeakable => 403,
+        }
+    }
+
+    /// For people.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "a token is missing",
+            Self::Invalid(error) => error.reason(),
+            Self::Many => "the request has too many tokens",
+            Self::Claims => "the token does not have the claims that the route's RoutePolicy asks for",
+            Self::Unspeakable => "a claim of the token can stand in no header",
+        }
+    }
+
+    /// The value of `WWW-Authenticate`. RFC 6750 section 3.1: to a request without a token "the resource server SHOULD NOT include an error
+    /// code".
+    pub(crate) fn challenge(self) -> String {
+        let code = match self {
+            Self::Missing => return "Bearer realm=\"restricted\"".to_owned(),
+            Self::Invalid(_) | Self::Many => "invalid_token",
+            Self::Claims | Self::Unspeakable => "insufficient_scope",
+        };
+        let reason = self.reason();
+        format!("Bearer realm=\"restricted\", error=\"{code}\", error_description=\"{reason}\"")
+    }
+}
+
+impl Tokens {
+    /// None: the keys cannot be read.
+    pub(crate) fn new(said: &Jwt) -> Option<Self> {
+        let provider = |provider: &JwtProvider| {
+            let JwtKeys::Local(keys) = &provider.keys;
+            let (issuer, audiences) = (provider.issuer.clone(), provider.audiences.clone());
+            let demands = Demands { issuer, audiences, leeway: provider.clock_skew };
+            Some((KeySet::parse(keys.json()).ok()?, demands))
+        };
+        let providers: Option<Vec<_>> = said.providers.iter().map(provider).collect();
+        // Each state of the standard library's hasher has keys of its own.
+        let name = RandomState::new().build_hasher().finish();
+        Some(Self { said: said.clone(), providers: providers.filter(|all| !all.is_empty())?, name })
+    }
+
+    /// What it was made from.
+    pub(crate) fn said(&self) -> &Jwt {
+        &self.said
+    }
+
+    /// Whether the request has a token, and all that it has are good; what endpoints get of the first goes into `changes`, and whatever
+    /// else calls itself so never reaches them.
+    ///
+    /// All, because nobody knows which of them the endpoint looks at.
+    pub(crate) fn check(
+        &self,
+        worker: &Worker,
+        head: &RequestHead,
+        changes: &mut Changes,
+    ) -> Result<(), Refused> {
+        for line in self.said.providers.iter().flat_map(|provider| &provider.claim_to_headers) {
+            changes.lines_mut().remove_alike(&line.header);
+        }
+        let mut found: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (index, provider) in self.said.providers.iter().enumerate() {
+            for token in tokens(&provider.extract_from, head) {
+                let token =
+                    std::str::from_utf8(token).map_err(|_| Refused::Invalid(TokenError::Malformed))?;
+                if let Some((_, takers)) = found.iter_mut().find(|(known, _)| *known == token) {
+                    takers.push(index);
+                } else if found.len() < TOKENS_MAX {
+                    found.push((token, vec![index]));
+                } else {
+                    return Err(Refused::Many);
+                }
+            }
+        }
+        if found.is_empty() && !self.said.is_optional {
+            return Err(Refused::Missing);
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        for (at, (token, takers)) in found.iter().enumerate() {
+            let (provider, good) = self.judge(worker, token, takers, now)?;
+            if at == 0 {
+                for (line, value) in &good.headers {
+                    if let Some(line) = provider.claim_to_headers.get(*line) {
+                        changes.lines_mut().add(&line.header, value.as_bytes());
+                    }
+                }
+            }
+        }
+        self.keep_back(head, changes);
+        Ok(())
+    }
+
+    /// The first of `takers` for whom a token is good; else the refusal that says most.
+    fn judge(
+        &self,
+        worker: &Worker,
+        token: &str,
+        takers: &[usize],
+        now: u64,
+    ) -> Result<(&JwtProvider, Rc<Good>), Refused> {
+        let mut refused = None;
+        for &index in takers {
+            let Some((provider, means)) = self.said.providers.get(index).zip(self.providers.get(index))
+            else {
+                continue;
+            };
+            let tag = worker.shared.checks.key().map(|key| {
+                let parts = [self.name.to_be_bytes(), (index as u64).to_be_bytes()];
+                key.tag(&[&parts[0], &parts[1], token.as_bytes()])
+            });
+            let known = tag.and_then(|tag| worker.good_tokens.get(&tag));
+            let judged = match known {
+                Some(good) => good.lifetime.holds(now).map(|()| good).map_err(Refused::Invalid),
+                None => read(provider, means, token, now).map(Rc::new).inspect(|good| {
+                    if let Some(tag) = tag {
+                        worker.good_tokens.add(tag, good.clone());
+                    }
+                }),
+            };
+            match judged {
+                Ok(good) => return Ok((provider, good)),
+                // For another provider than its own, nothing else is told of a token.
+                Err(Refused::Invalid(error @ (TokenError::NoKey | TokenError::Issuer))) => {
+                    refused = refused.or(Some(Refused::Invalid(error)));
+                }
+                Err(other) => refused = Some(other),
+            }
+        }
+        Err(refused.unwrap_or(Refused::Missing))
+    }
+
+    /// Takes the tokens of providers that do not forward them out of what endpoints get.
+    fn keep_back(&self, head: &RequestHead, changes: &mut Changes) {
+        let kept_back = || self.said.providers.iter().filter(|provider| !provider.forwards);
+        let places = || kept_back().map(|provider| &provider.extract_from);
+        for (name, _) in places().flat_map(|places| &places.headers) {
+            changes.lines_mut().remove(name);
+        }
+        let is_cookie =
+            |name: &[u8]| places().flat_map(|places| &places.cookies).any(|cookie| cookie.as_bytes() == name);
+        if places().any(|places| !places.cookies.is_empty()) {
+            let is_kept = |pair: &&[u8]| {
+                let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+                !pair.trim_ascii().is_empty() && !is_cookie(name)
+            };
+            let pairs = head.values("cookie").flat_map(|line| line.split(|byte| *byte == b';'));
+            let kept: Vec<_> = pairs.filter(is_kept).map(<[u8]>::trim_ascii).collect();
+            changes.lines_mut().remove("cookie");
+            if !kept.is_empty() {
+                changes.lines_mut().add("Cookie", &kept.join(&b"; "[..]));
+            }
+        }
+        let is_param = |name: &str| places().flat_map(|places| &places.params).any(|param| **param == *name);
+        if places().any(|places| !places.params.is_empty())
+            && let Some(query) = head.query()
+        {
+            let is_kept = |pair: &&str| !is_param(pair.split('=').next().unwrap_or_default());
+            changes.set_query(query.split('&').filter(is_kept).collect::<Vec<_>>().join("&"));
+        }
+    }
+}
+
+impl GoodTokens {
+    fn get(&self, tag: &[u8; MacKey::TAG_BYTES]) -> Option<Rc<Good>> {
+        self.0.borrow().get(tag).cloned()
+    }
+
+    fn add(&self, tag: [u8; MacKey::TAG_BYTES], good: Rc<Good>) {
+        let mut tokens = self.0.borrow_mut();
+        if tokens.len() >= REMEMBERED_MAX {
+            tokens.clear();
+        }
+        tokens.insert(tag, good);
+    }
+}
+
+/// Checks a token that nobody remembers.
+fn read(
+    provider: &JwtProvider,
+    (keys, demands): &(KeySet, Demands),
+    token: &str,
+    now: u64,
+) -> Result<Good, Refused> {
+    let checked = |token: &str| -> Result<(Claims, Lifetime), TokenError> {
+        let token = Token::parse(token)?;
+        // The signature is what costs: others' tokens are known by what they say.
+        if demands.issuer.as_deref().is_some_and(|issuer| token.unverified_issuer() != Some(issuer)) {
+            return Err(TokenError::Issuer);
+        }
+        let claims = token.verify(keys)?;
+        let lifetime = demands.judge(&claims)?;
+        lifetime.holds(now)?;
+        Ok((claims, lifetime))
+    };
+    let (claims, lifetime) = checked(token).map_err(Refused::Invalid)?;
+    if !provider.required_claims.iter().all(|asked| claims.has(&asked.name, &asked.values)) {
+        return Err(Refused::Claims);
+    }
+    let mut headers = Vec::new();
+    for (at, line) in provider.claim_to_headers.iter().enumerate() {
+        match claims.header_value(&line.claim).filter(|value| !value.is_empty()) {
+            Some(value) if header_value_problem(&value).is_some() => return Err(Refused::Unspeakable),
+            Some(value) => headers.push((at, value)),
+            None => {}
+        }
+    }
+    Ok(Good { lifetime, headers })
+}
+
+/// The tokens of a request, in the order of their places.
+fn tokens<'h>(places: &'h TokenPlaces, head: &'h RequestHead) -> impl Iterator<Item = &'h [u8]> {
+    let in_headers = places.headers.iter().flat_map(move |(name, prefix)| {
+        head.values(name).filter_map(move |value| {
+            let (before, token) = value.split_at_checked(prefix.len())?;
+            // Names of schemes are the same in any case (RFC 9110 section 11.1).
+            before.eq_ignore_ascii_case(prefix.as_bytes()).then(|| token.trim_ascii())
+        })
+    });
+    let in_cookies = places
+        .cookies
+        .iter()
+        .flat_map(move |name| head.values("cookie").flat_map(move |line| cookie_values(line, name)));
+    let in_query = places.params.iter().flat_map(move |name| {
+        let pairs = head.query().unwrap_or_default().split('&');
+        pairs.filter_map(move |pair| Some(pair.strip_prefix(&**name)?.strip_prefix('=')?.as_bytes()))
+    });
+    in_headers.chain(in_cookies).chain(in_query).filter(|token| !token.is_empty())
+}

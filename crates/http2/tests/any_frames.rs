@@ -82,6 +82,30 @@ fn clients_frames_hold_at_random() {
 }
 
 #[test]
+fn clients_bytes_hold_for_the_corpus() {
+    replay("h2_bytes", oracles::h2_bytes);
+}
+
+#[test]
+fn clients_bytes_hold_at_random() {
+    bolero::check!().with_type::<Vec<(u8, u8, u8, u8, Vec<u8>)>>().with_iterations(5_000).for_each(
+        |frames| {
+            let mut input = Vec::new();
+            for (kind, flags, stream, which, noise) in frames {
+                let section = SECTIONS[usize::from(*which) % SECTIONS.len()];
+                let payload = if kind % 3 == 0 { &noise[..] } else { section };
+                // A length that lies now and then.
+                let length = u8::try_from(payload.len()).unwrap_or(255) ^ u8::from(which % 32 == 31);
+                let kind = if kind % 2 == 0 { u8::from(kind % 4 == 0) } else { *kind };
+                input.extend_from_slice(&[0, 0, length, kind, flags | 4, 0, 0, 0, (stream % 8) | 1]);
+                input.extend_from_slice(&payload[..payload.len().min(255)]);
+            }
+            oracles::h2_bytes(&input);
+        },
+    );
+}
+
+#[test]
 fn endpoints_frames_hold_for_the_corpus() {
     replay("h2_client", oracles::h2_client);
 }

@@ -21,19 +21,40 @@ const ROUNDS: usize = 200;
 /// says, and nothing behind it.
 pub(crate) fn h2_server(data: &[u8]) {
     let (answer, frames) = split_answer(data);
-    let mut cx = Context::from_waker(Waker::noop());
-    let (settings, limits) = (Settings::default(), Limits::default());
     let mut input = PREFACE.to_vec();
     input.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
     write_frames(frames, &mut input);
-    let handshake = pin!(Server::handshake(Peer::new(input), &settings, &limits));
-    let Poll::Ready(Ok(mut server)) = poll_often(handshake, &mut cx) else { return };
+    serve(Peer::new(input), answer);
+}
+
+/// Any bytes at all behind a client's preface and settings, in pieces: the same, and no stream becomes longer than heads may be and the
+/// bytes that came.
+pub(crate) fn h2_bytes(data: &[u8]) {
+    let mut input = PREFACE.to_vec();
+    input.extend_from_slice(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    input.extend_from_slice(data);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+    // Chunks of one byte take six.
+    let limits = Limits::default();
+    let longest = 2 * limits.head_bytes_max + limits.trailer_bytes_max + 6 * data.len();
+    for text in serve(Peer { in_pieces: true, ..Peer::new(input) }, answer) {
+        assert!(text <= longest, "{text} bytes of {}", data.len());
+    }
+}
+
+/// Serves a client that says what it says: how long the text of each stream is.
+fn serve(peer: Peer, answer: &[u8]) -> Vec<usize> {
+    let has_more_later = peer.in_pieces;
+    let mut cx = Context::from_waker(Waker::noop());
+    let (settings, limits) = (Settings::default(), Limits::default());
+    let handshake = pin!(Server::handshake(peer, &settings, &limits));
+    let Poll::Ready(Ok(mut server)) = poll_often(handshake, &mut cx) else { return Vec::new() };
     let mut streams = Vec::new();
     for _ in 0..ROUNDS {
         match server.poll_accept(&mut cx) {
             Poll::Ready(Some(Ok(stream))) => streams.push((stream, BytesMut::new(), false)),
             Poll::Ready(_) => break,
-            Poll::Pending if streams.is_empty() => break,
+            Poll::Pending if streams.is_empty() && !has_more_later => break,
             Poll::Pending => {}
         }
         for (stream, text, has_answered) in &mut streams {
@@ -47,9 +68,12 @@ pub(crate) fn h2_server(data: &[u8]) {
             let _ = stream.as_mut().poll_flush(&mut cx);
         }
     }
+    let mut lengths = Vec::new();
     for (_, mut text, _) in streams {
+        lengths.push(text.len());
         assert_one_request(&mut text);
     }
+    lengths
 }
 
 /// An endpoint's frames: what a stream reads as is responses that the codec takes or refuses, and a body that ends where the
@@ -153,11 +177,14 @@ fn poll_often<F: Future>(mut future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<
 struct Peer {
     says: Vec<u8>,
     said: usize,
+    /// A few bytes at a time, with pauses in between.
+    in_pieces: bool,
+    pauses: bool,
 }
 
 impl Peer {
     fn new(says: Vec<u8>) -> Self {
-        Self { says, said: 0 }
+        Self { says, said: 0, in_pieces: false, pauses: false }
     }
 }
 
@@ -168,7 +195,13 @@ impl AsyncRead for Peer {
         if rest.is_empty() {
             return Poll::Pending;
         }
-        let size = rest.len().min(buf.remaining());
+        this.pauses = this.in_pieces && !this.pauses;
+        if this.pauses {
+            return Poll::Pending;
+        }
+        // Where the pieces end depends on the bytes, so that a fuzzer moves the cuts.
+        let piece = if this.in_pieces { 1 + usize::from(rest[0]) } else { usize::MAX };
+        let size = rest.len().min(buf.remaining()).min(piece);
         buf.put_slice(&rest[..size]);
         this.said += size;
         Poll::Ready(Ok(()))

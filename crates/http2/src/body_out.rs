@@ -1,7 +1,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::SendStream;
 use http::HeaderMap;
 use http1::{Body, Framing, Limits, Piece};
@@ -21,7 +21,7 @@ pub(crate) struct BodyOut {
     /// Text that is not yet taken apart.
     text: BytesMut,
     /// Payload that waits for the peer's window.
-    payload: BytesMut,
+    payload: Bytes,
     trailers: HeaderMap,
     is_over: bool,
     /// Payload that left since someone asked.
@@ -36,7 +36,7 @@ impl BodyOut {
             body: Body::new(framing, limits),
             is_unbounded: framing == Framing::UntilClose,
             text,
-            payload: BytesMut::new(),
+            payload: Bytes::new(),
             trailers: HeaderMap::new(),
             is_over: false,
             sent: 0,
@@ -59,28 +59,56 @@ impl BodyOut {
         if self.is_over {
             return Poll::Ready(Err(invalid("bytes behind the end of a body")));
         }
-        self.text.extend_from_slice(text);
+        let mut left = text;
+        // Line for line and frame for frame; only what waits is kept as text, no more than one write of the caller.
+        while self.text.is_empty() && !left.is_empty() {
+            let size = self.take_apart(left)?;
+            left = left.get(size..).unwrap_or_default();
+            if let Poll::Ready(sent) = self.poll_payload(cx) {
+                sent?;
+                if size > 0 && !self.is_over {
+                    continue;
+                }
+            }
+            break;
+        }
+        self.text.extend_from_slice(left);
         match self.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // What waits for the window is kept here, no more than one write of the caller.
             _ => Poll::Ready(Ok(text.len())),
         }
     }
 
     /// Sends what is there as far as the peer's window allows; ready when nothing waits.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut text = std::mem::take(&mut self.text);
+            let taken = self.take_apart(&text);
+            text.advance(*taken.as_ref().unwrap_or(&0));
+            if !text.is_empty() {
+                self.text = text;
+            }
+            let is_all = taken? == 0 && self.payload.is_empty();
+            ready!(self.poll_payload(cx))?;
+            if is_all {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Sends the payload that is there, and the end of a body that is whole.
+    fn poll_payload(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_over {
-            self.take_apart()?;
             if self.payload.is_empty() {
                 if self.body.is_done() {
                     self.end()?;
                 }
-                return Poll::Ready(Ok(()));
+                break;
             }
             let room = ready!(self.poll_room(cx))?;
             let size = room.min(self.payload.len());
             let is_last = size == self.payload.len() && self.body.is_done() && self.trailers.is_empty();
-            self.stream.send_data(self.payload.split_to(size).freeze(), is_last).map_err(io_error)?;
+            self.stream.send_data(self.payload.split_to(size), is_last).map_err(io_error)?;
             self.is_over = is_last;
             self.sent += size;
         }
@@ -106,24 +134,37 @@ impl BodyOut {
         self.stream.poll_reset(cx).map(|_| ())
     }
 
-    /// Moves payload out of the text until a frame is full.
-    fn take_apart(&mut self) -> io::Result<()> {
-        while self.payload.len() < FRAME_BYTES && !self.body.is_done() {
-            let piece =
-                self.body.next_piece(&self.text).map_err(|_| invalid("a body that is not well framed"))?;
-            match piece {
-                Piece::Data(size) if self.payload.is_empty() => self.payload = self.text.split_to(size),
-                Piece::Data(size) => self.payload.extend_from_slice(&self.text.split_to(size)),
-                Piece::Framing(size) => drop(self.text.split_to(size)),
-                Piece::Trailer(size) => {
-                    let line = self.text.split_to(size);
-                    fields::read_trailer(&line, &mut self.trailers)
-                        .map_err(|_| invalid("a trailer that HTTP/2 cannot carry"))?;
-                }
-                Piece::NeedMore | Piece::Done => break,
-            }
+    /// Makes payload of text, unless some waits: how much of the text it was, up to a frame of payload and what ends behind it.
+    fn take_apart(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut taken = 0;
+        if !self.payload.is_empty() {
+            return Ok(taken);
         }
-        Ok(())
+        // Most often one piece, which is copied once; small ones share a frame.
+        let mut first: &[u8] = &[];
+        let mut joined = BytesMut::new();
+        while first.len() + joined.len() < FRAME_BYTES && !self.body.is_done() {
+            let left = text.get(taken..).unwrap_or_default();
+            let piece = self.body.next_piece(left).map_err(|_| invalid("a body that is not well framed"))?;
+            let size = match piece {
+                Piece::NeedMore | Piece::Done => break,
+                Piece::Data(size) | Piece::Framing(size) | Piece::Trailer(size) => size,
+            };
+            let here = left.get(..size).unwrap_or_default();
+            match piece {
+                Piece::Data(_) if first.is_empty() && joined.is_empty() => first = here,
+                Piece::Data(_) => {
+                    joined.extend_from_slice(std::mem::take(&mut first));
+                    joined.extend_from_slice(here);
+                }
+                Piece::Trailer(_) => fields::read_trailer(here, &mut self.trailers)
+                    .map_err(|_| invalid("a trailer that HTTP/2 cannot carry"))?,
+                _ => {}
+            }
+            taken += size;
+        }
+        self.payload = if joined.is_empty() { Bytes::copy_from_slice(first) } else { joined.freeze() };
+        Ok(taken)
     }
 
     fn end(&mut self) -> io::Result<()> {

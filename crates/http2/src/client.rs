@@ -5,18 +5,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version, header};
 use http1::{Limits, RequestHead};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::Settings;
 use crate::body_in::BodyIn;
 use crate::body_out::BodyOut;
 use crate::error::{invalid, io_error, is_unprocessed};
 use crate::fields;
 use crate::hand_out;
+use crate::{Memory, Settings};
 
 /// A connection to an endpoint that carries many requests at once.
 pub struct Client {
@@ -26,6 +27,7 @@ pub struct Client {
     /// Each stream holds one more reference.
     streams: Rc<()>,
     streams_max: usize,
+    memory: Memory,
 }
 
 /// Moves a connection's frames; it is ready when the connection is over. Whoever opens a connection runs it.
@@ -68,7 +70,8 @@ impl Client {
         let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
         let driver = Box::pin(async move { connection.await.map_err(io_error) });
         let streams_max = settings.streams_max as usize;
-        Ok((Self { send, scheme, limits: *limits, streams: Rc::new(()), streams_max }, driver))
+        let (streams, memory) = (Rc::new(()), Memory::default());
+        Ok((Self { send, scheme, limits: *limits, streams, streams_max, memory }, driver))
     }
 
     /// Whether another stream may be opened at once: neither the endpoint's limit of concurrent streams nor our own is
@@ -94,6 +97,7 @@ impl Client {
             send: self.send.clone(),
             scheme: self.scheme.clone(),
             limits: self.limits,
+            memory: self.memory.clone(),
             _counted: self.streams.clone(),
             request: Sending::Head(BytesMut::new()),
             response: Receiving::Nothing,
@@ -109,6 +113,7 @@ pub struct ClientStream {
     send: SendRequest<Bytes>,
     scheme: Scheme,
     limits: Limits,
+    memory: Memory,
     _counted: Rc<()>,
     request: Sending,
     response: Receiving,
@@ -152,28 +157,48 @@ impl ClientStream {
 
     /// Opens the stream once its head is whole and the connection has room.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Sending::Head(text) = &mut self.request {
-            let mut head = RequestHead::default();
-            if !head.parse(text, &self.limits).map_err(|_| invalid("no valid request head"))? {
-                return Poll::Ready(Ok(()));
+        let (head, mut rest) = match &mut self.request {
+            Sending::Head(text) => {
+                let mut head = self.memory.take_request();
+                let is_whole =
+                    head.parse(text, &self.limits).map_err(|_| invalid("no valid request head"))?;
+                if !is_whole {
+                    self.memory.return_request(head);
+                    return Poll::Ready(Ok(()));
+                }
+                (head, std::mem::take(text))
             }
-            self.request = Sending::Waiting(Box::new((head, std::mem::take(text))));
-        }
-        if let Sending::Waiting(waiting) = &mut self.request {
-            ready!(self.send.poll_ready(cx)).map_err(io_error)?;
-            let (head, rest) = &mut **waiting;
-            let request = request(head, &self.scheme)?;
-            self.method = request.method().clone();
-            let is_whole = !head.framing().has_body();
-            let (response, stream) = self.send.send_request(request, is_whole).map_err(io_error)?;
-            self.response = Receiving::Head(response);
-            self.request = if is_whole {
-                Sending::Over
-            } else {
-                Sending::Body(BodyOut::new(stream, head.framing(), &self.limits, std::mem::take(rest)))
-            };
-        }
+            Sending::Waiting(waiting) => std::mem::take(&mut **waiting),
+            Sending::Body(_) | Sending::Over => return Poll::Ready(Ok(())),
+        };
+        let opened = self.poll_request(cx, &head);
+        let Poll::Ready(Ok((response, stream))) = opened else {
+            self.request = Sending::Waiting(Box::new((head, rest)));
+            return opened.map_ok(|_| ());
+        };
+        self.response = Receiving::Head(response);
+        self.request = if head.framing().has_body() {
+            let rest = if rest.is_empty() { BytesMut::new() } else { std::mem::take(&mut rest) };
+            Sending::Body(BodyOut::new(stream, head.framing(), &self.limits, rest))
+        } else {
+            Sending::Over
+        };
+        self.memory.return_text(rest);
+        self.memory.return_request(head);
         Poll::Ready(Ok(()))
+    }
+
+    /// Opens a stream for the request as soon as the connection has room.
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &RequestHead,
+    ) -> Poll<io::Result<(ResponseFuture, SendStream<Bytes>)>> {
+        ready!(self.send.poll_ready(cx)).map_err(io_error)?;
+        let request = request(head, &self.scheme)?;
+        self.method = request.method().clone();
+        let is_whole = !head.framing().has_body();
+        Poll::Ready(self.send.send_request(request, is_whole).map_err(io_error))
     }
 
     /// Moves what was written on as far as it goes.
@@ -250,9 +275,10 @@ impl AsyncRead for ClientStream {
             }
         }
         while this.input.is_empty() {
+            this.memory.lend_text(&mut this.input);
             let Poll::Ready(more) = this.poll_more(cx) else {
                 // Who waits holds no memory for what may come.
-                this.input = BytesMut::new();
+                this.memory.return_text(std::mem::take(&mut this.input));
                 return Poll::Pending;
             };
             if !this.note(more)? {
@@ -260,6 +286,9 @@ impl AsyncRead for ClientStream {
             }
         }
         hand_out(&mut this.input, buf);
+        if this.input.is_empty() {
+            this.memory.return_text(std::mem::take(&mut this.input));
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -269,6 +298,7 @@ impl AsyncWrite for ClientStream {
         let this = self.get_mut();
         match &mut this.request {
             Sending::Head(text) => {
+                this.memory.lend_text(text);
                 text.extend_from_slice(buf);
                 if let Poll::Ready(sent) = this.poll_send(cx) {
                     this.note(sent)?;

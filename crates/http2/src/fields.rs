@@ -7,6 +7,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 const OF_CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"];
 
+/// Room for the fields of a usual head.
+const FIELDS: usize = 12;
+
 /// A field that no HTTP/2 message can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unsendable;
@@ -45,7 +48,7 @@ pub(crate) fn write_cookie(out: &mut BytesMut, fields: &HeaderMap) {
 pub(crate) fn read_lines<'l>(
     lines: impl Iterator<Item = (&'l str, &'l [u8])>,
 ) -> Result<HeaderMap, Unsendable> {
-    let mut fields = HeaderMap::new();
+    let mut fields = HeaderMap::with_capacity(FIELDS);
     for (name, value) in lines {
         if OF_CONNECTION.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             continue;

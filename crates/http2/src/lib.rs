@@ -19,6 +19,7 @@ mod client;
 mod error;
 mod extended_connect;
 mod fields;
+mod memory;
 mod server;
 mod server_stream;
 mod settings;
@@ -27,6 +28,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::ReadBuf;
 
 pub use client::{Client, ClientStream, Driver};
+pub use memory::Memory;
 pub use server::Server;
 pub use server_stream::ServerStream;
 pub use settings::Settings;

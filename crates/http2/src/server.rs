@@ -5,20 +5,26 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::io_error;
-use crate::{ServerStream, Settings};
+use crate::{Memory, ServerStream, Settings};
 
 /// A client's connection.
 pub struct Server<S> {
     connection: h2::server::Connection<S, Bytes>,
     limits: http1::Limits,
+    memory: Memory,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
-    /// Exchanges prefaces over `io`.
+    /// Exchanges prefaces over `io`. Streams keep what they can in `memory`, which others of the thread may have, too.
     ///
     /// # Errors
     /// The peer does not speak HTTP/2, or is gone.
-    pub async fn handshake(io: S, settings: &Settings, limits: &http1::Limits) -> io::Result<Self> {
+    pub async fn handshake(
+        io: S,
+        settings: &Settings,
+        limits: &http1::Limits,
+        memory: &Memory,
+    ) -> io::Result<Self> {
         let connection = h2::server::Builder::new()
             .enable_connect_protocol()
             .max_concurrent_streams(settings.streams_max)
@@ -32,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
             .handshake(io)
             .await
             .map_err(io_error)?;
-        Ok(Self { connection, limits: *limits })
+        Ok(Self { connection, limits: *limits, memory: memory.clone() })
     }
 
     /// The next request; none: the connection is over, in order. All of its streams move only while this is polled.
@@ -42,7 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<ServerStream>>> {
         self.connection.poll_accept(cx).map(|next| {
             Some(match next? {
-                Ok((request, respond)) => Ok(ServerStream::new(request, respond, &self.limits)),
+                Ok((request, respond)) => Ok(ServerStream::new(request, respond, &self.limits, &self.memory)),
                 Err(error) => Err(io_error(error)),
             })
         })

@@ -1,4 +1,4 @@
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -15,6 +15,7 @@ use crate::error::{invalid, io_error};
 use crate::extended_connect::{self, ExtendedConnect};
 use crate::fields;
 use crate::hand_out;
+use crate::memory::Memory;
 
 /// One request of a client, as HTTP/1.1 text to read, and its response, as HTTP/1.1 text to write.
 ///
@@ -30,6 +31,7 @@ pub struct ServerStream {
     respond: SendResponse<Bytes>,
     answer: Answer,
     limits: Limits,
+    memory: Memory,
     /// Whether it asks for another protocol.
     is_connect: bool,
     /// Whether it ends by our own reset.
@@ -48,12 +50,17 @@ enum Answer {
 }
 
 impl ServerStream {
-    pub(crate) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        limits: &Limits,
+        memory: &Memory,
+    ) -> Self {
         let (parts, stream) = request.into_parts();
         let has_body = !stream.is_end_stream();
         let asked = ExtendedConnect::of(&parts);
         let is_chunked = has_body && asked.is_none() && fields::chunks(&parts.headers);
-        let mut input = BytesMut::with_capacity(512);
+        let mut input = memory.take_text();
         write_head(&mut input, &parts, asked.as_ref(), is_chunked, limits);
         let is_connect = asked.is_some();
         Self {
@@ -63,6 +70,7 @@ impl ServerStream {
             respond,
             answer: Answer::Head(BytesMut::new()),
             limits: *limits,
+            memory: memory.clone(),
             is_connect,
             is_reset: false,
         }
@@ -117,9 +125,19 @@ impl ServerStream {
         }
     }
 
-    /// Sends the heads that `text` holds; the state moves on behind the final one.
-    fn send_heads(&mut self) -> io::Result<()> {
-        let mut head = ResponseHead::default();
+    /// Takes text of heads, and sends those that are whole; the state moves on behind the final one.
+    fn take_heads(&mut self, more: &[u8]) -> io::Result<()> {
+        if let Answer::Head(text) = &mut self.answer {
+            self.memory.lend_text(text);
+            text.extend_from_slice(more);
+        }
+        let mut head = self.memory.take_response();
+        let sent = self.send_heads(&mut head);
+        self.memory.return_response(head);
+        sent
+    }
+
+    fn send_heads(&mut self, head: &mut ResponseHead) -> io::Result<()> {
         while let Answer::Head(text) = &mut self.answer {
             let is_whole = head.parse(text, &self.limits).map_err(|_| invalid("no valid response head"))?;
             if !is_whole {
@@ -135,7 +153,7 @@ impl ServerStream {
                 continue;
             }
             if self.is_connect && matches!(head.status(), 101 | 200..=299) {
-                return self.answer_connect(&head, response);
+                return self.answer_connect(head, response);
             }
             let framing =
                 head.framing(self.method.as_str()).map_err(|_| invalid("no valid framing of a response"))?;
@@ -151,8 +169,11 @@ impl ServerStream {
             if framing == Framing::UntilClose {
                 return Err(invalid("a response whose end nothing tells"));
             }
-            let rest = std::mem::take(text);
+            let mut rest = std::mem::take(text);
             let stream = self.respond.send_response(response, false).map_err(io_error)?;
+            if rest.is_empty() {
+                self.memory.return_text(std::mem::take(&mut rest));
+            }
             self.answer = Answer::Body(BodyOut::new(stream, framing, &self.limits, rest));
         }
         Ok(())
@@ -185,12 +206,15 @@ impl AsyncRead for ServerStream {
         let this = self.get_mut();
         while this.input.is_empty() {
             let more = match &mut this.body {
-                Some(body) => body.poll_more(cx, &mut this.input)?,
+                Some(body) => {
+                    this.memory.lend_text(&mut this.input);
+                    body.poll_more(cx, &mut this.input)?
+                }
                 None => Poll::Ready(false),
             };
             let Poll::Ready(more) = more else {
                 // Who waits holds no memory for what may come.
-                this.input = BytesMut::new();
+                this.memory.return_text(std::mem::take(&mut this.input));
                 return Poll::Pending;
             };
             if !more {
@@ -202,6 +226,9 @@ impl AsyncRead for ServerStream {
             }
         }
         hand_out(&mut this.input, buf);
+        if this.input.is_empty() {
+            this.memory.return_text(std::mem::take(&mut this.input));
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -210,9 +237,8 @@ impl AsyncWrite for ServerStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match &mut this.answer {
-            Answer::Head(text) => {
-                text.extend_from_slice(buf);
-                this.send_heads()?;
+            Answer::Head(_) => {
+                this.take_heads(buf)?;
                 if let Answer::Body(body) = &mut this.answer
                     && let Poll::Ready(Err(error)) = body.poll_send(cx)
                 {
@@ -224,6 +250,29 @@ impl AsyncWrite for ServerStream {
             Answer::Over => Poll::Ready(Err(invalid("bytes behind a response without a body"))),
             Answer::Dropped => Poll::Ready(Ok(buf.len())),
         }
+    }
+
+    /// Takes a head and the beginning of its body at once.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let mut taken = 0;
+        for buf in bufs.iter().filter(|buf| !buf.is_empty()) {
+            match Pin::new(&mut *this).poll_write(cx, buf) {
+                Poll::Ready(Ok(size)) => taken += size,
+                // What was taken is told first; the rest comes again.
+                _ if taken > 0 => break,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

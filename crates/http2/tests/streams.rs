@@ -5,7 +5,7 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http2::{Client, Server, ServerStream, Settings};
+use http2::{Client, Memory, Server, ServerStream, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::LocalSet;
 
@@ -28,7 +28,9 @@ fn serve<F: Future<Output = ()> + 'static>(
 ) {
     tokio::task::spawn_local(async move {
         let mut server =
-            Server::handshake(io, &Settings::default(), &http1::Limits::default()).await.unwrap();
+            Server::handshake(io, &Settings::default(), &http1::Limits::default(), &Memory::default())
+                .await
+                .unwrap();
         while let Some(Ok(stream)) = poll_fn(|cx| server.poll_accept(cx)).await {
             tokio::task::spawn_local(serve(stream));
         }

@@ -76,5 +76,6 @@ fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 
 /// Serves one accepted connection on this thread.
 fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    tokio::task::spawn_local(connection::accepted(worker.clone(), stream, peer));
+    // On the heap before it is spawned: the runtime moves what it is given several times.
+    tokio::task::spawn_local(Box::pin(connection::accepted(worker.clone(), stream, peer)));
 }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use http1::{RequestHead, ResponseHead};
 use http2::{Server, ServerStream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -26,7 +25,7 @@ where
     let timeouts = worker.config().timeouts;
     let settings = http2::Settings::default();
     let limits = worker.config().limits;
-    let handshake = Server::handshake(stream, &settings, &limits);
+    let handshake = Server::handshake(stream, &settings, &limits, &worker.http2);
     let Ok(Ok(mut server)) = tokio::time::timeout(timeouts.header_read, handshake).await else { return };
     let mut watchdog = Watchdog::new(timeouts.idle);
     // Every stream holds one more.
@@ -71,12 +70,13 @@ where
                 };
                 let (worker, client, active) = (worker.clone(), client.clone(), active.clone());
                 let cancelled = cancelled.clone();
-                tokio::task::spawn_local(async move {
+                // On the heap before it is spawned: the runtime moves what it is given several times.
+                tokio::task::spawn_local(Box::pin(async move {
                     if serve_stream(&worker, stream, client, requests).await {
                         cancelled.set(cancelled.get() + 1);
                     }
                     drop((active, admission));
-                });
+                }));
             }
             Ok(Some(Err(error))) => {
                 tracing::debug!(peer = %client.peer, %error, "HTTP/2 connection ended");
@@ -104,10 +104,9 @@ fn cancels_most(cancelled: u64, requests: u64) -> bool {
 async fn serve_stream(worker: &Rc<Worker>, stream: ServerStream, client: Rc<Client>, number: u64) -> bool {
     let mut down = Downstream::new(worker, stream, client);
     down.requests = number;
-    let mut head = RequestHead::default();
+    let (mut head, mut response) = worker.take_heads();
     match down.next_request(worker, &mut head).await {
         Next::Request => {
-            let mut response = ResponseHead::default();
             request::handle(worker, &mut down, &mut head, &mut response).await;
         }
         Next::Refused(error) => {
@@ -115,6 +114,7 @@ async fn serve_stream(worker: &Rc<Worker>, stream: ServerStream, client: Rc<Clie
         }
         Next::TimedOut | Next::Closed | Next::Http2 => {}
     }
+    worker.return_heads(head, response);
     // What the client has not yet taken leaves as its window opens.
     down.finish(worker).await;
     worker.return_buffer(std::mem::take(&mut down.read));

@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
+use http1::{RequestHead, ResponseHead};
 use telemetry::access::{Entry, Lines};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ use crate::upstream::Pool;
 
 /// Read buffers kept for the next connection that needs one.
 const BUFFERS_MAX: usize = 256;
+/// Heads kept for the next stream.
+const HEADS_MAX: usize = 64;
 /// Empty pipes kept for the next connection that has bytes to pass on.
 const PIPES_MAX: usize = 64;
 /// A fresh read buffer: a DATA frame of the usual limit (RFC 9113 section 4.2) as a chunk fits.
@@ -40,6 +43,10 @@ pub(crate) struct Worker {
     pub(crate) pipes: l4::Pipes,
     state: RefCell<(u64, Rc<Current>)>,
     buffers: RefCell<Vec<BytesMut>>,
+    /// Empty heads, for streams of HTTP/2: each has one request.
+    heads: RefCell<Vec<(RequestHead, ResponseHead)>>,
+    /// Of the same.
+    pub(crate) http2: http2::Memory,
     random: Cell<u64>,
     /// Parts the ids of this thread from those of another whose sequence meets its own.
     salt: u64,
@@ -84,6 +91,8 @@ impl Worker {
             state,
             shared,
             buffers: RefCell::default(),
+            heads: RefCell::default(),
+            http2: http2::Memory::default(),
             random: Cell::new(RandomState::new().hash_one(index)),
             salt: RandomState::new().hash_one(index),
             date: RefCell::new((Instant::now(), httpdate::fmt_http_date(SystemTime::now()))),
@@ -168,6 +177,19 @@ impl Worker {
         let size = buffer.capacity();
         if size > 0 && size <= BUFFER_BYTES_MAX && buffers.len() < BUFFERS_MAX {
             buffers.push(buffer);
+        }
+    }
+
+    pub(crate) fn take_heads(&self) -> (RequestHead, ResponseHead) {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn return_heads(&self, mut request: RequestHead, mut response: ResponseHead) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < HEADS_MAX {
+            request.clear();
+            response.clear();
+            heads.push((request, response));
         }
     }
 

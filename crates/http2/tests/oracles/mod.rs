@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
 use http1::{Body, Framing, Limits, RequestHead, ResponseHead};
-use http2::{Client, PREFACE, Server, Settings};
+use http2::{Client, Memory, PREFACE, Server, Settings};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// More than any input needs.
@@ -46,8 +46,8 @@ pub(crate) fn h2_bytes(data: &[u8]) {
 fn serve(peer: Peer, answer: &[u8]) -> Vec<usize> {
     let has_more_later = peer.in_pieces;
     let mut cx = Context::from_waker(Waker::noop());
-    let (settings, limits) = (Settings::default(), Limits::default());
-    let handshake = pin!(Server::handshake(peer, &settings, &limits));
+    let (settings, limits, memory) = (Settings::default(), Limits::default(), Memory::default());
+    let handshake = pin!(Server::handshake(peer, &settings, &limits, &memory));
     let Poll::Ready(Ok(mut server)) = poll_often(handshake, &mut cx) else { return Vec::new() };
     let mut streams = Vec::new();
     for _ in 0..ROUNDS {

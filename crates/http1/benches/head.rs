@@ -70,7 +70,7 @@ fn bodies(c: &mut Criterion) {
         chunked.extend_from_slice(&[b'x'; 4096]);
         http1::write_chunk_end(&mut chunked);
     }
-    http1::write_last_chunk(&mut chunked);
+    http1::write_last_chunk(&mut chunked, b"");
     c.bench_function("body/16_chunks_of_4_KiB", |b| {
         b.iter(|| black_box(Body::new(Framing::Chunked, &limits).advance(black_box(&chunked))));
     });

@@ -42,9 +42,11 @@ pub fn write_chunk_end(out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// Writes the last chunk and an empty trailer section.
-pub fn write_last_chunk(out: &mut BytesMut) {
-    out.put_slice(b"0\r\n\r\n");
+/// Writes the last chunk and the trailer section: lines as [`crate::Body`] let them through, or none.
+pub fn write_last_chunk(out: &mut BytesMut, trailers: &[u8]) {
+    out.put_slice(b"0\r\n");
+    out.put_slice(trailers);
+    out.put_slice(b"\r\n");
 }
 
 /// Reads the chunk line at the start of `buf`; `Ok(None)`: it is not complete.

@@ -27,6 +27,11 @@ impl LineEdits {
         self.remove.is_empty() && self.remove_alike.is_empty() && self.append.is_empty()
     }
 
+    /// Whether lines called `name` are taken out or put in.
+    pub fn is_about(&self, name: &str) -> bool {
+        self.removes(name.as_bytes()) || self.append.iter().any(|line| line.is_called(name.as_bytes()))
+    }
+
     /// Takes all lines called `name` out.
     pub fn remove(&mut self, name: &str) {
         self.append.retain(|line| !line.is_called(name.as_bytes()));
@@ -108,6 +113,8 @@ mod tests {
         assert_eq!(&out[..], b"x-b: 2\r\nX-B: 3  Forged: 1\r\nx-a: 4\r\n");
         assert!(edits.removes(b"X-A") && edits.removes(b"x-B") && edits.removes(b"x-c"));
         assert!(!edits.removes(b"x-d") && !edits.is_empty());
+        edits.add("X-E", b"5");
+        assert!(edits.is_about("x-e") && edits.is_about("x-c") && !edits.is_about("x-d"));
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub struct Policies {
     /// Bodies of errors that the gateway answers itself; the first for a status counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_responses: Vec<ErrorResponse>,
+    /// Codings that responses may be sent in, the preferred first; each once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compression: Vec<Compression>,
     /// The most bytes of a request's body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_body_max: Option<u64>,
@@ -139,4 +142,42 @@ pub struct ErrorResponse {
     pub content_type: Arc<str>,
     /// May be empty.
     pub body: Arc<str>,
+}
+
+/// A content coding, and the responses that may be sent in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compression {
+    /// Which.
+    pub coding: ContentCoding,
+    /// Responses of fewer bytes stay as they are.
+    pub min_content_length: u64,
+    /// Media types in lower case, such as `text/html`, or all of a kind: `text/*`.
+    pub content_types: Arc<[Arc<str>]>,
+}
+
+/// How content is coded (RFC 9110 section 8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ContentCoding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl ContentCoding {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Gzip, Self::Brotli, Self::Zstd];
+
+    /// Its name in `Content-Encoding` and `Accept-Encoding` (IANA, HTTP Content Coding Registry).
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+        }
+    }
 }

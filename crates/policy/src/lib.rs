@@ -6,6 +6,7 @@
 //! Invariants: no I/O, no clock, no randomness: time and chance are arguments.
 
 mod client_address;
+mod compression;
 mod cors;
 mod ejection;
 mod headers;
@@ -23,6 +24,7 @@ mod session;
 mod trace;
 
 pub use client_address::client_address;
+pub use compression::{is_compressed_by, preferred_coding};
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
 pub use ejection::{Ejection, may_eject};
 pub use headers::{HeadKind, header_refusal, header_value_problem};

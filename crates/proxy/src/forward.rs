@@ -344,6 +344,7 @@ impl Forward<'_> {
         let mut exchange =
             Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, edits, limits);
         exchange.chance = chance;
+        exchange.compression = self.guard.map_or(&[], Guard::compression);
         exchange.is_measured = is_measured;
         let result = exchange.run().await;
         let (can_reuse, closes_down, has_head, has_sent_all) = (
@@ -428,6 +429,7 @@ impl Forward<'_> {
                 }
             }
             Failure::InvalidResponse(error) => Try::Failed(502, error.reason()),
+            Failure::Encoding(_) => Try::Failed(500, "response cannot be compressed"),
             Failure::UnexpectedResponse => Try::Failed(502, "endpoint answered what was not asked"),
             Failure::BrokenOff => Try::Failed(502, "endpoint closed the connection within its answer"),
             Failure::Retried(status) => {

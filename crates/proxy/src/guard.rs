@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http1::{Framing, RequestHead};
-use model::{AttachedPolicies, DirectResponse, ErrorResponse, ListenerId, Policies, Share};
+use model::{AttachedPolicies, Compression, DirectResponse, ErrorResponse, ListenerId, Policies, Share};
 
 use crate::auth::{Auth, Denied};
 use crate::changes::Changes;
@@ -147,6 +147,11 @@ impl Guard {
             }
             _ => Ok(Passed { body_max: max, changes: changes.into_shared() }),
         }
+    }
+
+    /// What responses may be compressed with.
+    pub(crate) fn compression(&self) -> &[Compression] {
+        &self.policies.compression
     }
 
     /// The body of an error that the gateway answers itself.

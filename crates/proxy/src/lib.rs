@@ -19,6 +19,7 @@ mod backend;
 mod breaker;
 mod changes;
 mod client;
+mod compression;
 mod config;
 mod connect_failure;
 mod connection;

@@ -30,8 +30,9 @@ pub use path::FieldPath;
 pub use policy_target::PolicyTargetRef;
 pub use quantity::ByteQuantity;
 pub use route_policy::{
-    BasicAuth, DirectResponse, ErrorResponse, FaultAbort, FaultDelay, FaultInjection, IpRules, RateLimit,
-    RateLimitKey, RateLimitKeyType, RateLimitUnit, RoutePolicy, RoutePolicySpec, SecretRef,
+    BasicAuth, Compression, CompressionType, DirectResponse, ErrorResponse, FaultAbort, FaultDelay,
+    FaultInjection, IpRules, RateLimit, RateLimitKey, RateLimitKeyType, RateLimitUnit, RoutePolicy,
+    RoutePolicySpec, SecretRef,
 };
 pub use routing_rule::{
     AffinityType, LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec,

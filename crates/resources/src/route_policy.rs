@@ -48,6 +48,10 @@ pub struct RoutePolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub error_responses: Vec<ErrorResponse>,
+    /// Codings that responses are compressed with for clients that take them; of those that a client likes alike, the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 3))]
+    pub compression: Option<Vec<Compression>>,
     /// The most bytes of a request's body, such as `1Mi` or `1048576`; more get 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_body_max: Option<ByteQuantity>,
@@ -216,4 +220,32 @@ pub struct FaultAbort {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 100.0))]
     pub percentage: Option<f64>,
+}
+
+/// A content coding, and the responses that it is for.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Compression {
+    /// The coding.
+    #[serde(rename = "type")]
+    pub kind: CompressionType,
+    /// Responses that are shorter stay as they are; unset: `256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_content_length: Option<ByteQuantity>,
+    /// Media types without parameters, such as `text/html`, or `text/*`; unset: those of text, scripts, markup and fonts that compress
+    /// well. `text/event-stream` only where it stands there itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub content_types: Option<Vec<String>>,
+}
+
+/// A content coding.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionType {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 8878.
+    Zstd,
 }

@@ -120,6 +120,18 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
     let help = "Connections to endpoints open now.";
     gauge(to, "rauta_upstream_connections_active", help, [(vec![], active)])?;
 
+    for (name, help, family) in [
+        ("rauta_compression_input_bytes", "Bytes of bodies that were compressed.", &metrics.compression_in),
+        ("rauta_compression_output_bytes", "Bytes that were made of them.", &metrics.compression_out),
+    ] {
+        let values = family.values();
+        counter(
+            to,
+            name,
+            help,
+            values.into_iter().map(|(coding, sum)| (vec![("coding", coding.into())], sum)),
+        )?;
+    }
     let mirrors = metrics.mirrors.values();
     let mirrors = mirrors.into_iter().map(|(result, count)| (vec![("result", Cow::from(result))], count));
     counter(to, "rauta_mirrored_requests", "Copies of requests, by what became of them.", mirrors)?;

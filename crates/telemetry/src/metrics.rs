@@ -71,6 +71,10 @@ pub struct Metrics {
     pub access_lines: ShardedCounter,
     /// Lines of the access log that were not, by reason.
     pub access_dropped: LabelledCounter,
+    /// Bytes of responses that were compressed, as they came, by coding.
+    pub compression_in: LabelledCounter,
+    /// What was made of them, framing not counted, by coding.
+    pub compression_out: LabelledCounter,
     /// Copies of requests, by what became of them.
     pub mirrors: LabelledCounter,
     /// Values of sessions that were of no use, by reason.
@@ -120,6 +124,8 @@ impl Metrics {
             spans_dropped: LabelledCounter::new(shards),
             access_lines: counter(),
             access_dropped: LabelledCounter::new(shards),
+            compression_in: LabelledCounter::new(shards),
+            compression_out: LabelledCounter::new(shards),
             mirrors: LabelledCounter::new(shards),
             session_refusals: LabelledCounter::new(shards),
             refusals: LabelledCounter::new(shards),

@@ -131,7 +131,7 @@ pub(crate) fn chunks_written(data: &[u8]) {
         text.extend_from_slice(piece);
         http1::write_chunk_end(&mut text);
     }
-    http1::write_last_chunk(&mut text);
+    http1::write_last_chunk(&mut text, b"");
     let len = text.len();
     text.extend_from_slice(data);
     let mut body = Body::new(Framing::Chunked, &Limits::default());

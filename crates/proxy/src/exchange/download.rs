@@ -8,8 +8,10 @@ use bytes::BytesMut;
 use http1::{Body, BodyError, Framing, ResponseFraming, Version};
 use tokio::time::Instant;
 
+use super::coded::Coded;
 use super::tunnel::Tunnel;
 use super::{Exchange, Failure, Limits, Upload, read_body_bytes};
+use crate::compression::Compressed;
 use crate::io::{poll_read, poll_write_both};
 use crate::transport::Transport;
 
@@ -27,6 +29,8 @@ pub(super) enum Download {
         pending: usize,
         has_open_chunk: bool,
     },
+    /// A body that is compressed.
+    Coded(Box<Coded>),
     Flush,
     /// What follows is no HTTP any more.
     Tunnel(Tunnel),
@@ -50,6 +54,7 @@ impl<S: Transport> Exchange<'_, S> {
             match self.download {
                 Download::Head => ready!(self.poll_head(cx))?,
                 Download::Body { .. } => ready!(self.poll_body(cx))?,
+                Download::Coded(_) => ready!(self.poll_coded(cx))?,
                 Download::Flush => return self.poll_write_down(cx),
                 Download::Tunnel(mut tunnel) => {
                     ready!(self.poll_write_down(cx))?;
@@ -118,6 +123,7 @@ impl<S: Transport> Exchange<'_, S> {
         }
         self.down.story.answered = Some(Instant::now());
         self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
+        let (compressed, coded) = self.begin_coded();
         let (framing, recode) = match (self.framing, is_old_client) {
             // RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0, not even in a head without a body.
             (Framing::None, true) if self.response.values("transfer-encoding").next().is_some() => {
@@ -125,6 +131,7 @@ impl<S: Transport> Exchange<'_, S> {
             }
             (Framing::Chunked, true) => (ResponseFraming::CloseDelimited, Recode::Dechunk),
             (Framing::UntilClose, true) => (ResponseFraming::CloseDelimited, Recode::Keep),
+            _ if coded.is_some() => (ResponseFraming::Chunked, Recode::Keep),
             (Framing::UntilClose, false) => (ResponseFraming::Chunked, Recode::Chunk),
             _ => (ResponseFraming::Keep, Recode::Keep),
         };
@@ -142,11 +149,38 @@ impl<S: Transport> Exchange<'_, S> {
             (false, false) => None,
         };
         let edits = http1::ResponseEdits { connection, framing, keep_upgrade: false, ..self.edits };
-        self.response.write_downstream(&mut self.to_down, &edits);
+        match &compressed {
+            None => self.response.write_downstream(&mut self.to_down, &edits),
+            Some(compressed) => compressed
+                .with_edits(&edits, |edits| self.response.write_downstream(&mut self.to_down, edits)),
+        }
         self.has_response_head = true;
-        let body = Body::new(self.framing, &self.worker.config().limits);
-        self.download = Download::Body { body, recode, pending: 0, has_open_chunk: false };
+        self.download = coded.map_or_else(
+            || {
+                let body = Body::new(self.framing, &self.worker.config().limits);
+                Download::Body { body, recode, pending: 0, has_open_chunk: false }
+            },
+            Download::Coded,
+        );
         Ok(())
+    }
+
+    /// What compression, where the route asks for it, changes in this response, and its body if that is to be coded.
+    fn begin_coded(&self) -> (Option<Compressed>, Option<Box<Coded>>) {
+        if self.compression.is_empty() {
+            return (None, None);
+        }
+        let mut compressed = Compressed::of(self.compression, self.request, self.response, self.edits.lines);
+        let coding = compressed.as_ref().and_then(|compressed| compressed.coding);
+        let Some(coding) = coding.filter(|_| self.framing != Framing::None) else {
+            return (compressed, None);
+        };
+        let coded = Coded::new(self.worker, coding, self.framing);
+        if let (Err(error), Some(compressed)) = (&coded, &mut compressed) {
+            tracing::warn!(%error, "a response is sent as it is");
+            compressed.undo();
+        }
+        (compressed, coded.ok())
     }
 
     /// The endpoint switches protocols, which it may only if it was asked to (RFC 9110 section 15.2.2). What the client
@@ -220,7 +254,7 @@ impl<S: Transport> Exchange<'_, S> {
                     if *has_open_chunk {
                         http1::write_chunk_end(&mut self.to_down);
                     }
-                    http1::write_last_chunk(&mut self.to_down);
+                    http1::write_last_chunk(&mut self.to_down, &[]);
                 }
                 self.download = Download::Flush;
             }
@@ -232,6 +266,12 @@ impl<S: Transport> Exchange<'_, S> {
 
     /// Writes what is prepared for the client, without body bytes.
     fn poll_write_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        ready!(self.poll_put_down(cx))?;
+        self.push_down(cx)
+    }
+
+    /// The same, of which the client's transport may keep some back.
+    pub(super) fn poll_put_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut moved = 0;
         let (mut none, mut pending) = (BytesMut::new(), 0);
         let stream = &mut self.down.stream;
@@ -242,12 +282,11 @@ impl<S: Transport> Exchange<'_, S> {
         if written.is_pending() {
             self.waits_for_client = true;
         }
-        ready!(written).map_err(|_| Failure::ClientGone)?;
-        self.push_down(cx)
+        written.map_err(|_| Failure::ClientGone)
     }
 
     /// Lets what the client's transport keeps back leave: TLS records and frames have a pace of their own.
-    fn push_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(super) fn push_down(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let pushed = Pin::new(&mut self.down.stream).poll_flush(cx);
         if pushed.is_pending() {
             self.waits_for_client = true;

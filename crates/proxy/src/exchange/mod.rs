@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use compress::EncodeError;
 use http1::{BodyError, Framing, RequestHead, ResponseEdits, ResponseError, ResponseHead};
+use model::Compression;
 use tokio::time::Instant;
 
 use crate::downstream::Downstream;
@@ -19,6 +21,7 @@ use crate::transport::Transport;
 use crate::upstream::Upstream;
 use crate::worker::{BUFFER_BYTES, Worker};
 
+mod coded;
 mod download;
 mod tunnel;
 mod upload;
@@ -50,6 +53,9 @@ pub(crate) enum Failure {
     /// The endpoint stopped in the middle of the response, or its body is not framed as HTTP wants it.
     #[error("the response breaks off")]
     BrokenOff,
+    /// There is no memory for more of a response that is compressed.
+    #[error("the response cannot be compressed: {0}")]
+    Encoding(EncodeError),
     /// The client closed or reset its connection.
     #[error("the client is gone")]
     ClientGone,
@@ -75,7 +81,12 @@ impl Failure {
     pub(crate) fn is_endpoints(&self) -> bool {
         !matches!(
             self,
-            Self::ClientGone | Self::BadBody(_) | Self::ClientTimeout | Self::ClientLate | Self::Retried(_)
+            Self::ClientGone
+                | Self::BadBody(_)
+                | Self::ClientTimeout
+                | Self::ClientLate
+                | Self::Retried(_)
+                | Self::Encoding(_)
         )
     }
 }
@@ -111,6 +122,8 @@ pub(crate) struct Exchange<'x, S> {
     edits: ResponseEdits<'x>,
     /// Another try that may follow, as the route asks.
     pub(crate) chance: Option<Chance<'x>>,
+    /// What the response may be compressed with.
+    pub(crate) compression: &'x [Compression],
     to_up: BytesMut,
     to_down: BytesMut,
     upload: Upload,
@@ -162,6 +175,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             limits,
             edits,
             chance: None,
+            compression: &[],
             to_up,
             to_down: BytesMut::new(),
             upload: Upload::Active,

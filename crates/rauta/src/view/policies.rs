@@ -73,6 +73,10 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         let (bytes, kind) = (said.body.len(), &said.content_type);
         say(format!("writes {bytes} bytes of {kind} into its own errors with {statuses}"));
     }
+    if !policies.compression.is_empty() {
+        let codings: Vec<_> = policies.compression.iter().map(|said| said.coding.token()).collect();
+        say(format!("compresses responses for clients that take it: {}", codings.join(", ")));
+    }
     if let Some(max) = policies.request_body_max {
         say(format!("lets bodies of up to {max} bytes through; more get 413"));
     }
@@ -100,7 +104,7 @@ pub(crate) fn refusal(policies: &Policies, client: Option<IpAddr>) -> Option<(u3
 
 #[cfg(test)]
 mod tests {
-    use model::{DirectResponse, ObjectKind, ObjectRef};
+    use model::{Compression, ContentCoding, DirectResponse, ObjectKind, ObjectRef};
 
     use super::*;
 
@@ -171,6 +175,13 @@ mod tests {
                 "    of issuer with roles a or b and email; others get 403",
                 "    tells endpoints sub of issuer in X-User"
             ]
+        );
+        let of =
+            |coding| Compression { coding, min_content_length: 1, content_types: ["text/css".into()].into() };
+        let compression = vec![of(ContentCoding::Zstd), of(ContentCoding::Gzip)];
+        assert_eq!(
+            lines(&Policies { compression, ..Default::default() })[1],
+            "  compresses responses for clients that take it: zstd, gzip"
         );
         let (content_type, body) = ("text/plain".into(), "closed".into());
         policies.direct_response = Some(DirectResponse { status: 503, content_type, body });

@@ -1,5 +1,7 @@
 //! RoutePolicies from files, with the binary: what clients get, what endpoints see, what people are told.
 
+use std::process::Command;
+
 use testkit::{Addresses, Connection, Gateway, Lab, Recorder};
 
 use crate::manifests::{GATEWAY, documents, service};
@@ -17,6 +19,10 @@ impl Policed {
     fn by(policies: &[(&str, &str)]) -> Self {
         let lab = Lab::builder().backends(1).build().unwrap();
         let endpoint = Recorder::answering(lab.backend(0), Addresses::backend_socket(0), "fine").unwrap();
+        Self::before(lab, endpoint, policies)
+    }
+
+    fn before(lab: Lab, endpoint: Recorder, policies: &[(&str, &str)]) -> Self {
         let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec:\n  \
             parentRefs: [{name: gw}]\n  rules:\n  \
             - {name: api, matches: [{path: {value: /api}}], backendRefs: [{name: web, port: 80}]}\n  \
@@ -164,4 +170,50 @@ fn errors_of_the_gateway_say_what_was_written() {
     let response = world.connect().request(post).unwrap();
     assert_eq!((response.status, response.header("content-type")), (413, Some("application/json")));
     assert_eq!(response.body, b"{}");
+}
+
+#[test]
+fn curl_gets_compressed_responses_where_a_policy_says_so() {
+    let spec =
+        format!("{{targetRefs: [{API}], compression: [{{type: Zstd}}, {{type: Brotli}}, {{type: Gzip}}]}}");
+    let page: String = (0..5000).map(|number| format!("<li>{number}</li>\n")).collect();
+    let lab = Lab::builder().backends(1).build().unwrap();
+    let body = page.clone();
+    let endpoint = Recorder::start(lab.backend(0), Addresses::backend_socket(0), move |peer| {
+        loop {
+            peer.request()?;
+            let head = format!("Content-Type: text/html\r\nContent-Length: {}", body.len());
+            peer.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}"))?;
+        }
+    });
+    let world = Policed::before(lab, endpoint.unwrap(), &[("small", &spec)]);
+    // Head and body, decoded by curl.
+    let curl = |path: &str, accept: &str| {
+        let mut command = Command::new("curl");
+        command.args([
+            "--silent",
+            "--include",
+            "--compressed",
+            "--max-time",
+            "20",
+            "--header",
+            "Host: a.test",
+        ]);
+        command.args(["--header", &format!("Accept-Encoding: {accept}")]);
+        command.arg(format!("http://{}{path}", world.gateway.address()));
+        world.lab.client().place(&mut command);
+        let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(body == page, "{path} {accept}: {head}");
+        head.to_ascii_lowercase()
+    };
+    for coding in ["gzip", "br", "zstd"] {
+        let head = curl("/api", coding);
+        assert!(head.contains(&format!("\r\ncontent-encoding: {coding}")), "{head}");
+        assert!(head.contains("\r\nvary: accept-encoding"), "{head}");
+    }
+    assert!(curl("/api", "gzip, br, zstd").contains("content-encoding: zstd"));
+    for (path, accept) in [("/api", "identity"), ("/", "gzip")] {
+        assert!(!curl(path, accept).contains("content-encoding"));
+    }
 }

@@ -139,6 +139,7 @@ impl Fields for Rules {
         fill("faultInjection", &mut self.fault_injection, &other.fault_injection, &mut taken);
         fill("directResponse", &mut self.direct_response, &other.direct_response, &mut taken);
         fill("errorResponses", &mut self.error_responses, &other.error_responses, &mut taken);
+        fill("compression", &mut self.compression, &other.compression, &mut taken);
         fill("requestBodyMax", &mut self.request_body_max, &other.request_body_max, &mut taken);
         taken
     }
@@ -158,6 +159,7 @@ impl Rules {
                 fault_injection: whole(self.fault_injection).flatten(),
                 direct_response: whole(self.direct_response)?,
                 error_responses: whole(self.error_responses).flatten().unwrap_or_default(),
+                compression: whole(self.compression).flatten().unwrap_or_default(),
                 request_body_max: whole(self.request_body_max)?,
             })
         };

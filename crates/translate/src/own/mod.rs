@@ -4,6 +4,7 @@
 //! built (muted): there is no second reading that could differ.
 
 pub(crate) mod backend_policy;
+mod compression;
 mod cors;
 mod error_responses;
 mod faults;

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use kube::core::ObjectMeta;
 use model::{
-    BasicAuth, DirectResponse, ErrorResponse, FaultInjection, IpRules, Jwks, Jwt, RateLimit, Reason,
+    BasicAuth, Compression, DirectResponse, ErrorResponse, FaultInjection, IpRules, Jwks, Jwt, RateLimit,
+    Reason,
 };
 use policy::header_value_problem;
 use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
 use serde_json::Value;
 
 use super::jwt::KeyPlace;
-use super::{error_responses, faults, jwt};
+use super::{compression, error_responses, faults, jwt};
 use crate::pattern;
 use crate::report::Report;
 
@@ -37,6 +38,7 @@ pub(crate) struct Rules {
     pub(crate) fault_injection: Option<Said<FaultInjection>>,
     pub(crate) direct_response: Option<Said<DirectResponse>>,
     pub(crate) error_responses: Option<Said<Vec<ErrorResponse>>>,
+    pub(crate) compression: Option<Said<Vec<Compression>>>,
     pub(crate) request_body_max: Option<Said<u64>>,
 }
 
@@ -108,6 +110,7 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
     });
     let list = spec.error_responses.as_slice();
     let error_responses = (!list.is_empty()).then(|| error_responses::read(list, report).into());
+    let compression = spec.compression.as_ref().map(|list| compression::read(list, report).into());
     let is_unreadable = spec.is_unreadable;
     Rules {
         is_unreadable,
@@ -118,6 +121,7 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         fault_injection,
         direct_response,
         error_responses,
+        compression,
         request_body_max,
     }
 }

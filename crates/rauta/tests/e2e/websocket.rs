@@ -1,4 +1,5 @@
-//! WebSocket with an endpoint and a client that others wrote (programs/websocket.py), in cleartext and over TLS.
+//! WebSocket with an endpoint and a client that others wrote (programs/websocket.py, websocket_h2.py), in cleartext, over TLS
+//! and over HTTP/2.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,17 +15,23 @@ use crate::world::RAUTA;
 const ALL_PASS: &str = "12 of 12 cases passed";
 
 pub(crate) fn script(arguments: &[&str]) -> Command {
+    program("websocket.py", arguments)
+}
+
+fn program(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("/usr/bin/python3");
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/programs/websocket.py"));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/programs").join(name));
     command.args(arguments);
     command
 }
 
 /// Runs all cases against `uri`; what the script says.
 fn check(lab: &Lab, uri: &str, more: &[&str]) -> String {
-    let mut arguments = vec!["check", uri];
-    arguments.extend(more);
-    let output = exec(Some(lab.client()), script(&arguments), Duration::from_secs(120)).unwrap();
+    said_by(lab, script(&[&["check", uri], more].concat()))
+}
+
+fn said_by(lab: &Lab, command: Command) -> String {
+    let output = exec(Some(lab.client()), command, Duration::from_secs(300)).unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -48,6 +55,10 @@ fn a_client_and_an_endpoint_of_others_speak_websocket_through_the_gateway() {
     let authority = lab.folder().join("ca.pem");
     std::fs::write(&authority, &certificate.0).unwrap();
     let uri = format!("wss://{address}:8443/chat?room=1");
-    let said = check(&lab, &uri, &[authority.to_str().unwrap()]);
+    let authority = authority.to_str().unwrap();
+    let said = check(&lab, &uri, &[authority]);
     assert!(said.contains(ALL_PASS), "{said}\n{}", gateway.log());
+    // Over HTTP/2, where each is a stream (RFC 8441).
+    let said = said_by(&lab, program("websocket_h2.py", &[&address, "8443", authority]));
+    assert!(said.contains("7 of 7 cases passed"), "{said}\n{}", gateway.log());
 }

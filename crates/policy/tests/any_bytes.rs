@@ -50,6 +50,13 @@ const PARTS: &[&str] = &[
     "https://a.test",
     "http://[::1]",
     "*",
+    "gzip",
+    "x-gzip",
+    "BR",
+    "zstd;q=0.5",
+    "identity",
+    ";q=0",
+    ";q=1.000",
 ];
 
 fn at_random(first: &[&str], check: fn(&[u8])) {
@@ -106,5 +113,6 @@ targets! {
     trace_context from ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "cc-4bf92f3577b34da6a3ce929d0e0e4736-", ""];
     htpasswd from ["a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n", "# users\n", "Basic ", ""];
     cookies from ["a\n", "__Host-a\na=\"b\"; ", "\x01\x01\x02\x03\x04\x05\x06\x07\x08\0\0\x03\0\0\0\0\0"];
+    accept_encoding from ["gzip", "br;q=0.9, gzip", "*", "identity;q=0, *;q=0.1", ""];
     paths from ["\0/", "\x01/", "\x02/", "\x03/", "\x07/", "\x0b/", "\x0f/", "\x05/", "\0https://"];
 }

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use model::ContentCoding;
 use policy::{
     CheckCost, Credentials, EscapedSlashes, Htpasswd, Origin, PathRules, RuledPath, SessionToken,
-    TraceContext, cookie_values,
+    TraceContext, cookie_values, preferred_coding,
 };
 
 /// The peer's address in the first line, then the lines of `X-Forwarded-For`: who is not trusted is not believed, how the list
@@ -126,6 +127,28 @@ pub(crate) fn cookies(data: &[u8]) {
     let more = [line, b"; ", name.as_bytes(), b"=v1;", name.as_bytes(), b"x=v2"].concat();
     let more: Vec<&[u8]> = cookie_values(&more, name).collect();
     assert_eq!(more.split_last(), Some((&&b"v1"[..], &found[..])));
+}
+
+/// Lines of `Accept-Encoding`: how the list is cut into lines and the case of names do not count; nothing is chosen that no line names, nor
+/// what a last word refuses.
+pub(crate) fn accept_encoding(data: &[u8]) {
+    let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let choose = |lines: &[&[u8]]| preferred_coding(ContentCoding::ALL.into_iter(), lines.iter().copied());
+    let chosen = choose(&lines);
+    let joined = lines.join(&b',');
+    assert_eq!(choose(&[&joined]), chosen, "in one line");
+    assert_eq!(choose(&[&joined.to_ascii_lowercase()]), chosen, "in lower case");
+    let Some(coding) = chosen else { return };
+    let name = coding.token();
+    let is_meant = |part: &[u8]| {
+        let lower = part.trim_ascii().to_ascii_lowercase();
+        // RFC 9110 section 8.4.1.3: `x-gzip` is gzip.
+        lower.starts_with(b"*") || lower.strip_prefix(b"x-").unwrap_or(&lower).starts_with(name.as_bytes())
+    };
+    assert!(joined.split(|byte| *byte == b',').any(is_meant), "{name} by nobody");
+    let refused = format!("{name};q=0");
+    let with_refusal: Vec<&[u8]> = lines.iter().copied().chain([refused.as_bytes()]).collect();
+    assert_ne!(choose(&with_refusal), Some(coding), "refused");
 }
 
 /// RFC 9110 section 5.6.2.

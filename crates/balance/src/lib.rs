@@ -12,6 +12,7 @@ mod peak_ewma;
 mod pick;
 mod random;
 mod round_robin;
+mod slow_start;
 mod two_choices;
 
 pub use client::{hash_client, hash_value, subject};
@@ -21,4 +22,5 @@ pub use peak_ewma::PeakEwma;
 pub use pick::{Balancer, Pick};
 pub use random::{Random, WeightedChoice};
 pub use round_robin::RoundRobin;
+pub use slow_start::SlowStart;
 pub use two_choices::TwoChoices;

@@ -142,12 +142,13 @@ fn table_size(route: &Route, status: &Status) -> Result<u32, Why> {
     }
 }
 
-/// What a policy asks for that takes somebody who sees whole answers, or counts what is under way.
+/// What a policy asks for that takes somebody who sees whole answers, counts what is under way, or looks at the time.
 fn policed(policy: &BackendPolicy) -> Option<Why> {
-    match (&policy.limits, &policy.outliers) {
-        (Some(_), _) => Some(Why::CircuitBreaker),
-        (None, Some(_)) => Some(Why::OutlierDetection),
-        (None, None) => None,
+    match (&policy.limits, &policy.outliers, &policy.slow_start) {
+        (Some(_), _, _) => Some(Why::CircuitBreaker),
+        (None, Some(_), _) => Some(Why::OutlierDetection),
+        (None, None, Some(_)) => Some(Why::SlowStart),
+        (None, None, None) => None,
     }
 }
 

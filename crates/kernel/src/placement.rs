@@ -60,6 +60,8 @@ pub enum Why {
     CircuitBreaker,
     /// A backend's endpoints are left out for their answers.
     OutlierDetection,
+    /// A backend's new endpoints get less than their share.
+    SlowStart,
     /// A Maglev table larger than the kernel's.
     TableSize,
     /// More backends than a record holds.
@@ -127,6 +129,7 @@ impl Why {
             Self::Balancing => "its balancer chooses for each request",
             Self::CircuitBreaker => "a backend has a circuit breaker",
             Self::OutlierDetection => "a backend has outlier detection",
+            Self::SlowStart => "a backend has a slow start",
             Self::TableSize => "its Maglev table is larger than 4099 slots",
             Self::ManyBackends => "it has more than 16 backends",
             Self::PathRegex => "a path is a regular expression",

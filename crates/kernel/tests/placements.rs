@@ -162,6 +162,14 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
                 c.backend.policy = Some(Arc::new(policy));
             }),
         ),
+        (
+            Why::SlowStart,
+            Box::new(|c| {
+                let slow_start = Some(Duration::from_secs(30));
+                let policy = model::BackendPolicy { slow_start, ..Default::default() };
+                c.backend.policy = Some(Arc::new(policy));
+            }),
+        ),
         (Why::TableSize, Box::new(|c| c.route.balancing = Balancing::Maglev { table_size: 65_537 })),
         (Why::ManyBackends, Box::new(|c| c.route.action = Action::Forward(vec![share("r"); 17]))),
         (Why::NoBackend, Box::new(|c| c.route.action = Action::Forward(vec![]))),

@@ -12,6 +12,8 @@ pub struct BackendPolicy {
     pub balancing: Option<Balancing>,
     /// What a Maglev table is asked with; none: the flow and the number of its request.
     pub hash_by: Option<HashBy>,
+    /// For how long an endpoint that is new to a running service gets less than its share; none: it gets all of it at once.
+    pub slow_start: Option<Duration>,
     /// How the gateway finds out by itself which endpoints work.
     pub health_check: Option<HealthCheck>,
     /// If less than this share of the endpoints works, in percent, all are used: 0 (never) to 100.
@@ -32,6 +34,7 @@ impl Default for BackendPolicy {
         Self {
             balancing: None,
             hash_by: None,
+            slow_start: None,
             health_check: None,
             panic_percent: Self::PANIC_PERCENT_DEFAULT,
             outliers: None,

@@ -22,6 +22,7 @@ mod request_id;
 mod retry;
 mod session;
 mod trace;
+mod warming;
 
 pub use client_address::client_address;
 pub use compression::{is_compressed_by, preferred_coding};
@@ -40,3 +41,4 @@ pub use request_id::{RequestIdText, is_request_id, request_id};
 pub use retry::{RetryBudget, retry_backoff};
 pub use session::{SessionToken, cookie_values};
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};
+pub use warming::warming_since;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use model::{Backend, Balancing};
 
@@ -18,6 +19,8 @@ use crate::session_key::SessionKey;
 pub(crate) struct BackendState {
     pub(crate) source: Arc<Backend>,
     endpoints: Arc<[Arc<Endpoint>]>,
+    /// Since when each of them is new to a running service; none: it is not.
+    warming_since: Vec<Option<Instant>>,
     balancers: BTreeMap<Balancing, Arc<Group>>,
     /// Where a route asks for session persistence.
     names: Option<Arc<Names>>,
@@ -46,8 +49,10 @@ impl BackendState {
                 before.and_then(|before| before.breaker.as_ref()).filter(|breaker| breaker.limits == limits);
             same.cloned().unwrap_or_else(|| Arc::new(Breaker::new(limits, threads)))
         });
+        let before = before.map(|before| (&*before.source, &*before.warming_since));
         Self {
             source: source.clone(),
+            warming_since: policy::warming_since(source, before, Instant::now()),
             endpoints: source.endpoints.iter().map(|endpoint| shared(endpoint.address)).collect(),
             balancers: BTreeMap::new(),
             names: None,
@@ -66,10 +71,15 @@ impl BackendState {
         if let Some(group) = self.balancers.get(&balancing) {
             return group.clone();
         }
-        let same = before.filter(|before| before.source.endpoints == self.source.endpoints);
+        let asks = |state: &Self| {
+            state.source.policy.as_ref().map(|policy| (policy.slow_start, policy.hash_by.clone()))
+        };
+        let same = before
+            .filter(|before| before.source.endpoints == self.source.endpoints && asks(before) == asks(self));
         let reused = same.and_then(|before| before.balancers.get(&balancing).cloned());
         let group = reused.unwrap_or_else(|| {
-            Arc::new(Group::new(&self.source, self.endpoints.clone(), balancing, threads))
+            let endpoints = self.endpoints.clone();
+            Arc::new(Group::new(&self.source, endpoints, &self.warming_since, balancing, threads))
         });
         self.balancers.insert(balancing, group.clone());
         group

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
-use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, TwoChoices};
+use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, SlowStart, TwoChoices};
 use model::{Backend, Balancing};
 
 use crate::affinity::Holding;
@@ -16,6 +17,8 @@ pub(crate) struct Group {
     endpoints: Arc<[Arc<Endpoint>]>,
     /// Beside `endpoints`; 0: it takes no new requests.
     weights: Vec<u16>,
+    /// Where some of them are new to a running service.
+    slow_start: Option<SlowStart>,
     /// One for each thread.
     turns: Box<[Turn]>,
 }
@@ -34,22 +37,27 @@ enum Chooser {
 struct Turn(AtomicU64);
 
 impl Group {
-    /// The endpoints of `backend`, which are beside its own, balanced so. Threads start apart, so that they do not all begin
+    /// The endpoints of `backend`, which are beside its own, as are the times since when they are new, balanced so. Threads start apart, so that they do not all begin
     /// with the first endpoint.
     pub(crate) fn new(
         backend: &Backend,
         endpoints: Arc<[Arc<Endpoint>]>,
+        warming_since: &[Option<Instant>],
         balancing: Balancing,
         threads: usize,
     ) -> Self {
         let weights = weights(backend);
         let chooser = chooser(backend, &weights, balancing);
+        let asked = backend.policy.as_ref().filter(|policy| policy.hash_by.is_none());
+        let window = asked.and_then(|policy| policy.slow_start);
+        let slow_start = window.and_then(|window| SlowStart::new(window, warming_since, &weights));
         let turns = (0..threads).map(|thread| Turn(AtomicU64::new(thread as u64))).collect();
-        Self { chooser, endpoints, weights, turns }
+        Self { chooser, endpoints, weights, slow_start, turns }
     }
 
     /// An endpoint for a request of this thread that is none of `tried`: the one that the client has; one that refused a
-    /// connection lately only if no other is left.
+    /// connection lately only if no other is left. One that is new is taken as often as its slow start says, but by a client that keeps
+    /// what it gets.
     pub(crate) fn pick(
         &self,
         thread: usize,
@@ -63,15 +71,29 @@ impl Group {
         if let Some(endpoint) = holding.and_then(|holding| self.keep(holding.endpoint()?, tried)) {
             return Some(endpoint);
         }
+        let slow_start =
+            self.slow_start.as_ref().filter(|_| holding.is_none()).map(|slow| (slow, Instant::now()));
+        let mut declined = None;
         for draw in 0..DRAWS_MAX {
             let mut drawn = again(pick, draw);
             if let Some(holding) = holding {
                 drawn.hash = holding.hash(draw);
             }
-            let endpoint = &self.endpoints[self.choose(thread, &drawn)?];
-            if is_good(endpoint) {
+            let index = self.choose(thread, &drawn)?;
+            let endpoint = &self.endpoints[index];
+            if !is_good(endpoint) {
+                continue;
+            }
+            // Other bits than those that drew it.
+            let is_taken =
+                |(slow, now): &(&SlowStart, Instant)| slow.takes(index, remix(!pick.random, draw), *now);
+            if slow_start.as_ref().is_none_or(is_taken) {
                 return Some(endpoint);
             }
+            declined = declined.or(Some(endpoint));
+        }
+        if declined.is_some() {
+            return declined;
         }
         let left = || self.members().filter(|e| !tried.contains(&e.address));
         left().find(|e| is_good(e)).or_else(|| left().next())

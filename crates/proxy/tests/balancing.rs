@@ -140,3 +140,44 @@ fn the_busy_and_the_slow_get_less() {
         assert!((1..20).contains(&waiting.len()), "{balancing:?}: {}", waiting.len());
     }
 }
+
+#[test]
+fn an_endpoint_that_joins_gets_little_at_first_and_at_a_start_all_are_alike() {
+    const REQUESTS: usize = 400;
+    let echoes = ["a", "b", "c"].map(Scripted::echo);
+    let [a, b, c] = [&echoes[0], &echoes[1], &echoes[2]].map(|echo| echo.address);
+    let (two, three) = ([a, b], [a, b, c]);
+    let policies = [
+        (Balancing::RoundRobin, None, true),
+        (Balancing::Random, None, true),
+        (Balancing::LeastRequest, None, true),
+        (Balancing::default(), None, true),
+        // A value keeps its endpoint: the new one has all of its values at once.
+        (Balancing::default(), Some(HashBy::Header("x-user".into())), false),
+    ];
+    for (balancing, hash_by, is_slow) in policies {
+        let said = BackendPolicy {
+            balancing: Some(balancing),
+            hash_by,
+            slow_start: Some(Duration::from_secs(3600)),
+            ..Default::default()
+        };
+        let policy = Some(Arc::new(said));
+        let of = |endpoints| Rule { policy: policy.clone(), ..rule("/", endpoints) };
+        let of_c = |lab: &Lab| {
+            let mut client = lab.client();
+            let ask = |number: usize| {
+                client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-User: {number}\r\n\r\n"));
+                usize::from(client.response().text().starts_with("c\n"))
+            };
+            (0..REQUESTS).map(ask).sum::<usize>()
+        };
+        let mut lab = Lab::new(&[of(&two)]);
+        lab.apply(&[of(&three)]);
+        let joined = of_c(&lab);
+        // A third of it would be 133, a tenth of that share 19.
+        assert!(if is_slow { (1..70).contains(&joined) } else { joined > 80 }, "{balancing:?}: {joined}");
+        let first = of_c(&Lab::new(&[of(&three)]));
+        assert!(first > 80, "{balancing:?}: {first}");
+    }
+}

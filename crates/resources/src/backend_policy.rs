@@ -52,6 +52,18 @@ pub struct BackendLoadBalancer {
     /// What ConsistentHash is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consistent_hash: Option<ConsistentHash>,
+    /// Less than their share for endpoints that are new to a running service; unset: all of it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
+}
+
+/// The share of an endpoint that joins a running service, or comes back to health, rises evenly from a tenth to all of it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SlowStart {
+    /// Over how long, such as `30s`; `10ms` or more.
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub window: String,
 }
 
 /// A method of choosing endpoints.

@@ -20,7 +20,7 @@ pub mod strict;
 pub use backend_policy::{
     BackendHealthCheck, BackendLoadBalancer, BackendLoadBalancerType, BackendOutlierDetection, BackendPolicy,
     BackendPolicySpec, CircuitBreaker, ConsistentHash, ConsistentHashType, GrpcHealthCheck, HashName,
-    HealthCheckType, HttpHealthCheck,
+    HealthCheckType, HttpHealthCheck, SlowStart,
 };
 pub use jwt::{
     ClaimToHeader, Jwt, JwtExtractor, JwtHeader, JwtProvider, LocalJwks, LocalJwksType, LocalObjectRef,

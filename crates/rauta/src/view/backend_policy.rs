@@ -11,13 +11,15 @@ use crate::settings::parse::show_duration;
 /// What is asked for a backend, a clause each.
 pub(crate) fn clauses(backend: &Backend) -> Vec<String> {
     let Some(policy) = backend.policy.as_deref() else { return Vec::new() };
-    let BackendPolicy { balancing, hash_by, health_check, panic_percent, outliers, limits } = policy;
+    let BackendPolicy { balancing, hash_by, slow_start, health_check, panic_percent, outliers, limits } =
+        policy;
     let mut clauses = Vec::new();
     match (balancing, hash_by) {
         (Some(balancing), None) => clauses.push(text::balancing(*balancing)),
         (_, Some(by)) => clauses.push(format!("consistent hash by {}", hashed(by))),
         (None, None) => {}
     }
+    clauses.extend(slow_start.map(|window| format!("slow start over {}", show_duration(window))));
     clauses.extend(health_check.as_ref().map(checked));
     clauses.extend(outliers.as_ref().map(judged));
     match *panic_percent {
@@ -102,6 +104,7 @@ mod tests {
         let policy = BackendPolicy {
             balancing: Some(model::Balancing::default()),
             hash_by: Some(HashBy::Cookie("user".into())),
+            slow_start: Some(30 * second),
             health_check: Some(HealthCheck {
                 probe: Probe::Http { path: "/health".into(), host: None, statuses: vec![] },
                 interval: 3 * second,
@@ -136,6 +139,7 @@ mod tests {
         };
         let asked = [
             "consistent hash by cookie user",
+            "slow start over 30s",
             "health check by GET /health every 3s",
             "left out after 5 errors or 3 gateway errors in a row for 30s",
             "no endpoint is used that is not healthy",
@@ -144,7 +148,7 @@ mod tests {
         assert_eq!(clauses(&backend), asked);
         let snapshot = Snapshot::new(1, [], [], [Arc::new(backend)], []);
         let steps = steps(&snapshot, &[BackendRef::new(1, BackendTarget::Backend(id))]);
-        assert_eq!(steps.len(), 7);
-        assert_eq!(steps[5], "10.0.0.2:80 of a/b:80 is left out: it fails its health check");
+        assert_eq!(steps.len(), 8);
+        assert_eq!(steps[6], "10.0.0.2:80 of a/b:80 is left out: it fails its health check");
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{BackendPolicy, Diagnostic, ObjectKind, ObjectRef};
+use model::{BackendPolicy, Diagnostic, ObjectKind, ObjectRef, Reason};
 
 use super::attached::{Attached, Fields, TargetKind, by_age, fill};
 use crate::Options;
@@ -26,6 +26,14 @@ impl BackendPolicies {
         for (key, policy) in by_age(&objects.backend_policies, |policy| &policy.metadata) {
             let rules = backend_policy::read(&policy.spec, options, &mut Report::muted(key));
             let mut report = Report::new(key, &mut policies.diagnostics);
+            if rules
+                .balancing
+                .as_ref()
+                .is_some_and(|said| said.slow_start.is_some() && said.hash_by.is_some())
+            {
+                let message = "has no effect with type ConsistentHash: a value keeps its endpoint";
+                report.warning(Reason::Unsupported, "spec.loadBalancer.slowStart", message);
+            }
             policies.attached.attach(key, (&policy.spec.target_refs, &rules), &TARGETS, objects, &mut report);
         }
         policies
@@ -45,10 +53,11 @@ impl BackendPolicies {
     pub(super) fn of(&self, service: &ObjectRef, port_name: Option<&str>) -> Option<Arc<BackendPolicy>> {
         let of_port = port_name.map(|name| (service, Some(name)));
         let (rules, _) = self.attached.merged(of_port.into_iter().chain([(service, None)]))?;
-        let (balancing, hash_by) = rules.balancing.unzip();
+        let chosen = rules.balancing;
         Some(Arc::new(BackendPolicy {
-            balancing,
-            hash_by: hash_by.flatten(),
+            balancing: chosen.as_ref().map(|chosen| chosen.balancing),
+            slow_start: chosen.as_ref().and_then(|chosen| chosen.slow_start),
+            hash_by: chosen.and_then(|chosen| chosen.hash_by),
             health_check: rules.health_check,
             panic_percent: rules.panic_percent.unwrap_or(BackendPolicy::PANIC_PERCENT_DEFAULT),
             outliers: rules.outliers,

@@ -17,11 +17,19 @@ use crate::{Options, duration, pattern};
 /// What a policy says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Rules {
-    pub(crate) balancing: Option<(Balancing, Option<HashBy>)>,
+    pub(crate) balancing: Option<Chosen>,
     pub(crate) health_check: Option<HealthCheck>,
     pub(crate) panic_percent: Option<u8>,
     pub(crate) outliers: Option<OutlierDetection>,
     pub(crate) limits: Option<CircuitLimits>,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Chosen {
+    pub(crate) balancing: Balancing,
+    pub(crate) hash_by: Option<HashBy>,
+    pub(crate) slow_start: Option<Duration>,
 }
 
 /// Checks what a BackendPolicy says by itself.
@@ -38,12 +46,20 @@ pub(crate) fn read(spec: &BackendPolicySpec, options: &Options, report: &mut Rep
         report.invalid("spec.panicThreshold", format!("{percent} is no share in percent: write 0 to 100"));
     }
     Rules {
-        balancing: spec.load_balancer.as_ref().and_then(|said| balancing(said, options, report)),
+        balancing: spec.load_balancer.as_ref().and_then(|said| chosen(said, options, report)),
         health_check: spec.health_check.as_ref().and_then(|said| health_check(said, report)),
         panic_percent: spec.panic_threshold,
         outliers: spec.outlier_detection.as_ref().map(|said| outliers(said, report)),
         limits: spec.circuit_breaker.as_ref().map(|said| limits(said, report)),
     }
+}
+
+fn chosen(said: &BackendLoadBalancer, options: &Options, report: &mut Report<'_>) -> Option<Chosen> {
+    let field = "spec.loadBalancer.slowStart.window";
+    let window = said.slow_start.as_ref().map(|slow| Some(slow.window.clone()));
+    let slow_start = window.and_then(|text| time(&text, field, Duration::from_millis(10), report));
+    let (balancing, hash_by) = balancing(said, options, report)?;
+    Some(Chosen { balancing, hash_by, slow_start })
 }
 
 fn balancing(

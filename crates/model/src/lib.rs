@@ -16,6 +16,7 @@
 mod backend;
 mod backend_policy;
 mod diagnostic;
+mod ext_auth;
 mod filter;
 mod host;
 mod jwt;
@@ -31,6 +32,7 @@ mod snapshot;
 pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
 pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, OutlierDetection, Probe};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
+pub use ext_auth::{ExtAuth, ExtAuthProtocol};
 pub use filter::{
     Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme, UrlRewrite,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{Jwt, ListenerId, ObjectRef, SecretBytes};
+use crate::{ExtAuth, Jwt, ListenerId, ObjectRef, SecretBytes};
 
 /// What policies ask of the requests of a route that come in by some of its listeners.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,6 +37,9 @@ pub struct Policies {
     /// Who may ask, by signed token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
+    /// Who is asked whether a request goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ext_auth: Option<ExtAuth>,
     /// What goes wrong on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjection>,

@@ -123,6 +123,20 @@ pub(crate) async fn copy<S: Transport>(
     sent.is_ok_and(|outcome| outcome.status != STATUS_CLIENT_GONE)
 }
 
+/// Sends a request of the gateway's own: the outcome of its answer, which `down` gets.
+///
+/// # Errors
+/// Nobody answered: why, as status and reason.
+pub(crate) async fn aside<S: Transport>(
+    work: &Forward<'_>,
+    down: &mut Downstream<S>,
+    body: &mut RequestBody,
+    response: &mut ResponseHead,
+) -> Result<Outcome, Refusal> {
+    let target = work.target(down.client.peer.ip(), None)?;
+    tries(work, (target, None), down, body, response).await
+}
+
 async fn tries<S: Transport>(
     work: &Forward<'_>,
     (target, visit): (&Target, Option<&Visit<'_>>),

@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http1::{Framing, RequestHead};
-use model::{AttachedPolicies, Compression, DirectResponse, ErrorResponse, ListenerId, Policies, Share};
+use model::{
+    AttachedPolicies, Compression, DirectResponse, ErrorResponse, Listener, ListenerId, Policies, Share,
+};
 
 use crate::auth::{Auth, Denied};
 use crate::changes::Changes;
 use crate::downstream::Downstream;
+use crate::ext_auth::{self, Denial, ExtAuth};
 use crate::rate::Limiter;
 use crate::reply::{Page, Refusal};
+use crate::state::Target;
 use crate::tokens::{Refused, Tokens};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -27,6 +31,7 @@ pub(crate) struct Guard {
     limiter: Option<Arc<Limiter>>,
     auth: Option<Arc<Auth>>,
     tokens: Option<Arc<Tokens>>,
+    ext_auth: Option<Box<ExtAuth>>,
 }
 
 /// What is to be done with a request that goes on.
@@ -44,6 +49,8 @@ pub(crate) enum Stop<'g> {
     Gone,
     /// It is answered here.
     Answer(Said<'g>),
+    /// It is answered in the words of a service.
+    Told(Box<Denial>),
 }
 
 /// An answer.
@@ -58,7 +65,13 @@ pub(crate) struct Said<'g> {
 impl Guards {
     /// None: the route asks nothing. What the same rule had `before` on any of the same listeners, and is still asked, goes on: limits
     /// with what they have counted, users with the passwords that are remembered.
-    pub(crate) fn new(attached: &[AttachedPolicies], before: Option<&Self>) -> Option<Box<Self>> {
+    ///
+    /// `reach` says how the backend of a service is reached that decides about requests.
+    pub(crate) fn new(
+        attached: &[AttachedPolicies],
+        before: Option<&Self>,
+        mut reach: impl FnMut(&model::ExtAuth) -> Option<Target>,
+    ) -> Option<Box<Self>> {
         let mut limiters: Vec<_> = before.into_iter().flat_map(Self::limiters).collect();
         let guard = |one: &AttachedPolicies| {
             let shares = |listeners: &[ListenerId]| listeners.iter().any(|id| one.listeners.contains(id));
@@ -82,10 +95,12 @@ impl Guards {
                     had.find_map(|(_, guard)| guard.tokens.clone().filter(|known| known.said() == said));
                 known.or_else(|| Tokens::new(said).map(Arc::new))
             });
+            let ext_auth =
+                one.policies.ext_auth.as_ref().map(|said| Box::new(ExtAuth::new(said, reach(said))));
             // Users and keys that cannot be read were refused before they came here; if not, nobody is let in.
             policies.is_closed |= policies.basic_auth.is_some() && auth.is_none();
             policies.is_closed |= policies.jwt.is_some() && tokens.is_none();
-            (one.listeners.clone().into(), Guard { policies, limiter, auth, tokens })
+            (one.listeners.clone().into(), Guard { policies, limiter, auth, tokens, ext_auth })
         };
         (!attached.is_empty()).then(|| Box::new(Self(attached.iter().map(guard).collect())))
     }
@@ -119,6 +134,7 @@ impl Guard {
     pub(crate) async fn pass<'g, S: Transport>(
         &'g self,
         worker: &Rc<Worker>,
+        listener: &Arc<Listener>,
         down: &mut Downstream<S>,
         head: &RequestHead,
     ) -> Result<Passed, Stop<'g>> {
@@ -134,6 +150,10 @@ impl Guard {
         let mut changes = Changes::default();
         if let Some(tokens) = &self.tokens {
             tokens.check(worker, head, &mut changes).map_err(|refused| not_shown(&refused))?;
+        }
+        if let Some(asked) = &self.ext_auth {
+            let verdict = asked.check(worker, listener, down, head, &mut changes).await;
+            verdict.map_err(not_let_in)?;
         }
         self.fault(worker, down).await?;
         if let Some(DirectResponse { status, content_type, body }) = &self.policies.direct_response {
@@ -204,6 +224,15 @@ fn refused(auth: &Auth, denied: &Denied) -> Stop<'static> {
     Said { headers: vec![header], ..said }.into()
 }
 
+/// A service lets nobody in, or cannot be asked.
+fn not_let_in(denied: ext_auth::Denied) -> Stop<'static> {
+    match denied {
+        ext_auth::Denied::Gone => Stop::Gone,
+        ext_auth::Denied::Told(denial) => Stop::Told(denial),
+        ext_auth::Denied::Failed(status, reason) => said(status, reason).into(),
+    }
+}
+
 /// No good token (RFC 6750 section 3).
 fn not_shown(refused: &Refused) -> Stop<'static> {
     let headers = vec![("WWW-Authenticate", refused.challenge())];
@@ -247,7 +276,7 @@ mod tests {
             let guard = guards.on(&ListenerId::new("test", "gateway", listener));
             guard.and_then(|guard| guard.limiter.clone()).unwrap()
         };
-        let new = |attached: &[AttachedPolicies], before| Guards::new(attached, before).unwrap();
+        let new = |attached: &[AttachedPolicies], before| Guards::new(attached, before, |_| None).unwrap();
         let first = new(&[limited_on(&["b", "c"], 5)], None);
         let counted = of(&first, "b");
         // One that sorts before the others, and one that goes.

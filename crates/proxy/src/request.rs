@@ -15,7 +15,7 @@ use crate::forward::{self, Forward};
 use crate::forwarded::Forwarded;
 use crate::guard::Stop;
 use crate::ids::Ids;
-use crate::reply::{Extra, Outcome, STATUS_CLIENT_GONE, answer, answer_with};
+use crate::reply::{Extra, Outcome, Page, STATUS_CLIENT_GONE, answer, answer_with};
 use crate::request_body::RequestBody;
 use crate::state::{CompiledAction, State};
 use crate::story::{self, Story, Told};
@@ -166,7 +166,7 @@ async fn decide<'s, S: Transport>(
     let mut changes = None;
     if let Some(guard) = guard {
         // On the heap, where only requests of such routes are: what is waited for in here has no part in the others.
-        match Box::pin(guard.pass(worker, down, head)).await {
+        match Box::pin(guard.pass(worker, listener, down, head)).await {
             Ok(passed) => {
                 if let Some(bytes) = passed.body_max {
                     body.limit(bytes);
@@ -175,6 +175,15 @@ async fn decide<'s, S: Transport>(
             }
             Err(Stop::Gone) => {
                 return (Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out: 0 }, taken);
+            }
+            Err(Stop::Told(denial)) => {
+                let told = denial.headers.iter().map(|(name, value)| (&**name, &**value));
+                let headers: Vec<_> =
+                    cors.as_ref().map_or(&[][..], CorsLines::as_slice).iter().copied().chain(told).collect();
+                let page = Some(Page { content_type: &denial.content_type, body: &denial.body });
+                let extra = Extra { headers: &headers, page, lines: None };
+                let said = (denial.status, "external authorization said no".into());
+                return (answer_with(worker, down, head, body, said, extra).await, taken);
             }
             Err(Stop::Answer(said)) => {
                 let cors = cors.as_ref().map_or(&[][..], CorsLines::as_slice);

@@ -152,6 +152,17 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// One whose requests are the gateway's own.
+    fn plain(
+        group: Arc<Group>,
+        backend: &BackendState,
+        connectors: Vec<(Option<CertificateId>, Arc<Connector>)>,
+    ) -> Self {
+        let (outliers, breaker) = (backend.outliers.clone(), backend.breaker.clone());
+        let (plan, mirrors) = (Plan::default(), Vec::new());
+        Self { group, hashing: None, outliers, breaker, connectors, kept: None, names: None, plan, mirrors }
+    }
+
     /// How its endpoints are spoken to for clients of `listener`.
     pub(crate) fn connector(&self, listener: &Listener) -> Option<&Arc<Connector>> {
         match &self.connectors[..] {
@@ -214,7 +225,12 @@ impl State {
             metrics: counted.next(),
             action: compile(route, &snapshot, &mut backends, &mut connectors, before, (threads, key)),
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
-            guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied()),
+            guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied(), |said| {
+                let backend = backends.get_mut(&said.backend)?;
+                let connectors = connectors_of(route, backend, &snapshot, &mut connectors, before)?;
+                let group = backend.group(Balancing::default(), before.backends.get(&said.backend), threads);
+                Some(Target::plain(group, backend, connectors))
+            }),
         });
         let routes = routes.collect();
         let l4_actions = snapshot

@@ -5,6 +5,7 @@
 
 #[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
 mod backend_policy;
+mod ext_auth;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the CRDs document the fields")]
 pub mod gateway;
 mod jwt;
@@ -22,6 +23,7 @@ pub use backend_policy::{
     BackendPolicySpec, CircuitBreaker, ConsistentHash, ConsistentHashType, GrpcHealthCheck, HashName,
     HealthCheckType, HttpHealthCheck, SlowStart,
 };
+pub use ext_auth::{ExtAuth, HttpExtAuth, PolicyBackendRef};
 pub use jwt::{
     ClaimToHeader, Jwt, JwtExtractor, JwtHeader, JwtProvider, LocalJwks, LocalJwksType, LocalObjectRef,
     RequiredClaim,

@@ -2,7 +2,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteQuantity, Jwt, PolicyTargetRef};
+use crate::{ByteQuantity, ExtAuth, Jwt, PolicyTargetRef};
 
 /// What is asked of the requests of a Gateway, a listener, a route or a rule, beyond what their own kinds have fields for.
 ///
@@ -38,6 +38,9 @@ pub struct RoutePolicySpec {
     /// Who may ask, by signed token (JWT); others get 401.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
+    /// Which service is asked whether a request goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ext_auth: Option<ExtAuth>,
     /// Delays and errors for some requests, to see how clients take them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_injection: Option<FaultInjection>,

@@ -8,6 +8,7 @@
 )]
 
 pub mod pair;
+pub mod ports;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,6 +21,7 @@ use model::{
     Balancing, Endpoint, EndpointCondition, Filters, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch,
     Protocol, Route, RouteAffinity, RouteId, RouteMatch, Snapshot, Timeouts,
 };
+pub use ports::free_port;
 
 /// Long enough for a loaded machine, short enough to fail in time.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -379,12 +381,14 @@ impl Lab {
     }
 
     pub fn with(config: proxy::Config, rules: &[Rule<'_>]) -> Self {
-        let metrics = telemetry::Metrics::new(config.threads);
+        let threads = config.threads;
+        let metrics = telemetry::Metrics::new(threads);
         let gateway = proxy::Gateway::start(config, metrics.clone()).unwrap();
         // Another program may take the port in between: then another one.
         let mut lab = Self { gateway, metrics, address: free_port(), version: 0 };
         for _ in 0..20 {
-            if lab.apply(rules).is_empty() {
+            // Each thread has a socket of its own; more are those of another gateway, which would get a share of the connections.
+            if lab.apply(rules).is_empty() && ports::listeners(lab.address) <= threads {
                 return lab;
             }
             lab.address = free_port();
@@ -401,10 +405,6 @@ impl Lab {
     pub fn client(&self) -> Client {
         Client::connect(self.address)
     }
-}
-
-pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Snapshot> {

@@ -47,6 +47,15 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
             }
         }
     }
+    if let Some(asked) = &policies.ext_auth {
+        let otherwise = if asked.fails_open {
+            "requests go on while it cannot be asked".to_owned()
+        } else {
+            format!("{} while it cannot be asked", asked.status_on_error)
+        };
+        let within = show_duration(asked.timeout);
+        say(format!("asks {} about each request, within {within}; {otherwise}", asked.backend));
+    }
     if let Some(FaultInjection { delay, abort }) = &policies.fault_injection {
         let percent = |per_million: u32| f64::from(per_million) / 10_000.0;
         if let Some(Share { value, per_million }) = delay {
@@ -182,6 +191,20 @@ mod tests {
         assert_eq!(
             lines(&Policies { compression, ..Default::default() })[1],
             "  compresses responses for clients that take it: zstd, gzip"
+        );
+        let protocol =
+            model::ExtAuthProtocol::Http { path: "".into(), headers_to_backend: vec!["x-user".into()] };
+        let asked = model::ExtAuth {
+            backend: model::BackendId::service("shop", "auth", 80),
+            protocol,
+            headers_to_ext_auth: vec![],
+            fails_open: false,
+            timeout: std::time::Duration::from_secs(10),
+            status_on_error: 403,
+        };
+        assert_eq!(
+            lines(&Policies { ext_auth: Some(asked), ..Default::default() })[1],
+            "  asks shop/auth:80 about each request, within 10s; 403 while it cannot be asked"
         );
         let (content_type, body) = ("text/plain".into(), "closed".into());
         policies.direct_response = Some(DirectResponse { status: 503, content_type, body });

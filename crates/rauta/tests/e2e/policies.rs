@@ -7,7 +7,8 @@ use testkit::{Addresses, Connection, Gateway, Lab, Recorder};
 use crate::manifests::{GATEWAY, documents, service};
 use crate::world::RAUTA;
 
-/// Rules `/api` (named `api`) and `/` before one endpoint that answers `fine`, and these policies.
+/// Rules `/api` (named `api`) and `/` before one endpoint that answers `fine`, and these policies. Service `auth` has a backend of its own,
+/// where nobody answers at first.
 struct Policed {
     gateway: Gateway,
     endpoint: Recorder,
@@ -17,7 +18,7 @@ struct Policed {
 impl Policed {
     /// `policies`: name and spec of each, in YAML's flow style.
     fn by(policies: &[(&str, &str)]) -> Self {
-        let lab = Lab::builder().backends(1).build().unwrap();
+        let lab = Lab::builder().backends(2).build().unwrap();
         let endpoint = Recorder::answering(lab.backend(0), Addresses::backend_socket(0), "fine").unwrap();
         Self::before(lab, endpoint, policies)
     }
@@ -27,7 +28,7 @@ impl Policed {
             parentRefs: [{name: gw}]\n  rules:\n  \
             - {name: api, matches: [{path: {value: /api}}], backendRefs: [{name: web, port: 80}]}\n  \
             - {backendRefs: [{name: web, port: 80}]}\n";
-        let mut manifest = documents(&[GATEWAY, &service("web", &[0]), route]);
+        let mut manifest = documents(&[GATEWAY, &service("web", &[0]), &service("auth", &[1]), route]);
         for (name, spec) in policies {
             manifest += &format!(
                 "---\napiVersion: rauta.io/v1\nkind: RoutePolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
@@ -157,6 +158,19 @@ fn signed_tokens_let_in_and_tell_endpoints_who_asks() {
     let world = Policed::by(&[("tokens", &spec)]);
     let token = foreign["tokens"]["ES256"].as_str().unwrap();
     assert_eq!(world.connect().request(&request(token)).unwrap().status, 500);
+}
+
+#[test]
+fn a_service_is_asked_about_requests_and_nobody_is_let_in_without_it() {
+    let spec = format!(
+        "{{targetRefs: [{API}], extAuth: {{http: {{backendRefs: [{{name: auth, port: 80}}], path: /check}}, \
+         statusOnError: 503}}}}"
+    );
+    let world = Policed::by(&[("asked", &spec)]);
+    assert_eq!((world.status("/api/x"), world.status("/")), (503, 200));
+    let service = Recorder::answering(world.lab.backend(1), Addresses::backend_socket(1), "good").unwrap();
+    assert_eq!(world.status("/api/x?y"), 200);
+    assert!(service.received_text().starts_with("GET /check/api/x?y HTTP/1.1\r\nHost: a.test\r\n"));
 }
 
 #[test]

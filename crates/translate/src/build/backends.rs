@@ -140,7 +140,7 @@ pub(super) fn backend(
     Some(Backend { id: id.clone(), protocol, security, endpoints, affinity, policy })
 }
 
-fn find_port<'p>(
+pub(super) fn find_port<'p>(
     ports: &'p [ServicePort],
     wanted: PortRef<'_>,
     transport: Transport,
@@ -204,7 +204,7 @@ fn transport_name(transport: Transport) -> &'static str {
     }
 }
 
-fn list_ports(ports: &[ServicePort]) -> String {
+pub(super) fn list_ports(ports: &[ServicePort]) -> String {
     let list: Vec<_> = ports
         .iter()
         .map(|port| match &port.name {

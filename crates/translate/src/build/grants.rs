@@ -34,7 +34,7 @@ impl Builder<'_> {
 /// stands for all.
 pub(super) fn permits(objects: &Objects, from: &ObjectRef, kind: &str, namespace: &str, name: &str) -> bool {
     let group = match from.kind {
-        ObjectKind::RoutingRule => "rauta.io",
+        ObjectKind::RoutingRule | ObjectKind::RoutePolicy => "rauta.io",
         ObjectKind::Ingress => "networking.k8s.io",
         _ => GATEWAY_GROUP,
     };

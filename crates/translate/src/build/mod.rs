@@ -9,6 +9,7 @@ mod backends;
 mod certificates;
 mod clients;
 mod endpoints;
+mod ext_auth;
 mod frame;
 mod grants;
 mod http_routes;
@@ -95,6 +96,11 @@ pub(crate) fn part(
     for (route, i) in part.routes.iter_mut().zip(0..) {
         let name = names.get::<usize>(i).copied().flatten();
         route.policies = policies.of(key, name, &route.listeners);
+        for asked in route.policies.iter().filter_map(|attached| attached.policies.ext_auth.as_ref()) {
+            let BackendId { namespace, name, .. } = &asked.backend;
+            part.services.insert(ObjectRef::new(ObjectKind::Service, namespace, name));
+            part.backends.insert(asked.backend.clone());
+        }
     }
     Some(part)
 }

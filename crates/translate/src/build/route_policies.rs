@@ -4,12 +4,14 @@ use model::{
     AttachedPolicies, BasicAuth, Diagnostic, ListenerId, ObjectKind, ObjectRef, Policies, Reason, SecretBytes,
 };
 use policy::Htpasswd;
+use resources::PolicyBackendRef;
 
 use super::GATEWAY_GROUP;
 use super::attached::{Attached, Fields, TargetKind, by_age, fill};
 use super::certificates::entry;
-use super::jwt_keys;
+use super::{ext_auth, jwt_keys};
 use crate::objects::Objects;
+use crate::own;
 use crate::own::jwt::{self, KeyPlace};
 use crate::own::route_policy::{self, Rules, Said};
 use crate::report::Report;
@@ -30,8 +32,10 @@ const TARGETS: [TargetKind; 5] = [
 #[derive(Debug, Default)]
 pub(crate) struct RoutePolicies {
     attached: Attached<Rules>,
-    /// The Secrets and ConfigMaps that policies name, whether they are there or not.
+    /// The Secrets, ConfigMaps and Services that policies name, whether they are there or not.
     named: BTreeSet<ObjectRef>,
+    /// Whether one names an object of another namespace.
+    needs_grants: bool,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -59,6 +63,13 @@ impl RoutePolicies {
                 };
                 jwt::read(said, keys, &mut Report::muted(key)).into()
             });
+            rules.ext_auth = policy.spec.ext_auth.as_ref().map(|said| {
+                let backend = |named: &PolicyBackendRef, field: &str, _: &mut Report<'_>| {
+                    policies.needs_grants |= named.namespace.is_some();
+                    ext_auth::backend(named, key, objects, &mut policies.named, field, &mut report)
+                };
+                own::ext_auth::read(said, backend, &mut Report::muted(key)).into()
+            });
             policies.attached.attach(key, (&policy.spec.target_refs, &rules), &TARGETS, objects, &mut report);
         }
         policies
@@ -66,7 +77,10 @@ impl RoutePolicies {
 
     /// Whether a change of this object is a change of policies: of one, or of what one is for or names.
     pub(crate) fn follows_from(&self, object: &ObjectRef) -> bool {
-        object.kind == ObjectKind::RoutePolicy || self.attached.is_for(object) || self.named.contains(object)
+        object.kind == ObjectKind::RoutePolicy
+            || self.attached.is_for(object)
+            || self.named.contains(object)
+            || self.needs_grants && object.kind == ObjectKind::ReferenceGrant
     }
 
     /// The targets of which `other` says something else: Gateways and objects of routes.
@@ -136,6 +150,7 @@ impl Fields for Rules {
         fill("rateLimit", &mut self.rate_limit, &other.rate_limit, &mut taken);
         fill("basicAuth", &mut self.basic_auth, &other.basic_auth, &mut taken);
         fill("jwt", &mut self.jwt, &other.jwt, &mut taken);
+        fill("extAuth", &mut self.ext_auth, &other.ext_auth, &mut taken);
         fill("faultInjection", &mut self.fault_injection, &other.fault_injection, &mut taken);
         fill("directResponse", &mut self.direct_response, &other.direct_response, &mut taken);
         fill("errorResponses", &mut self.error_responses, &other.error_responses, &mut taken);
@@ -156,6 +171,7 @@ impl Rules {
                 rate_limit: whole(self.rate_limit)?,
                 basic_auth: whole(self.basic_auth)?,
                 jwt: whole(self.jwt)?,
+                ext_auth: whole(self.ext_auth)?,
                 fault_injection: whole(self.fault_injection).flatten(),
                 direct_response: whole(self.direct_response)?,
                 error_responses: whole(self.error_responses).flatten().unwrap_or_default(),

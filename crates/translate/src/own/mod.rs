@@ -7,6 +7,7 @@ pub(crate) mod backend_policy;
 mod compression;
 mod cors;
 mod error_responses;
+pub(crate) mod ext_auth;
 mod faults;
 pub(crate) mod filters;
 pub(crate) mod gateway;

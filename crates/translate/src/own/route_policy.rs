@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use kube::core::ObjectMeta;
 use model::{
-    BasicAuth, Compression, DirectResponse, ErrorResponse, FaultInjection, IpRules, Jwks, Jwt, RateLimit,
-    Reason,
+    BackendId, BasicAuth, Compression, DirectResponse, ErrorResponse, ExtAuth, FaultInjection, IpRules, Jwks,
+    Jwt, RateLimit, Reason,
 };
 use policy::header_value_problem;
 use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
 use serde_json::Value;
 
 use super::jwt::KeyPlace;
-use super::{compression, error_responses, faults, jwt};
+use super::{compression, error_responses, ext_auth, faults, jwt};
 use crate::pattern;
 use crate::report::Report;
 
@@ -35,6 +35,8 @@ pub(crate) struct Rules {
     pub(crate) basic_auth: Option<Said<BasicAuth>>,
     /// The same: its keys may be in other objects.
     pub(crate) jwt: Option<Said<Jwt>>,
+    /// The same: it needs a Service.
+    pub(crate) ext_auth: Option<Said<ExtAuth>>,
     pub(crate) fault_injection: Option<Said<FaultInjection>>,
     pub(crate) direct_response: Option<Said<DirectResponse>>,
     pub(crate) error_responses: Option<Said<Vec<ErrorResponse>>>,
@@ -80,6 +82,10 @@ pub(crate) fn check(policy: &RoutePolicy, report: &mut Report<'_>) {
         };
         jwt::read(said, keys, report);
     }
+    if let Some(said) = &spec.ext_auth {
+        // Whether the Service is there is looked at with it.
+        ext_auth::read(said, |named, _, _| Some(BackendId::service("", &named.name, named.port)), report);
+    }
 }
 
 /// What clients are told that they are asked for; none: it cannot be.
@@ -118,6 +124,7 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         rate_limit,
         basic_auth: None,
         jwt: None,
+        ext_auth: None,
         fault_injection,
         direct_response,
         error_responses,

@@ -1,0 +1,158 @@
+//! Services that decide about requests: what they are asked, what becomes of their answers, and of requests while there are none.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use model::{BackendId, ExtAuth, ExtAuthProtocol, Policies};
+use support::{Lab, Rule, Scripted, content_length, free_port, rule};
+
+/// Asks the backend of the second rule.
+fn asked() -> ExtAuth {
+    ExtAuth {
+        backend: BackendId::service("test", "b1", 80),
+        protocol: ExtAuthProtocol::Http {
+            path: "/check".into(),
+            headers_to_backend: vec!["x-user".into(), "x-groups".into()],
+        },
+        headers_to_ext_auth: vec!["cookie".into(), "x-forwarded-for".into()],
+        fails_open: false,
+        timeout: Duration::from_secs(20),
+        status_on_error: 403,
+    }
+}
+
+fn lab(asked: ExtAuth, endpoint: &Scripted, service: SocketAddr) -> Lab {
+    let policies = Some(Policies { ext_auth: Some(asked), ..Default::default() });
+    Lab::new(&[Rule { policies, ..rule("/", &[endpoint.address]) }, rule("/service", &[service])])
+}
+
+/// Gives each request the same answer.
+fn service(answer: &'static str) -> Scripted {
+    Scripted::new(move |conn| {
+        while let Some(head) = conn.head() {
+            conn.body(content_length(&head));
+            conn.send(answer);
+        }
+    })
+}
+
+const LETS_IN: &str = "HTTP/1.1 200 OK\r\nX-User: anna\r\nX-Groups: a\r\nX-Groups: b\r\nX-Other: 1\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn the_service_is_asked_about_a_request_and_tells_endpoints_who_it_is() {
+    let endpoint = Scripted::echo("one");
+    let service = service(LETS_IN);
+    let lab = lab(asked(), &endpoint, service.address);
+    let mut client = lab.client();
+    let request = "POST /a/b?c=d HTTP/1.1\r\nHost: a.test:81\r\nAuthorization: Bearer x\r\nCookie: s=1\r\nX-Secret: 1\r\n\
+                   X-User: eve\r\nX_User: eve\r\nX-Forwarded-For: 10.6.6.6\r\nX-Forwarded-Uri: /\r\nContent-Length: 4\r\n\r\nbody";
+    for _ in 0..3 {
+        client.send(request);
+        let answer = client.response();
+        assert_eq!(answer.status, 200);
+        let text = answer.text();
+        assert!(
+            text.starts_with("one\nPOST /a/b?c=d HTTP/1.1\r\n") && text.ends_with("\r\n\r\nbody"),
+            "{text}"
+        );
+        assert!(text.contains("\r\nx-user: anna\r\n") && text.contains("\r\nx-groups: b\r\n"), "{text}");
+        assert!(!text.contains("eve") && !text.contains("X-Other"), "{text}");
+        assert!(text.contains("\r\nX-Secret: 1\r\n"), "what endpoints get is as it came otherwise: {text}");
+    }
+    assert_eq!(service.connections(), 1, "its connection is kept");
+    let asked = service.received();
+    assert!(asked.starts_with("POST /check/a/b?c=d HTTP/1.1\r\n"), "{asked}");
+    for line in [
+        "Host: a.test:81",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: a.test:81",
+        "X-Forwarded-Method: POST",
+        "X-Forwarded-Uri: /a/b?c=d",
+        "authorization: Bearer x",
+        "cookie: s=1",
+        "Content-Length: 0",
+    ] {
+        assert_eq!(asked.matches(&format!("\r\n{line}\r\n")).count(), 3, "{line} in {asked}");
+    }
+    assert!(!asked.contains("X-Secret") && !asked.contains("10.6.6.6") && !asked.contains("body"), "{asked}");
+}
+
+#[test]
+fn a_refusal_of_the_service_is_the_clients_answer() {
+    let endpoint = Scripted::echo("one");
+    let service = service(
+        "HTTP/1.1 302 Found\r\nLocation: https://login.test/\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
+         WWW-Authenticate: Bearer\r\nContent-Type: text/html\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3\r\n<p>\r\n2\r\nno\r\n0\r\n\r\n",
+    );
+    let lab = lab(asked(), &endpoint, service.address);
+    let mut client = lab.client();
+    for _ in 0..2 {
+        let refused = client.get("/");
+        assert_eq!((refused.status, refused.text()), (302, "<p>no".into()));
+        for line in [
+            "Location: https://login.test/",
+            "Set-Cookie: a=1",
+            "Set-Cookie: b=2",
+            "WWW-Authenticate: Bearer",
+            "Content-Type: text/html",
+            "Content-Length: 5",
+        ] {
+            assert!(refused.has(line), "{line} in {}", refused.head);
+        }
+        assert!(!refused.head.to_ascii_lowercase().contains("keep-alive"), "{}", refused.head);
+    }
+    assert_eq!(endpoint.connections(), 0);
+}
+
+#[test]
+fn while_the_service_cannot_be_asked_requests_are_refused_or_go_on_as_it_is_said() {
+    let endpoint = Scripted::echo("one");
+    let silent = Scripted::new(|conn| while conn.head().is_some() {});
+    let broken = service("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    let garbage = service("SMTP 220 ready\r\n\r\n");
+    let large = Scripted::new(|conn| {
+        conn.head();
+        conn.send(&format!("HTTP/1.1 401 No\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(200_000)));
+    });
+    for address in [silent.address, broken.address, garbage.address, large.address, free_port()] {
+        let timeout = if address == silent.address { Duration::from_millis(50) } else { asked().timeout };
+        let closed = ExtAuth { timeout, status_on_error: 503, ..asked() };
+        let refused = lab(closed.clone(), &endpoint, address).client().get("/");
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert!(refused.text().contains("external authorization service"), "{}", refused.text());
+        let before = endpoint.received().len();
+        let open = lab(ExtAuth { fails_open: true, ..closed }, &endpoint, address);
+        let mut client = open.client();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\nX-User: eve\r\n\r\n");
+        assert_eq!(client.response().status, 200);
+        let seen = endpoint.received().split_off(before);
+        assert!(!seen.contains("eve"), "nobody has said who it is: {seen}");
+    }
+}
+
+#[test]
+fn a_head_request_and_one_without_a_host_are_asked_about_too() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let service = service("HTTP/1.1 204 No Content\r\n\r\n");
+    let lab = lab(asked(), &endpoint, service.address);
+    let mut client = lab.client();
+    client.send("HEAD /h HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(client.response_head().status, 200);
+    client.send("GET /g HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    let asked = service.received();
+    assert!(
+        asked.starts_with("HEAD /check/h HTTP/1.1\r\n") && asked.contains("\r\n\r\nGET /check/g "),
+        "{asked}"
+    );
+    assert_eq!(asked.matches(&format!("\r\nX-Forwarded-Host: {}\r\n", lab.address)).count(), 1, "{asked}");
+}

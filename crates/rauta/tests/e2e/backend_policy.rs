@@ -99,3 +99,23 @@ fn limits_and_ejections_come_from_files_and_mistakes_are_named() {
     .unwrap();
     assert_eq!(connection.get("a", "/").unwrap().status, 200, "the last good version stays");
 }
+
+#[test]
+fn an_endpoint_that_joins_gets_little_at_first() {
+    let world = World::with(2, &all_to(&[0]));
+    let said = policy("  loadBalancer: {type: RoundRobin, slowStart: {window: 1h}}\n");
+    world.gateway.write("policy.yaml", &said).unwrap();
+    let cli = |arguments: &[&str]| String::from_utf8(world.gateway.cli(arguments).unwrap().stdout).unwrap();
+    until(Duration::from_secs(10), "the policy to hold", || {
+        cli(&["backends", "-o", "wide"]).contains("slow start over 1h").then_some(())
+    })
+    .unwrap();
+    let mut connection = world.connect();
+    let first = connection.get("a", "/").unwrap().endpoint().unwrap().to_owned();
+    world.gateway.replace("all.yaml", &all_to(&[0, 1])).unwrap();
+    let mut is_other = || connection.get("a", "/").unwrap().endpoint() != Some(&*first);
+    until(Duration::from_secs(10), "the other to get a request", || is_other().then_some(())).unwrap();
+    // A half of it would be 200, a tenth of that share 36.
+    let others = (0..400).filter(|_| is_other()).count();
+    assert!((1..120).contains(&others), "{others}");
+}

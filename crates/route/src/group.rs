@@ -12,7 +12,7 @@ const SELECTORS_FROM: usize = 9;
 /// A match of a route, filed under a host and a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    /// The route's place in `snapshot.routes`.
+    /// The route's place in its shard.
     pub(crate) route: u32,
     /// Which of the route's matches.
     pub(crate) match_index: u32,

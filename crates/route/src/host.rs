@@ -106,6 +106,22 @@ impl HostMap {
         }
     }
 
+    /// The value of a key, not of the hosts that it stands for.
+    pub(crate) fn value(&self, key: &HostKey<'_>) -> Option<u32> {
+        match key {
+            HostKey::Any => self.any,
+            HostKey::Exact(name) => self.exact(name.as_bytes()),
+            HostKey::Suffix(suffix, labels) => {
+                let wildcard = self.suffix(suffix.as_bytes())?;
+                match labels {
+                    WildcardLabels::OneOrMore => wildcard.many,
+                    // Without a value of its own one label has that of several.
+                    WildcardLabels::One => wildcard.one.filter(|_| wildcard.one != wildcard.many),
+                }
+            }
+        }
+    }
+
     /// What `visit` makes of the values for `host`, the most specific first, until it makes something.
     #[inline]
     pub(crate) fn find_map<T>(&self, host: &str, mut visit: impl FnMut(u32) -> Option<T>) -> Option<T> {
@@ -149,10 +165,14 @@ impl HostMap {
         if front.is_empty() || suffix.first() != Some(&b'.') {
             return None;
         }
+        let found = self.suffix(suffix)?;
+        if front.contains(&b'.') { found.many } else { found.one }
+    }
+
+    fn suffix(&self, suffix: &[u8]) -> Option<&Wildcard> {
         let wildcard = |entry: u32| &self.wildcards[entry as usize];
         let is_it = |entry| wildcard(entry).suffix.of(&self.text) == suffix;
-        let found = wildcard(self.suffixes.find(self.seed.hash(0, suffix), is_it)?);
-        if front.contains(&b'.') { found.many } else { found.one }
+        Some(wildcard(self.suffixes.find(self.seed.hash(0, suffix), is_it)?))
     }
 
     /// The largest length of a suffix that is less than `than`.

@@ -31,6 +31,7 @@ mod query;
 mod regexes;
 mod request;
 mod selector;
+mod shard;
 mod table;
 mod text;
 

@@ -1,20 +1,17 @@
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::{
-    HeaderMatch, HostPattern, Listener, PathMatch, QueryMatch, RegexPattern, Route, RouteMatch,
-    WildcardLabels,
-};
-use regex::bytes::Regex;
+use model::{HostPattern, Listener, Route, WildcardLabels};
 
-use crate::conditions::Conditions;
-use crate::group::{Candidate, Candidates, Rank, number};
+use crate::group::number;
 use crate::host::{HostKey, HostMap};
-use crate::paths::{Entry, Kind, Paths};
-use crate::pattern::literal_prefix;
 use crate::regexes::Regexes;
+use crate::shard::{Member, Shard};
 use crate::{Headers, Request};
+
+/// So many hosts are compiled together: few enough that a change of one route is cheap, and enough that what a look-up reads
+/// stands close together.
+const SHARD_HOSTS: u32 = 64;
 
 /// The compiled routes of one listener.
 #[derive(Debug)]
@@ -22,213 +19,235 @@ pub(crate) struct ListenerTable {
     pub(crate) listener: Arc<Listener>,
     /// The places in `snapshot.routes` of the routes attached to it.
     pub(crate) routes: Box<[u32]>,
-    /// Host to scope.
-    hosts: HostMap,
-    paths: Paths,
-    /// By scope, in order of precedence.
-    by_regex: Box<[Box<[ByRegex]>]>,
-    candidates: Candidates,
+    /// Host to its number.
+    hosts: Arc<HostMap>,
+    /// How many hosts there are.
+    live: usize,
+    /// By the numbers of their hosts; numbers of hosts that have gone stay free.
+    shards: Box<[Placed]>,
 }
 
-/// A candidate whose path is a regular expression.
+/// A shard and where its routes are.
 #[derive(Debug)]
-struct ByRegex {
-    regex: Regex,
-    /// Every matching path begins with it.
-    literal: Box<str>,
-    /// Equal numbers are equal patterns.
-    pattern: usize,
-    candidate: Candidate,
+struct Placed {
+    shard: Arc<Shard>,
+    /// The place in `snapshot.routes` of each of its routes.
+    places: Box<[u32]>,
+}
+
+/// The match that takes a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// The route's place in `snapshot.routes`.
+    pub(crate) route: u32,
+    /// Which of the route's matches.
+    pub(crate) match_index: u32,
+}
+
+/// A host of a route.
+struct Entry<'m> {
+    key: HostKey<'m>,
+    /// The host's number.
+    host: u32,
+    /// The route's place in `snapshot.routes`.
+    place: u32,
 }
 
 impl ListenerTable {
-    /// Compiles the routes at these places for `listener`.
+    /// Compiles the routes at these places for `listener`, taking over the shards of an earlier table whose routes are the same.
     pub(crate) fn new(
         listener: Arc<Listener>,
         all: &[Arc<Route>],
         routes: Box<[u32]>,
         regexes: &Regexes,
+        before: Option<&Self>,
     ) -> Self {
-        let mut builder = Builder::default();
-        let attached = || routes.iter().filter_map(|&at| Some((at, all.get(at as usize)?)));
-        builder.one_label =
-            attached().flat_map(|(_, route)| &route.hosts).filter_map(suffix_of_one_label).collect();
-        for (at, route) in attached() {
-            builder.add(at, route, regexes);
+        let mut numbers = Numbers::after(before);
+        let mut entries = numbers.entries(all, &routes);
+        let mut live = count(&entries);
+        if before.is_some() && numbers.end() > 2 * live + SHARD_HOSTS as usize {
+            numbers = Numbers::after(None);
+            entries = numbers.entries(all, &routes);
+            live = count(&entries);
         }
-        builder.finish(listener, routes.clone())
+        // Each number that is known was in use: as many are the same ones.
+        let known = before.filter(|before| numbers.new.is_empty() && before.live == live);
+        let hosts = match known {
+            Some(before) => before.hosts.clone(),
+            None => Arc::new(HostMap::new(entries.iter().map(|entry| (entry.key.clone(), entry.host)))),
+        };
+        let mut shards: Vec<Placed> = Vec::with_capacity(numbers.end().div_ceil(SHARD_HOSTS as usize));
+        for of_shard in entries.chunk_by(|a, b| a.host / SHARD_HOSTS == b.host / SHARD_HOSTS) {
+            let at = of_shard.first().map_or(0, |entry| (entry.host / SHARD_HOSTS) as usize);
+            // Nobody asks those whose hosts have all gone.
+            shards.resize_with(at, || Placed::new(&[], all, regexes, None));
+            shards.push(Placed::new(of_shard, all, regexes, before.and_then(|before| before.shards.get(at))));
+        }
+        Self { listener, routes, hosts, live, shards: shards.into() }
     }
 
     /// The route and match that take the request.
-    pub(crate) fn lookup<H: Headers>(&self, request: &Request<'_, H>) -> Option<Candidate> {
-        self.hosts.find_map(request.host, |scope| self.of_host(scope, request))
+    pub(crate) fn lookup<H: Headers>(&self, request: &Request<'_, H>) -> Option<Found> {
+        self.hosts.find_map(request.host, |host| {
+            let Placed { shard, places } = self.shards.get((host / SHARD_HOSTS) as usize)?;
+            let candidate = shard.lookup(host % SHARD_HOSTS, request)?;
+            let route = *places.get(candidate.route as usize)?;
+            Some(Found { route, match_index: candidate.match_index })
+        })
     }
+}
 
-    #[inline(never)] // One of three calls is made: code for each would only take room in the cache.
-    fn of_host<H: Headers>(&self, scope: u32, request: &Request<'_, H>) -> Option<Candidate> {
-        let path = request.path.as_bytes();
-        let pick = |group| self.candidates.pick(group, request);
-        let exact = self.paths.exact(scope, path).and_then(pick);
-        exact.or_else(|| self.paths.prefixes(scope, path, pick)).or_else(|| self.by_regex(scope, request))
-    }
-
-    fn by_regex<H: Headers>(&self, scope: u32, request: &Request<'_, H>) -> Option<Candidate> {
-        // Those with the same pattern often follow each other.
-        let mut last = None;
-        let fits = |one: &&ByRegex| {
-            if !request.path.starts_with(&*one.literal) || !self.candidates.meets(one.candidate, request) {
-                return false;
-            }
-            match last {
-                Some((pattern, fits)) if pattern == one.pattern => fits,
-                _ => {
-                    let fits = one.regex.is_match(request.path.as_bytes());
-                    last = Some((one.pattern, fits));
-                    fits
-                }
-            }
+impl Placed {
+    fn new(entries: &[Entry<'_>], all: &[Arc<Route>], regexes: &Regexes, before: Option<&Self>) -> Self {
+        let mut places: Vec<u32> = entries.iter().map(|entry| entry.place).collect();
+        places.sort_unstable();
+        places.dedup();
+        let member = |entry: &Entry<'_>| {
+            let route = places.binary_search(&entry.place).unwrap_or_default();
+            Member { route: number(route), scope: entry.host % SHARD_HOSTS }
         };
-        self.by_regex.get(scope as usize)?.iter().find(fits).map(|one| one.candidate)
-    }
-}
-
-#[derive(Default)]
-struct Builder<'m> {
-    /// The suffixes that some route takes with one label only.
-    one_label: BTreeSet<&'m str>,
-    scopes: HashMap<HostKey<'m>, u32>,
-    by_path: Vec<(u32, &'m str, Kind, Rank, Candidate)>,
-    by_regex: Vec<RegexEntry<'m>>,
-    conditions: HashMap<ConditionsKey<'m>, Option<u32>>,
-    candidates: Candidates,
-}
-
-/// What conditions are made of.
-type ConditionsKey<'m> = (Option<&'m str>, &'m [HeaderMatch], &'m [QueryMatch]);
-
-/// A match whose path is a regular expression, of one scope.
-struct RegexEntry<'m> {
-    scope: u32,
-    pattern: &'m RegexPattern,
-    rank: Rank,
-    regex: Regex,
-    candidate: Candidate,
-}
-
-impl<'m> Builder<'m> {
-    fn add(&mut self, at: u32, route: &'m Route, regexes: &Regexes) {
-        let mut scopes = BTreeSet::new();
-        if route.hosts.is_empty() {
-            scopes.insert(self.scope(HostKey::Any));
-        }
-        for host in &route.hosts {
-            scopes.insert(self.scope(HostKey::new(Some(host))));
-            // One label is one or more as well: where a suffix has routes of both kinds, they compete for such hosts.
-            if let HostPattern::Wildcard { suffix, labels: WildcardLabels::OneOrMore } = host
-                && self.one_label.contains(&**suffix)
-            {
-                scopes.insert(self.scope(HostKey::Suffix(suffix, WildcardLabels::One)));
-            }
-        }
-        if route.matches.is_empty() {
-            let none = self.candidates.keep(Conditions::none());
-            let (rank, candidate) = self.candidates.candidate(at, 0, none);
-            self.by_path.extend(scopes.iter().map(|&scope| (scope, "", Kind::ByElement, rank, candidate)));
-        }
-        for (match_index, one) in (0..).zip(&route.matches) {
-            self.add_match(at, match_index, one, &scopes, regexes);
-        }
-    }
-
-    fn add_match(
-        &mut self,
-        at: u32,
-        match_index: u32,
-        one: &'m RouteMatch,
-        scopes: &BTreeSet<u32>,
-        regexes: &Regexes,
-    ) {
-        // A pattern that does not compile is among the table's errors.
-        let Some(conditions) = self.conditions(one, regexes) else { return };
-        let (kind, text) = match &one.path {
-            PathMatch::Exact(text) => (Kind::Exact, text),
-            PathMatch::Prefix(text) => (Kind::ByElement, text),
-            PathMatch::StringPrefix(text) => (Kind::ByString, text),
-            PathMatch::Regex(pattern) => {
-                let Some(regex) = regexes.get(pattern) else { return };
-                let (rank, candidate) = self.candidates.candidate(at, match_index, conditions);
-                let entry = |&scope| RegexEntry { scope, pattern, rank, regex: regex.clone(), candidate };
-                self.by_regex.extend(scopes.iter().map(entry));
-                return;
-            }
+        let mut members: Vec<Member> = entries.iter().map(member).collect();
+        members.sort_unstable();
+        members.dedup();
+        let routes: Box<[_]> = places.iter().filter_map(|&at| all.get(at as usize).cloned()).collect();
+        let known = before.map(|before| &before.shard).filter(|shard| shard.is_of(&routes, &members));
+        let shard = match known {
+            Some(known) => known.clone(),
+            None => Arc::new(Shard::new(routes, members.into(), regexes)),
         };
-        let (rank, candidate) = self.candidates.candidate(at, match_index, conditions);
-        self.by_path.extend(scopes.iter().map(|&scope| (scope, &**text, kind, rank, candidate)));
+        Self { shard, places: places.into() }
+    }
+}
+
+/// Numbers hosts: those of an earlier table as they were, new ones behind them.
+struct Numbers<'b, 'm> {
+    before: Option<&'b HostMap>,
+    first: usize,
+    new: HashMap<HostKey<'m>, u32>,
+}
+
+impl<'b, 'm> Numbers<'b, 'm> {
+    fn after(before: Option<&'b ListenerTable>) -> Self {
+        let first = before.map_or(0, |before| before.shards.len() * SHARD_HOSTS as usize);
+        Self { before: before.map(|before| &*before.hosts), first, new: HashMap::new() }
     }
 
-    /// The place of the conditions of a match; none if a regular expression does not compile.
-    fn conditions(&mut self, one: &'m RouteMatch, regexes: &Regexes) -> Option<u32> {
-        if one.method.is_none() && one.headers.is_empty() && one.queries.is_empty() {
-            return Some(self.candidates.keep(Conditions::none()));
-        }
-        let key = (one.method.as_deref(), &*one.headers, &*one.queries);
-        if let Some(&known) = self.conditions.get(&key) {
+    /// The numbers are below it.
+    fn end(&self) -> usize {
+        self.first + self.new.len()
+    }
+
+    fn of(&mut self, key: HostKey<'m>) -> u32 {
+        if let Some(known) = self.before.and_then(|before| before.value(&key)) {
             return known;
         }
-        let place = Conditions::new(one, regexes).map(|new| self.candidates.keep(new));
-        self.conditions.insert(key, place);
-        place
+        let next = number(self.end());
+        *self.new.entry(key).or_insert(next)
     }
 
-    fn scope(&mut self, key: HostKey<'m>) -> u32 {
-        let next = number(self.scopes.len());
-        *self.scopes.entry(key).or_insert(next)
-    }
-
-    fn finish(mut self, listener: Arc<Listener>, routes: Box<[u32]>) -> ListenerTable {
-        // The sort keys are unique but for the candidate, which the rank decides. Most routes come host by host: the stable sort
-        // makes use of that.
-        self.by_path.sort_by_key(|&(scope, text, kind, rank, _)| (scope, text, kind, rank));
-        let entries: Vec<_> = self
-            .by_path
-            .chunk_by(|a, b| (a.0, a.1, a.2) == (b.0, b.1, b.2))
-            .filter_map(|chunk| {
-                let &(scope, text, kind, ..) = chunk.first()?;
-                let group = self.candidates.group(chunk.iter().map(|&(.., candidate)| candidate));
-                Some(Entry { scope, kind, text, group })
-            })
-            .collect();
-        let paths = Paths::new(&entries, self.scopes.len());
-        let mut patterns = HashMap::new();
-        let mut by_regex: Vec<Vec<ByRegex>> = self.scopes.iter().map(|_| Vec::new()).collect();
-        self.by_regex.sort_by_key(|e| (e.scope, Reverse(e.pattern.pattern.len()), e.rank));
-        for RegexEntry { scope, pattern, regex, candidate, .. } in self.by_regex {
-            let next = patterns.len();
-            let number = *patterns.entry(pattern).or_insert(next);
-            if let Some(list) = by_regex.get_mut(scope as usize) {
-                list.push(ByRegex {
-                    regex,
-                    literal: literal_prefix(pattern).into(),
-                    pattern: number,
-                    candidate,
-                });
+    /// The hosts of the routes at these places, by number.
+    fn entries(&mut self, all: &'m [Arc<Route>], routes: &[u32]) -> Vec<Entry<'m>> {
+        let attached = || routes.iter().filter_map(|&at| Some((at, all.get(at as usize)?)));
+        // The suffixes that some route takes with one label only.
+        let one_label: BTreeSet<&str> =
+            attached().flat_map(|(_, route)| &route.hosts).filter_map(suffix_of_one_label).collect();
+        let mut entries = Vec::with_capacity(routes.len());
+        let mut add = |place, key: HostKey<'m>| {
+            entries.push(Entry { host: self.of(key.clone()), key, place });
+        };
+        for (place, route) in attached() {
+            if route.hosts.is_empty() {
+                add(place, HostKey::Any);
+            }
+            for host in &route.hosts {
+                add(place, HostKey::new(Some(host)));
+                // One label is one or more as well: where a suffix has routes of both kinds, they compete for such hosts.
+                if let HostPattern::Wildcard { suffix, labels: WildcardLabels::OneOrMore } = host
+                    && one_label.contains(&**suffix)
+                {
+                    add(place, HostKey::Suffix(suffix, WildcardLabels::One));
+                }
             }
         }
-        self.candidates.shrink();
-        ListenerTable {
-            listener,
-            routes,
-            hosts: HostMap::new(self.scopes),
-            paths,
-            by_regex: by_regex.into_iter().map(Vec::into_boxed_slice).collect(),
-            candidates: self.candidates,
-        }
+        // Most are in order: the stable sort makes use of that.
+        entries.sort_by_key(|entry| entry.host);
+        entries
     }
+}
+
+/// How many hosts there are in entries, which are by number.
+fn count(entries: &[Entry<'_>]) -> usize {
+    entries.chunk_by(|a, b| a.host == b.host).count()
 }
 
 fn suffix_of_one_label(host: &HostPattern) -> Option<&str> {
     match host {
         HostPattern::Wildcard { suffix, labels: WildcardLabels::One } => Some(suffix),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Action, ListenerId, ObjectKind, ObjectRef, Protocol, RouteId};
+
+    use super::*;
+
+    const HOSTS: usize = 200;
+
+    fn route(name: &str) -> Arc<Route> {
+        let id = RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 };
+        let host = HostPattern::Exact(format!("{name}.test").into());
+        let action = Action::Respond { status: 200, reason: "test".into() };
+        Arc::new(Route { hosts: vec![host], ..Route::new(id, action) })
+    }
+
+    fn table(routes: &[Arc<Route>], before: Option<&ListenerTable>) -> ListenerTable {
+        let listener = Arc::new(Listener {
+            id: ListenerId::default_http(),
+            addresses: vec![],
+            port: 80,
+            protocol: Protocol::Http,
+            hostname: None,
+            tls: None,
+            forwarded_headers: true,
+            backend_certificate: None,
+            proxy_protocol: false,
+        });
+        let places = (0..number(routes.len())).collect();
+        ListenerTable::new(listener, routes, places, &Regexes::default(), before)
+    }
+
+    /// Which shards are those of `before`.
+    fn kept(table: &ListenerTable, before: &ListenerTable) -> Vec<bool> {
+        table.shards.iter().zip(&before.shards).map(|(a, b)| Arc::ptr_eq(&a.shard, &b.shard)).collect()
+    }
+
+    #[test]
+    fn a_change_makes_the_shard_of_its_host_again() {
+        let mut routes: Vec<_> = (0..HOSTS).map(|i| route(&format!("r{i}"))).collect();
+        let first = table(&routes, None);
+        assert_eq!(first.shards.len(), 4);
+        routes[70] = route("r70");
+        let changed = table(&routes, Some(&first));
+        assert_eq!(kept(&changed, &first), [true, false, true, true]);
+        assert!(Arc::ptr_eq(&changed.hosts, &first.hosts));
+        // All places behind it move.
+        routes.insert(0, route("new"));
+        let grown = table(&routes, Some(&changed));
+        assert_eq!(kept(&grown, &changed), [true; 4]);
+        assert_eq!(grown.shards.len(), 5, "a host that comes has a number behind all others");
+        routes.remove(1);
+        assert_eq!(kept(&table(&routes, Some(&grown)), &grown), [false, true, true, true, true]);
+    }
+
+    #[test]
+    fn numbers_of_hosts_that_went_do_not_pile_up() {
+        let mut last = table(&[], None);
+        for i in 0..10 * HOSTS {
+            let routes: Vec<_> = (i..i + 3).map(|i| route(&format!("r{i}"))).collect();
+            last = table(&routes, Some(&last));
+            assert!(last.shards.len() <= 3);
+        }
     }
 }

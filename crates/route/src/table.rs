@@ -82,11 +82,11 @@ impl Table {
         Self::build_after(snapshot, None)
     }
 
-    /// The same, which takes over what an earlier table has: regular expressions, and everything if listeners and routes are
-    /// the same (as when only endpoints changed).
+    /// The same, which takes over what an earlier table has: regular expressions, the hosts whose routes are the same, and everything if
+    /// listeners and routes are (as when only endpoints changed).
     pub fn build_after(snapshot: &Snapshot, before: Option<&Self>) -> Self {
         let known = before.filter(|before| {
-            before.listeners == snapshot.listeners && before.routes[..] == snapshot.routes[..]
+            before.listeners == snapshot.listeners && are_same(&before.routes, &snapshot.routes)
         });
         if let Some(known) = known {
             return known.clone();
@@ -104,13 +104,16 @@ impl Table {
                 }
             }
         }
+        let before: HashMap<&ListenerId, &Arc<ListenerTable>> =
+            before.into_iter().flat_map(Self::listeners).map(|table| (&table.listener.id, table)).collect();
         let mut sockets: BTreeMap<(Option<IpAddr>, u16), Vec<Arc<ListenerTable>>> = BTreeMap::new();
         for listener in snapshot.listeners.values() {
             if listener.protocol.transport() == Transport::Udp {
                 continue;
             }
             let places = attached.remove(&listener.id).unwrap_or_default().into();
-            let compiled = Arc::new(ListenerTable::new(listener.clone(), &routes, places, &regexes));
+            let before = before.get(&listener.id).map(|table| &***table);
+            let compiled = Arc::new(ListenerTable::new(listener.clone(), &routes, places, &regexes, before));
             for address in addresses(listener) {
                 sockets.entry((address, listener.port)).or_default().push(compiled.clone());
             }
@@ -144,6 +147,10 @@ impl Table {
         self.sockets.iter()
     }
 
+    fn listeners(&self) -> impl Iterator<Item = &Arc<ListenerTable>> {
+        self.sockets.iter().flat_map(|socket| &socket.listeners)
+    }
+
     /// The matches that were left out.
     pub fn errors(&self) -> &[BuildError] {
         &self.errors
@@ -175,9 +182,9 @@ impl SocketTable {
     pub fn lookup<H: Headers>(&self, request: &Request<'_, H>) -> Lookup<'_> {
         let Some(table) = self.listener(request.host) else { return Lookup::NoListener };
         let listener = &table.listener;
-        let found = table.lookup(request).and_then(|candidate| {
-            let route_index = candidate.route as usize;
-            let match_index = candidate.match_index as usize;
+        let found = table.lookup(request).and_then(|found| {
+            let route_index = found.route as usize;
+            let match_index = found.match_index as usize;
             Some(Lookup::Match { listener, route: self.routes.get(route_index)?, route_index, match_index })
         });
         found.unwrap_or(Lookup::NoRoute { listener })
@@ -200,6 +207,11 @@ pub(crate) fn addresses(listener: &Listener) -> Vec<Option<IpAddr>> {
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() { vec![None] } else { addresses }
+}
+
+/// Whether these are the same records: equal ones are shared, and comparing them would take as long as compiling.
+fn are_same(before: &[Arc<Route>], routes: &[Arc<Route>]) -> bool {
+    before.len() == routes.len() && before.iter().zip(routes).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 /// The matches with patterns that do not compile, each once.

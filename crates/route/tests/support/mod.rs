@@ -1,5 +1,6 @@
 //! What the tests of the matcher share.
 
+pub(crate) mod decide;
 pub(crate) mod generate;
 pub(crate) mod naive;
 

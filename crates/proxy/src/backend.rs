@@ -38,6 +38,8 @@ impl BackendState {
         board: &Arc<Board>,
         mut shared: impl FnMut(SocketAddr) -> Arc<Endpoint>,
     ) -> Self {
+        // Of the same record all stays, also what no route asks for any more.
+        let same = before.filter(|before| Arc::ptr_eq(&before.source, source));
         let policy = source.policy.as_deref();
         let outliers = policy.and_then(|policy| policy.outliers.as_ref()).map(|said| {
             let before = before.and_then(|before| before.outliers.as_ref());
@@ -54,8 +56,8 @@ impl BackendState {
             source: source.clone(),
             warming_since: policy::warming_since(source, before, Instant::now()),
             endpoints: source.endpoints.iter().map(|endpoint| shared(endpoint.address)).collect(),
-            balancers: BTreeMap::new(),
-            names: None,
+            balancers: same.map(|before| before.balancers.clone()).unwrap_or_default(),
+            names: same.and_then(|before| before.names.clone()),
             outliers,
             breaker,
         }

@@ -106,6 +106,11 @@ impl Connectors {
         Some(connector)
     }
 
+    /// Counts a connector of the state before among those of this one.
+    pub(crate) fn keep(&mut self, connector: &Connector) {
+        self.ids.insert(connector.id);
+    }
+
     /// Whether a connector of this state has that name.
     pub(crate) fn has(&self, id: ConnectorId) -> bool {
         self.ids.contains(&id)

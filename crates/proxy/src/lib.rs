@@ -50,6 +50,7 @@ mod reply;
 mod request;
 mod request_body;
 mod retry;
+mod reuse;
 mod secure;
 mod secured;
 mod session;

@@ -199,7 +199,7 @@ async fn decide<'s, S: Transport>(
             }
         }
     }
-    let outcome = match &compiled.action {
+    let outcome = match &*compiled.action {
         CompiledAction::Respond { status, reason } => {
             let extra = Extra { page: guard.and_then(|guard| guard.page(*status)), ..Default::default() };
             let said = (*status, reason.to_string().into());

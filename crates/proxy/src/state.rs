@@ -10,8 +10,7 @@ use std::sync::Arc;
 use balance::WeightedChoice;
 use model::{
     Action, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition, Filters,
-    HostPattern, L4Route, Listener, ObjectRef, Protocol, ProxyProtocol, Redirect, RouteMatch, Snapshot,
-    Timeouts,
+    HostPattern, Listener, ObjectRef, Protocol, Redirect, RouteMatch, Snapshot, Timeouts,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
@@ -25,10 +24,12 @@ use crate::group::Group;
 use crate::guard::Guards;
 use crate::hash_by::Hashing;
 use crate::health::{self, Board, Probed};
+use crate::l4::L4Action;
 use crate::mirror::{self, Mirror};
 use crate::outliers::Outliers;
 use crate::plan::Plan;
 use crate::retry::Retry;
+use crate::reuse;
 use crate::secured::SecuredListeners;
 use crate::session::Names;
 use crate::session_key::SessionKey;
@@ -73,23 +74,6 @@ pub(crate) enum Begin {
     Bytes,
 }
 
-/// What becomes of a connection.
-pub(crate) struct L4Action {
-    pub(crate) choice: WeightedChoice,
-    /// None: the reference cannot be resolved.
-    pub(crate) targets: Vec<Option<L4Target>>,
-}
-
-/// A backend of connections.
-pub(crate) struct L4Target {
-    pub(crate) group: Arc<Group>,
-    /// Whether clients keep their endpoint.
-    pub(crate) kept: Option<Kept>,
-    pub(crate) proxy_protocol: Option<ProxyProtocol>,
-    /// Its endpoints are to be spoken to over TLS: not with what came over TLS that ended here.
-    pub(crate) wants_tls: bool,
-}
-
 /// One endpoint of one backend, for people to read.
 #[derive(Clone, Debug)]
 pub struct EndpointView {
@@ -105,11 +89,12 @@ pub struct EndpointView {
 
 /// What becomes of the requests of a rule.
 pub(crate) struct CompiledRoute {
-    pub(crate) action: CompiledAction,
+    pub(crate) action: Arc<CompiledAction>,
     /// What scripts of other origins may do.
     pub(crate) cors: Option<Box<Cors>>,
-    /// What RoutePolicies ask.
+    /// Where routes are counted.
     pub(crate) metrics: Option<Arc<GatewayMetrics>>,
+    /// What RoutePolicies ask.
     pub(crate) guards: Option<Box<Guards>>,
 }
 
@@ -161,6 +146,11 @@ impl Target {
         let (outliers, breaker) = (backend.outliers.clone(), backend.breaker.clone());
         let (plan, mirrors) = (Plan::default(), Vec::new());
         Self { group, hashing: None, outliers, breaker, connectors, kept: None, names: None, plan, mirrors }
+    }
+
+    /// How its endpoints are spoken to, for clients of any listener.
+    pub(crate) fn connectors(&self) -> impl Iterator<Item = &Arc<Connector>> {
+        self.connectors.iter().map(|(_, connector)| connector)
     }
 
     /// How its endpoints are spoken to for clients of `listener`.
@@ -221,9 +211,23 @@ impl State {
         let guards_before: HashMap<_, _> = before.guards().collect();
         let mut counted =
             metrics.routes(snapshot.routes.iter().map(|route| route.id.to_string())).into_iter();
-        let routes = snapshot.routes.iter().map(|route| CompiledRoute {
+        let places = reuse::places(&before.snapshot.routes, &snapshot.routes);
+        let routes = snapshot.routes.iter().zip(places).map(|(route, place)| CompiledRoute {
             metrics: counted.next(),
-            action: compile(route, &snapshot, &mut backends, &mut connectors, before, (threads, key)),
+            action: place
+                .and_then(|at| Some(&before.routes.get(at)?.action))
+                .filter(|known| reuse::holds(known, route, &backends, &before.backends, &mut connectors))
+                .cloned()
+                .unwrap_or_else(|| {
+                    Arc::new(compile(
+                        route,
+                        &snapshot,
+                        &mut backends,
+                        &mut connectors,
+                        before,
+                        (threads, key),
+                    ))
+                }),
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
             guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied(), |said| {
                 let backend = backends.get_mut(&said.backend)?;
@@ -236,7 +240,7 @@ impl State {
         let l4_actions = snapshot
             .l4_routes
             .iter()
-            .map(|route| compile_l4(route, &mut backends, before, threads))
+            .map(|route| L4Action::new(route, &mut backends, &before.backends, threads))
             .collect();
         let l4_metrics = snapshot
             .listeners
@@ -459,27 +463,6 @@ fn connectors_of(
         Some((shown.cloned(), connector))
     };
     shown.into_iter().map(of).collect()
-}
-
-/// Connections go by Maglev on the flow: the same client comes to the same endpoint from every gateway.
-fn compile_l4(
-    route: &L4Route,
-    backends: &mut BTreeMap<BackendId, BackendState>,
-    before: &State,
-    threads: usize,
-) -> L4Action {
-    let weights: Vec<u32> = route.backends.iter().map(|backend| backend.weight).collect();
-    let targets = route.backends.iter().map(|reference| {
-        let BackendTarget::Backend(id) = &reference.target else { return None };
-        let backend = backends.get_mut(id)?;
-        let kept = backend.source.affinity;
-        let kept =
-            kept.map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
-        let group = backend.group(Balancing::default(), before.backends.get(id), threads);
-        let wants_tls = backend.source.security != BackendSecurity::Cleartext;
-        Some(L4Target { group, kept, proxy_protocol: reference.proxy_protocol, wants_tls })
-    });
-    L4Action { targets: targets.collect(), choice: WeightedChoice::new(&weights) }
 }
 
 /// What metrics call the protocol of connections that are not HTTP.

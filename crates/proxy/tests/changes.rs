@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proxy::{Config, TimeoutConfig};
-use support::{Client, Lab, Scripted, eventually, free_port, rule, snapshot, with_listener_for_all};
+use support::{Client, Lab, Rule, Scripted, eventually, free_port, rule, snapshot, with_listener_for_all};
 
 #[test]
 fn a_change_decides_the_next_request_of_an_open_connection() {
@@ -20,6 +20,45 @@ fn a_change_decides_the_next_request_of_an_open_connection() {
     assert!(client.get("/").text().starts_with("b\n"));
     lab.apply(&[]);
     assert_eq!(client.get("/").status, 404);
+}
+
+/// What a change does not reach stays as it is; what it reaches is more than the routes that it names.
+#[test]
+fn a_change_of_a_backend_reaches_the_routes_that_send_or_copy_to_it() {
+    let (a, b) = (Scripted::echo("a"), Scripted::echo("b"));
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let ends = has_ended.clone();
+    let new = Scripted::new(move |conn| {
+        while conn.head().is_some() {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnew\n");
+        }
+        ends.store(true, Ordering::Relaxed);
+    });
+    let others = [Scripted::echo("old"), new];
+    fn rules<'r>(a: &'r [SocketAddr], b: &'r [SocketAddr], c: &'r [SocketAddr]) -> [Rule<'r>; 4] {
+        let backend = model::BackendId::service("test", "b2", 80);
+        let mirrors = vec![model::Mirror { backend, numerator: 1, denominator: 1 }];
+        let copied = || model::Filters { mirrors: mirrors.clone(), ..Default::default() };
+        let of_rule = Rule { filters: copied(), ..rule("/b", b) };
+        [rule("/a", a), of_rule, rule("/c", c), Rule { backend_filters: copied(), ..rule("/d", b) }]
+    }
+    let mut lab = Lab::new(&[]);
+    for at in [0, 1, 0, 0] {
+        lab.apply(&rules(&[a.address], &[b.address], &[others[at].address]));
+        let mut client = lab.client();
+        assert!(client.get("/a").text().starts_with("a\n"));
+        assert!(client.get("/c").text().starts_with(["old\n", "new\n"][at]));
+        for path in ["/b", "/d"] {
+            let copies = || others[at].received().matches(&format!("GET {path} ")).count();
+            let before = copies();
+            assert!(client.get(path).text().starts_with("b\n"));
+            eventually("a copy", || copies() == before + 1);
+        }
+    }
+    // Connections to where nothing leads any more are closed by and by; the others stay.
+    eventually("the connection to the other one is closed", || has_ended.load(Ordering::Relaxed));
+    assert!(lab.client().get("/a").text().starts_with("a\n"));
+    assert_eq!(a.connections(), 1, "its connection is kept");
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl<'m> Builder<'m> {
             self.by_path.extend(scopes.iter().map(|m| (m.scope, "", Kind::ByElement, rank, candidate)));
         }
         for (match_index, one) in (0..).zip(&route.matches) {
-            self.add_match(at, match_index, one, &scopes, regexes);
+            self.add_match(at, match_index, one, scopes, regexes);
         }
     }
 

@@ -8,10 +8,10 @@ use balance::Pick;
 use model::{ListenerId, ProxyProtocol};
 use telemetry::ConnectResult;
 
+use super::L4Target;
 use crate::affinity::Keeping;
 use crate::connect_failure;
 use crate::endpoint::Endpoint;
-use crate::state::L4Target;
 use crate::upstream::ConnectError;
 use crate::worker::Worker;
 

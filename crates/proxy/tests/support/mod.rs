@@ -331,6 +331,7 @@ pub struct Lab {
     pub metrics: Arc<telemetry::Metrics>,
     pub address: SocketAddr,
     version: u64,
+    before: Arc<Snapshot>,
 }
 
 /// A path prefix, the endpoints behind it, and how they are chosen.
@@ -385,7 +386,8 @@ impl Lab {
         let metrics = telemetry::Metrics::new(threads);
         let gateway = proxy::Gateway::start(config, metrics.clone()).unwrap();
         // Another program may take the port in between: then another one.
-        let mut lab = Self { gateway, metrics, address: free_port(), version: 0 };
+        let before = Arc::default();
+        let mut lab = Self { gateway, metrics, address: free_port(), version: 0, before };
         for _ in 0..20 {
             // Each thread has a socket of its own; more are those of another gateway, which would get a share of the connections.
             if lab.apply(rules).is_empty() && ports::listeners(lab.address) <= threads {
@@ -398,7 +400,8 @@ impl Lab {
 
     pub fn apply(&mut self, rules: &[Rule<'_>]) -> Vec<proxy::ListenProblem> {
         self.version += 1;
-        let snapshot = snapshot(self.version, self.address, rules);
+        let snapshot = sharing(&snapshot(self.version, self.address, rules), &self.before);
+        self.before = snapshot.clone();
         self.gateway.apply(self.gateway.with_health(&snapshot))
     }
 
@@ -482,6 +485,17 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
         }));
     }
     Arc::new(Snapshot::new(version, [Arc::new(listener)], routes, backends, []))
+}
+
+/// The same with the records of `before` where they are equal, as translation shares them.
+fn sharing(snapshot: &Snapshot, before: &Snapshot) -> Arc<Snapshot> {
+    let route = |new: &Arc<Route>| before.routes.iter().find(|known| *known == new).unwrap_or(new).clone();
+    let backend = |new: &Arc<Backend>| {
+        before.backends.get(&new.id).filter(|known| *known == new).unwrap_or(new).clone()
+    };
+    let listeners = snapshot.listeners.values().cloned();
+    let routes = snapshot.routes.iter().map(route);
+    Arc::new(Snapshot::new(snapshot.version, listeners, routes, snapshot.backends.values().map(backend), []))
 }
 
 /// The same with another listener of the same routes on all addresses.

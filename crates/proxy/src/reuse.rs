@@ -1,0 +1,94 @@
+//! What routes came to in the state before, where it still holds: a change costs the routes that it reaches.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use model::{Action, BackendId, BackendSecurity, BackendTarget, Route};
+
+use crate::backend::BackendState;
+use crate::connector::Connectors;
+use crate::state::{CompiledAction, Target};
+
+/// For each of `routes` where the same record stood `before`.
+pub(crate) fn places(before: &[Arc<Route>], routes: &[Arc<Route>]) -> Vec<Option<usize>> {
+    let is_same = |(a, b): &(&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(a, b);
+    // A change is in one place, mostly.
+    let head = before.iter().zip(routes).take_while(is_same).count();
+    let tail = before[head..].iter().rev().zip(routes[head..].iter().rev()).take_while(is_same).count();
+    let (end, end_before) = (routes.len() - tail, before.len() - tail);
+    let others: HashMap<*const Route, usize> =
+        (head..end_before).map(|at| (Arc::as_ptr(&before[at]), at)).collect();
+    let place = |at: usize| match at {
+        at if at < head => Some(at),
+        at if at >= end => Some(end_before + (at - end)),
+        at => others.get(&Arc::as_ptr(&routes[at])).copied(),
+    };
+    (0..routes.len()).map(place).collect()
+}
+
+/// Whether what the same record came to before is what it would come to now. Of backends that are spoken to over TLS more counts than
+/// their records: it is worked out anew.
+pub(crate) fn holds(
+    known: &CompiledAction,
+    route: &Route,
+    backends: &BTreeMap<BackendId, BackendState>,
+    before: &BTreeMap<BackendId, BackendState>,
+    connectors: &mut Connectors,
+) -> bool {
+    let Action::Forward(references) = &route.action else { return true };
+    let CompiledAction::Forward(action) = known else { return false };
+    let is_same = |id: &BackendId| match (before.get(id), backends.get(id)) {
+        (None, None) => true,
+        (Some(before), Some(now)) => {
+            Arc::ptr_eq(&before.source, &now.source) && now.source.security == BackendSecurity::Cleartext
+        }
+        _ => false,
+    };
+    let are_same = references.iter().all(|reference| {
+        let target = match &reference.target {
+            BackendTarget::Backend(id) => is_same(id),
+            _ => true,
+        };
+        target && reference.filters.mirrors.iter().all(|mirror| is_same(&mirror.backend))
+    });
+    if !are_same || !route.filters.mirrors.iter().all(|mirror| is_same(&mirror.backend)) {
+        return false;
+    }
+    let mut keep = |target: &Target| target.connectors().for_each(|connector| connectors.keep(connector));
+    for target in action.targets.iter().flatten() {
+        keep(target);
+        target.mirrors.iter().flat_map(|mirror| mirror.action.targets.iter().flatten()).for_each(&mut keep);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ObjectKind, ObjectRef, RouteId};
+
+    use super::*;
+
+    #[test]
+    fn records_are_found_again_wherever_they_went() {
+        let route = |name: &str| {
+            let id = RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", name), rule: 0 };
+            Arc::new(Route::new(id, Action::Respond { status: 200, reason: "test".into() }))
+        };
+        let all: Vec<_> = ["a", "b", "c", "d", "e"].map(route).into();
+        let of = |places: &[usize]| places.iter().map(|&at| all[at].clone()).collect::<Vec<_>>();
+        let again = route("b");
+        for (before, now, expected) in [
+            (of(&[0, 1, 2]), of(&[0, 1, 2]), vec![Some(0), Some(1), Some(2)]),
+            (of(&[0, 1, 2]), of(&[0, 2]), vec![Some(0), Some(2)]),
+            (of(&[0, 2]), of(&[0, 1, 2]), vec![Some(0), None, Some(1)]),
+            (of(&[0, 1, 2, 3]), of(&[2, 4, 1, 3]), vec![Some(2), None, Some(1), Some(3)]),
+            (of(&[0, 1]), vec![all[0].clone(), again], vec![Some(0), None]),
+            (of(&[]), of(&[0]), vec![None]),
+            (of(&[0]), of(&[]), vec![]),
+            // Twice the same: what it came to is the same, too.
+            (of(&[0, 0, 1]), of(&[0, 1]), vec![Some(0), Some(2)]),
+        ] {
+            assert_eq!(places(&before, &now), expected);
+        }
+    }
+}

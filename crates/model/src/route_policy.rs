@@ -93,9 +93,13 @@ pub enum RateLimitKey {
 
 /// HTTP's scheme Basic (RFC 7617).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BasicAuth {
     /// What clients are told that they are asked for; without quotes, backslashes and control characters.
     pub realm: Arc<str>,
+    /// A header in which endpoints get the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username_header: Option<Arc<str>>,
     /// A file of htpasswd, checked.
     #[serde(skip)]
     pub users: SecretBytes,

@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use http1::RequestHead;
 use model::BasicAuth;
-use policy::{CheckCost, Credentials, Htpasswd};
+use policy::{CheckCost, Credentials, Htpasswd, header_value_problem};
 use tls::MacKey;
 use tokio::sync::Semaphore;
 
+use crate::changes::Changes;
 use crate::downstream::{Downstream, Gone};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -100,19 +101,40 @@ impl Auth {
     }
 
     /// Whether the request comes from a user with the right password. Waits where checking is dear and not remembered, for as long
-    /// as the client does.
+    /// as the client does. Who it is goes into `changes`, where endpoints are to be told.
     pub(crate) async fn check<S: Transport>(
         &self,
         worker: &Worker,
         down: &mut Downstream<S>,
         head: &RequestHead,
+        changes: &mut Changes,
     ) -> Result<(), Denied> {
+        let Some(name) = &self.said.username_header else {
+            return self.user(worker, down, head).await.map(drop);
+        };
+        changes.lines_mut().remove_alike(name);
+        let user = self.user(worker, down, head).await?;
+        if header_value_problem(&user).is_some() {
+            return Err(Denied::Wrong);
+        }
+        changes.lines_mut().add(name, user.as_bytes());
+        Ok(())
+    }
+
+    /// The user, if the password is right.
+    async fn user<S: Transport>(
+        &self,
+        worker: &Worker,
+        down: &mut Downstream<S>,
+        head: &RequestHead,
+    ) -> Result<String, Denied> {
         let mut values = head.values("authorization");
         // Several lines are no list (RFC 9110 section 11.6.2): who knows which one the endpoint would take.
         let (Some(value), None) = (values.next(), values.next()) else { return Err(Denied::Wrong) };
         let credentials = Credentials::read(value).ok_or(Denied::Wrong)?;
+        let user = credentials.user.clone();
         if self.users.cost() == CheckCost::Low {
-            return if self.users.lets_in(&credentials) { Ok(()) } else { Err(Denied::Wrong) };
+            return if self.users.lets_in(&credentials) { Ok(user) } else { Err(Denied::Wrong) };
         }
         let checks = &worker.shared.checks;
         let tag = checks.key().map(|key| {
@@ -122,7 +144,7 @@ impl Auth {
         });
         let is_remembered = || tag.is_some_and(|tag| worker.remembered.has(&tag));
         if is_remembered() {
-            return Ok(());
+            return Ok(user);
         }
         let place = checks.places.try_acquire().map_err(|_| Denied::Busy)?;
         let turn = down.unless_gone(checks.dear.clone().acquire_owned()).await?;
@@ -130,7 +152,7 @@ impl Auth {
         drop(place);
         // Others with the same password may have waited before this one.
         if is_remembered() {
-            return Ok(());
+            return Ok(user);
         }
         let users = self.users.clone();
         // A check that has begun goes on without its client, and keeps its permit until it ends.
@@ -145,7 +167,7 @@ impl Auth {
         if let Some(tag) = tag {
             worker.remembered.add(tag);
         }
-        Ok(())
+        Ok(user)
     }
 }
 

@@ -144,10 +144,10 @@ impl Guard {
                 .take(&worker.shared.rates, address, head)
                 .map_err(|wait| limited(limiter.said(), wait))?;
         }
-        if let Some(auth) = &self.auth {
-            auth.check(worker, down, head).await.map_err(|denied| refused(auth, &denied))?;
-        }
         let mut changes = Changes::default();
+        if let Some(auth) = &self.auth {
+            auth.check(worker, down, head, &mut changes).await.map_err(|denied| refused(auth, &denied))?;
+        }
         if let Some(tokens) = &self.tokens {
             tokens.check(worker, head, &mut changes).map_err(|refused| not_shown(&refused))?;
         }

@@ -20,7 +20,7 @@ fn lab(cost: u32, endpoint: &Scripted) -> Lab {
     let right = bcrypt::hash_with_salt("secret", 4, *b"0123456789abcdef").unwrap().to_string();
     let wrong = right.replace("$04$", &format!("${cost:02}$"));
     let users = SecretBytes::new(format!("a:{right}\nb:{wrong}\n").as_bytes());
-    let basic_auth = Some(BasicAuth { realm: "x".into(), users });
+    let basic_auth = Some(BasicAuth { realm: "x".into(), username_header: None, users });
     let policies = Some(Policies { basic_auth, ..Default::default() });
     Lab::new(&[Rule { policies, ..rule("/", &[endpoint.address]) }])
 }

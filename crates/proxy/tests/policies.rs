@@ -331,7 +331,14 @@ fn basic_auth(with_bcrypt: bool) -> Policies {
         users += &format!("b:{}\n", bcrypt::hash_with_salt("secret", 4, *b"0123456789abcdef").unwrap());
     }
     let users = SecretBytes::new(users.as_bytes());
-    Policies { basic_auth: Some(BasicAuth { realm: "The shop".into(), users }), ..Default::default() }
+    Policies {
+        basic_auth: Some(BasicAuth {
+            realm: "The shop".into(),
+            username_header: Some("X-User".into()),
+            users,
+        }),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -372,10 +379,14 @@ async fn who_has_no_right_password_is_asked_for_one() {
                     assert_eq!(ask(&lines).status, 401, "{lines}");
                 }
             }
-            ask(&basic(a)).text()
+            if with_bcrypt {
+                assert!(ask(&basic(b)).text().contains("\r\nX-User: b\r\n"), "from memory, too");
+            }
+            ask(&(basic(a) + "x_user: eve\r\n")).text()
         };
         let seen = tokio::task::spawn_blocking(ask).await.unwrap();
         assert!(seen.contains("Authorization: Basic YTpzZWNyZXQ=\r\n"), "it goes on as it came: {seen}");
+        assert!(seen.contains("\r\nX-User: a\r\n") && !seen.contains("eve"), "{seen}");
         assert_eq!(
             ask_http2(&lab, "", true).await,
             (401, "user and password are missing or wrong\n".to_owned())
@@ -395,7 +406,8 @@ fn a_password_that_is_changed_counts_at_once() {
     assert_eq!(ask(), 200);
     lab.apply(&[Rule { policies: Some(basic_auth(false)), ..rule("/", &[endpoint.address]) }]);
     assert_eq!(ask(), 401, "what was right is forgotten");
-    let broken = Some(BasicAuth { realm: "x".into(), users: SecretBytes::new(b"no users") });
+    let broken =
+        Some(BasicAuth { realm: "x".into(), username_header: None, users: SecretBytes::new(b"no users") });
     let policies = Some(Policies { basic_auth: broken, ..Default::default() });
     lab.apply(&[Rule { policies, ..rule("/", &[endpoint.address]) }]);
     assert_eq!(ask(), 500);

@@ -120,6 +120,10 @@ pub struct BasicAuth {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub realm: Option<String>,
+    /// A header in which endpoints get the user. What clients write into it never passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub forward_username_header: Option<String>,
 }
 
 /// A Secret of the policy's namespace.

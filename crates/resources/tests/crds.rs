@@ -119,7 +119,7 @@ fn manifests_survive_a_round_trip() {
                  "ipRules": {"allow": ["10.0.0.0/8"], "deny": ["10.0.0.1"]},
                  "rateLimit": {"requests": 10, "unit": "Second", "burst": 20,
                                "key": {"type": "Header", "header": "X-Key"}},
-                 "basicAuth": {"users": {"name": "u"}, "realm": "r"},
+                 "basicAuth": {"users": {"name": "u"}, "realm": "r", "forwardUsernameHeader": "X-User"},
                  "jwt": {"optional": true, "providers": [
                      {"name": "a", "issuer": "i", "audiences": ["s"],
                       "localJWKS": {"type": "ValueRef", "valueRef": {"group": "", "kind": "ConfigMap", "name": "k"}},

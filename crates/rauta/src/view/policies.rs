@@ -33,6 +33,9 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
     }
     if let Some(auth) = &policies.basic_auth {
         say(format!("asks for a user and password ({:?}); others get 401", auth.realm));
+        if let Some(name) = &auth.username_header {
+            say(format!("  tells endpoints the user in {name}"));
+        }
     }
     if let Some(jwt) = &policies.jwt {
         let names: Vec<_> = jwt.providers.iter().map(|provider| &*provider.name).collect();

@@ -122,6 +122,7 @@ fn basic_auth(
     report: &mut Report<'_>,
 ) -> Option<BasicAuth> {
     let realm = route_policy::realm(said, &mut report.muted_again());
+    let header = route_policy::username_header(said, &mut report.muted_again());
     let text = match objects.secrets.get(secret) {
         None => Err(format!("there is no {secret}")),
         Some(found) => entry(found, HTPASSWD).ok_or_else(|| format!("{secret} has no entry {HTPASSWD}")),
@@ -132,7 +133,9 @@ fn basic_auth(
         Ok(SecretBytes::new(&bytes))
     });
     match checked {
-        Ok(users) => Some(BasicAuth { realm: realm?.into(), users }),
+        Ok(users) => {
+            Some(BasicAuth { realm: realm?.into(), username_header: header?.map(Into::into), users })
+        }
         Err(message) => {
             let message = format!("{message}, {}", route_policy::CLOSES);
             report.error(Reason::InvalidSecretRef, "spec.basicAuth.users", message);

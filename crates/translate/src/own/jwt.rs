@@ -184,7 +184,7 @@ fn places(
 }
 
 /// The name of a header that the gateway writes for endpoints.
-fn header_name<'n>(name: &'n str, field: &str, report: &mut Report<'_>) -> Option<&'n str> {
+pub(crate) fn header_name<'n>(name: &'n str, field: &str, report: &mut Report<'_>) -> Option<&'n str> {
     if !pattern::is_token(name) {
         report.invalid(field, format!("{name:?} is no name of a header, {CLOSES}"));
         return None;

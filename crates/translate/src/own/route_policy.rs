@@ -71,6 +71,7 @@ pub(crate) fn check(policy: &RoutePolicy, report: &mut Report<'_>) {
     read(spec, report);
     if let Some(said) = &spec.basic_auth {
         realm(said, report);
+        username_header(said, report);
     }
     if let Some(said) = &spec.jwt {
         // Keys of other objects are looked at with those.
@@ -99,6 +100,15 @@ pub(crate) fn realm<'s>(said: &'s resources::BasicAuth, report: &mut Report<'_>)
         return None;
     }
     Some(realm)
+}
+
+/// The header in which endpoints get the user, if they do; none: it cannot be.
+pub(crate) fn username_header<'s>(
+    said: &'s resources::BasicAuth,
+    report: &mut Report<'_>,
+) -> Option<Option<&'s str>> {
+    let Some(name) = said.forward_username_header.as_deref() else { return Some(None) };
+    jwt::header_name(name, "spec.basicAuth.forwardUsernameHeader", report).map(Some)
 }
 
 /// Its fields.

@@ -65,6 +65,22 @@ impl Body {
         Self { payload_left: bytes, ..self }
     }
 
+    /// Payload that is to come of a body with Content-Length; none of any other.
+    pub fn length_left(&self) -> Option<u64> {
+        match self.state {
+            State::Length(left) if left <= self.payload_left => Some(left),
+            _ => None,
+        }
+    }
+
+    /// So much payload of [`Body::length_left`] has passed without being seen.
+    pub fn pass(&mut self, bytes: u64) {
+        if let State::Length(left) = self.state {
+            let left = left.saturating_sub(bytes);
+            self.state = if left == 0 { State::Done } else { State::Length(left) };
+        }
+    }
+
     /// Whether the message has ended.
     pub fn is_done(&self) -> bool {
         self.state == State::Done

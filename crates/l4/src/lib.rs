@@ -15,7 +15,7 @@ mod splice;
 mod stream;
 mod udp;
 
-pub use pipe::Pipes;
+pub use pipe::{Pipe, Pipes};
 pub use relay::{Activity, End, reset};
 pub use splice::splice;
 pub use stream::relay;

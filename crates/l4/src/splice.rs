@@ -3,9 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use nix::fcntl::{SpliceFFlags, splice as splice_fd};
 use socket2::SockRef;
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 
@@ -58,31 +56,25 @@ async fn one_way(
 async fn by_pipe(
     from: &TcpStream,
     to: &TcpStream,
-    pipe: Pipe,
+    mut pipe: Pipe,
     pipes: &Pipes,
     moved: impl Fn(usize),
 ) -> Result<bool, Broken> {
-    let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
-    let fill = || Ok(splice_fd(from, None, &pipe.writer, None, CHUNK_BYTES, flags)?);
-    let mut left = match from.try_io(Interest::READABLE, fill) {
+    match pipe.fill(from, CHUNK_BYTES) {
         Ok(0) => {
             pipes.give(pipe);
             return Ok(false);
         }
-        Ok(bytes) => bytes,
+        Ok(_) => {}
         Err(error) => {
             pipes.give(pipe);
             return if is_passing(&error) { Ok(true) } else { Err(Broken::Source) };
         }
-    };
-    while left > 0 {
-        let empty = || Ok(splice_fd(&pipe.reader, None, to, None, left, flags)?);
-        match to.try_io(Interest::WRITABLE, empty) {
+    }
+    while pipe.held() > 0 {
+        match pipe.empty(to) {
             Ok(0) => return Err(Broken::Sink),
-            Ok(bytes) => {
-                left = left.saturating_sub(bytes);
-                moved(bytes);
-            }
+            Ok(bytes) => moved(bytes),
             Err(error) if is_passing(&error) => to.writable().await.map_err(|_| Broken::Sink)?,
             Err(_) => return Err(Broken::Sink),
         }
@@ -121,7 +113,7 @@ fn is_passing(error: &io::Error) -> bool {
 mod tests {
     use std::cell::Cell;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
     use tokio::net::TcpListener;
 
     use super::*;

@@ -24,6 +24,11 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
         0
     }
 
+    /// The socket, where what is written goes out as it is.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+
     /// Whether it is one of many streams on a connection of HTTP/2.
     fn is_http2(&self) -> bool {
         false
@@ -43,6 +48,10 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
 }
 
 impl Transport for TcpStream {
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+
     fn reset_on_close(&mut self) {
         // Should it fail, the connection closes in the ordinary way.
         let _ = socket2::SockRef::from(&*self).set_linger(Some(Duration::ZERO));

@@ -239,6 +239,16 @@ impl<S: Transport> Exchange<'_, S> {
             self.download = Download::Flush;
             return Poll::Ready(Ok(()));
         }
+        let is_spliced = body.length_left().filter(|_| *recode == Recode::Keep);
+        if is_spliced.is_some_and(|left| self.pipe.is_some() || left >= super::splice::BYTES_MIN)
+            && self.up.read.is_empty()
+            && let Some(passed) = self.poll_splice(cx)
+        {
+            return passed;
+        }
+        let Download::Body { recode, has_open_chunk, .. } = &mut self.download else {
+            return Poll::Ready(Ok(()));
+        };
         self.worker.lend_buffer(&mut self.up.read);
         let size = read_body_bytes(self.up.is_http2());
         let read = poll_read(&mut self.up.stream, cx, &mut self.up.read, size);

@@ -23,6 +23,7 @@ use crate::worker::{BUFFER_BYTES, Worker};
 
 mod coded;
 mod download;
+mod splice;
 mod tunnel;
 mod upload;
 
@@ -144,6 +145,8 @@ pub(crate) struct Exchange<'x, S> {
     closes_down: bool,
     framing: Framing,
     pub(crate) bytes_down: u64,
+    /// What a large body is on its way in.
+    pipe: Option<l4::Pipe>,
 }
 
 impl<'x, S: Transport> Exchange<'x, S> {
@@ -194,6 +197,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             closes_down: false,
             framing: Framing::None,
             bytes_down: 0,
+            pipe: None,
         }
     }
 
@@ -259,6 +263,9 @@ impl<'x, S: Transport> Exchange<'x, S> {
     pub(crate) fn finish(self) {
         self.worker.return_buffer(self.to_up);
         self.worker.return_buffer(self.to_down);
+        if let Some(pipe) = self.pipe {
+            self.worker.pipes.give(pipe);
+        }
         if self.up.read.is_empty() {
             self.worker.return_buffer(std::mem::take(&mut self.up.read));
         }

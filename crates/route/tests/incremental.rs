@@ -8,7 +8,7 @@ mod support;
 use model::Snapshot;
 use route::Table;
 use support::decide::compiled;
-use support::generate::{Dice, request, snapshot_of};
+use support::generate::{Dice, request, snapshot_up_to};
 use support::naive::Naive;
 
 const WORLDS: u64 = 12;
@@ -20,7 +20,7 @@ fn any_changes_one_after_the_other() {
     let (mut naive, mut matched) = (Naive::default(), 0);
     for seed in 0..WORLDS {
         let dice = &mut Dice(seed << 32);
-        let all = snapshot_of(dice, 200, 600);
+        let all = snapshot_up_to(dice, 300, 900);
         let mut used: Vec<bool> = all.routes.iter().map(|_| dice.one_in(2)).collect();
         let mut table = Table::build(&Snapshot::default());
         for change in 0..CHANGES {

@@ -51,16 +51,15 @@ const VALUES: [&str; 6] = ["1", "2", "1,2", "", "a b+c", "é%41"];
 
 /// A snapshot of up to four listeners and up to sixty routes; in some of them many share a path.
 pub(crate) fn snapshot(dice: &mut Dice) -> Snapshot {
-    let (hosts, routes) = (1 + dice.below(6), 1 + dice.below(60));
-    snapshot_of(dice, hosts, routes)
+    snapshot_up_to(dice, 6, 60)
 }
 
-/// A snapshot of up to four listeners and so many routes, for as many hosts at most.
-pub(crate) fn snapshot_of(dice: &mut Dice, hosts: usize, routes: usize) -> Snapshot {
+/// A snapshot of up to four listeners and so many routes and hosts.
+pub(crate) fn snapshot_up_to(dice: &mut Dice, hosts: usize, routes: usize) -> Snapshot {
     let listeners: Vec<Listener> = (0..1 + dice.below(4)).map(|i| a_listener(dice, i)).collect();
-    let hosts: Vec<HostPattern> = (0..hosts).map(|_| host(dice)).collect();
+    let hosts: Vec<HostPattern> = (0..1 + dice.below(hosts)).map(|_| host(dice)).collect();
     let paths: Vec<PathMatch> = (0..1 + dice.below(12)).map(|_| path(dice)).collect();
-    let routes: Vec<_> = (0..routes)
+    let routes: Vec<_> = (0..1 + dice.below(routes))
         .map(|i| {
             let parents: Vec<&Listener> = listeners.iter().filter(|_| !dice.one_in(5)).collect();
             let hosts = (0..dice.below(4).saturating_sub(1)).map(|_| dice.of(&hosts)).collect();

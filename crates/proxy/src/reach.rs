@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::forward::Forward;
 use crate::reply::Refusal;
 use crate::transport::Transport;
-use crate::upstream::{self, ConnectError, Upstream};
+use crate::upstream::{self, ConnectError, Open, Upstream};
 use crate::worker::Worker;
 
 /// Why there is no connection to an endpoint.
@@ -90,12 +90,14 @@ async fn connect<S: Transport>(
     let mut watchdog = down.take_watchdog();
     let connected = watchdog.timeout(limit, upstream::connect(worker, endpoint, connector)).await;
     down.return_watchdog(watchdog);
-    let upstream = connected.unwrap_or_else(|_| Err(ConnectError::Tcp(io::ErrorKind::TimedOut.into())))?;
+    let mut upstream =
+        connected.unwrap_or_else(|_| Err(ConnectError::Tcp(io::ErrorKind::TimedOut.into())))?;
     if upstream.is_reused {
         worker.metrics().upstream_reuses.add(worker.index, 1);
     } else {
         endpoint.connected(worker.index);
         worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);
+        upstream.count(Open::new(worker));
     }
     Ok(upstream)
 }

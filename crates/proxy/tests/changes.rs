@@ -62,6 +62,27 @@ fn a_change_of_a_backend_reaches_the_routes_that_send_or_copy_to_it() {
 }
 
 #[test]
+fn connections_to_endpoints_are_counted_while_they_are_open() {
+    let endpoint = Scripted::echo("a");
+    let mut lab = Lab::new(&[rule("/", &[endpoint.address])]);
+    let metrics = lab.metrics.clone();
+    let is = |open| eventually("the count", || metrics.upstream_connections_active.get() == open);
+    is(0);
+    let mut clients = [lab.client(), lab.client()];
+    assert_eq!(clients[0].get("/").status, 200);
+    is(1);
+    // Two at once.
+    clients[0].send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\n");
+    eventually("the first is on its way", || endpoint.received().contains("POST"));
+    assert_eq!(clients[1].get("/").status, 200);
+    is(2);
+    clients[0].send("x");
+    assert_eq!(clients[0].response().status, 200);
+    lab.apply(&[]);
+    is(0);
+}
+
+#[test]
 fn no_request_fails_while_routes_change_under_load() {
     let (a, b) = (Scripted::echo("a"), Scripted::echo("b"));
     let mut lab = Lab::with(Config { threads: 2, ..Default::default() }, &[rule("/", &[a.address])]);

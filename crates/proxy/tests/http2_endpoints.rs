@@ -165,6 +165,7 @@ async fn a_crowd_shares_one_connection_and_another_only_where_the_endpoint_takes
             assert_eq!(answer.await.unwrap().status(), 200);
         }
         assert_eq!(endpoint.connections(), expected, "streams: {streams_max:?}");
+        assert_eq!(usize::try_from(lab.metrics.upstream_connections_active.get()), Ok(expected));
     }
 }
 

@@ -117,7 +117,7 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
     let retries = metrics.upstream_retries.get();
     counter(to, "rauta_upstream_retries", "Requests sent again to another endpoint.", one(retries))?;
     let active = metrics.upstream_connections_active.get();
-    let help = "Connections to endpoints open now.";
+    let help = "Connections to endpoints open now, kept ones included.";
     gauge(to, "rauta_upstream_connections_active", help, [(vec![], active)])?;
 
     for (name, help, family) in [

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::endpoint::{Asked, Chosen, choose};
 use crate::client::Client;
+use crate::upstream::Open;
 use crate::worker::Worker;
 
 /// Serves a connection to a TCP listener.
@@ -71,6 +72,7 @@ struct Opened {
     stream: TcpStream,
     endpoint: Arc<crate::endpoint::Endpoint>,
     metrics: Option<Arc<L4Metrics>>,
+    _open: Open,
 }
 
 /// None: no endpoint can be had; that has been counted.
@@ -101,7 +103,7 @@ async fn open(worker: &Rc<Worker>, asked: Asked<'_>, first: Vec<u8>) -> Option<O
                 if let Some(metrics) = &metrics {
                     metrics.moved(worker.index, true, first.len() as u64);
                 }
-                return Some(Opened { stream, endpoint, metrics });
+                return Some(Opened { stream, endpoint, metrics, _open: Open::new(worker) });
             }
             endpoint.failed(worker.index);
             "endpoint closed the connection at once"

@@ -9,10 +9,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bytes::BytesMut;
 use model::AppProtocol;
+use telemetry::Metrics;
 use tls::alpn;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
@@ -42,6 +44,27 @@ pub(crate) struct Upstream {
     idle_since: Instant,
     /// Its place within the limit of its backend, if there is one.
     permit: Option<Permit>,
+    open: Option<Open>,
+}
+
+/// A connection that counts among those to endpoints for as long as this lives.
+pub(crate) struct Open {
+    metrics: Arc<Metrics>,
+    shard: usize,
+}
+
+impl Open {
+    pub(crate) fn new(worker: &Worker) -> Self {
+        let (metrics, shard) = (worker.shared.metrics.clone(), worker.index);
+        metrics.upstream_connections_active.inc(shard);
+        Self { metrics, shard }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.upstream_connections_active.dec(self.shard);
+    }
 }
 
 /// Why there is no connection to an endpoint. It has got nothing of a request.
@@ -156,7 +179,15 @@ async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
 impl Upstream {
     fn new(stream: Wire, way: Way) -> Self {
         let (read, idle_since) = (BytesMut::new(), Instant::now());
-        Self { stream, way, read, written: 0, is_reused: false, idle_since, permit: None }
+        Self { stream, way, read, written: 0, is_reused: false, idle_since, permit: None, open: None }
+    }
+
+    /// Counts its connection for as long as it lives.
+    pub(crate) fn count(&mut self, open: Open) {
+        match &self.stream {
+            Wire::Http2(stream) => stream.count(open),
+            Wire::Tcp(_) | Wire::Tls(_) => self.open = Some(open),
+        }
     }
 
     /// Lets its connection count against a limit for as long as it lives. One that was found open counts already.

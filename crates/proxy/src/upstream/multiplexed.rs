@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::Open;
 use super::socket::{Socket, has_acknowledged_since};
 use crate::breaker::{Breaker, Permit};
 use crate::connector::Way;
@@ -35,6 +36,11 @@ impl Stream {
     /// Lets the connection count against a limit, if it does not yet.
     pub(super) fn hold(&self, permit: Permit) {
         self.connection.permit.borrow_mut().get_or_insert(permit);
+    }
+
+    /// Counts the connection, if it is not yet.
+    pub(super) fn count(&self, open: Open) {
+        self.connection.open.borrow_mut().get_or_insert(open);
     }
 
     /// Lets the connection end with the streams that it has, if it takes no more.
@@ -64,6 +70,7 @@ pub(super) struct Connection {
     is_retired: Cell<bool>,
     /// Its place within the limit of its backend, if there is one.
     permit: RefCell<Option<Permit>>,
+    open: RefCell<Option<Open>>,
 }
 
 impl Connection {
@@ -91,6 +98,7 @@ impl Connection {
             has_served: Cell::new(false),
             is_retired: Cell::new(false),
             permit: RefCell::default(),
+            open: RefCell::default(),
         }))
     }
 

@@ -19,7 +19,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut command = cargo(&["test", "--locked"]);
     match &options.package {
         Some(package) => command.args(["-p", package]),
-        None => command.arg("--workspace"),
+        // One failure is to hide no other.
+        None => command.args(["--workspace", "--no-fail-fast"]),
     };
     if !options.arguments.is_empty() {
         command.arg("--").args(&options.arguments);

@@ -28,6 +28,8 @@ const BUFFERS_MAX: usize = 256;
 const HEADS_MAX: usize = 64;
 /// Empty pipes kept for the next connection that has bytes to pass on.
 const PIPES_MAX: usize = 64;
+/// Bodies that are compressed at a time: with Brotli's 2 MiB for each these are 128 MiB, however many streams wait for their clients.
+const ENCODERS_MAX: usize = 64;
 /// A fresh read buffer: a DATA frame of the usual limit (RFC 9113 section 4.2) as a chunk fits.
 pub(crate) const BUFFER_BYTES: usize = 16 * 1024 + 64;
 /// A buffer that grew beyond this for a large body is not kept.
@@ -56,6 +58,8 @@ pub(crate) struct Worker {
     connections: Cell<usize>,
     /// Each stream of HTTP/2 under way holds one more.
     streams: Rc<()>,
+    /// Each body that is compressed holds one more.
+    encoders: Rc<()>,
     /// Copies of requests under way.
     pub(crate) mirrors: Cell<usize>,
     next_id: Cell<u64>,
@@ -99,6 +103,7 @@ impl Worker {
             parked: RefCell::default(),
             connections: Cell::new(0),
             streams: Rc::new(()),
+            encoders: Rc::new(()),
             mirrors: Cell::new(0),
             next_id: Cell::new(0),
             remembered: Remembered::default(),
@@ -251,6 +256,11 @@ impl Worker {
         let config = self.config();
         let most = config.connections_max.div_ceil(config.threads.max(1));
         (Rc::strong_count(&self.streams) <= most).then(|| self.streams.clone())
+    }
+
+    /// Counts a body that is compressed while what it gets lives; none when there are as many as there may be.
+    pub(crate) fn admit_encoder(&self) -> Option<Rc<()>> {
+        (Rc::strong_count(&self.encoders) <= ENCODERS_MAX).then(|| self.encoders.clone())
     }
 
     /// Tells the connections of this thread that draining has begun; `drained` is told when the last one is gone.

@@ -277,6 +277,49 @@ fn a_client_that_does_not_read_holds_the_endpoint_back() {
     assert!(before < total / 2, "{before} bytes taken of a client that reads nothing");
 }
 
+#[test]
+fn beyond_a_number_of_bodies_under_way_responses_pass_as_they_are() {
+    /// Of one thread, as the lab has it.
+    const BODIES_MAX: usize = 64;
+    // Bodies go on when nobody is left to tell them.
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let endpoint = Scripted::new(move |conn| {
+        while let Some(head) = conn.head() {
+            conn.send(&format!("{HTML}ETag: \"v1\"\r\nContent-Length: 20\r\n\r\n0123456789"));
+            if head.contains("/slow") {
+                assert!(told.lock().unwrap().recv().is_err());
+            }
+            conn.send("0123456789");
+        }
+    });
+    let lab = lab(&endpoint, &[Gzip], &["text/html"]);
+    let open = |_| {
+        let mut client = lab.client();
+        client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\nAccept-Encoding: gzip\r\n\r\n");
+        let head = client.response_head();
+        assert!(head.has("Content-Encoding: gzip"), "{}", head.head);
+        client
+    };
+    let slow: Vec<_> = (0..BODIES_MAX).map(open).collect();
+    let mut next = lab.client();
+    let response = ask(&mut next, "gzip");
+    assert_eq!(response.text(), "01234567890123456789");
+    assert!(response.has("Vary: Accept-Encoding") && response.has("ETag: \"v1\""), "{}", response.head);
+    assert!(
+        response.has("Content-Length: 20") && !response.has("Content-Encoding: gzip"),
+        "{}",
+        response.head
+    );
+    drop(tell);
+    for mut client in slow {
+        let chunks = std::iter::repeat_with(|| chunk(&mut client)).take_while(|chunk| !chunk.is_empty());
+        assert_eq!(decoded(Gzip, &chunks.flatten().collect::<Vec<_>>()), "01234567890123456789");
+    }
+    let response = ask(&mut next, "gzip");
+    assert_eq!(decoded(Gzip, &response.body), "01234567890123456789", "{}", response.head);
+}
+
 #[tokio::test]
 async fn streams_of_http2_are_compressed_and_break_off_like_connections() {
     // The endpoint closes when the client has the head.

@@ -1,5 +1,6 @@
 //! A response that is compressed on its way to the client.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -27,18 +28,32 @@ pub(super) struct Coded {
     bytes_in: Arc<ShardedCounter>,
     bytes_out: Arc<ShardedCounter>,
     shard: usize,
+    /// Its place among the bodies that are compressed at a time.
+    _admitted: Rc<()>,
+}
+
+/// Why a body is not compressed that could be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// Those under way hold all the memory that there is for it.
+    #[error("this thread compresses as many bodies as it may")]
+    Crowded,
+    /// There is no memory for it.
+    #[error(transparent)]
+    Encoder(#[from] EncodeError),
 }
 
 impl Coded {
     /// A body that the endpoint frames as `framing`.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// [`Refused`]: it is to pass as it is.
     pub(super) fn new(
         worker: &Worker,
         coding: ContentCoding,
         framing: Framing,
-    ) -> Result<Box<Self>, EncodeError> {
+    ) -> Result<Box<Self>, Refused> {
+        let admitted = worker.admit_encoder().ok_or(Refused::Crowded)?;
         let (metrics, label) = (worker.metrics(), coding.token());
         Ok(Box::new(Self {
             body: Body::new(framing, &worker.config().limits),
@@ -49,6 +64,7 @@ impl Coded {
             bytes_in: metrics.compression_in.counter(label),
             bytes_out: metrics.compression_out.counter(label),
             shard: worker.index,
+            _admitted: admitted,
         }))
     }
 

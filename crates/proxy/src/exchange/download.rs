@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use http1::{Body, BodyError, Framing, ResponseFraming, Version};
 use tokio::time::Instant;
 
-use super::coded::Coded;
+use super::coded::{Coded, Refused};
 use super::tunnel::Tunnel;
 use super::{Exchange, Failure, Limits, Upload, read_body_bytes};
 use crate::compression::Compressed;
@@ -176,8 +176,11 @@ impl<S: Transport> Exchange<'_, S> {
             return (compressed, None);
         };
         let coded = Coded::new(self.worker, coding, self.framing);
-        if let (Err(error), Some(compressed)) = (&coded, &mut compressed) {
-            tracing::warn!(%error, "a response is sent as it is");
+        if let (Err(refused), Some(compressed)) = (&coded, &mut compressed) {
+            match refused {
+                Refused::Crowded => tracing::debug!(reason = %refused, "a response is sent as it is"),
+                Refused::Encoder(error) => tracing::warn!(%error, "a response is sent as it is"),
+            }
             compressed.undo();
         }
         (compressed, coded.ok())

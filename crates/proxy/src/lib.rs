@@ -62,6 +62,7 @@ mod state;
 mod story;
 mod streams;
 mod thread;
+mod token_places;
 mod tokens;
 mod transport;
 mod upstream;

@@ -1,4 +1,4 @@
-//! Signed tokens (JWT) of routes that want them: where they are in a request, whether they are good, and what endpoints get of them.
+//! Signed tokens (JWT) of routes that want them: whether they are good, and what endpoints get of them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,17 +8,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http1::RequestHead;
 use jwt::{Claims, Demands, KeySet, Lifetime, Token, TokenError};
-use model::{Jwt, JwtKeys, JwtProvider, TokenPlaces};
-use policy::{cookie_values, header_value_problem};
+use model::{Jwt, JwtKeys, JwtProvider};
+use policy::header_value_problem;
 use tls::MacKey;
 
 use crate::changes::Changes;
+use crate::token_places;
 use crate::worker::Worker;
 
 /// Good tokens that a thread remembers.
 const REMEMBERED_MAX: usize = 1024;
-/// Tokens of one request; who has more is refused.
-const TOKENS_MAX: usize = 8;
 
 /// Whose tokens let in on a route.
 pub(crate) struct Tokens {
@@ -121,20 +120,7 @@ impl Tokens {
         for line in self.said.providers.iter().flat_map(|provider| &provider.claim_to_headers) {
             changes.lines_mut().remove_alike(&line.header);
         }
-        let mut found: Vec<(&str, Vec<usize>)> = Vec::new();
-        for (index, provider) in self.said.providers.iter().enumerate() {
-            for token in tokens(&provider.extract_from, head) {
-                let token =
-                    std::str::from_utf8(token).map_err(|_| Refused::Invalid(TokenError::Malformed))?;
-                if let Some((_, takers)) = found.iter_mut().find(|(known, _)| *known == token) {
-                    takers.push(index);
-                } else if found.len() < TOKENS_MAX {
-                    found.push((token, vec![index]));
-                } else {
-                    return Err(Refused::Many);
-                }
-            }
-        }
+        let found = token_places::find(&self.said, head)?;
         if found.is_empty() && !self.said.is_optional {
             return Err(Refused::Missing);
         }
@@ -149,7 +135,7 @@ impl Tokens {
                 }
             }
         }
-        self.keep_back(head, changes);
+        token_places::keep_back(&self.said, head, changes);
         Ok(())
     }
 
@@ -190,36 +176,6 @@ impl Tokens {
             }
         }
         Err(refused.unwrap_or(Refused::Missing))
-    }
-
-    /// Takes the tokens of providers that do not forward them out of what endpoints get.
-    fn keep_back(&self, head: &RequestHead, changes: &mut Changes) {
-        let kept_back = || self.said.providers.iter().filter(|provider| !provider.forwards);
-        let places = || kept_back().map(|provider| &provider.extract_from);
-        for (name, _) in places().flat_map(|places| &places.headers) {
-            changes.lines_mut().remove(name);
-        }
-        let is_cookie =
-            |name: &[u8]| places().flat_map(|places| &places.cookies).any(|cookie| cookie.as_bytes() == name);
-        if places().any(|places| !places.cookies.is_empty()) {
-            let is_kept = |pair: &&[u8]| {
-                let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-                !pair.trim_ascii().is_empty() && !is_cookie(name)
-            };
-            let pairs = head.values("cookie").flat_map(|line| line.split(|byte| *byte == b';'));
-            let kept: Vec<_> = pairs.filter(is_kept).map(<[u8]>::trim_ascii).collect();
-            changes.lines_mut().remove("cookie");
-            if !kept.is_empty() {
-                changes.lines_mut().add("Cookie", &kept.join(&b"; "[..]));
-            }
-        }
-        let is_param = |name: &str| places().flat_map(|places| &places.params).any(|param| **param == *name);
-        if places().any(|places| !places.params.is_empty())
-            && let Some(query) = head.query()
-        {
-            let is_kept = |pair: &&str| !is_param(pair.split('=').next().unwrap_or_default());
-            changes.set_query(query.split('&').filter(is_kept).collect::<Vec<_>>().join("&"));
-        }
     }
 }
 
@@ -268,24 +224,4 @@ fn read(
         }
     }
     Ok(Good { lifetime, headers })
-}
-
-/// The tokens of a request, in the order of their places.
-fn tokens<'h>(places: &'h TokenPlaces, head: &'h RequestHead) -> impl Iterator<Item = &'h [u8]> {
-    let in_headers = places.headers.iter().flat_map(move |(name, prefix)| {
-        head.values(name).filter_map(move |value| {
-            let (before, token) = value.split_at_checked(prefix.len())?;
-            // Names of schemes are the same in any case (RFC 9110 section 11.1).
-            before.eq_ignore_ascii_case(prefix.as_bytes()).then(|| token.trim_ascii())
-        })
-    });
-    let in_cookies = places
-        .cookies
-        .iter()
-        .flat_map(move |name| head.values("cookie").flat_map(move |line| cookie_values(line, name)));
-    let in_query = places.params.iter().flat_map(move |name| {
-        let pairs = head.query().unwrap_or_default().split('&');
-        pairs.filter_map(move |pair| Some(pair.strip_prefix(&**name)?.strip_prefix('=')?.as_bytes()))
-    });
-    in_headers.chain(in_cookies).chain(in_query).filter(|token| !token.is_empty())
 }

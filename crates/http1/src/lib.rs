@@ -40,6 +40,6 @@ pub use error::{BodyError, FramingError, RequestError, ResponseError};
 pub use framing::Framing;
 pub use grpc::is_grpc;
 pub use limits::Limits;
-pub use line_edits::LineEdits;
+pub use line_edits::{LineEdits, is_alike};
 pub use request::RequestHead;
 pub use response::ResponseHead;

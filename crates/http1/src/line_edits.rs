@@ -90,7 +90,9 @@ impl Line {
     }
 }
 
-fn is_alike(one: &[u8], other: &[u8]) -> bool {
+/// Whether some endpoint may take a header called `one` for one called `other`: where environment variables stand for headers, `_` and `-`
+/// are the same, and case never counts.
+pub fn is_alike(one: &[u8], other: &[u8]) -> bool {
     let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     one.len() == other.len() && one.iter().map(plain).eq(other.iter().map(plain))
 }

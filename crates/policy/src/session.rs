@@ -57,10 +57,15 @@ impl SessionToken {
     }
 }
 
-/// The values of cookies called `name` in the value of one `Cookie` line (RFC 6265 section 4.2).
+/// The values of cookies called `name` in the value of one `Cookie` line (RFC 6265 section 4.2). Blanks around names and values do not count,
+/// as they do not for endpoints (RFC 6265 section 5.2).
 pub fn cookie_values<'a>(line: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     line.split(|byte| *byte == b';').filter_map(move |pair| {
-        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        let (called, value) = (pair.get(..equals)?.trim_ascii(), pair.get(equals + 1..)?.trim_ascii());
+        if called != name.as_bytes() {
+            return None;
+        }
         Some(value.strip_prefix(b"\"").and_then(|inner| inner.strip_suffix(b"\"")).unwrap_or(value))
     })
 }
@@ -111,7 +116,8 @@ mod tests {
     #[test]
     fn cookies_are_found_by_their_whole_name() {
         let of = |line: &'static str| cookie_values(line.as_bytes(), "s").collect::<Vec<_>>();
-        assert_eq!(of("a=1; s=2;s=\"3\" ;xs=4; S=5; s =6; s; =7; s=a=b"), [&b"2"[..], b"3", b"a=b"]);
+        assert_eq!(of("a=1; s=2;s=\"3\" ;xs=4; S=5; s; =7; s=a=b"), [&b"2"[..], b"3", b"a=b"]);
+        assert_eq!(of("s =1; s\t= 2 ; s s=3; s = \"4\" "), [&b"1"[..], b"2", b"4"], "blanks do not count");
         assert!(of("").is_empty());
     }
 }

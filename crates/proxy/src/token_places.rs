@@ -1,6 +1,6 @@
 //! Where signed tokens are in a request: how they are found, and taken out where endpoints are not to get them.
 
-use http1::RequestHead;
+use http1::{RequestHead, is_alike};
 use jwt::TokenError;
 use model::{Jwt, TokenPlaces};
 use policy::cookie_values;
@@ -15,6 +15,8 @@ const TOKENS_MAX: usize = 8;
 pub(crate) type Found<'h> = (&'h str, Vec<usize>);
 
 /// The tokens that a request has where providers look, in the order of providers and places.
+///
+/// Names are read as widely as endpoints may read them: what an endpoint takes for a token is to be checked.
 pub(crate) fn find<'h>(said: &'h Jwt, head: &'h RequestHead) -> Result<Vec<Found<'h>>, Refused> {
     let mut found: Vec<Found<'h>> = Vec::new();
     for (index, provider) in said.providers.iter().enumerate() {
@@ -40,7 +42,7 @@ pub(crate) fn keep_back(said: &Jwt, head: &RequestHead, changes: &mut Changes) {
     let kept_back = || said.providers.iter().filter(|provider| !provider.forwards);
     let places = || kept_back().map(|provider| &provider.extract_from);
     for (name, _) in places().flat_map(|places| &places.headers) {
-        changes.lines_mut().remove(name);
+        changes.lines_mut().remove_alike(name);
     }
     let is_cookie =
         |name: &[u8]| places().flat_map(|places| &places.cookies).any(|cookie| cookie.as_bytes() == name);
@@ -56,7 +58,8 @@ pub(crate) fn keep_back(said: &Jwt, head: &RequestHead, changes: &mut Changes) {
             changes.lines_mut().add("Cookie", &kept.join(&b"; "[..]));
         }
     }
-    let is_param = |name: &str| places().flat_map(|places| &places.params).any(|param| **param == *name);
+    let is_param =
+        |name: &str| places().flat_map(|places| &places.params).any(|param| is_param_called(name, param));
     if places().any(|places| !places.params.is_empty())
         && let Some(query) = head.query()
     {
@@ -68,11 +71,8 @@ pub(crate) fn keep_back(said: &Jwt, head: &RequestHead, changes: &mut Changes) {
 /// The tokens of a request, in the order of their places.
 fn tokens<'h>(places: &'h TokenPlaces, head: &'h RequestHead) -> impl Iterator<Item = &'h [u8]> {
     let in_headers = places.headers.iter().flat_map(move |(name, prefix)| {
-        head.values(name).filter_map(move |value| {
-            let (before, token) = value.split_at_checked(prefix.len())?;
-            // Names of schemes are the same in any case (RFC 9110 section 11.1).
-            before.eq_ignore_ascii_case(prefix.as_bytes()).then(|| token.trim_ascii())
-        })
+        let lines = head.headers().filter(|(own, _)| is_alike(own.as_bytes(), name.as_bytes()));
+        lines.filter_map(|(_, value)| behind(prefix, value))
     });
     let in_cookies = places
         .cookies
@@ -80,9 +80,25 @@ fn tokens<'h>(places: &'h TokenPlaces, head: &'h RequestHead) -> impl Iterator<I
         .flat_map(move |name| head.values("cookie").flat_map(move |line| cookie_values(line, name)));
     let in_query = places.params.iter().flat_map(move |name| {
         let pairs = head.query().unwrap_or_default().split('&');
-        pairs.filter_map(move |pair| Some(pair.strip_prefix(&**name)?.strip_prefix('=')?.as_bytes()))
+        let named = pairs.filter_map(|pair| pair.split_once('='));
+        named.filter_map(move |(own, value)| is_param_called(own, name).then_some(value.as_bytes()))
     });
     in_headers.chain(in_cookies).chain(in_query).filter(|token| !token.is_empty())
+}
+
+/// What follows `prefix` in a header's value; none: something else stands there. One blank at its end stands for any.
+fn behind<'h>(prefix: &str, value: &'h [u8]) -> Option<&'h [u8]> {
+    let word = prefix.trim_end_matches([' ', '\t']);
+    let (before, rest) = value.split_at_checked(word.len())?;
+    // Names of schemes are the same in any case (RFC 9110 section 11.1).
+    let is_word = before.eq_ignore_ascii_case(word.as_bytes());
+    let is_parted = word.len() == prefix.len() || matches!(rest, [b' ' | b'\t', ..]);
+    (is_word && is_parted).then(|| rest.trim_ascii())
+}
+
+/// Whether endpoints may take a parameter of the query, called `encoded` there, for the one called `name`.
+fn is_param_called(encoded: &str, name: &str) -> bool {
+    route::is_encoded(encoded.as_bytes(), name.as_bytes())
 }
 
 #[cfg(test)]
@@ -127,5 +143,43 @@ mod tests {
         let lines = "Authorization: Bearer x\r\n".repeat(50) + "Cookie: session=x; session=x\r\n";
         let head = head("/?token=x&token=x", &lines);
         assert_eq!(find(&jwt, &head), Ok(vec![("x", vec![0, 1])]));
+    }
+
+    #[test]
+    fn tokens_are_found_and_kept_back_in_every_spelling_of_their_place() {
+        let places = TokenPlaces {
+            headers: vec![("authorization".into(), "Bearer ".into()), ("x-token".into(), "".into())],
+            cookies: vec!["session".into()],
+            params: vec!["access_token".into()],
+        };
+        let jwt = jwt(&[places]);
+        for (target, lines) in [
+            ("/", "Authorization: Bearer x\r\n"),
+            ("/", "Authorization: bEARER\tx\r\n"),
+            ("/", "Authorization: Bearer \t  x\r\n"),
+            ("/", "X-Token: x\r\n"),
+            ("/", "X_Token: x\r\n"),
+            ("/", "Cookie: a=1; session=x\r\n"),
+            ("/", "Cookie: session =x\r\n"),
+            ("/", "Cookie: a=1;\tsession\t= \"x\" \r\n"),
+            ("/?access_token=x", ""),
+            ("/?a=1&access%5Ftoken=x", ""),
+            ("/?%61ccess%5ftoken=x&b=2", ""),
+        ] {
+            let head = head(target, lines);
+            assert_eq!(find(&jwt, &head), Ok(vec![("x", vec![0])]), "{target} {lines}");
+            let mut changes = Changes::default();
+            keep_back(&jwt, &head, &mut changes);
+            let is_left = head.headers().any(|(name, _)| name != "Host" && !changes.lines().is_about(name));
+            let query = changes.query().unwrap_or_default();
+            assert!(!is_left && !query.contains("x"), "{target} {lines} {changes:?}");
+        }
+        for (target, lines) in [
+            ("/", "Authorization: Bearerx\r\nAuthorization: Basic x\r\nAuthorization: Bearer\r\n"),
+            ("/", "X-Tokens: x\r\nCookie: sessions=x; asession=x; Session=x; session\r\n"),
+            ("/?access_tokens=x&Access_token=x&access%5Ftoken", ""),
+        ] {
+            assert_eq!(find(&jwt, &head(target, lines)), Ok(vec![]), "{target} {lines}");
+        }
     }
 }

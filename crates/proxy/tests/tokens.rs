@@ -225,6 +225,13 @@ fn tokens_are_found_in_all_places_and_kept_back_where_that_is_asked() {
     let only = ask(&keeping, &format!("/p?token={token}"), "").text();
     assert!(only.contains("GET /p HTTP/1.1\r\n"), "{only}");
     assert_eq!(ask(&keeping, "/p", &format!("Authorization: Bearer {token}\r\n")).status, 401);
+    // One in another spelling of its place, which an endpoint may read, is no way around.
+    for (target, lines) in
+        [("/p?t%6Fken=x.y.z", ""), ("/p", "X_Token: x.y.z\r\n"), ("/p", "Cookie: session =x.y.z\r\n")]
+    {
+        let both = ask(&forwarding, target, &format!("X-Token: {token}\r\n{lines}"));
+        assert_eq!((both.status, both.text()), (401, "the token is no JWT\n".into()), "{target} {lines}");
+    }
     // One that is good does not let another in that is not.
     let two = ask(&keeping, "/p?token=x.y.z", &format!("X-Token: {token}\r\n"));
     assert_eq!(two.status, 401);

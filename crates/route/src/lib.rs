@@ -38,5 +38,6 @@ mod text;
 pub use explain::{ChosenListener, Considered, Explanation, Reason};
 pub use l4::L4Table;
 pub use pattern::{PatternError, check_pattern};
+pub use query::is as is_encoded;
 pub use request::{Headers, Pairs, Request};
 pub use table::{BuildError, Lookup, SocketTable, Table};

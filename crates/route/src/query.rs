@@ -14,8 +14,8 @@ pub(crate) fn first<'q>(query: &'q str, name: &str) -> Option<&'q [u8]> {
     })
 }
 
-/// Whether `encoded` stands for `plain`.
-pub(crate) fn is(encoded: &[u8], plain: &[u8]) -> bool {
+/// Whether `encoded`, a name or value of a query, stands for `plain` (WHATWG URL, section 5.1).
+pub fn is(encoded: &[u8], plain: &[u8]) -> bool {
     Decoder(encoded).eq(plain.iter().copied())
 }
 

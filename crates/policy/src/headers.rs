@@ -47,6 +47,12 @@ pub fn header_value_problem(value: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether `value` reaches who reads the header as it is: it can be one, and no blanks stand at its ends, which belong to the line (RFC 9110
+/// section 5.5). For names of people, who become somebody else without them.
+pub fn is_header_value(value: &str) -> bool {
+    header_value_problem(value).is_none() && value.trim_matches([' ', '\t']) == value
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +84,14 @@ mod tests {
         assert_eq!(header_value_problem("a\tb ü"), None);
         for bad in ["", "a\r\nB: c", "a\0", "\x7f"] {
             assert!(header_value_problem(bad).is_some(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn blanks_at_the_ends_of_a_value_are_lost_on_the_way() {
+        assert!(is_header_value("anna b\tc"));
+        for bad in [" anna", "anna ", "\tanna", "anna\t", " ", "", "a\nb"] {
+            assert!(!is_header_value(bad), "{bad:?}");
         }
     }
 }

@@ -28,7 +28,7 @@ pub use client_address::client_address;
 pub use compression::{is_compressed_by, preferred_coding};
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};
 pub use ejection::{Ejection, may_eject};
-pub use headers::{HeadKind, header_refusal, header_value_problem};
+pub use headers::{HeadKind, header_refusal, header_value_problem, is_header_value};
 pub use health::{HealthTrack, with_health};
 pub use htpasswd::{CheckCost, Credentials, Htpasswd, HtpasswdError};
 pub use ip_rules::{is_let_in, plain_network};

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use http1::RequestHead;
 use model::BasicAuth;
-use policy::{CheckCost, Credentials, Htpasswd, header_value_problem};
+use policy::{CheckCost, Credentials, Htpasswd, is_header_value};
 use tls::MacKey;
 use tokio::sync::Semaphore;
 
@@ -114,7 +114,7 @@ impl Auth {
         };
         changes.lines_mut().remove_alike(name);
         let user = self.user(worker, down, head).await?;
-        if header_value_problem(&user).is_some() {
+        if !is_header_value(&user) {
             return Err(Denied::Wrong);
         }
         changes.lines_mut().add(name, user.as_bytes());

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http1::RequestHead;
 use jwt::{Claims, Demands, KeySet, Lifetime, Token, TokenError};
 use model::{Jwt, JwtKeys, JwtProvider};
-use policy::header_value_problem;
+use policy::is_header_value;
 use tls::MacKey;
 
 use crate::changes::Changes;
@@ -218,7 +218,7 @@ fn read(
     let mut headers = Vec::new();
     for (at, line) in provider.claim_to_headers.iter().enumerate() {
         match claims.header_value(&line.claim).filter(|value| !value.is_empty()) {
-            Some(value) if header_value_problem(&value).is_some() => return Err(Refused::Unspeakable),
+            Some(value) if !is_header_value(&value) => return Err(Refused::Unspeakable),
             Some(value) => headers.push((at, value)),
             None => {}
         }

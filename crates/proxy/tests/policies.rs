@@ -395,6 +395,22 @@ async fn who_has_no_right_password_is_asked_for_one() {
 }
 
 #[test]
+fn a_user_whom_endpoints_would_take_for_another_is_not_let_in() {
+    let endpoint = Scripted::echo("one");
+    let mut policies = basic_auth(false);
+    // `a ` with password `secret`: blanks at the ends of a header's value do not count.
+    let users = SecretBytes::new(b"a :{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n");
+    for (header, status) in [(Some("X-User".into()), 401), (None, 200)] {
+        let said = policies.basic_auth.as_mut().unwrap();
+        (said.users, said.username_header) = (users.clone(), header);
+        let lab = lab(policies.clone(), &endpoint);
+        let mut client = lab.client();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Basic YSA6c2VjcmV0\r\n\r\n");
+        assert_eq!(client.response().status, status);
+    }
+}
+
+#[test]
 fn a_password_that_is_changed_counts_at_once() {
     let endpoint = Scripted::echo("one");
     let mut lab = lab(basic_auth(true), &endpoint);

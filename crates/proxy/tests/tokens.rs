@@ -148,7 +148,7 @@ fn claims_become_headers_that_no_client_can_forge() {
     let provider = JwtProvider { claim_to_headers, ..issuer.provider("issuer") };
     let lab = lab(policies(true, &[provider]), &endpoint);
     let token = |sub: &str| issuer.token(&json!({"iss": "issuer", "exp": now() + 3600, "sub": sub}));
-    let forged = "x-USER: eve\r\nX_User: eve\r\nX-Roles: admin\r\nX-Users: kept\r\n";
+    let forged = "x-USER: eve\r\nX_User: eve\r\nX.User: eve\r\nX-Roles: admin\r\nX-Users: kept\r\n";
     let answer = ask(&lab, "/", &format!("{forged}Authorization: Bearer {}\r\n", token("anna"))).text();
     assert!(answer.contains("\r\nX-User: anna\r\n") && answer.contains("\r\nX-Users: kept\r\n"), "{answer}");
     assert!(!answer.contains("eve") && !answer.to_ascii_lowercase().contains("x-roles"), "{answer}");

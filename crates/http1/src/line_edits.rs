@@ -67,7 +67,7 @@ impl LineEdits {
     }
 
     /// Whether lines called `name` are taken out.
-    pub(crate) fn removes(&self, name: &[u8]) -> bool {
+    pub fn removes(&self, name: &[u8]) -> bool {
         self.remove.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))
             || self.remove_alike.iter().any(|removed| is_alike(removed.as_bytes(), name))
     }

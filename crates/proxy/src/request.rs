@@ -172,6 +172,7 @@ async fn decide<'s, S: Transport>(
                     body.limit(bytes);
                 }
                 changes = passed.changes;
+                body.forbid_trailers(changes.as_ref());
             }
             Err(Stop::Gone) => {
                 return (Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out: 0 }, taken);

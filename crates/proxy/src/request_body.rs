@@ -1,8 +1,11 @@
 //! The body of a request on its way to an endpoint: what is validated, what was sent, what can be sent again.
 
-use bytes::{Buf, BytesMut};
-use http1::{Body, BodyError, Framing};
+use std::rc::Rc;
 
+use bytes::{Buf, BytesMut};
+use http1::{Body, BodyError, Framing, Piece};
+
+use crate::changes::Changes;
 use crate::mirror::Tap;
 
 /// Body bytes kept so that a request which no endpoint took can be sent to another one.
@@ -19,6 +22,8 @@ pub(crate) struct RequestBody {
     /// Who gets a copy.
     pub(crate) taps: Vec<Tap>,
     bytes: u64,
+    /// Lines that these take out of the head are no trailers either.
+    changes: Option<Rc<Changes>>,
 }
 
 /// The body bytes sent so far, as long as they are few enough to keep.
@@ -36,12 +41,18 @@ impl RequestBody {
             replay: Replay::default(),
             taps: Vec::new(),
             bytes: 0,
+            changes: None,
         }
     }
 
     /// Lets no more than `bytes` of payload through; nothing has come yet.
     pub(crate) fn limit(&mut self, bytes: u64) {
         self.body = self.body.clone().with_payload_max(bytes);
+    }
+
+    /// Lets no trailer through with a name that `changes` take out of the head: endpoints may put both together (RFC 9110 section 6.5.1).
+    pub(crate) fn forbid_trailers(&mut self, changes: Option<&Rc<Changes>>) {
+        self.changes = changes.cloned();
     }
 
     /// Whether all of it is validated, and sent but for `pending`.
@@ -57,7 +68,10 @@ impl RequestBody {
     /// Validates what has come in `read`, unless validated bytes still wait to be sent.
     pub(crate) fn validate(&mut self, read: &[u8]) -> Result<(), BodyError> {
         if self.pending == 0 && !self.body.is_done() && !read.is_empty() {
-            self.pending = self.body.advance(read)?;
+            self.pending = match self.changes.clone() {
+                None => self.body.advance(read)?,
+                Some(changes) => self.advance_without(&changes, read)?,
+            };
             self.bytes += self.pending as u64;
         }
         Ok(())
@@ -71,6 +85,25 @@ impl RequestBody {
             self.validate(read)?;
             if self.pending == 0 {
                 return Ok(self.body.is_done());
+            }
+        }
+    }
+
+    /// As [`Body::advance`] does, line by line.
+    fn advance_without(&mut self, changes: &Changes, read: &[u8]) -> Result<usize, BodyError> {
+        let mut at = 0;
+        loop {
+            let left = read.get(at..).unwrap_or_default();
+            match self.body.next_piece(left)? {
+                Piece::Data(bytes) | Piece::Framing(bytes) => at += bytes,
+                Piece::Trailer(bytes) => {
+                    let name = left.split(|byte| *byte == b':').next().unwrap_or_default();
+                    if changes.lines().removes(name) {
+                        return Err(BodyError::ForbiddenTrailer);
+                    }
+                    at += bytes;
+                }
+                Piece::NeedMore | Piece::Done => return Ok(at),
             }
         }
     }
@@ -119,6 +152,29 @@ mod tests {
         assert_eq!(replay.bytes(), None);
         replay.record(b"e");
         assert_eq!(replay.bytes(), None);
+    }
+
+    #[test]
+    fn what_may_be_no_header_may_be_no_trailer() {
+        let mut changes = Changes::default();
+        changes.lines_mut().remove_alike("X-User");
+        changes.lines_mut().add("X-User", b"anna");
+        let changes = Rc::new(changes);
+        for (name, is_let_through) in
+            [("X-User", false), ("x_user", false), ("X.USER", false), ("X-Users", true), ("X-Sum", true)]
+        {
+            let text = format!("2\r\nab\r\n0\r\nX-First: X-User: 1\r\n{name}: eve\r\n\r\n");
+            let mut body = RequestBody::new(Framing::Chunked, &http1::Limits::default());
+            assert_eq!(body.validate(text.as_bytes()), Ok(()), "nobody forbids it");
+            let mut body = RequestBody::new(Framing::Chunked, &http1::Limits::default());
+            body.forbid_trailers(Some(&changes));
+            let expected = if is_let_through { Ok(()) } else { Err(BodyError::ForbiddenTrailer) };
+            assert_eq!(body.validate(text.as_bytes()), expected, "{name}");
+            assert_eq!(
+                (body.pending, body.is_done()),
+                if is_let_through { (text.len(), true) } else { (0, false) }
+            );
+        }
     }
 
     #[test]

@@ -9,9 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use model::{ClaimHeader, Jwks, Jwt, JwtKeys, JwtProvider, Policies, RequiredClaim, TokenPlaces};
 use serde_json::{Value, json};
 use support::{Lab, Response, Rule, Scripted, rule};
+use tokio::net::TcpStream;
 
 /// Who issues tokens.
 struct Issuer(Ed25519KeyPair);
@@ -173,6 +175,40 @@ fn claims_become_headers_that_no_client_can_forge() {
             "{name:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn headers_made_of_claims_do_not_pass_as_trailers() {
+    let endpoint = Scripted::echo("one");
+    let issuer = Issuer::new();
+    let claim_to_headers = vec![claim_header("sub", "X-User")];
+    let lab =
+        lab(policies(false, &[JwtProvider { claim_to_headers, ..issuer.provider("issuer") }]), &endpoint);
+    let token = issuer.token(&json!({"iss": "issuer", "exp": now() + 3600, "sub": "anna"}));
+    for (name, status) in [("x-sum", 200), ("x-user", 400), ("x_user", 400)] {
+        let mut client = lab.client();
+        let head = format!("POST / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n");
+        let body = format!("2\r\nab\r\n0\r\n{name}: eve\r\n\r\n");
+        client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{body}"));
+        let answer = client.response();
+        assert_eq!(answer.status, status, "{name}");
+        let text = answer.text();
+        let is_right =
+            if status == 200 { text.contains("x-sum: eve\r\n") } else { text == "forbidden trailer\n" };
+        assert!(is_right, "{name}: {text}");
+        // The same over HTTP/2.
+        let stream = TcpStream::connect(lab.address).await.unwrap();
+        let (send, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(async move { drop(connection.await) });
+        let request = Request::post("http://a.test/").header("authorization", format!("Bearer {token}"));
+        let mut send = send.ready().await.unwrap();
+        let (response, mut stream) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        stream.send_data("ab".into(), false).unwrap();
+        let trailer = (HeaderName::from_static(name), HeaderValue::from_static("eve"));
+        stream.send_trailers(HeaderMap::from_iter([trailer])).unwrap();
+        assert_eq!(response.await.unwrap().status().as_u16(), status, "{name}");
+    }
+    assert!(!endpoint.received().to_ascii_lowercase().contains("user: eve"), "{}", endpoint.received());
 }
 
 #[test]

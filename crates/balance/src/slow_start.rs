@@ -5,10 +5,12 @@ const SHARE_MIN: f64 = 0.1;
 
 /// Holds endpoints back that are new to a running service, beside whatever balancer draws them.
 ///
-/// An endpoint's share rises evenly from a tenth to all of it over the window. A draw that falls on it is declined as often as its share
-/// says, and the caller draws again: what a balancer by chance gives then is its weights times the shares.
+/// An endpoint's share rises evenly from a tenth to all of it over the window. For each pick the caller asks once about each endpoint
+/// that comes into question, with the same bits however often it is drawn, and draws again where one is held back: a balancer then gives
+/// it that share of what it would have, and the others the rest by their weights.
 ///
-/// Source: Envoy, slow start mode with aggression 1.0 and min_weight_percent 10.
+/// Source: Envoy, slow start mode with aggression 1.0 and min_weight_percent 10. There weights are multiplied, which gives a little more
+/// where few others are.
 #[derive(Clone, Debug)]
 pub struct SlowStart {
     window: Duration,
@@ -32,7 +34,7 @@ impl SlowStart {
         Some(Self { window, begun: begun.into(), oldest })
     }
 
-    /// Whether a draw of endpoint `index` is taken, by 64 random bits that did not decide the draw.
+    /// Whether endpoint `index` may be taken by a pick, by 64 random bits of the two that did not draw it.
     pub fn takes(&self, index: usize, random: u64, now: Instant) -> bool {
         let Some(begun) = self.begun.get(index).copied() else { return true };
         // The high 53 bits, which a double has.
@@ -65,7 +67,7 @@ mod tests {
             let drawn = (0..64).find_map(|draw| {
                 let random = mix(mix(pick) ^ mix(draw));
                 let index = balancer.pick(&Pick { random, ..Pick::default() })?;
-                slow.takes(index, mix(random ^ 1), now).then_some(index)
+                slow.takes(index, mix(mix(!pick) ^ index as u64), now).then_some(index)
             });
             counts[drawn.unwrap()] += 1;
         }
@@ -79,8 +81,8 @@ mod tests {
         let slow = SlowStart::new(WINDOW, &[None, Some(start), None], &weights).unwrap();
         for (age_s, share) in [(0, 0.1), (6, 0.1), (15, 0.25), (30, 0.5), (45, 0.75), (60, 1.0), (600, 1.0)] {
             let got = taken(&slow, &weights, start + Duration::from_secs(age_s));
-            let all = 3.0 + share;
-            for (got, wanted) in got.iter().zip([100.0 / all, 100.0 * share / all, 200.0 / all]) {
+            let new = 25.0 * share;
+            for (got, wanted) in got.iter().zip([(100.0 - new) / 3.0, new, (100.0 - new) * 2.0 / 3.0]) {
                 assert!((got - wanted).abs() < 1.0, "{age_s} s: {got} % and not {wanted}");
             }
         }
@@ -91,13 +93,13 @@ mod tests {
         let start = Instant::now();
         let later = start + WINDOW / 2;
         let slow = SlowStart::new(WINDOW, &[Some(start), Some(later)], &[1, 1]).unwrap();
-        // Half of its share and a tenth: five to one.
+        // Half of its share and a tenth: a fifth of what it would get.
         let got = taken(&slow, &[1, 1], later);
-        assert!((got[1] - 100.0 / 6.0).abs() < 1.0, "{got:?}");
+        assert!((got[1] - 10.0).abs() < 1.0, "{got:?}");
         // An endpoint without weight is no measure.
         let slow = SlowStart::new(WINDOW, &[None, Some(start), Some(later)], &[0, 1, 1]).unwrap();
         let got = taken(&slow, &[0, 1, 1], later);
-        assert!((got[2] - 100.0 / 6.0).abs() < 1.0, "{got:?}");
+        assert!((got[2] - 10.0).abs() < 1.0, "{got:?}");
     }
 
     #[test]

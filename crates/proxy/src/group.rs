@@ -65,35 +65,72 @@ impl Group {
         holding: Option<&Holding>,
         tried: &[SocketAddr],
     ) -> Option<&Arc<Endpoint>> {
+        let slow_start = self.slow_start.as_ref().filter(|_| holding.is_none());
+        let now = slow_start.map(|_| Instant::now());
+        // Other bits than those that draw; of these each endpoint has its own, so that it is held back in all draws of a pick or in
+        // none: more draws would be more chances, and who has nothing to do yet looks best in each.
+        let is_held = |index: usize| match (slow_start, now) {
+            (Some(slow), Some(now)) => !slow.takes(index, remix(!pick.random, index as u64), now),
+            _ => false,
+        };
+        self.pick_but(is_held, thread, pick, holding, tried)
+    }
+
+    /// The same for a connection or a session that is no HTTP's: slow start is not for these, for the same client comes to the same
+    /// endpoint from every gateway.
+    pub(crate) fn pick_for_flow(
+        &self,
+        thread: usize,
+        pick: &Pick,
+        holding: Option<&Holding>,
+        tried: &[SocketAddr],
+    ) -> Option<&Arc<Endpoint>> {
+        self.pick_but(|_| false, thread, pick, holding, tried)
+    }
+
+    /// One that `is_held` does not hold back, unless no other is good.
+    fn pick_but(
+        &self,
+        is_held: impl Fn(usize) -> bool,
+        thread: usize,
+        pick: &Pick,
+        holding: Option<&Holding>,
+        tried: &[SocketAddr],
+    ) -> Option<&Arc<Endpoint>> {
         // Further draws keep the balancer's shares; the search below finds what chance did not.
         const DRAWS_MAX: u64 = 8;
         let is_good = |e: &Endpoint| !tried.contains(&e.address) && !e.is_passed_over();
         if let Some(endpoint) = holding.and_then(|holding| self.keep(holding.endpoint()?, tried)) {
             return Some(endpoint);
         }
-        let slow_start =
-            self.slow_start.as_ref().filter(|_| holding.is_none()).map(|slow| (slow, Instant::now()));
         let mut declined = None;
         for draw in 0..DRAWS_MAX {
             let mut drawn = again(pick, draw);
             if let Some(holding) = holding {
                 drawn.hash = holding.hash(draw);
             }
-            let index = self.choose(thread, &drawn)?;
+            if declined.is_some() {
+                // Whoever is next in turn would get all that the new one does not.
+                drawn.turn = drawn.random;
+            }
+            let index = self.choose(thread, &drawn, &is_held)?;
             let endpoint = &self.endpoints[index];
             if !is_good(endpoint) {
                 continue;
             }
-            // Other bits than those that drew it.
-            let is_taken =
-                |(slow, now): &(&SlowStart, Instant)| slow.takes(index, remix(!pick.random, draw), *now);
-            if slow_start.as_ref().is_none_or(is_taken) {
+            if !is_held(index) {
                 return Some(endpoint);
             }
             declined = declined.or(Some(endpoint));
         }
         if declined.is_some() {
-            return declined;
+            // From a place by chance, for the first of them would get more than the others.
+            let count = self.endpoints.len();
+            let from = usize::try_from(remix(pick.random, DRAWS_MAX) % count.max(1) as u64).unwrap_or(0);
+            let found = (from..count)
+                .chain(0..from)
+                .find(|&index| self.weights[index] > 0 && is_good(&self.endpoints[index]) && !is_held(index));
+            return found.map(|index| &self.endpoints[index]).or(declined);
         }
         let left = || self.members().filter(|e| !tried.contains(&e.address));
         left().find(|e| is_good(e)).or_else(|| left().next())
@@ -104,18 +141,21 @@ impl Group {
         matches!(self.chooser, Chooser::PeakEwma(_))
     }
 
-    fn choose(&self, thread: usize, pick: &Pick) -> Option<usize> {
-        // An endpoint of twice the weight may have twice as much to do.
-        let per_weight =
-            |of: &dyn Fn(&Endpoint) -> f64, i: usize| of(&self.endpoints[i]) / f64::from(self.weights[i]);
+    /// The balancer's choice; of two that it compares one that is not held back.
+    fn choose(&self, thread: usize, pick: &Pick, is_held: impl Fn(usize) -> bool) -> Option<usize> {
+        let cost = |of: &dyn Fn(&Endpoint) -> f64, i: usize| {
+            if is_held(i) {
+                return f64::INFINITY;
+            }
+            // An endpoint of twice the weight may have twice as much to do.
+            of(&self.endpoints[i]) / f64::from(self.weights[i])
+        };
         match &self.chooser {
             Chooser::Fixed(balancer) => balancer.pick(pick),
             Chooser::LeastRequest(two) => {
-                two.pick(pick.random, |i| per_weight(&|endpoint| endpoint.active() as f64 + 1.0, i))
+                two.pick(pick.random, |i| cost(&|endpoint| endpoint.active() as f64 + 1.0, i))
             }
-            Chooser::PeakEwma(two) => {
-                two.pick(pick.random, |i| per_weight(&|endpoint| endpoint.cost(thread), i))
-            }
+            Chooser::PeakEwma(two) => two.pick(pick.random, |i| cost(&|endpoint| endpoint.cost(thread), i)),
         }
     }
 
@@ -194,4 +234,53 @@ fn remix(value: u64, draw: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::{BackendId, BackendPolicy, EndpointCondition};
+
+    use super::*;
+
+    #[test]
+    fn where_most_are_held_back_the_others_share_what_these_do_not_get() {
+        const PICKS: u64 = 20_000;
+        let addresses: Vec<SocketAddr> = (0..31).map(|last| ([10, 0, 0, last], 80).into()).collect();
+        let endpoint = |&address: &SocketAddr| model::Endpoint {
+            address,
+            weight: 1,
+            condition: EndpointCondition::Ready,
+        };
+        let slow_start = Some(Duration::from_secs(3600));
+        let backend = Backend {
+            id: BackendId::service("a", "b", 80),
+            protocol: Default::default(),
+            security: Default::default(),
+            endpoints: addresses.iter().map(endpoint).collect(),
+            affinity: None,
+            policy: Some(Arc::new(BackendPolicy { slow_start, ..Default::default() })),
+        };
+        // All but one in the middle are new.
+        let mut since = vec![Some(Instant::now()); addresses.len()];
+        since[15] = None;
+        for balancing in [Balancing::RoundRobin, Balancing::Random, Balancing::LeastRequest] {
+            let endpoints = addresses.iter().map(|&address| Arc::new(Endpoint::new(address, 1))).collect();
+            let group = Group::new(&backend, endpoints, &since, balancing, 1);
+            let mut counts = vec![0_u64; addresses.len()];
+            for turn in 0..PICKS {
+                let pick = Pick { hash: 0, random: remix(1, turn), turn };
+                let address = group.pick(0, &pick, None, &[]).unwrap().address;
+                counts[addresses.iter().position(|one| *one == address).unwrap()] += 1;
+            }
+            let old = counts.remove(15);
+            // Of itself and a tenth of the others, which are 1 to 31: (1 - 0.9^31) / 3.1.
+            assert!((PICKS * 28 / 100..PICKS * 34 / 100).contains(&old), "{balancing:?}: {old}");
+            assert!(
+                counts.iter().all(|count| (1..PICKS * 4 / 100).contains(count)),
+                "{balancing:?}: {counts:?}"
+            );
+        }
+    }
 }

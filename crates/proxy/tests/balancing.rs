@@ -164,20 +164,55 @@ fn an_endpoint_that_joins_gets_little_at_first_and_at_a_start_all_are_alike() {
         };
         let policy = Some(Arc::new(said));
         let of = |endpoints| Rule { policy: policy.clone(), ..rule("/", endpoints) };
-        let of_c = |lab: &Lab| {
+        let counts = |lab: &Lab| {
             let mut client = lab.client();
-            let ask = |number: usize| {
+            let mut counts = [0_usize; 3];
+            for number in 0..REQUESTS {
                 client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-User: {number}\r\n\r\n"));
-                usize::from(client.response().text().starts_with("c\n"))
-            };
-            (0..REQUESTS).map(ask).sum::<usize>()
+                counts[usize::from(client.response().body[0] - b'a')] += 1;
+            }
+            counts
         };
         let mut lab = Lab::new(&[of(&two)]);
         lab.apply(&[of(&three)]);
-        let joined = of_c(&lab);
-        // A third of it would be 133, a tenth of that share 19.
-        assert!(if is_slow { (1..70).contains(&joined) } else { joined > 80 }, "{balancing:?}: {joined}");
-        let first = of_c(&Lab::new(&[of(&three)]));
+        let [of_a, of_b, joined] = counts(&lab);
+        // A third of it would be 133, a tenth of that share 13.
+        assert!(if is_slow { (1..60).contains(&joined) } else { joined > 80 }, "{balancing:?}: {joined}");
+        if balancing == Balancing::RoundRobin {
+            // One that got all which the new one does not would have 120 more than the other.
+            assert!(of_a.abs_diff(of_b) < 80, "{balancing:?}: {of_a} and {of_b}");
+        }
+        let [.., first] = counts(&Lab::new(&[of(&three)]));
         assert!(first > 80, "{balancing:?}: {first}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_joins_gets_little_of_requests_that_stay_open_although_it_has_nothing_to_do() {
+    const REQUESTS: usize = 200;
+    for balancing in [Balancing::LeastRequest, Balancing::PeakEwma] {
+        let open = || {
+            Scripted::new(|conn| {
+                conn.stream.set_read_timeout(None).unwrap();
+                while conn.head().is_some() {}
+            })
+        };
+        let (old, new) = (open(), open());
+        let (one, both) = ([old.address], [old.address, new.address]);
+        let slow_start = Some(Duration::from_secs(3600));
+        let policy = Arc::new(BackendPolicy { balancing: Some(balancing), slow_start, ..Default::default() });
+        let of = |endpoints| Rule { policy: Some(policy.clone()), ..rule("/", endpoints) };
+        let mut lab = Lab::new(&[of(&one)]);
+        lab.apply(&[of(&both)]);
+        let ask = |number: usize| {
+            let mut client = lab.client();
+            client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            support::eventually("an endpoint has it", || old.connections() + new.connections() > number);
+            client
+        };
+        let _clients: Vec<_> = (0..REQUESTS).map(ask).collect();
+        // Half of them would be even, a tenth is its share.
+        let joined = new.connections();
+        assert!((1..60).contains(&joined), "{balancing:?}: {joined}");
     }
 }

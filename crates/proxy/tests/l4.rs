@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use balance::{Balancer, EndpointKey, Maglev, Pick};
 use model::{
-    AppProtocol, Backend, BackendId, BackendSecurity, BackendTarget, Endpoint, EndpointCondition,
-    HostPattern, L4BackendRef, L4Route, Listener, ListenerId, ObjectKind, ObjectRef, Protocol, ProxyProtocol,
-    RouteId, Snapshot, WildcardLabels,
+    AppProtocol, Backend, BackendId, BackendPolicy, BackendSecurity, BackendTarget, Balancing, Endpoint,
+    EndpointCondition, HostPattern, L4BackendRef, L4Route, Listener, ListenerId, ObjectKind, ObjectRef,
+    Protocol, ProxyProtocol, RouteId, Snapshot, WildcardLabels,
 };
 use support::{PATIENCE, Scripted, free_port, reset};
 
@@ -421,6 +422,37 @@ fn an_http_listener_takes_the_client_from_its_proxy() {
     assert_eq!(client.response().status, 200);
     let heard = endpoint.received();
     assert!(heard.to_lowercase().contains("x-forwarded-for: 192.0.2.7\r\n"), "{heard}");
+}
+
+/// Slow start is for HTTP: clients would come to other endpoints from gateways that learned of the new one at other times.
+#[test]
+fn an_endpoint_that_joins_has_all_of_its_flows_at_once() {
+    let [one, two, new] = ["one", "two", "new"].map(repeating);
+    let lab = Lab::new(proxy::Config { threads: 1, ..Default::default() });
+    let slow = |version, endpoints: &[SocketAddr]| {
+        let mut snapshot = snapshot(version, lab.address, Protocol::Tcp, &[], &[(1, endpoints)]);
+        for backend in snapshot.backends.values_mut() {
+            let slow_start = Some(Duration::from_secs(3600));
+            let policy = Some(Arc::new(BackendPolicy { slow_start, ..Default::default() }));
+            *backend = Arc::new(Backend { policy, ..(**backend).clone() });
+        }
+        snapshot
+    };
+    let mut all = [one.address, two.address, new.address];
+    lab.serve(slow(1, &all[..2]));
+    lab.serve(slow(2, &all));
+    all.sort();
+    let Balancing::Maglev { table_size } = Balancing::default() else { panic!("flows go by Maglev") };
+    let table = Maglev::build(&all.map(|address| EndpointKey::new(address, 1)), table_size).unwrap();
+    let is_new = |_| {
+        let mut client = lab.connect();
+        let hash = balance::hash_flow(client.local_addr().unwrap(), lab.address, 0);
+        let wanted = all[table.pick(&Pick { hash, ..Pick::default() }).unwrap()];
+        let is_new = name_of(&mut client) == "new";
+        assert_eq!(is_new, wanted == new.address);
+        is_new
+    };
+    assert!((0..60).filter(|n| is_new(*n)).count() > 0);
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

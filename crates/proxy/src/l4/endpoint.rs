@@ -61,8 +61,10 @@ pub(crate) async fn choose<T>(
     };
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut refusal = "no endpoint is ready";
-    while let Some(endpoint) = group.pick(worker.index, &pick, keeping.as_ref().map(Keeping::holding), &tried)
-    {
+    let next = |keeping: &Option<Keeping>, tried: &[SocketAddr]| {
+        group.pick_for_flow(worker.index, &pick, keeping.as_ref().map(Keeping::holding), tried)
+    };
+    while let Some(endpoint) = next(&keeping, &tried) {
         match open(endpoint.address).await {
             Ok(opened) => {
                 endpoint.connected(worker.index);

@@ -11,7 +11,7 @@ pub struct Answer<'a> {
     /// The status, 200 to 999.
     pub status: u16,
     /// The body; with no `content_type` plain text, to which a line end is added unless it is empty.
-    pub body: &'a str,
+    pub body: &'a [u8],
     /// The value of `Content-Type` for a body that is sent as it is; none: plain text.
     pub content_type: Option<&'a str>,
     /// `Date` (RFC 9110 section 6.6.1), in the form of section 5.6.7.
@@ -49,7 +49,7 @@ pub fn write_response(out: &mut BytesMut, answer: &Answer<'_>) {
     write_connection(out, answer.connection, false, false);
     out.put_slice(b"\r\n");
     if body_len > 0 && !answer.head_only && !matches!(answer.status, 204 | 304) {
-        out.put_slice(answer.body.as_bytes());
+        out.put_slice(answer.body);
         if adds_line_end {
             out.put_u8(b'\n');
         }

@@ -66,6 +66,14 @@ impl LineEdits {
         self.append.push(Line { name_len: name.len(), bytes: bytes.as_ref().into() });
     }
 
+    /// Names and values of the lines that are put in.
+    pub fn added(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.append.iter().filter_map(|line| {
+            let (name, rest) = line.bytes.split_at_checked(line.name_len)?;
+            Some((std::str::from_utf8(name).ok()?, rest.get(2..rest.len().checked_sub(2)?)?))
+        })
+    }
+
     /// Whether lines called `name` are taken out.
     pub fn removes(&self, name: &[u8]) -> bool {
         self.remove.iter().any(|removed| removed.as_bytes().eq_ignore_ascii_case(name))

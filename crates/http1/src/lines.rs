@@ -63,6 +63,14 @@ impl FieldSink for Lines {
     }
 }
 
+impl Line {
+    fn of<'a>(&self, bytes: &'a [u8]) -> (&'a str, &'a [u8]) {
+        // A field name is ASCII: the scanner let nothing else through.
+        let name = std::str::from_utf8(self.field.name.of(bytes)).unwrap_or_default();
+        (name, self.field.value.of(bytes))
+    }
+}
+
 impl Lines {
     /// Empties it for a head of at most `max` lines; keeps the memory.
     pub(crate) fn reset(&mut self, max: usize) {
@@ -122,11 +130,15 @@ impl Lines {
 
     /// Names and values in their order.
     pub(crate) fn iter<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.lines.iter().map(move |line| {
-            // A field name is ASCII: the scanner let nothing else through.
-            let name = std::str::from_utf8(line.field.name.of(bytes)).unwrap_or_default();
-            (name, line.field.value.of(bytes))
-        })
+        self.lines.iter().map(|line| line.of(bytes))
+    }
+
+    /// Those that `Connection` does not name.
+    pub(crate) fn iter_end_to_end<'a>(
+        &'a self,
+        bytes: &'a [u8],
+    ) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.lines.iter().filter(|line| !line.named).map(|line| line.of(bytes))
     }
 
     /// The values of the lines called `name`, in their order.

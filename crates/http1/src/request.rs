@@ -143,6 +143,12 @@ impl RequestHead {
         self.lines.iter(&self.bytes)
     }
 
+    /// Names and values of the header lines that are not for this connection alone (RFC 9110 section 7.6.1): without those that
+    /// `Connection` names.
+    pub fn headers_end_to_end(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.lines.iter_end_to_end(&self.bytes)
+    }
+
     /// The values of the header lines called `name`, which is compared without regard to case.
     pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.lines.values(name, &self.bytes)

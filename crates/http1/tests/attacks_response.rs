@@ -174,7 +174,7 @@ fn answers_of_our_own() {
     };
     let answer = Answer {
         status: 404,
-        body: "no route",
+        body: b"no route",
         date: Some("Sat, 21 Nov 2026 02:21:53 GMT"),
         headers: &[("X-Evil", b"a\r\nSet-Cookie: b")],
         connection: Some("close"),
@@ -187,13 +187,13 @@ fn answers_of_our_own() {
     assert_eq!(write(&answer), format!("{head}no route\n"));
     assert_eq!(write(&Answer { head_only: true, ..answer }), head);
     let page =
-        Answer { status: 503, body: "{}", content_type: Some("application/json"), ..Answer::default() };
+        Answer { status: 503, body: b"{}", content_type: Some("application/json"), ..Answer::default() };
     assert_eq!(
         write(&page),
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     );
     assert_eq!(
-        write(&Answer { status: 204, body: "x", ..Answer::default() }),
+        write(&Answer { status: 204, body: b"x", ..Answer::default() }),
         "HTTP/1.1 204 No Content\r\n\r\n"
     );
     assert_eq!(

@@ -13,7 +13,7 @@ pub struct ExtAuth {
     pub backend: BackendId,
     /// What is said to it.
     pub protocol: ExtAuthProtocol,
-    /// Headers of requests that it gets, in lower case, beside those that it always gets.
+    /// Headers of requests that it gets, in lower case, beside those that it always gets. None, by gRPC: all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers_to_ext_auth: Vec<Arc<str>>,
     /// Whether requests go on while it cannot be asked.
@@ -38,4 +38,6 @@ pub enum ExtAuthProtocol {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         headers_to_backend: Vec<Arc<str>>,
     },
+    /// By `envoy.service.auth.v3.Authorization/Check`.
+    Grpc,
 }

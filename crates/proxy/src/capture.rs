@@ -1,6 +1,6 @@
 //! The client of a request that the gateway makes itself: it takes an answer in, up to a limit.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,18 +17,43 @@ const BYTES_MAX: usize = 128 * 1024;
 
 /// What came so far; copies share it.
 #[derive(Clone, Default)]
-pub(crate) struct Capture(Rc<RefCell<BytesMut>>);
+pub(crate) struct Capture(Rc<Held>);
 
-/// A whole answer.
+#[derive(Default)]
+struct Held {
+    bytes: RefCell<BytesMut>,
+    /// More came than is taken.
+    is_full: Cell<bool>,
+}
+
+/// An answer.
 pub(crate) struct Answer {
     pub(crate) head: ResponseHead,
     pub(crate) body: Vec<u8>,
+    /// The lines behind the body.
+    trailers: Vec<u8>,
+    /// Otherwise only the head of it came, or fitted: its body is empty.
+    pub(crate) is_whole: bool,
+}
+
+impl Answer {
+    /// The value of a trailer; of several the first.
+    pub(crate) fn trailer(&self, name: &str) -> Option<&[u8]> {
+        let lines = self.trailers.split(|&byte| byte == b'\n');
+        lines.filter_map(|line| line.split_at_checked(line.iter().position(|&byte| byte == b':')?)).find_map(
+            |(named, value)| {
+                named
+                    .eq_ignore_ascii_case(name.as_bytes())
+                    .then(|| value.get(1..).unwrap_or_default().trim_ascii())
+            },
+        )
+    }
 }
 
 impl Capture {
-    /// The answer to a request with this method; none: it is not whole.
+    /// The answer to a request with this method; none: its head is not whole, or cannot be read.
     pub(crate) fn answer(&self, method: &str, limits: &Limits) -> Option<Answer> {
-        let mut read = self.0.take();
+        let mut read = self.0.bytes.take();
         let mut head = ResponseHead::default();
         loop {
             if !head.parse(&mut read, limits).ok()? {
@@ -39,17 +64,29 @@ impl Capture {
             }
         }
         let framing = head.framing(method).ok()?;
-        if framing == Framing::UntilClose {
-            return Some(Answer { head, body: read.to_vec() });
+        let (mut body, mut trailers) = (Vec::new(), Vec::new());
+        let is_whole = if framing == Framing::UntilClose {
+            body.extend_from_slice(&read);
+            !self.0.is_full.get()
+        } else {
+            take_body(Body::new(framing, limits), &mut read, &mut body, &mut trailers)
+        };
+        if !is_whole {
+            body.clear();
         }
-        let (mut parser, mut body) = (Body::new(framing, limits), Vec::new());
-        loop {
-            match parser.next_piece(&read).ok()? {
-                Piece::Data(length) => body.extend_from_slice(&read.split_to(length)),
-                Piece::Framing(length) | Piece::Trailer(length) => read.advance(length),
-                Piece::Done => return Some(Answer { head, body }),
-                Piece::NeedMore => return None,
-            }
+        Some(Answer { head, body, trailers, is_whole })
+    }
+}
+
+/// Whether all of it was there.
+fn take_body(mut parser: Body, read: &mut BytesMut, body: &mut Vec<u8>, trailers: &mut Vec<u8>) -> bool {
+    loop {
+        match parser.next_piece(read) {
+            Ok(Piece::Data(length)) => body.extend_from_slice(&read.split_to(length)),
+            Ok(Piece::Trailer(length)) => trailers.extend_from_slice(&read.split_to(length)),
+            Ok(Piece::Framing(length)) => read.advance(length),
+            Ok(Piece::Done) => return true,
+            Ok(Piece::NeedMore) | Err(_) => return false,
         }
     }
 }
@@ -63,8 +100,9 @@ impl AsyncRead for Capture {
 
 impl AsyncWrite for Capture {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut held = self.0.borrow_mut();
+        let mut held = self.0.bytes.borrow_mut();
         if held.len() + bytes.len() > BYTES_MAX {
+            self.0.is_full.set(true);
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }
         held.extend_from_slice(bytes);

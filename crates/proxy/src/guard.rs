@@ -157,7 +157,7 @@ impl Guard {
         }
         self.fault(worker, down).await?;
         if let Some(DirectResponse { status, content_type, body }) = &self.policies.direct_response {
-            let page = Some(Page { content_type, body });
+            let page = Some(Page { content_type, body: body.as_bytes() });
             return Err(Said { page, ..said(*status, "direct response") }.into());
         }
         let max = self.policies.request_body_max;
@@ -178,7 +178,7 @@ impl Guard {
     pub(crate) fn page(&self, status: u16) -> Option<Page<'_>> {
         let is_for = |said: &&ErrorResponse| said.statuses.iter().any(|range| range.contains(&status));
         let said = self.policies.error_responses.iter().find(is_for)?;
-        Some(Page { content_type: &said.content_type, body: &said.body })
+        Some(Page { content_type: &said.content_type, body: said.body.as_bytes() })
     }
 
     /// What goes wrong on purpose.

@@ -81,7 +81,7 @@ pub(crate) struct Extra<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
     pub(crate) content_type: &'a str,
-    pub(crate) body: &'a str,
+    pub(crate) body: &'a [u8],
 }
 
 /// Sends it to who has sent no request that could be told of, and tells that.
@@ -115,8 +115,8 @@ async fn send_with<S: Transport>(
     let (status, page) = if grpc.is_some() { (200, None) } else { (reply.status, extra.page) };
     let body = match (page, &grpc) {
         (Some(page), _) => page.body,
-        (None, Some(_)) => "",
-        (None, None) => &*reply.reason,
+        (None, Some(_)) => &[],
+        (None, None) => reply.reason.as_bytes(),
     };
     worker.with_date(|date| {
         let answer = http1::Answer {

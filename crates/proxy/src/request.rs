@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http1::{RequestHead, ResponseHead};
 use model::{Listener, Route, Scheme};
-use policy::{CorsLines, CorsRequest, CorsVerdict, RuledPath};
+use policy::{CORS_HEADERS, CorsLines, CorsRequest, CorsVerdict, RuledPath};
 use route::Lookup;
 use tokio::time::Instant;
 
@@ -178,7 +178,10 @@ async fn decide<'s, S: Transport>(
                 return (Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out: 0 }, taken);
             }
             Err(Stop::Told(denial)) => {
+                // Where a filter says what scripts may do, nobody else does.
+                let is_ours = |name: &str| CORS_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name));
                 let told = denial.headers.iter().map(|(name, value)| (&**name, &**value));
+                let told = told.filter(|(name, _)| cors.is_none() || !is_ours(name));
                 let headers: Vec<_> =
                     cors.as_ref().map_or(&[][..], CorsLines::as_slice).iter().copied().chain(told).collect();
                 let page = Some(Page { content_type: &denial.content_type, body: &denial.body });

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use balance::WeightedChoice;
 use model::{
-    Action, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, EndpointCondition, Filters,
-    HostPattern, Listener, ObjectRef, Protocol, Redirect, RouteMatch, Snapshot, Timeouts,
+    Action, AppProtocol, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId,
+    EndpointCondition, ExtAuthProtocol, Filters, HostPattern, Listener, ObjectRef, Protocol, Redirect,
+    RouteMatch, Snapshot, Timeouts,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
@@ -231,7 +232,12 @@ impl State {
             cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
             guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied(), |said| {
                 let backend = backends.get_mut(&said.backend)?;
-                let connectors = connectors_of(route, backend, &snapshot, &mut connectors, before)?;
+                let protocol = match said.protocol {
+                    ExtAuthProtocol::Http { .. } => backend.source.protocol,
+                    ExtAuthProtocol::Grpc => AppProtocol::Http2,
+                };
+                let connectors =
+                    connectors_of(route, (backend, protocol), &snapshot, &mut connectors, before)?;
                 let group = backend.group(Balancing::default(), before.backends.get(&said.backend), threads);
                 Some(Target::plain(group, backend, connectors))
             }),
@@ -375,7 +381,8 @@ fn compile(
             let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();
             let mut target = |id: &BackendId, filters: &Filters| {
                 let backend = backends.get_mut(id)?;
-                let connectors = connectors_of(route, backend, snapshot, connectors, before)?;
+                let protocol = route.protocol(&backend.source);
+                let connectors = connectors_of(route, (backend, protocol), snapshot, connectors, before)?;
                 let affinity = route.affinity.of(&backend.source);
                 let kept = affinity
                     .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
@@ -440,7 +447,7 @@ fn compile(
 /// One for each certificate that a Gateway of the route shows to endpoints; none: nothing can be sent.
 fn connectors_of(
     route: &model::Route,
-    backend: &BackendState,
+    (backend, protocol): (&BackendState, AppProtocol),
     snapshot: &Snapshot,
     connectors: &mut Connectors,
     before: &State,
@@ -453,13 +460,7 @@ fn connectors_of(
         shown = vec![None];
     }
     let of = |shown: Option<&CertificateId>| {
-        let connector = connectors.get(
-            &backend.source,
-            route.protocol(&backend.source),
-            shown,
-            snapshot,
-            &before.connectors,
-        )?;
+        let connector = connectors.get(&backend.source, protocol, shown, snapshot, &before.connectors)?;
         Some((shown.cloned(), connector))
     };
     shown.into_iter().map(of).collect()

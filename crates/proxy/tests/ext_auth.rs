@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::{BackendId, ExtAuth, ExtAuthProtocol, Policies};
+use model::{BackendId, BasicAuth, ExtAuth, ExtAuthProtocol, Policies, SecretBytes};
 use support::{Lab, Rule, Scripted, content_length, free_port, rule};
 
 /// Asks the backend of the second rule.
@@ -72,8 +73,8 @@ fn the_service_is_asked_about_a_request_and_tells_endpoints_who_it_is() {
         "X-Forwarded-Host: a.test:81",
         "X-Forwarded-Method: POST",
         "X-Forwarded-Uri: /a/b?c=d",
-        "authorization: Bearer x",
-        "cookie: s=1",
+        "Authorization: Bearer x",
+        "Cookie: s=1",
         "Content-Length: 0",
     ] {
         assert_eq!(asked.matches(&format!("\r\n{line}\r\n")).count(), 3, "{line} in {asked}");
@@ -115,11 +116,7 @@ fn while_the_service_cannot_be_asked_requests_are_refused_or_go_on_as_it_is_said
     let silent = Scripted::new(|conn| while conn.head().is_some() {});
     let broken = service("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
     let garbage = service("SMTP 220 ready\r\n\r\n");
-    let large = Scripted::new(|conn| {
-        conn.head();
-        conn.send(&format!("HTTP/1.1 401 No\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(200_000)));
-    });
-    for address in [silent.address, broken.address, garbage.address, large.address, free_port()] {
+    for address in [silent.address, broken.address, garbage.address, free_port()] {
         let timeout = if address == silent.address { Duration::from_millis(50) } else { asked().timeout };
         let closed = ExtAuth { timeout, status_on_error: 503, ..asked() };
         let refused = lab(closed.clone(), &endpoint, address).client().get("/");
@@ -155,4 +152,119 @@ fn a_head_request_and_one_without_a_host_are_asked_about_too() {
         "{asked}"
     );
     assert_eq!(asked.matches(&format!("\r\nX-Forwarded-Host: {}\r\n", lab.address)).count(), 1, "{asked}");
+}
+
+/// The service asks by what the gateway knows, not by what the client says: what it lets in is what the endpoint gets.
+#[test]
+fn the_service_sees_the_user_that_a_policy_found_and_nothing_that_ends_here() {
+    let endpoint = Scripted::echo("one");
+    let service = service(LETS_IN);
+    let hash = bcrypt::hash_with_salt("secret", 4, *b"0123456789abcdef").unwrap().to_string();
+    let users = SecretBytes::new(format!("eve:{hash}\n").as_bytes());
+    let basic_auth = BasicAuth { realm: "x".into(), username_header: Some("X-Name".into()), users };
+    let asked = ExtAuth { headers_to_ext_auth: vec!["x-name".into(), "x-tenant".into()], ..asked() };
+    let policies =
+        Some(Policies { basic_auth: Some(basic_auth), ext_auth: Some(asked), ..Default::default() });
+    let (at, services) = ([endpoint.address], [service.address]);
+    let lab = Lab::new(&[Rule { policies, ..rule("/", &at) }, rule("/service", &services)]);
+    let mut client = lab.client();
+    // eve:secret
+    client.send(
+        "GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Basic ZXZlOnNlY3JldA==\r\nX-Name: admin\r\nX_Name: admin\r\n\
+         Connection: x-tenant\r\nX-Tenant: mine\r\n\r\n",
+    );
+    assert_eq!(client.response().status, 200);
+    let asked = service.received();
+    assert!(asked.contains("\r\nX-Name: eve\r\n") && asked.contains("\r\nAuthorization: Basic "), "{asked}");
+    assert!(!asked.contains("admin") && !asked.contains("mine"), "{asked}");
+}
+
+/// What a client can bring about never opens what fails open.
+#[test]
+fn a_client_cannot_make_the_question_fail() {
+    let endpoint = Scripted::echo("one");
+    let service = service(LETS_IN);
+    let lab = lab(ExtAuth { fails_open: true, ..asked() }, &endpoint, service.address);
+    let ask = |target: &str, lines: &str| {
+        let mut client = lab.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n"));
+        client.response()
+    };
+    let long = format!("/?{}", "x".repeat(16 * 1024 - 5));
+    assert_eq!(ask(&long, "").status, 431);
+    assert_eq!(ask("/", &"Authorization: Bearer x\r\n".repeat(127)).status, 431);
+    for path in ["/a/../../healthz", "/a/%2e%2E/healthz", "/a/..%2fhealthz", "/..", "/a/..;x/b"] {
+        let refused = ask(path, "");
+        assert_eq!((refused.status, refused.text().contains("..")), (400, true), "{path}");
+    }
+    assert_eq!((endpoint.connections(), service.connections()), (0, 0), "nobody is asked");
+    // Nor does what HTTP/2 would not carry.
+    assert_eq!(ask("/a?<b>`", "").status, 200);
+    let asked = service.received();
+    assert!(asked.starts_with("GET /check/a?%3Cb%3E%60 HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains("\r\nX-Forwarded-Uri: /a?<b>`\r\n"), "{asked}");
+    assert_eq!(ask("/a..b/...", "").status, 200);
+}
+
+#[test]
+fn a_no_is_a_no_however_long_it_is_and_comes_as_it_is() {
+    let endpoint = Scripted::echo("one");
+    let long = Scripted::new(|conn| {
+        conn.head();
+        conn.send(&format!("HTTP/1.1 403 No\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(200_000)));
+    });
+    let broken = Scripted::new(|conn| {
+        conn.head();
+        conn.send("HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer\r\nContent-Length: 10\r\n\r\nhalf");
+    });
+    for (service, status) in [(&long, 403), (&broken, 401)] {
+        let lab = lab(ExtAuth { fails_open: true, ..asked() }, &endpoint, service.address);
+        let refused = lab.client().get("/");
+        assert_eq!((refused.status, refused.has("WWW-Authenticate: Bearer")), (status, status == 401));
+        assert_eq!(refused.body, b"", "{}", refused.head);
+    }
+    let yes = Scripted::new(|conn| {
+        conn.head();
+        conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n{}", "x".repeat(200_000)));
+    });
+    let refused = lab(asked(), &endpoint, yes.address).client().get("/");
+    assert!(refused.status == 403 && refused.text().contains("too large"), "{}", refused.text());
+    // Bytes that are no text, and CORS in one voice.
+    let coded = Scripted::new(|conn| {
+        conn.head();
+        conn.send("HTTP/1.1 401 No\r\nContent-Encoding: gzip\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 4\r\n\r\n");
+        conn.stream.write_all(b"\x1f\x8b\xff\x00").unwrap();
+    });
+    let (allow_origins, none) = (vec!["https://a.test".into()], Vec::new);
+    let (allow_methods, allow_headers, expose_headers) = (none(), none(), none());
+    let (allow_credentials, max_age_s) = (false, 5);
+    let cors = model::Cors {
+        allow_origins,
+        allow_methods,
+        allow_headers,
+        expose_headers,
+        allow_credentials,
+        max_age_s,
+    };
+    let filters = model::Filters { cors: Some(cors), ..Default::default() };
+    let policies = Some(Policies { ext_auth: Some(asked()), ..Default::default() });
+    let (at, coded) = ([endpoint.address], [coded.address]);
+    let lab = Lab::new(&[Rule { policies, filters, ..rule("/", &at) }, rule("/service", &coded)]);
+    let mut client = lab.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nOrigin: https://a.test\r\n\r\n");
+    let refused = client.response();
+    assert_eq!((refused.status, &*refused.body), (401, &b"\x1f\x8b\xff\x00"[..]));
+    let head = refused.head.to_ascii_lowercase();
+    assert_eq!(head.matches("access-control-allow-origin").count(), 1, "{head}");
+    assert_eq!(endpoint.connections(), 0);
+}
+
+#[test]
+fn what_could_not_be_asked_about_is_counted() {
+    let endpoint = Scripted::echo("one");
+    for (fails_open, outcome) in [(true, "open"), (false, "closed")] {
+        let lab = lab(ExtAuth { fails_open, ..asked() }, &endpoint, free_port());
+        lab.client().get("/");
+        assert_eq!(lab.metrics.ext_auth_failures.values(), [(outcome, 1)]);
+    }
 }

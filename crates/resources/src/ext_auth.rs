@@ -8,7 +8,10 @@ pub struct ExtAuth {
     /// One that is asked by HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpExtAuth>,
-    /// Headers of requests that it gets, beside those that it always gets.
+    /// One that is asked by gRPC: `envoy.service.auth.v3.Authorization`. One of both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<GrpcExtAuth>,
+    /// Headers of requests that it gets, beside those that it always gets; unset, by gRPC: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub headers_to_ext_auth: Vec<String>,
@@ -40,6 +43,15 @@ pub struct HttpExtAuth {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub headers_to_backend: Vec<String>,
+}
+
+/// A service that is asked by gRPC.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GrpcExtAuth {
+    /// The one Service to ask; in another namespace where a ReferenceGrant lets RoutePolicies name it.
+    #[schemars(length(min = 1, max = 1))]
+    pub backend_refs: Vec<PolicyBackendRef>,
 }
 
 /// A port of a Service.

@@ -23,7 +23,7 @@ pub use backend_policy::{
     BackendPolicySpec, CircuitBreaker, ConsistentHash, ConsistentHashType, GrpcHealthCheck, HashName,
     HealthCheckType, HttpHealthCheck, SlowStart,
 };
-pub use ext_auth::{ExtAuth, HttpExtAuth, PolicyBackendRef};
+pub use ext_auth::{ExtAuth, GrpcExtAuth, HttpExtAuth, PolicyBackendRef};
 pub use jwt::{
     ClaimToHeader, Jwt, JwtExtractor, JwtHeader, JwtProvider, LocalJwks, LocalJwksType, LocalObjectRef,
     RequiredClaim,

@@ -132,6 +132,11 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
             values.into_iter().map(|(coding, sum)| (vec![("coding", coding.into())], sum)),
         )?;
     }
+    let failures = metrics.ext_auth_failures.values();
+    let failures =
+        failures.into_iter().map(|(outcome, count)| (vec![("outcome", Cow::from(outcome))], count));
+    let help = "Requests that an external authorization service could not be asked about: refused (closed), or let through (open).";
+    counter(to, "rauta_ext_auth_failures", help, failures)?;
     let mirrors = metrics.mirrors.values();
     let mirrors = mirrors.into_iter().map(|(result, count)| (vec![("result", Cow::from(result))], count));
     counter(to, "rauta_mirrored_requests", "Copies of requests, by what became of them.", mirrors)?;

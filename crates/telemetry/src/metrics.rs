@@ -75,6 +75,8 @@ pub struct Metrics {
     pub compression_in: LabelledCounter,
     /// What was made of them, framing not counted, by coding.
     pub compression_out: LabelledCounter,
+    /// Requests that an external authorization service could not be asked about, by what became of them: `open`, `closed`.
+    pub ext_auth_failures: LabelledCounter,
     /// Copies of requests, by what became of them.
     pub mirrors: LabelledCounter,
     /// Values of sessions that were of no use, by reason.
@@ -126,6 +128,7 @@ impl Metrics {
             access_dropped: LabelledCounter::new(shards),
             compression_in: LabelledCounter::new(shards),
             compression_out: LabelledCounter::new(shards),
+            ext_auth_failures: LabelledCounter::new(shards),
             mirrors: LabelledCounter::new(shards),
             session_refusals: LabelledCounter::new(shards),
             refusals: LabelledCounter::new(shards),

@@ -1,33 +1,37 @@
 //! Services that decide about requests: what they are asked, and what their answers mean.
 
+mod grpc;
+mod http;
+
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use balance::WeightedChoice;
 use bytes::BytesMut;
-use http1::{Framing, RequestHead, ResponseHead};
+use http1::{Framing, LineEdits, RequestHead, ResponseHead};
 use model::{ExtAuthProtocol, Listener, Timeouts};
-use policy::{HeadKind, header_refusal};
 use tokio::time::Instant;
 
 use crate::capture::{Answer, Capture};
 use crate::changes::Changes;
+use crate::client::Client;
 use crate::downstream::Downstream;
 use crate::forward::{self, Forward};
 use crate::forwarded::Forwarded;
-use crate::reply::STATUS_CLIENT_GONE;
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
-/// Headers that the gateway writes for the service itself, whatever a request says in them.
-const OWN: [&str; 5] =
-    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-method", "x-forwarded-uri"];
-/// Headers of requests that the service always gets.
-const ALWAYS: &str = "authorization";
-/// Headers of answers that are the gateway's own to write, beside those of framing and connections.
-const NEVER_DOWN: [&str; 5] = ["date", "content-type", "trailer", "alt-svc", "strict-transport-security"];
+/// Why nothing is known where the service could be reached.
+const WITH_AN_ERROR: &str = "the external authorization service answered with an error";
+const UNREADABLE: &str = "the answer of the external authorization service cannot be read";
+const INCOMPLETE: &str = "the answer of the external authorization service is too large, or breaks off";
+/// RFC 6585 section 5.
+const STATUS_TOO_LARGE: u16 = 431;
+/// Of requests the service gets it as it came.
+const AUTHORIZATION: &str = "authorization";
 
 /// A service that a route asks.
 pub(crate) struct ExtAuth {
@@ -51,7 +55,56 @@ pub(crate) struct Denial {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) content_type: String,
-    pub(crate) body: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The request that a service is asked about.
+struct Asked<'a> {
+    worker: &'a Worker,
+    client: &'a Client,
+    head: &'a RequestHead,
+    /// What policies before this one have said about it.
+    said: &'a LineEdits,
+    is_http2: bool,
+    /// What of its headers the service gets, in lower case.
+    sees: &'a [Arc<str>],
+}
+
+/// A request of the gateway's own.
+struct Question {
+    head: BytesMut,
+    body: Vec<u8>,
+}
+
+impl Asked<'_> {
+    /// The host that is asked for, or the address that was dialled.
+    fn host(&self) -> String {
+        let host = self.head.authority();
+        if host.is_empty() { self.client.local.to_string() } else { host.to_owned() }
+    }
+
+    /// Path and query, as they are routed.
+    fn uri(&self) -> String {
+        let path = if self.head.path().starts_with('/') { self.head.path() } else { "/" };
+        match self.head.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        }
+    }
+
+    /// The header lines that the endpoint would get: what clients say where policies speak is not among them. `Authorization` is as it came.
+    fn lines(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let is_authorization = |name: &str| name.eq_ignore_ascii_case(AUTHORIZATION);
+        let came = self.head.headers_end_to_end();
+        let came =
+            came.filter(move |(name, _)| is_authorization(name) || !self.said.removes(name.as_bytes()));
+        came.chain(self.said.added().filter(move |(name, _)| !is_authorization(name)))
+    }
+
+    /// Who asks; none: nobody knows.
+    fn address(&self) -> Option<IpAddr> {
+        self.client.address(self.worker, self.head)
+    }
 }
 
 impl ExtAuth {
@@ -78,88 +131,71 @@ impl ExtAuth {
         head: &RequestHead,
         changes: &mut Changes,
     ) -> Result<(), Denied> {
-        let ExtAuthProtocol::Http { path, headers_to_backend } = &self.said.protocol;
-        for name in headers_to_backend {
-            changes.lines_mut().remove_alike(name);
-        }
-        let question = self.question(worker, down, head, path);
-        let answer = match self.ask(worker, listener, down, question).await.ok_or(Denied::Gone)? {
-            Ok(answer) if answer.head.status() < 500 => answer,
-            Ok(_) => return self.failed("the external authorization service answered with an error"),
-            Err(reason) => return self.failed(reason),
+        let (client, is_http2, sees) =
+            (&*down.client, down.stream.is_http2(), &self.said.headers_to_ext_auth);
+        let asked = Asked { worker, client, head, said: changes.lines(), is_http2, sees };
+        let question = match &self.said.protocol {
+            ExtAuthProtocol::Http { path, .. } => http::question(&asked, path),
+            ExtAuthProtocol::Grpc => Ok(grpc::question(&asked)),
         };
-        if !(200..300).contains(&answer.head.status()) {
-            return Err(Denied::Told(Box::new(denial(answer))));
+        // Clients that could make the question fail could open what fails open.
+        let question = question.map_err(|(status, reason)| Denied::Failed(status, reason))?;
+        if let ExtAuthProtocol::Http { headers_to_backend, .. } = &self.said.protocol {
+            headers_to_backend.iter().for_each(|name| changes.lines_mut().remove_alike(name));
         }
-        for name in headers_to_backend {
-            for value in answer.head.values(name) {
-                changes.lines_mut().add(name, value);
+        let answer = match self.ask(worker, listener, down, question).await? {
+            Ok(answer) if answer.head.status() >= 500 => return self.failed(worker, WITH_AN_ERROR),
+            Ok(answer) => answer,
+            Err(reason) => return self.failed(worker, reason),
+        };
+        let verdict = match &self.said.protocol {
+            ExtAuthProtocol::Http { headers_to_backend, .. } => {
+                http::verdict(answer, headers_to_backend, changes)
             }
+            ExtAuthProtocol::Grpc => grpc::verdict(&answer, head, changes),
+        };
+        match verdict {
+            Ok(None) => Ok(()),
+            Ok(Some(denial)) => Err(Denied::Told(Box::new(denial))),
+            Err(reason) => self.failed(worker, reason),
         }
-        Ok(())
     }
 
-    fn failed(&self, reason: &'static str) -> Result<(), Denied> {
+    fn failed(&self, worker: &Worker, reason: &'static str) -> Result<(), Denied> {
         tracing::debug!(backend = %self.said.backend, reason, "external authorization failed");
-        if self.said.fails_open { Ok(()) } else { Err(Denied::Failed(self.said.status_on_error, reason)) }
+        let (outcome, done) = match self.said.fails_open {
+            true => ("open", Ok(())),
+            false => ("closed", Err(Denied::Failed(self.said.status_on_error, reason))),
+        };
+        worker.metrics().ext_auth_failures.inc(worker.index, outcome);
+        done
     }
 
-    /// What the service is asked: a request like this one, without its body.
-    fn question<S: Transport>(
-        &self,
-        worker: &Worker,
-        down: &Downstream<S>,
-        head: &RequestHead,
-        prefix: &str,
-    ) -> BytesMut {
-        let local = down.client.local.to_string();
-        let host = if head.authority().is_empty() { &local } else { head.authority() };
-        let path = if head.path().starts_with('/') { head.path() } else { "/" };
-        let mut uri = path.to_owned();
-        if let Some(query) = head.query() {
-            uri.push('?');
-            uri.push_str(query);
-        }
-        let client = down.client.address(worker, head).map(|ip| ip.to_string());
-        let mut out = BytesMut::new();
-        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-        put(&[head.method().as_bytes(), b" ", prefix.as_bytes(), uri.as_bytes(), b" HTTP/1.1\r\n"]);
-        let mut line = |name: &str, value: &[u8]| put(&[name.as_bytes(), b": ", value, b"\r\n"]);
-        line("Host", host.as_bytes());
-        if let Some(client) = &client {
-            line("X-Forwarded-For", client.as_bytes());
-        }
-        line("X-Forwarded-Proto", down.client.scheme().as_bytes());
-        line("X-Forwarded-Host", host.as_bytes());
-        line("X-Forwarded-Method", head.method().as_bytes());
-        line("X-Forwarded-Uri", uri.as_bytes());
-        let asked = self.said.headers_to_ext_auth.iter().map(|name| &**name);
-        let is_theirs = |name: &&str| !OWN.contains(name) && !matches!(*name, ALWAYS | "host");
-        for name in std::iter::once(ALWAYS).chain(asked.filter(is_theirs)) {
-            head.values(name).for_each(|value| line(name, value));
-        }
-        put(&[b"Content-Length: 0\r\n\r\n"]);
-        out
-    }
-
-    /// Asks; none: the client is gone meanwhile.
+    /// Asks. The inner error says why nobody has answered.
+    ///
+    /// # Errors
+    /// The client is gone meanwhile, or it is to blame that nobody can be asked.
     async fn ask<S: Transport>(
         &self,
         worker: &Rc<Worker>,
         listener: &Arc<Listener>,
         down: &mut Downstream<S>,
-        mut question: BytesMut,
-    ) -> Option<Result<Answer, &'static str>> {
+        Question { head: mut text, body: content }: Question,
+    ) -> Result<Result<Answer, &'static str>, Denied> {
         let unreachable = "the external authorization service cannot be reached";
-        let Some(action) = &self.action else { return Some(Err(unreachable)) };
+        let Some(action) = &self.action else { return Ok(Err(unreachable)) };
         let limits = &worker.config().limits;
         let mut head = RequestHead::default();
-        if !head.parse(&mut question, limits).unwrap_or(false) {
-            return Some(Err("the request is too large for the external authorization service"));
+        if !head.parse(&mut text, limits).unwrap_or(false) {
+            let reason = "the request is too large for the external authorization service";
+            return Err(Denied::Failed(STATUS_TOO_LARGE, reason));
         }
         let capture = Capture::default();
         let mut side = Downstream::new(worker, capture.clone(), down.client.clone());
-        let mut body = RequestBody::new(Framing::None, limits);
+        // It has come already, as behind a head that a client sends in one piece.
+        side.read.extend_from_slice(&content);
+        let framing = if content.is_empty() { Framing::None } else { Framing::Length(content.len() as u64) };
+        let mut body = RequestBody::new(framing, limits);
         let forwarded = Forwarded::new(&down.client, false, false);
         let (ids, started) = (down.story.ids, Instant::now());
         let (cors, guard, changes) = (None, None, None);
@@ -167,31 +203,11 @@ impl ExtAuth {
             Forward { worker, head: &head, action, listener, forwarded, ids, cors, guard, changes, started };
         let mut response = ResponseHead::default();
         let asked = forward::aside(&work, &mut side, &mut body, &mut response);
-        let outcome = down.unless_gone(asked).await.ok()?;
-        Some(match outcome {
-            Ok(outcome) if outcome.status != STATUS_CLIENT_GONE => capture
-                .answer(head.method(), limits)
-                .ok_or("the external authorization service answered with what cannot be read"),
-            Ok(_) => Err("the answer of the external authorization service is too large"),
+        let outcome = down.unless_gone(asked).await.map_err(|_| Denied::Gone)?;
+        Ok(match outcome {
+            Ok(_) => capture.answer(head.method(), limits).ok_or(UNREADABLE),
             Err((504, _)) => Err("the external authorization service did not answer in time"),
             Err(_) => Err(unreachable),
         })
-    }
-}
-
-/// What a client gets of an answer that does not let it in: all but what belongs to the connection to the service.
-fn denial(answer: Answer) -> Denial {
-    let Answer { head, body } = answer;
-    let is_ours = |name: &str| {
-        header_refusal(HeadKind::Response, name).is_some()
-            || NEVER_DOWN.iter().any(|own| own.eq_ignore_ascii_case(name))
-    };
-    let headers = head.headers().filter(|(name, _)| !is_ours(name));
-    let content_type = head.values("content-type").next().unwrap_or(b"text/plain; charset=utf-8");
-    Denial {
-        status: head.status(),
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),
-        content_type: String::from_utf8_lossy(content_type).into_owned(),
-        body: String::from_utf8_lossy(&body).into_owned(),
     }
 }

@@ -57,7 +57,8 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
             format!("{} while it cannot be asked", asked.status_on_error)
         };
         let within = show_duration(asked.timeout);
-        say(format!("asks {} about each request, within {within}; {otherwise}", asked.backend));
+        let by = if asked.protocol == model::ExtAuthProtocol::Grpc { " by gRPC" } else { "" };
+        say(format!("asks {}{by} about each request, within {within}; {otherwise}", asked.backend));
     }
     if let Some(FaultInjection { delay, abort }) = &policies.fault_injection {
         let percent = |per_million: u32| f64::from(per_million) / 10_000.0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{BackendId, ExtAuth, ExtAuthProtocol};
 use policy::{HeadKind, header_refusal, path_problem};
-use resources::PolicyBackendRef;
+use resources::{HttpExtAuth, PolicyBackendRef};
 
 use super::route_policy::CLOSES;
 use crate::report::Report;
@@ -25,26 +25,30 @@ pub(crate) fn read(
     report: &mut Report<'_>,
 ) -> Option<ExtAuth> {
     let field = "spec.extAuth";
-    let Some(http) = &said.http else {
-        report.invalid(format!("{field}.http"), format!("is missing, {CLOSES}: say who is asked"));
-        return None;
+    let (by, references) = match (&said.http, &said.grpc) {
+        (Some(http), None) => ("http", http.backend_refs.as_slice()),
+        (None, Some(grpc)) => ("grpc", grpc.backend_refs.as_slice()),
+        (None, None) => {
+            report.invalid(field, format!("has neither http nor grpc, {CLOSES}: say who is asked"));
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            report.invalid(field, format!("has both http and grpc, {CLOSES}: leave one out"));
+            return None;
+        }
     };
-    let backend = match http.backend_refs.as_slice() {
-        [one] => backend(one, &format!("{field}.http.backendRefs[0]"), report),
+    let backend = match references {
+        [one] => backend(one, &format!("{field}.{by}.backendRefs[0]"), report),
         several => {
             let message = format!("has {} entries, {CLOSES}: name one Service", several.len());
-            report.invalid(format!("{field}.http.backendRefs"), message);
+            report.invalid(format!("{field}.{by}.backendRefs"), message);
             None
         }
     };
-    let path = http.path.as_deref().unwrap_or_default();
-    // What follows begins with a slash of its own.
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let problem = if path.is_empty() { None } else { path_problem(path) };
-    if let Some(problem) = problem {
-        report.invalid(format!("{field}.http.path"), format!("{path:?} {problem}, {CLOSES}"));
-    }
-    let to_backend = names(&http.headers_to_backend, true, &format!("{field}.http.headersToBackend"), report);
+    let protocol = match &said.http {
+        Some(http) => by_http(http, &format!("{field}.http"), report),
+        None => Some(ExtAuthProtocol::Grpc),
+    };
     let to_service = names(&said.headers_to_ext_auth, false, &format!("{field}.headersToExtAuth"), report);
     let timeout = match said.timeout.as_deref() {
         None => Some(TIMEOUT),
@@ -63,17 +67,32 @@ pub(crate) fn read(
         let message = format!("{status_on_error} is no status of an error, {CLOSES}: write 400 to 599");
         report.invalid(format!("{field}.statusOnError"), message);
     }
-    if problem.is_some() || !is_error {
+    if !is_error {
         return None;
     }
     Some(ExtAuth {
         backend: backend?,
-        protocol: ExtAuthProtocol::Http { path: path.into(), headers_to_backend: to_backend? },
+        protocol: protocol?,
         headers_to_ext_auth: to_service?,
         fails_open: said.fail_open.unwrap_or_default(),
         timeout: timeout?,
         status_on_error,
     })
+}
+
+fn by_http(said: &HttpExtAuth, field: &str, report: &mut Report<'_>) -> Option<ExtAuthProtocol> {
+    let path = said.path.as_deref().unwrap_or_default();
+    // What follows begins with a slash of its own.
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let problem = if path.is_empty() { None } else { path_problem(path) };
+    if let Some(problem) = problem {
+        report.invalid(format!("{field}.path"), format!("{path:?} {problem}, {CLOSES}"));
+    }
+    let to_backend = names(&said.headers_to_backend, true, &format!("{field}.headersToBackend"), report);
+    if problem.is_some() {
+        return None;
+    }
+    Some(ExtAuthProtocol::Http { path: path.into(), headers_to_backend: to_backend? })
 }
 
 /// Names of headers that the gateway may write; in lower case.

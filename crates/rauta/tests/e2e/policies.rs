@@ -1,10 +1,13 @@
 //! RoutePolicies from files, with the binary: what clients get, what endpoints see, what people are told.
 
+use std::path::Path;
 use std::process::Command;
 
-use testkit::{Addresses, Connection, Gateway, Lab, Recorder};
+use testkit::{Addresses, Connection, Gateway, Lab, Process, Recorder};
 
+use crate::conformance::program;
 use crate::manifests::{GATEWAY, documents, service};
+use crate::secure::eventually;
 use crate::world::RAUTA;
 
 /// Rules `/api` (named `api`) and `/` before one endpoint that answers `fine`, and these policies. Service `auth` has a backend of its own,
@@ -48,6 +51,8 @@ impl Policed {
     }
 }
 
+/// Python with gRPC and Envoy's messages, by version.
+const XDS: &str = "xds-1.85.0";
 /// Of the Gateway, and of rule `api`.
 const ALL: &str = "{group: gateway.networking.k8s.io, kind: Gateway, name: gw}";
 const API: &str = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r, sectionName: api}";
@@ -171,6 +176,35 @@ fn a_service_is_asked_about_requests_and_nobody_is_let_in_without_it() {
     let service = Recorder::answering(world.lab.backend(1), Addresses::backend_socket(1), "good").unwrap();
     assert_eq!(world.status("/api/x?y"), 200);
     assert!(service.received_text().starts_with("GET /check/api/x?y HTTP/1.1\r\nHost: a.test\r\n"));
+}
+
+/// The service is gRPC's own, its messages are Envoy's (programs/ext_authz.py).
+#[test]
+fn a_service_of_others_is_asked_by_grpc() {
+    let spec =
+        format!("{{targetRefs: [{API}], extAuth: {{grpc: {{backendRefs: [{{name: auth, port: 80}}]}}}}}}");
+    let world = Policed::by(&[("asked", &spec)]);
+    let at = Addresses::backend_socket(1);
+    let mut command = Command::new(program(&format!("{XDS}/python/bin/python")));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/programs/ext_authz.py"));
+    command.args([at.ip().to_string(), at.port().to_string()]);
+    let service = Process::spawn(Some(world.lab.backend(1)), "auth", command, world.lab.folder()).unwrap();
+    eventually("the service serves", || service.log().contains("serving"));
+    let ask = |lines: &str| {
+        let request = format!("GET /api/x?y HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n");
+        world.connect().request(&request).unwrap()
+    };
+    eventually("its connection is there", || ask("").status == 401);
+    let refused = ask("Authorization: Bearer bad\r\n");
+    assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Bearer")));
+    assert_eq!(refused.body, b"who are you?");
+    assert_eq!(world.endpoint.received_text(), "");
+    assert_eq!(ask("Authorization: Bearer good\r\nX-User: eve\r\n").status, 200);
+    let received = world.endpoint.received_text();
+    assert!(received.contains("\r\nx-user: anna\r\n") && !received.contains("eve"), "{received}");
+    assert!(!received.to_ascii_lowercase().contains("authorization"), "{received}");
+    let asked = format!("asked {} GET /api/x?y a.test http HTTP/1.1\n", Addresses::client(0));
+    assert!(service.log().contains(&asked), "{}", service.log());
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub struct Client {
 pub type Driver = Pin<Box<dyn Future<Output = io::Result<()>>>>;
 
 impl Client {
-    /// Exchanges prefaces and SETTINGS over `io`. `is_tls`: what `:scheme` says.
+    /// Exchanges prefaces and SETTINGS over `io`. `is_tls`: what `:scheme` says. Streams keep what they can in `memory`, which others of
+    /// the thread may have, too.
     ///
     /// # Errors
     /// The endpoint does not speak HTTP/2, or is gone.
@@ -43,6 +44,7 @@ impl Client {
         is_tls: bool,
         settings: &Settings,
         limits: &Limits,
+        memory: &Memory,
     ) -> io::Result<(Self, Driver)>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -70,7 +72,7 @@ impl Client {
         let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
         let driver = Box::pin(async move { connection.await.map_err(io_error) });
         let streams_max = settings.streams_max as usize;
-        let (streams, memory) = (Rc::new(()), Memory::default());
+        let (streams, memory) = (Rc::new(()), memory.clone());
         Ok((Self { send, scheme, limits: *limits, streams, streams_max, memory }, driver))
     }
 

@@ -23,6 +23,11 @@ struct Kept {
 }
 
 impl Memory {
+    /// Bytes of texts that wait for streams to come.
+    pub fn text_bytes(&self) -> usize {
+        self.0.texts.borrow().iter().map(BytesMut::capacity).sum()
+    }
+
     /// An empty text with room for a usual head.
     pub(crate) fn take_text(&self) -> BytesMut {
         self.0.texts.borrow_mut().pop().unwrap_or_else(|| BytesMut::with_capacity(TEXT_BYTES))

@@ -197,8 +197,12 @@ fn endpoint(
 }
 
 async fn gateway_client(io: DuplexStream) -> Client {
-    let (client, driver) =
-        Client::handshake(io, false, &Settings::default(), &http1::Limits::default()).await.unwrap();
+    sharing_client(io, &Memory::default()).await
+}
+
+async fn sharing_client(io: DuplexStream, memory: &Memory) -> Client {
+    let limits = http1::Limits::default();
+    let (client, driver) = Client::handshake(io, false, &Settings::default(), &limits, memory).await.unwrap();
     tokio::task::spawn_local(async move { drop(driver.await) });
     client
 }
@@ -268,6 +272,31 @@ async fn answers_without_a_body_say_so() {
             stream.write_all(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
             assert_eq!(read_to(&mut stream, "\r\n\r\n").await, expected);
         }
+    };
+    LocalSet::new().run_until(run).await;
+}
+
+#[tokio::test]
+async fn connections_to_endpoints_share_the_memory_that_they_are_given() {
+    let run = async {
+        let (memory, mut clients) = (Memory::default(), Vec::new());
+        let mut kept = Vec::new();
+        for _ in 0..2 {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            endpoint(far, |_, mut respond| {
+                let mut send = respond.send_response(Response::new(()), false).unwrap();
+                send.send_data("ok".into(), true).unwrap();
+            });
+            let client = sharing_client(near, &memory).await;
+            let mut stream = client.open();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+            read_to(&mut stream, "\r\n0\r\n\r\n").await;
+            drop(stream);
+            kept.push(memory.text_bytes());
+            clients.push(client);
+        }
+        // The second took what the first had left.
+        assert!(kept[0] > 0 && kept[0] == kept[1], "{kept:?}");
     };
     LocalSet::new().run_until(run).await;
 }

@@ -47,7 +47,7 @@ pub(crate) struct Worker {
     buffers: RefCell<Vec<BytesMut>>,
     /// Empty heads, for streams of HTTP/2: each has one request.
     heads: RefCell<Vec<(RequestHead, ResponseHead)>>,
-    /// Of the same.
+    /// Of the same, on both sides.
     pub(crate) http2: http2::Memory,
     random: Cell<u64>,
     /// Parts the ids of this thread from those of another whose sequence meets its own.

@@ -81,10 +81,10 @@ fn serve(peer: Peer, answer: &[u8]) -> Vec<usize> {
 pub(crate) fn h2_client(data: &[u8]) {
     let (_, frames) = split_answer(data);
     let mut cx = Context::from_waker(Waker::noop());
-    let (settings, limits) = (Settings::default(), Limits::default());
+    let (settings, limits, memory) = (Settings::default(), Limits::default(), Memory::default());
     let mut input = vec![0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100];
     write_frames(frames, &mut input);
-    let handshake = pin!(Client::handshake(Peer::new(input), false, &settings, &limits));
+    let handshake = pin!(Client::handshake(Peer::new(input), false, &settings, &limits, &memory));
     let Poll::Ready(Ok((client, mut driver))) = poll_often(handshake, &mut cx) else { return };
     let mut stream = client.open();
     let request = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";

@@ -99,7 +99,7 @@ pub(crate) async fn connect(
     if let Some(upstream) = worker.pool.borrow_mut().stream(&way) {
         return Ok(upstream);
     }
-    match shareable(endpoint.address, connector, &worker.config().limits).await? {
+    match shareable(endpoint.address, connector, &worker.config().limits, &worker.http2).await? {
         Opened::Single(wire) => Ok(Upstream::new(wire, way)),
         Opened::Shared(connection) => {
             let (stream, _) = connection.stream();
@@ -121,7 +121,7 @@ pub(crate) async fn connect_alone(
     if !connector.may_share() {
         return single(address, connector).await;
     }
-    Ok(match shareable(address, connector, limits).await? {
+    Ok(match shareable(address, connector, limits, &http2::Memory::default()).await? {
         Opened::Single(wire) => wire,
         Opened::Shared(connection) => Wire::Http2(Box::new(connection.stream().0)),
     })
@@ -138,15 +138,16 @@ async fn shareable(
     address: SocketAddr,
     connector: &Connector,
     limits: &http1::Limits,
+    memory: &http2::Memory,
 ) -> Result<Opened, ConnectError> {
     let opened = match single(address, connector).await? {
         Wire::Tls(secured) if speaks_http2(connector, &secured) => {
             let Secured { stream, socket } = *secured;
-            Connection::open(stream, socket, true, limits).await
+            Connection::open(stream, socket, true, limits, memory).await
         }
         Wire::Tcp(stream) => {
             let socket = Socket::new(stream);
-            Connection::open(socket.clone(), socket, false, limits).await
+            Connection::open(socket.clone(), socket, false, limits, memory).await
         }
         wire => return Ok(Opened::Single(wire)),
     };

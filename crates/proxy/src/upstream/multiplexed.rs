@@ -74,18 +74,20 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Speaks HTTP/2 over `io`, which stands on `socket`. A task of its own moves its frames until it is over.
+    /// Speaks HTTP/2 over `io`, which stands on `socket`. A task of its own moves its frames until it is over; its streams
+    /// keep what they can in `memory`.
     pub(super) async fn open<S>(
         io: S,
         socket: Socket,
         is_tls: bool,
         limits: &http1::Limits,
+        memory: &http2::Memory,
     ) -> io::Result<Rc<Self>>
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let settings = http2::Settings::for_endpoints();
-        let (client, driver) = http2::Client::handshake(io, is_tls, &settings, limits).await?;
+        let (client, driver) = http2::Client::handshake(io, is_tls, &settings, limits, memory).await?;
         tokio::task::spawn_local(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "a connection of HTTP/2 to an endpoint ended");

@@ -13,7 +13,7 @@ use crate::relay::{Activity, Broken, End, both};
 
 /// As much as a pipe holds by default.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Without a pipe (no descriptor left) bytes are copied, in smaller pieces.
+/// Without a pipe (too many are in use, no descriptor left, the system does not splice) bytes are copied, in smaller pieces.
 const COPY_BYTES: usize = 8 * 1024;
 
 /// Passes bytes on in both directions until both sides have said all, one is gone, or nothing came for `idle`. The end of
@@ -68,7 +68,9 @@ async fn by_pipe(
         Ok(_) => {}
         Err(error) => {
             pipes.give(pipe);
-            return if is_passing(&error) { Ok(true) } else { Err(Broken::Source) };
+            // There is no pipe the next time: what is there is copied then.
+            let is_unsupported = error.kind() == io::ErrorKind::Unsupported;
+            return if is_unsupported || is_passing(&error) { Ok(true) } else { Err(Broken::Source) };
         }
     }
     while pipe.held() > 0 {

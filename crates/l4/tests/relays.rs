@@ -1,6 +1,8 @@
 //! Both relays over real sockets: no byte lost whichever side ends how.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
 
+mod no_splice;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -28,7 +30,16 @@ fn reset(stream: &TcpStream) {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum How {
     Splice,
+    /// All pipes are in use.
+    NoPipe,
+    /// The system does not splice.
+    Denied,
     Copy,
+}
+
+thread_local! {
+    /// How often this thread heard that the system does not splice.
+    static DENIALS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A client and an endpoint with a relay between them, which finishes as the userspace tier does.
@@ -44,9 +55,12 @@ async fn relayed(
             let count = if from_client { &up } else { &down };
             count.set(count.get() + bytes);
         });
-        let pipes = Pipes::new(4);
+        let denied = |_: &std::io::Error| DENIALS.with(|count| count.set(count.get() + 1));
+        let pipes = Pipes::new(if how == How::NoPipe { 0 } else { 4 }, 4, denied);
         let end = match how {
-            How::Splice => l4::splice(&inner, &outer, &pipes, &activity, idle).await,
+            How::Splice | How::NoPipe | How::Denied => {
+                l4::splice(&inner, &outer, &pipes, &activity, idle).await
+            }
             How::Copy => l4::relay(&mut inner, &mut outer, &activity, idle).await,
         };
         match end {
@@ -59,11 +73,37 @@ async fn relayed(
     (client, endpoint, relay)
 }
 
-fn on_one_thread(test: impl AsyncFn(How)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for how in [How::Splice, How::Copy] {
-        tokio::task::LocalSet::new().block_on(&runtime, test(how));
-    }
+fn on_one_thread(test: impl AsyncFn(How) + Sync) {
+    on_one_thread_by(How::Denied, &test);
+    [How::Splice, How::NoPipe, How::Copy].into_iter().for_each(|how| on_one_thread_by(how, &test));
+}
+
+fn on_one_thread_by(how: How, test: &(impl AsyncFn(How) + Sync)) {
+    std::thread::scope(|scope| {
+        let run = || {
+            if how == How::Denied {
+                // It stays so for the thread.
+                no_splice::deny();
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            tokio::task::LocalSet::new().block_on(&runtime, test(how));
+        };
+        scope.spawn(run).join().unwrap();
+    });
+}
+
+#[test]
+fn that_the_system_does_not_splice_is_said_once() {
+    on_one_thread_by(How::Denied, &async |how| {
+        let (mut client, mut endpoint, relay) = relayed(how, LONG).await;
+        for _ in 0..10 {
+            client.write_all(b"over").await.unwrap();
+            endpoint.read_exact(&mut [0; 4]).await.unwrap();
+        }
+        drop((client, endpoint));
+        relay.await.unwrap();
+        assert_eq!(DENIALS.get(), 1);
+    });
 }
 
 #[test]

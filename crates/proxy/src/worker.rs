@@ -26,8 +26,11 @@ use crate::upstream::Pool;
 const BUFFERS_MAX: usize = 256;
 /// Heads kept for the next stream.
 const HEADS_MAX: usize = 64;
-/// Empty pipes kept for the next connection that has bytes to pass on.
+/// Pipes in use at once: of sixteen thousand pages that a user may have in pipes (`pipe-user-pages-soft` of pipe(7)) each takes 64,
+/// and slow readers must not take all descriptors.
 const PIPES_MAX: usize = 64;
+/// Empty ones kept for the next connection that has bytes to pass on.
+const PIPES_IDLE_MAX: usize = 8;
 /// Bodies that are compressed at a time: with Brotli's 2 MiB for each these are 128 MiB, however many streams wait for their clients.
 const ENCODERS_MAX: usize = 64;
 /// A fresh read buffer: a DATA frame of the usual limit (RFC 9113 section 4.2) as a chunk fits.
@@ -41,7 +44,7 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: RefCell<Pool>,
-    /// For connections that are passed on.
+    /// For large bodies, and connections that are passed on.
     pub(crate) pipes: l4::Pipes,
     state: RefCell<(u64, Rc<Current>)>,
     buffers: RefCell<Vec<BytesMut>>,
@@ -83,6 +86,17 @@ impl std::ops::Deref for Current {
     }
 }
 
+/// Says once, for all threads, that nothing is spliced here.
+fn warn_of_copies(error: &std::io::Error) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        tracing::warn!(
+            "splice(2) is refused: {error}: large bodies and TCP connections are copied instead, which takes more CPU; allow it \
+             in the sandbox (seccomp profile, container runtime) of this process"
+        );
+    });
+}
+
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Self {
         let pool = RefCell::new(Pool::new(shared.config.pool_idle_max));
@@ -91,7 +105,7 @@ impl Worker {
         Self {
             index,
             pool,
-            pipes: l4::Pipes::new(PIPES_MAX),
+            pipes: l4::Pipes::new(PIPES_MAX, PIPES_IDLE_MAX, warn_of_copies),
             state,
             shared,
             buffers: RefCell::default(),

@@ -14,8 +14,16 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks before others of the thread have their turn.
 const TURNS: usize = 4;
 
+/// How far splicing has come.
+enum Spliced {
+    All,
+    /// The pipe is empty, and the system lets nothing into it.
+    Refused,
+}
+
 impl<S: Transport> Exchange<'_, S> {
-    /// Moves the body on, if both sides are plain sockets and there is a pipe; what was read before has left. None: it is to be copied.
+    /// Moves the body on, if both sides are plain sockets, there is a pipe and the system splices; what was read before has left.
+    /// None: it is to be copied.
     pub(super) fn poll_splice(&mut self, cx: &mut Context<'_>) -> Option<Poll<Result<(), Failure>>> {
         let (Some(_), Wire::Tcp(_)) = (self.down.stream.plain(), &self.up.stream) else { return None };
         if self.pipe.is_none() {
@@ -26,15 +34,18 @@ impl<S: Transport> Exchange<'_, S> {
             // Who waits holds no pipe.
             self.worker.pipes.give(pipe);
         }
-        Some(passed)
+        match passed {
+            Poll::Ready(Ok(Spliced::Refused)) => None,
+            passed => Some(passed.map_ok(|_| ())),
+        }
     }
 
-    fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Result<Spliced, Failure>> {
         let (Download::Body { body, .. }, Some(pipe)) = (&mut self.download, &mut self.pipe) else {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Spliced::Refused));
         };
         let (Some(to), Wire::Tcp(from)) = (self.down.stream.plain(), &self.up.stream) else {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Spliced::Refused));
         };
         for _ in 0..TURNS {
             while pipe.held() > 0 {
@@ -56,7 +67,7 @@ impl<S: Transport> Exchange<'_, S> {
             }
             let left = body.length_left().unwrap_or(0);
             if left == 0 {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(Spliced::All));
             }
             let most = usize::try_from(left).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
             match pipe.fill(from, most) {
@@ -66,6 +77,9 @@ impl<S: Transport> Exchange<'_, S> {
                     ready!(from.poll_read_ready(cx)).map_err(|_| Failure::BrokenOff)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    return Poll::Ready(Ok(Spliced::Refused));
+                }
                 Err(_) => return Poll::Ready(Err(Failure::BrokenOff)),
             }
         }

@@ -2,8 +2,8 @@
 
 use tracing::{debug, warn};
 
-/// Raises the soft limit of open descriptors to the hard one: each connection takes one or two, and the usual soft limit
-/// of 1,024 is for programs that use select(2).
+/// Raises the soft limit of open descriptors to the hard one: each connection takes one or two (the pipes of
+/// large bodies are bounded by themselves: 64 a thread), and the usual soft limit of 1,024 is for programs that use select(2).
 pub(crate) fn raise_descriptors() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: getrlimit writes to the struct that it is given, and nothing else.

@@ -115,7 +115,7 @@ fn an_endpoint_that_joins_gets_little_at_first() {
     world.gateway.replace("all.yaml", &all_to(&[0, 1])).unwrap();
     let mut is_other = || connection.get("a", "/").unwrap().endpoint() != Some(&*first);
     until(Duration::from_secs(10), "the other to get a request", || is_other().then_some(())).unwrap();
-    // A half of it would be 200, a tenth of that share 36.
+    // A half of it would be 200, a tenth of that 20.
     let others = (0..400).filter(|_| is_other()).count();
     assert!((1..120).contains(&others), "{others}");
 }

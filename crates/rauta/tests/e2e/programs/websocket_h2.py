@@ -27,6 +27,8 @@ class Client:
         self.http2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.http2.initiate_connection()
         self.statuses, self.sockets, self.heard, self.ended = {}, {}, {}, set()
+        # Streams whose reader waits, and how much they brought: their window stays as it is meanwhile.
+        self.waits = {}
         self.flush()
         self.until(lambda: self.http2.remote_settings.enable_connect_protocol == 1)
 
@@ -46,7 +48,13 @@ class Client:
         if isinstance(event, h2.events.ResponseReceived):
             self.statuses[stream] = dict(event.headers)[":status"]
         elif isinstance(event, h2.events.DataReceived):
-            self.http2.acknowledge_received_data(event.flow_controlled_length, stream)
+            if stream in self.waits:
+                self.waits[stream] += event.flow_controlled_length
+                # The connection's window is everybody's.
+                if event.flow_controlled_length:
+                    self.http2.increment_flow_control_window(event.flow_controlled_length)
+            else:
+                self.http2.acknowledge_received_data(event.flow_controlled_length, stream)
             # The frame that ends the stream is empty.
             if event.data:
                 self.sockets[stream].receive_data(event.data)
@@ -73,6 +81,11 @@ class Client:
             self.http2.send_data(stream, data[:size])
             data = data[size:]
             self.flush()
+
+    def reads(self, stream):
+        """Its reader waits no more."""
+        self.http2.increment_flow_control_window(self.waits.pop(stream), stream)
+        self.flush()
 
     def message(self, stream):
         """The next message, whole."""
@@ -154,10 +167,17 @@ def many_at_once(client):
 
 def a_reader_that_waits_holds_up_nobody(client):
     slow, quick = client.open(), client.open()
+    client.waits[slow] = 0
+    window = client.http2.remote_flow_control_window(slow)
     client.send(slow, TextMessage(data="count 2000"))
     for turn in range(50):
         client.send(quick, TextMessage(data=f"turn {turn}"))
         assert client.message(quick) == f"turn {turn}"
+    # All that may come has come: the gateway waits, not only the reader.
+    client.until(lambda: client.waits[slow] == window)
+    client.send(quick, TextMessage(data="still here"))
+    assert client.message(quick) == "still here"
+    client.reads(slow)
     for number in range(2000):
         assert client.message(slow).startswith(f"{number} ")
 

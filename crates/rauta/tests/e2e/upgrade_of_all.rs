@@ -177,8 +177,8 @@ fn nothing_fails_and_streams_go_on_while_agents_take_over() {
         let plain = format!("ws://{}:8080/chat", Addresses::GATEWAY);
         let secured = format!("wss://{}:8443/chat", Addresses::GATEWAY);
         let talkers = [
-            world.talks("plain", &plain, &told, &[]),
-            world.talks("secured", &secured, &told, &[&world.authority]),
+            world.talks(&format!("plain-{round}"), &plain, &told, &[]),
+            world.talks(&format!("secured-{round}"), &secured, &told, &[&world.authority]),
         ];
         let mut duplex = Duplex::open(&world);
         duplex.exchange();

@@ -153,10 +153,12 @@ fn uploads_over_a_very_bad_wire(network: Network) {
     let world = digesting(network, false);
     let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
     for megabytes in [1, 10] {
-        let mut connection = world.connect();
-        connection.set_read_limit(Duration::from_secs(60)).unwrap();
         world.counts(&[("hand_off_too_long", 0), ("hand_off_undecidable", 0), ("hand_off_route", 0)], || {
-            world.decides_all_but(1, 3, || exchange(&mut connection, megabytes));
+            world.decides_in_the_end(3, || {
+                let mut connection = world.connect();
+                connection.set_read_limit(Duration::from_secs(60)).unwrap();
+                exchange(&mut connection, megabytes);
+            });
         });
     }
     assert_struck(faulty.counts().unwrap());
@@ -187,7 +189,7 @@ fn changes_of_endpoint_and_tier_over_a_bad_wire(network: Network) {
 fn bodies_over_a_very_bad_wire(network: Network) {
     let world = World::new(network);
     let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
-    world.decides_all_but(2, 2, || {
+    world.decides_in_the_end(2, || {
         let mut connection = world.connect();
         connection.set_read_limit(Duration::from_secs(15)).unwrap();
         assert_megabytes(&download(&mut connection, "a.test", "/1m"), "b0", 1);
@@ -199,7 +201,8 @@ fn bodies_over_a_very_bad_wire(network: Network) {
 fn many_small_requests_over_a_very_bad_wire(network: Network) {
     let world = World::new(network);
     let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
-    world.decides_all_but(8, 160, || {
+    // What userspace has of a connection, it has to its end.
+    world.decides_at_least(80, 8, || {
         std::thread::scope(|scope| {
             for client in 0..8 {
                 let world = &world;
@@ -226,12 +229,13 @@ fn ten_megabytes_over_a_very_bad_wire(network: Network) {
     let world =
         World::with_endpoint(network, |netns, address| Endpoints::digesting(netns, address, "digest"));
     let faulty = world.lab.faults(FIVE_PERCENT).unwrap();
-    let mut connection = world.connect();
-    connection.set_read_limit(Duration::from_secs(60)).unwrap();
-    world.decides_all_but(1, 3, || {
+    let mut connection = world.decides_in_the_end(3, || {
+        let mut connection = world.connect();
+        connection.set_read_limit(Duration::from_secs(60)).unwrap();
         assert_megabytes(&download(&mut connection, "b.test", "/10m"), "b1", 10);
         assert_eq!(connection.get("a.test", "/x").unwrap().endpoint(), Some("digest"));
         assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
+        connection
     });
     assert_eq!(upload(&mut connection, 10).text(), sha256_hex(&one_megabyte().repeat(10)));
     assert_megabytes(&download(&mut connection, "b.test", "/1m"), "b1", 1);
@@ -242,7 +246,7 @@ fn ten_megabytes_over_a_very_bad_wire(network: Network) {
 fn a_small_window_over_a_bad_wire(network: Network) {
     let world = World::new(network);
     let faulty = world.lab.faults(Faults { loss: 0.03, ..ONE_PERCENT }).unwrap();
-    world.decides_all_but(1, 16, || {
+    world.decides_in_the_end(16, || {
         let mut connection = world.dial().receive_buffer(4096).open(world.lab.client()).unwrap();
         connection.set_read_limit(Duration::from_secs(30)).unwrap();
         for turn in 0..16 {

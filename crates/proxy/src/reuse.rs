@@ -1,6 +1,6 @@
 //! What routes came to in the state before, where it still holds: a change costs the routes that it reaches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use model::{Action, BackendId, BackendSecurity, BackendTarget, Route};
@@ -26,32 +26,41 @@ pub(crate) fn places(before: &[Arc<Route>], routes: &[Arc<Route>]) -> Vec<Option
     (0..routes.len()).map(place).collect()
 }
 
-/// Whether what the same record came to before is what it would come to now. Of backends that are spoken to over TLS more counts than
-/// their records: it is worked out anew.
+/// The backends whose routes are to be planned again: another record, one that came or went; and those that are spoken to over TLS, of
+/// which more counts than their records.
+pub(crate) fn changed(
+    before: &BTreeMap<BackendId, BackendState>,
+    backends: &BTreeMap<BackendId, BackendState>,
+) -> HashSet<BackendId> {
+    let is_same = |(id, now): &(&BackendId, &BackendState)| {
+        now.source.security == BackendSecurity::Cleartext
+            && before.get(*id).is_some_and(|before| Arc::ptr_eq(&before.source, &now.source))
+    };
+    let others = backends.iter().filter(|one| !is_same(one)).map(|(id, _)| id);
+    let gone = before.keys().filter(|id| !backends.contains_key(*id));
+    others.chain(gone).cloned().collect()
+}
+
+/// Whether what the same record came to before is what it would come to now.
 pub(crate) fn holds(
     known: &CompiledAction,
     route: &Route,
-    backends: &BTreeMap<BackendId, BackendState>,
-    before: &BTreeMap<BackendId, BackendState>,
+    changed: &HashSet<BackendId>,
     connectors: &mut Connectors,
 ) -> bool {
     let Action::Forward(references) = &route.action else { return true };
     let CompiledAction::Forward(action) = known else { return false };
-    let is_same = |id: &BackendId| match (before.get(id), backends.get(id)) {
-        (None, None) => true,
-        (Some(before), Some(now)) => {
-            Arc::ptr_eq(&before.source, &now.source) && now.source.security == BackendSecurity::Cleartext
-        }
-        _ => false,
-    };
-    let are_same = references.iter().all(|reference| {
-        let target = match &reference.target {
-            BackendTarget::Backend(id) => is_same(id),
-            _ => true,
-        };
-        target && reference.filters.mirrors.iter().all(|mirror| is_same(&mirror.backend))
-    });
-    if !are_same || !route.filters.mirrors.iter().all(|mirror| is_same(&mirror.backend)) {
+    let is_same = |id: &BackendId| !changed.contains(id);
+    let are_same = changed.is_empty()
+        || references.iter().all(|reference| {
+            let target = match &reference.target {
+                BackendTarget::Backend(id) => is_same(id),
+                _ => true,
+            };
+            let mut mirrors = route.filters.mirrors.iter().chain(&reference.filters.mirrors);
+            target && mirrors.all(|mirror| is_same(&mirror.backend))
+        });
+    if !are_same {
         return false;
     }
     let mut keep = |target: &Target| target.connectors().for_each(|connector| connectors.keep(connector));

@@ -212,12 +212,13 @@ impl State {
         let guards_before: HashMap<_, _> = before.guards().collect();
         let mut counted =
             metrics.routes(snapshot.routes.iter().map(|route| route.id.to_string())).into_iter();
+        let changed = reuse::changed(&before.backends, &backends);
         let places = reuse::places(&before.snapshot.routes, &snapshot.routes);
         let routes = snapshot.routes.iter().zip(places).map(|(route, place)| CompiledRoute {
             metrics: counted.next(),
             action: place
                 .and_then(|at| Some(&before.routes.get(at)?.action))
-                .filter(|known| reuse::holds(known, route, &backends, &before.backends, &mut connectors))
+                .filter(|known| reuse::holds(known, route, &changed, &mut connectors))
                 .cloned()
                 .unwrap_or_else(|| {
                     Arc::new(compile(

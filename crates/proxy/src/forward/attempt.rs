@@ -1,62 +1,31 @@
-//! Forwarding a request: choosing an endpoint, getting a connection, and trying another where that is safe.
+//! One try: the request over one connection, and what its end means.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use balance::Pick;
-use http1::{RequestHead, ResponseHead};
-use model::Listener;
+use http1::ResponseHead;
 use policy::{CORS_HEADERS, CorsLines, TraceContext};
 use tokio::time::Instant;
 
-use crate::affinity::Keeping;
-use crate::breaker::Limited;
-use crate::changes::Changes;
+use super::Forward;
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Exchange, Failure, Limits};
-use crate::forwarded::Forwarded;
 use crate::guard::Guard;
-use crate::ids::Ids;
-use crate::mirror;
 use crate::outliers::Outliers;
 use crate::plan::Plan;
-use crate::reach::NoConnection;
-use crate::reply::{CLIENT_GONE, Extra, Outcome, Refusal, STATUS_CLIENT_GONE, answer_with, close};
+use crate::reply::{CLIENT_GONE, Outcome, STATUS_CLIENT_GONE, close};
 use crate::request_body::RequestBody;
-use crate::retry::{Chance, Place};
-use crate::session::Visit;
+use crate::retry::Chance;
 use crate::spans::Tried;
-use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::upstream::Upstream;
-use crate::worker::Worker;
 
 /// What a request that was not answered counts for, at least, where endpoints are chosen by the time they take.
 const FAILURE_COSTS: Duration = Duration::from_secs(1);
 
-/// A request on its way to an endpoint.
-pub(crate) struct Forward<'f> {
-    pub(crate) worker: &'f Rc<Worker>,
-    pub(crate) head: &'f RequestHead,
-    pub(crate) action: &'f ForwardAction,
-    pub(crate) listener: &'f Arc<Listener>,
-    pub(crate) forwarded: Forwarded,
-    pub(crate) ids: Ids,
-    /// What the answer says to scripts of other origins, on rules that say it.
-    pub(crate) cors: Option<CorsLines<'f>>,
-    /// What RoutePolicies ask.
-    pub(crate) guard: Option<&'f Guard>,
-    /// What they change.
-    pub(crate) changes: Option<Rc<Changes>>,
-    pub(crate) started: Instant,
-}
-
 /// What a try came to.
-enum Try {
+pub(super) enum Try {
     Done(Outcome),
     /// Nobody took the request; another endpoint, or a fresh connection to the same one, may.
     Again {
@@ -73,210 +42,22 @@ enum Try {
 }
 
 /// What one try is made with.
-struct Terms<'t> {
-    plan: &'t Plan,
-    chance: Option<Chance<'t>>,
+pub(super) struct Terms<'t> {
+    pub(super) plan: &'t Plan,
+    pub(super) chance: Option<Chance<'t>>,
     /// The line by which the client keeps this endpoint.
-    session: Option<(&'t str, String)>,
+    pub(super) session: Option<(&'t str, String)>,
     /// Whether somebody wants to know how long the answer takes.
-    is_measured: bool,
+    pub(super) is_measured: bool,
     /// Who is told of the answer.
-    outliers: Option<&'t Outliers>,
+    pub(super) outliers: Option<&'t Outliers>,
     /// Each try is a span of its own.
-    context: Option<TraceContext>,
-}
-
-/// Sends the request to an endpoint, and its response to the client.
-pub(crate) async fn forward<S: Transport>(
-    work: &Forward<'_>,
-    down: &mut Downstream<S>,
-    body: &mut RequestBody,
-    response: &mut ResponseHead,
-) -> Outcome {
-    let visit = work.visit();
-    let sent = match work.target(down.client.peer.ip(), visit.as_ref()) {
-        Ok(target) => {
-            mirror::start(work, &target.mirrors, &down.client, body);
-            tries(work, (target, visit.as_ref()), down, body, response).await
-        }
-        Err(refusal) => Err(refusal),
-    };
-    let (status, reason) = match sent {
-        Ok(outcome) => return outcome,
-        Err(refusal) => refusal,
-    };
-    let headers = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
-    let page = work.guard.and_then(|guard| guard.page(status));
-    let extra = Extra { headers, page, ..Default::default() };
-    answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
-}
-
-/// Sends a copy of a request, of which only this is asked: whether it was answered.
-pub(crate) async fn copy<S: Transport>(
-    work: &Forward<'_>,
-    down: &mut Downstream<S>,
-    body: &mut RequestBody,
-    response: &mut ResponseHead,
-) -> bool {
-    let Ok(target) = work.target(down.client.peer.ip(), None) else { return false };
-    let sent = tries(work, (target, None), down, body, response).await;
-    sent.is_ok_and(|outcome| outcome.status != STATUS_CLIENT_GONE)
-}
-
-/// Sends a request of the gateway's own: the outcome of its answer, which `down` gets.
-///
-/// # Errors
-/// Nobody answered: why, as status and reason.
-pub(crate) async fn aside<S: Transport>(
-    work: &Forward<'_>,
-    down: &mut Downstream<S>,
-    body: &mut RequestBody,
-    response: &mut ResponseHead,
-) -> Result<Outcome, Refusal> {
-    let target = work.target(down.client.peer.ip(), None)?;
-    tries(work, (target, None), down, body, response).await
-}
-
-async fn tries<S: Transport>(
-    work: &Forward<'_>,
-    (target, visit): (&Target, Option<&Visit<'_>>),
-    down: &mut Downstream<S>,
-    body: &mut RequestBody,
-    response: &mut ResponseHead,
-) -> Result<Outcome, Refusal> {
-    let worker = work.worker;
-    let Target { group, hashing, outliers, breaker, kept, names, plan, .. } = target;
-    let _under_way = breaker.as_ref().map(|breaker| breaker.admit(Limited::Request)).transpose()?;
-    let place = Place::new(breaker.as_ref());
-    let connector = target.connector(work.listener).ok_or((500, "backend reference cannot be resolved"))?;
-    let mut keeping = kept.map(|kept| Keeping::of(worker, down.client.peer.ip(), kept));
-    let hash = hashing.as_ref().and_then(|hashing| hashing.of(work.head, down.client.peer.ip()));
-    let pick = Pick {
-        hash: hash.unwrap_or_else(|| balance::hash_flow(down.client.peer, down.client.local, down.requests)),
-        random: worker.random(),
-        turn: group.turn(worker.index),
-    };
-    let mut tried: Vec<SocketAddr> = Vec::new();
-    let mut wants_fresh = false;
-    let mut refusal = (503, "no endpoint is ready");
-    let retry = work.action.retry.as_deref();
-    if let Some(retry) = retry {
-        retry.count(worker.index);
-    }
-    let mut retries = 0;
-    // Endpoints that did not take the request; retries do not count among them.
-    let mut broken = 0;
-    let had = visit.and_then(Visit::endpoint);
-    let next = |keeping: &Option<Keeping>, tried: &[SocketAddr]| {
-        let holding = keeping.as_ref().map(Keeping::holding);
-        had.and_then(|had| group.keep(had, tried)).or_else(|| group.pick(worker.index, &pick, holding, tried))
-    };
-    while let Some(endpoint) = next(&keeping, &tried) {
-        let upstream = match work.connection(endpoint, connector, breaker.as_ref(), wants_fresh, down).await {
-            Ok(upstream) => upstream,
-            Err(NoConnection::Limited(refusal)) => return Err(refusal),
-            Err(NoConnection::Failed(failure)) => {
-                refusal = (failure.status, failure.reason);
-                down.story.endpoint = Some(endpoint.address);
-                work.not_connected(&mut down.story, endpoint.address, failure.reason);
-                if let Some(outliers) = outliers.as_ref().filter(|_| !failure.is_own) {
-                    outliers.note(endpoint.address, None);
-                }
-                tried.push(endpoint.address);
-                broken += 1;
-                if broken >= worker.config().tries_max || work.is_late() {
-                    break;
-                }
-                worker.metrics().upstream_retries.add(worker.index, 1);
-                continue;
-            }
-        };
-        if let Some(keeping) = &mut keeping {
-            keeping.keep(endpoint.address);
-        }
-        let chance =
-            retry.and_then(|r| r.chance(&place, worker.index, retries + 1, worker.random(), work.deadline()));
-        let is_secure = down.client.secured.is_some();
-        let session = visit.zip(names.as_ref());
-        let session = session.and_then(|(visit, names)| visit.line(names, endpoint.address, is_secure));
-        let (is_measured, context) = (group.measures(), work.context());
-        let terms = Terms { plan, chance, session, is_measured, outliers: outliers.as_deref(), context };
-        match work.recorded(terms, endpoint, upstream, down, body, response).await {
-            Try::Done(outcome) => return Ok(outcome),
-            Try::Failed(status, reason) => return Err((status, reason)),
-            Try::Retry { status, reason } => {
-                refusal = (status, reason);
-                retries += 1;
-                tried.push(endpoint.address);
-                // Where all have been tried, the first of them may have come to itself.
-                if next(&keeping, &tried).is_none() {
-                    tried.clear();
-                }
-                worker.metrics().upstream_retries.add(worker.index, 1);
-                if down.waits_out(chance.map_or(Duration::ZERO, |chance| chance.wait)).await.is_err() {
-                    return Ok(Outcome { fate: Fate::Close, status: STATUS_CLIENT_GONE, bytes_out: 0 });
-                }
-            }
-            Try::Again { status, reason, was_reused } => {
-                refusal = (status, reason);
-                // A kept connection that broke says nothing of the endpoint: it gets a second chance on a fresh one.
-                if was_reused && !wants_fresh {
-                    wants_fresh = true;
-                } else {
-                    tried.push(endpoint.address);
-                    broken += 1;
-                }
-                if broken >= worker.config().tries_max || work.is_late() {
-                    break;
-                }
-                worker.metrics().upstream_retries.add(worker.index, 1);
-            }
-        }
-    }
-    Err(refusal)
+    pub(super) context: Option<TraceContext>,
 }
 
 impl Forward<'_> {
-    /// What the client's session is to this request, on routes with sessions.
-    fn visit(&self) -> Option<Visit<'_>> {
-        let session = self.action.session.as_deref()?;
-        let worker = self.worker;
-        let (visit, refusal) =
-            Visit::new(session, &worker.shared.session_key, self.head, &self.action.targets);
-        if let Some(reason) = refusal {
-            worker.metrics().session_refused(worker.index, reason);
-        }
-        Some(visit)
-    }
-
-    /// The backend that gets this request: the client's own, or one by weight.
-    fn target(&self, client: IpAddr, visit: Option<&Visit<'_>>) -> Result<&Target, Refusal> {
-        let draw = || match self.action.draw_subject {
-            // The high half, as in the kernel tier.
-            Some(subject) => self.action.choice.at((balance::hash_client(client, subject, 0) >> 32) as u32),
-            None => self.action.choice.pick(self.worker.random()),
-        };
-        let drawn = visit.and_then(Visit::target).or_else(draw);
-        let Some(drawn) = drawn else {
-            return Err((500, "no backend has weight"));
-        };
-        match &self.action.targets[drawn] {
-            Some(target) if target.group.is_empty() => Err((503, "no endpoint is ready")),
-            Some(target) => Ok(target),
-            None => Err((500, "backend reference cannot be resolved")),
-        }
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.action.timeouts.request.map(|limit| self.started + limit)
-    }
-
-    fn is_late(&self) -> bool {
-        self.deadline().is_some_and(|at| at <= Instant::now())
-    }
-
     /// The same as an attempt, and remembered as a span of its own where the trace is recorded.
-    async fn recorded<S: Transport>(
+    pub(super) async fn recorded<S: Transport>(
         &self,
         terms: Terms<'_>,
         endpoint: &Endpoint,

@@ -1,0 +1,135 @@
+//! Forwarding a request: choosing an endpoint, getting a connection, and trying another where that is safe.
+
+mod attempt;
+mod tries;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http1::{RequestHead, ResponseHead};
+use model::Listener;
+use policy::CorsLines;
+use tokio::time::Instant;
+
+use crate::changes::Changes;
+use crate::downstream::Downstream;
+use crate::forwarded::Forwarded;
+use crate::guard::Guard;
+use crate::ids::Ids;
+use crate::mirror;
+use crate::reply::{Extra, Outcome, Refusal, STATUS_CLIENT_GONE, answer_with};
+use crate::request_body::RequestBody;
+use crate::session::Visit;
+use crate::state::{ForwardAction, Target};
+use crate::transport::Transport;
+use crate::worker::Worker;
+use tries::tries;
+
+/// A request on its way to an endpoint.
+pub(crate) struct Forward<'f> {
+    pub(crate) worker: &'f Rc<Worker>,
+    pub(crate) head: &'f RequestHead,
+    pub(crate) action: &'f ForwardAction,
+    pub(crate) listener: &'f Arc<Listener>,
+    pub(crate) forwarded: Forwarded,
+    pub(crate) ids: Ids,
+    /// What the answer says to scripts of other origins, on rules that say it.
+    pub(crate) cors: Option<CorsLines<'f>>,
+    /// What RoutePolicies ask.
+    pub(crate) guard: Option<&'f Guard>,
+    /// What they change.
+    pub(crate) changes: Option<Rc<Changes>>,
+    pub(crate) started: Instant,
+}
+
+/// Sends the request to an endpoint, and its response to the client.
+pub(crate) async fn forward<S: Transport>(
+    work: &Forward<'_>,
+    down: &mut Downstream<S>,
+    body: &mut RequestBody,
+    response: &mut ResponseHead,
+) -> Outcome {
+    let visit = work.visit();
+    let sent = match work.target(down.client.peer.ip(), visit.as_ref()) {
+        Ok(target) => {
+            mirror::start(work, &target.mirrors, &down.client, body);
+            tries(work, (target, visit.as_ref()), down, body, response).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let (status, reason) = match sent {
+        Ok(outcome) => return outcome,
+        Err(refusal) => refusal,
+    };
+    let headers = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
+    let page = work.guard.and_then(|guard| guard.page(status));
+    let extra = Extra { headers, page, ..Default::default() };
+    answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
+}
+
+/// Sends a copy of a request, of which only this is asked: whether it was answered.
+pub(crate) async fn copy<S: Transport>(
+    work: &Forward<'_>,
+    down: &mut Downstream<S>,
+    body: &mut RequestBody,
+    response: &mut ResponseHead,
+) -> bool {
+    let Ok(target) = work.target(down.client.peer.ip(), None) else { return false };
+    let sent = tries(work, (target, None), down, body, response).await;
+    sent.is_ok_and(|outcome| outcome.status != STATUS_CLIENT_GONE)
+}
+
+/// Sends a request of the gateway's own: the outcome of its answer, which `down` gets.
+///
+/// # Errors
+/// Nobody answered: why, as status and reason.
+pub(crate) async fn aside<S: Transport>(
+    work: &Forward<'_>,
+    down: &mut Downstream<S>,
+    body: &mut RequestBody,
+    response: &mut ResponseHead,
+) -> Result<Outcome, Refusal> {
+    let target = work.target(down.client.peer.ip(), None)?;
+    tries(work, (target, None), down, body, response).await
+}
+
+impl Forward<'_> {
+    /// What the client's session is to this request, on routes with sessions.
+    fn visit(&self) -> Option<Visit<'_>> {
+        let session = self.action.session.as_deref()?;
+        let worker = self.worker;
+        let (visit, refusal) =
+            Visit::new(session, &worker.shared.session_key, self.head, &self.action.targets);
+        if let Some(reason) = refusal {
+            worker.metrics().session_refused(worker.index, reason);
+        }
+        Some(visit)
+    }
+
+    /// The backend that gets this request: the client's own, or one by weight.
+    fn target(&self, client: IpAddr, visit: Option<&Visit<'_>>) -> Result<&Target, Refusal> {
+        let draw = || match self.action.draw_subject {
+            // The high half, as in the kernel tier.
+            Some(subject) => self.action.choice.at((balance::hash_client(client, subject, 0) >> 32) as u32),
+            None => self.action.choice.pick(self.worker.random()),
+        };
+        let drawn = visit.and_then(Visit::target).or_else(draw);
+        let Some(drawn) = drawn else {
+            return Err((500, "no backend has weight"));
+        };
+        match &self.action.targets[drawn] {
+            Some(target) if target.group.is_empty() => Err((503, "no endpoint is ready")),
+            Some(target) => Ok(target),
+            None => Err((500, "backend reference cannot be resolved")),
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.action.timeouts.request.map(|limit| self.started + limit)
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline().is_some_and(|at| at <= Instant::now())
+    }
+}

@@ -5,16 +5,15 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Method, Request, Uri, Version, header};
-use http1::{Limits, RequestHead};
+use http1::{Framing, Limits, RequestHead};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::body_in::BodyIn;
 use crate::body_out::BodyOut;
-use crate::error::{invalid, io_error, is_unprocessed};
+use crate::error::{Uncarried, invalid, io_error, is_unprocessed};
 use crate::fields;
 use crate::hand_out;
 use crate::{Memory, Settings};
@@ -128,8 +127,10 @@ pub struct ClientStream {
 enum Sending {
     /// Text of the head so far.
     Head(BytesMut),
-    /// A head that waits for room on the connection, and what came behind it.
-    Waiting(Box<(RequestHead, BytesMut)>),
+    /// A head that waits for room on the connection, how its body is framed, and what of that came.
+    Waiting(Box<(Request<()>, Framing, BytesMut)>),
+    /// A head that HTTP/2 cannot carry.
+    Uncarried(Uncarried),
     Body(BodyOut),
     Over,
 }
@@ -159,7 +160,7 @@ impl ClientStream {
 
     /// Opens the stream once its head is whole and the connection has room.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (head, mut rest) = match &mut self.request {
+        let (request, framing, mut rest) = match &mut self.request {
             Sending::Head(text) => {
                 let mut head = self.memory.take_request();
                 let is_whole =
@@ -168,39 +169,40 @@ impl ClientStream {
                     self.memory.return_request(head);
                     return Poll::Ready(Ok(()));
                 }
-                (head, std::mem::take(text))
+                let (request, framing) = (request(&head, &self.scheme), head.framing());
+                self.memory.return_request(head);
+                let rest = std::mem::take(text);
+                match request {
+                    Ok(request) => (request, framing, rest),
+                    Err(uncarried) => {
+                        self.request = Sending::Uncarried(uncarried);
+                        return Poll::Ready(Err(uncarried.into()));
+                    }
+                }
             }
-            Sending::Waiting(waiting) => std::mem::take(&mut **waiting),
+            Sending::Waiting(waiting) => {
+                ready!(self.send.poll_ready(cx)).map_err(io_error)?;
+                std::mem::replace(&mut **waiting, (Request::new(()), Framing::None, BytesMut::new()))
+            }
+            Sending::Uncarried(uncarried) => return Poll::Ready(Err((*uncarried).into())),
             Sending::Body(_) | Sending::Over => return Poll::Ready(Ok(())),
         };
-        let opened = self.poll_request(cx, &head);
-        let Poll::Ready(Ok((response, stream))) = opened else {
-            self.request = Sending::Waiting(Box::new((head, rest)));
-            return opened.map_ok(|_| ());
+        let has_room = self.send.poll_ready(cx).map_err(io_error);
+        let Poll::Ready(Ok(())) = has_room else {
+            self.request = Sending::Waiting(Box::new((request, framing, rest)));
+            return has_room;
         };
+        self.method = request.method().clone();
+        let (response, stream) = self.send.send_request(request, !framing.has_body()).map_err(io_error)?;
         self.response = Receiving::Head(response);
-        self.request = if head.framing().has_body() {
+        self.request = if framing.has_body() {
             let rest = if rest.is_empty() { BytesMut::new() } else { std::mem::take(&mut rest) };
-            Sending::Body(BodyOut::new(stream, head.framing(), &self.limits, rest))
+            Sending::Body(BodyOut::new(stream, framing, &self.limits, rest))
         } else {
             Sending::Over
         };
         self.memory.return_text(rest);
-        self.memory.return_request(head);
         Poll::Ready(Ok(()))
-    }
-
-    /// Opens a stream for the request as soon as the connection has room.
-    fn poll_request(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &RequestHead,
-    ) -> Poll<io::Result<(ResponseFuture, SendStream<Bytes>)>> {
-        ready!(self.send.poll_ready(cx)).map_err(io_error)?;
-        let request = request(head, &self.scheme)?;
-        self.method = request.method().clone();
-        let is_whole = !head.framing().has_body();
-        Poll::Ready(self.send.send_request(request, is_whole).map_err(io_error))
     }
 
     /// Moves what was written on as far as it goes.
@@ -316,6 +318,7 @@ impl AsyncWrite for ClientStream {
                 let taken = ready!(body.poll_take(cx, buf));
                 Poll::Ready(this.note(taken))
             }
+            Sending::Uncarried(uncarried) => Poll::Ready(Err((*uncarried).into())),
             Sending::Over => Poll::Ready(Err(invalid("bytes behind a request without a body"))),
         }
     }
@@ -332,16 +335,21 @@ impl AsyncWrite for ClientStream {
 }
 
 /// A request for HTTP/2 out of a head of HTTP/1.
-fn request(head: &RequestHead, scheme: &Scheme) -> io::Result<Request<()>> {
-    let unsendable = || invalid("a request that HTTP/2 cannot carry");
-    let mut fields = fields::read_lines(head.headers()).map_err(|_| unsendable())?;
+///
+/// Its `:path` is the target as it is, or none: `http` takes only what may stand there (RFC 9113 section 8.3.1 means the path and the query
+/// of RFC 3986 section 3), and a target that is encoded on the way would be another one to who signs or compares it.
+fn request(head: &RequestHead, scheme: &Scheme) -> Result<Request<()>, Uncarried> {
+    const TARGET: Uncarried = Uncarried("request target that HTTP/2 cannot carry");
+    const HEADER: Uncarried = Uncarried("request header that HTTP/2 cannot carry");
+    let mut fields = fields::read_lines(head.headers()).map_err(|_| HEADER)?;
     fields.remove(header::HOST);
-    let target = PathAndQuery::try_from(head.target()).map_err(|_| unsendable())?;
+    let target = PathAndQuery::try_from(head.target()).map_err(|_| TARGET)?;
     let uri = Uri::builder().scheme(scheme.clone()).authority(head.authority()).path_and_query(target);
     let mut request = Request::new(());
     *request.version_mut() = Version::HTTP_2;
-    *request.method_mut() = Method::from_bytes(head.method().as_bytes()).map_err(|_| unsendable())?;
-    *request.uri_mut() = uri.build().map_err(|_| unsendable())?;
+    *request.method_mut() = Method::from_bytes(head.method().as_bytes())
+        .map_err(|_| Uncarried("method that HTTP/2 cannot carry"))?;
+    *request.uri_mut() = uri.build().map_err(|_| TARGET)?;
     *request.headers_mut() = fields;
     Ok(request)
 }

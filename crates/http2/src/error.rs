@@ -30,6 +30,23 @@ pub(crate) fn is_unprocessed(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Unprocessed>())
 }
 
+/// A request that HTTP/2 has no form for: what of it, for people. No stream was opened for it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Uncarried(pub(crate) &'static str);
+
+impl From<Uncarried> for io::Error {
+    fn from(uncarried: Uncarried) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, uncarried)
+    }
+}
+
+/// What of a request HTTP/2 cannot carry, if `error`, of a write to a [`crate::ClientStream`], says that: it is the request that is not
+/// right then, and its endpoint has got nothing.
+pub fn uncarried(error: &io::Error) -> Option<&'static str> {
+    error.get_ref()?.downcast_ref().map(|Uncarried(what)| *what)
+}
+
 /// For what no peer can be told better.
 pub(crate) fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)

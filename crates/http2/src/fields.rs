@@ -55,7 +55,11 @@ pub(crate) fn read_lines<'l>(
         }
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Unsendable)?;
         // RFC 9113 section 8.2.2: "[TE] MUST NOT contain any value other than 'trailers'".
-        if name == header::TE && !value.eq_ignore_ascii_case(b"trailers") {
+        if name == header::TE {
+            if value.eq_ignore_ascii_case(b"trailers") {
+                // In the one spelling that `h2` sends.
+                fields.insert(name, HeaderValue::from_static("trailers"));
+            }
             continue;
         }
         fields.append(name, HeaderValue::from_bytes(value).map_err(|_| Unsendable)?);
@@ -125,7 +129,7 @@ mod tests {
             ("Connection", b"close"),
             ("Transfer-Encoding", b"chunked"),
             ("X-Name", b"v"),
-            ("TE", b"trailers"),
+            ("TE", b"Trailers"),
             ("TE", b"gzip"),
         ];
         let fields = read_lines(lines.into_iter()).unwrap();

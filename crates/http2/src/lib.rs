@@ -28,6 +28,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::ReadBuf;
 
 pub use client::{Client, ClientStream, Driver};
+pub use error::uncarried;
 pub use memory::Memory;
 pub use server::Server;
 pub use server_stream::ServerStream;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
-use model::{AppProtocol, BackendPolicy, CircuitLimits};
+use model::{AppProtocol, BackendPolicy, CircuitLimits, OutlierDetection};
 use support::{Client, Lab, Rule, eventually, rule};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -131,6 +131,44 @@ async fn a_request_of_http1_is_one_of_http2_at_the_endpoint() {
     assert!(text.contains("\nx-one: 1\n") && text.contains("\nx-forwarded-for: 127.0.0.1\n"), "{text}");
     assert!(!text.contains("x-two") && !text.contains("connection") && !text.contains("chunked"), "{text}");
     assert!(text.contains("abc\ntrailers: {\"x-sum\": \"9\"}"), "{text}");
+}
+
+/// `<` may stand nowhere in a URI (RFC 3986), and so not in `:path`, though HTTP/1.1 routes it.
+#[tokio::test]
+async fn a_target_that_http2_cannot_carry_is_refused_and_its_endpoint_is_not_to_blame() {
+    let endpoint = Endpoint::new(Manner::default(), echo).await;
+    let outliers = OutlierDetection {
+        consecutive_5xx: Some(1),
+        consecutive_gateway_errors: Some(1),
+        base_ejection: Duration::from_secs(3600),
+        max_ejection: Duration::from_secs(3600),
+        max_percent: 100,
+    };
+    let policy = Some(Arc::new(BackendPolicy { outliers: Some(outliers), ..Default::default() }));
+    let lab = Lab::new(&[Rule { policy, ..over_http2(&[endpoint.address]) }]);
+    let mut client = lab.client();
+    blocking(move || {
+        for (target, body) in [("/?<", ""), ("/<a>?b", ""), ("/a?`<`", "hello")] {
+            let request = format!(
+                "PUT {target} HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            client.send(&request);
+            let answer = client.response();
+            assert_eq!((answer.status, &*answer.text()), (400, "request target that HTTP/2 cannot carry\n"));
+        }
+        // In another spelling than `h2` sends it.
+        client.send("GET /next HTTP/1.1\r\nHost: a.test\r\nConnection: te\r\nTE: Trailers\r\n\r\n");
+        assert_eq!(client.response().status, 200);
+    })
+    .await;
+    let failures: u64 = {
+        let state = lab.gateway.state();
+        state.backends().flat_map(|(_, views)| views).map(|view| view.stats.failures).sum()
+    };
+    let text = lab.metrics.encode();
+    assert_eq!((failures, lab.metrics.upstream_retries.get()), (0, 0));
+    assert!(!text.contains("result=\"ejected\"} 1\n"), "{text}");
 }
 
 #[tokio::test]

@@ -57,6 +57,9 @@ pub(crate) enum Failure {
     /// There is no memory for more of a response that is compressed.
     #[error("the response cannot be compressed: {0}")]
     Encoding(EncodeError),
+    /// The endpoint speaks HTTP/2, which has no form for the request: what of it. The endpoint has got nothing.
+    #[error("{0}")]
+    Uncarried(&'static str),
     /// The client closed or reset its connection.
     #[error("the client is gone")]
     ClientGone,
@@ -88,6 +91,7 @@ impl Failure {
                 | Self::ClientLate
                 | Self::Retried(_)
                 | Self::Encoding(_)
+                | Self::Uncarried(_)
         )
     }
 }
@@ -300,6 +304,9 @@ impl<'x, S: Transport> Exchange<'x, S> {
                     self.release_upload();
                 }
                 Poll::Ready(Err(UploadError::Endpoint(error))) => {
+                    if let Some(what) = http2::uncarried(&error) {
+                        return Poll::Ready(Err(Failure::Uncarried(what)));
+                    }
                     self.upload = Upload::Broken;
                     self.upload_error = Some(error);
                 }

@@ -206,6 +206,8 @@ impl ExtAuth {
         let outcome = down.unless_gone(asked).await.map_err(|_| Denied::Gone)?;
         Ok(match outcome {
             Ok(_) => capture.answer(head.method(), limits).ok_or(UNREADABLE),
+            // It is the request that cannot be asked about.
+            Err((status @ 400, reason)) => return Err(Denied::Failed(status, reason)),
             Err((504, _)) => Err("the external authorization service did not answer in time"),
             Err(_) => Err(unreachable),
         })

@@ -223,6 +223,7 @@ impl Forward<'_> {
                     Try::Failed(502, reason)
                 }
             }
+            Failure::Uncarried(what) => Try::Failed(400, what),
             Failure::InvalidResponse(error) => Try::Failed(502, error.reason()),
             Failure::Encoding(_) => Try::Failed(500, "response cannot be compressed"),
             Failure::UnexpectedResponse => Try::Failed(502, "endpoint answered what was not asked"),

@@ -11,8 +11,11 @@ on_two_networks!(a_client_that_repeats_itself_sees_no_failure, userspace_repeats
 
 const CLIENTS: u64 = 8;
 const DEATHS: u64 = 5;
+/// Linux closes what a killed process had open last first, and so its listening socket behind its connections: who is reset
+/// and asks again at once may still be accepted, and is reset with that socket. Behind it, the endpoint refuses.
+const RESETS_PER_DEATH: u64 = 2;
 /// A request of whose connection nothing is left has to be answered within this.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -21,7 +24,7 @@ struct Tally {
 }
 
 /// The kernel has let go of a request's bytes when its endpoint dies: the connection is reset before any byte of an answer,
-/// and who asked may ask again (RFC 9110 section 9.2.2). It happens once for each request that was in the endpoint.
+/// and who asked may ask again (RFC 9110 section 9.2.2). It happens to requests that were in the endpoint, and to no others.
 fn a_client_that_repeats_itself_sees_no_failure(network: Network) {
     let mut world = World::new(network);
     let (tally, stop) = (Tally::default(), AtomicBool::new(false));
@@ -49,10 +52,10 @@ fn a_client_that_repeats_itself_sees_no_failure(network: Network) {
         asking.into_iter().for_each(|asking| asking.join().unwrap());
         result.unwrap();
     });
-    assert!(tally.repeated.into_inner() <= CLIENTS * DEATHS);
+    assert!(tally.repeated.into_inner() <= CLIENTS * DEATHS * RESETS_PER_DEATH);
 }
 
-/// Asks without pause on a connection that is kept; repeats a request at most once, on a new connection.
+/// Asks without pause on a connection that is kept; repeats a request on a new connection, as often as one death explains.
 fn ask(address: std::net::SocketAddr, tally: &Tally, stop: &AtomicBool) {
     let open = || {
         let connection = Connection::open_here(address).unwrap();
@@ -62,7 +65,10 @@ fn ask(address: std::net::SocketAddr, tally: &Tally, stop: &AtomicBool) {
     let mut connection = open();
     while !stop.load(Ordering::Relaxed) {
         let mut answer = connection.get("a.test", "/both");
-        if matches!(answer, Err(ClientError::Reset | ClientError::Closed)) {
+        for _ in 0..RESETS_PER_DEATH {
+            if !matches!(answer, Err(ClientError::Reset | ClientError::Closed)) {
+                break;
+            }
             tally.repeated.fetch_add(1, Ordering::Relaxed);
             connection = open();
             answer = connection.get("a.test", "/both");

@@ -3,25 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 use balance::{PeakEwma, TwoChoices};
-
-/// SplitMix64 (Steele et al. 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
+use corpus::Dice;
 
 #[test]
 fn at_equal_cost_shares_follow_weights_and_without_weight_there_is_no_choice() {
-    let (balancer, mut chance) = (TwoChoices::new(&[6, 3, 1, 0]), Chance(1));
+    let (balancer, mut chance) = (TwoChoices::new(&[6, 3, 1, 0]), Dice(1));
     let mut counts = [0; 4];
     for _ in 0..100_000 {
-        counts[balancer.pick(chance.next(), |_| 1.0).unwrap()] += 1;
+        counts[balancer.pick(chance.word(), |_| 1.0).unwrap()] += 1;
     }
     for (count, share) in counts.iter().zip([60_000, 30_000, 10_000, 0]) {
         assert!(i32::abs(count - share) < 600, "{counts:?}");
@@ -33,12 +22,12 @@ fn at_equal_cost_shares_follow_weights_and_without_weight_there_is_no_choice() {
 
 #[test]
 fn the_dearest_of_many_is_taken_only_if_it_is_drawn_alone() {
-    let (balancer, mut chance) = (TwoChoices::new(&[1; 10]), Chance(2));
+    let (balancer, mut chance) = (TwoChoices::new(&[1; 10]), Dice(2));
     let dear = |i| if i == 3 { 9.0 } else { 1.0 };
-    let taken = (0..100_000).filter(|_| balancer.pick(chance.next(), dear) == Some(3)).count();
+    let taken = (0..100_000).filter(|_| balancer.pick(chance.word(), dear) == Some(3)).count();
     assert!(taken < 100, "{taken}");
     let two = TwoChoices::new(&[1, 1]);
-    let taken = (0..100_000).filter(|_| two.pick(chance.next(), |i| i as f64) == Some(1)).count();
+    let taken = (0..100_000).filter(|_| two.pick(chance.word(), |i| i as f64) == Some(1)).count();
     assert!((1_000..2_500).contains(&taken), "one in 64: {taken}");
 }
 
@@ -53,7 +42,7 @@ enum By {
 /// So many requests, one a millisecond, to endpoints that take `times` ms; how many each gets.
 fn simulate(times: &[u32], by: By, requests: u32) -> Vec<u32> {
     let balancer = TwoChoices::new(&vec![1; times.len()]);
-    let mut chance = Chance(3);
+    let mut chance = Dice(3);
     let mut ends: Vec<Vec<u32>> = vec![Vec::new(); times.len()];
     let mut averages = vec![PeakEwma::default(); times.len()];
     let mut counts = vec![0; times.len()];
@@ -70,7 +59,7 @@ fn simulate(times: &[u32], by: By, requests: u32) -> Vec<u32> {
             By::Active => ends[i].len() as f64,
             By::Latency => averages[i].cost(ends[i].len() as u64, now),
         };
-        let chosen = balancer.pick(chance.next(), cost).unwrap();
+        let chosen = balancer.pick(chance.word(), cost).unwrap();
         counts[chosen] += 1;
         ends[chosen].push(now + times[chosen]);
     }

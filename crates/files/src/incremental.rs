@@ -5,22 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use corpus::Dice;
 use translate::Options;
 
 use crate::Loaded;
 use crate::source::{Hints, Source};
-
-/// Numbers below a bound (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 /// A document: mostly a rule that is good, now and then something else.
 fn document(dice: &mut Dice) -> String {
@@ -62,15 +51,14 @@ fn following_events_gives_what_looking_through_all_gives() {
         follows.load(&Hints::default(), Instant::now());
         looks.load(&Hints::default(), Instant::now());
         for step in 0..40 {
-            let name =
-                ["a.yaml", "b.yaml", "sub/a.yaml", "c.yml", "d.txt"][usize::try_from(dice.below(5)).unwrap()];
+            let name = ["a.yaml", "b.yaml", "sub/a.yaml", "c.yml", "d.txt"][dice.below(5)];
             let path = real.join(name);
             let text = files.entry(path.clone()).or_default();
             if dice.below(6) == 0 {
                 text.clear();
                 let _ = fs::remove_file(&path);
             } else {
-                let at = usize::try_from(dice.below(text.len() as u64 + 1)).unwrap();
+                let at = dice.below(text.len() + 1);
                 match dice.below(3) {
                     0 if at < text.len() => drop(text.remove(at)),
                     1 if at < text.len() => text[at] = document(&mut dice),

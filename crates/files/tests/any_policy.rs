@@ -3,32 +3,18 @@
 
 mod oracles;
 
-use std::path::Path;
-
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/policies");
-    let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 10, "{} has {} files", folder.display(), paths.len());
-    paths.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
-}
+use corpus::Dice;
 
 #[test]
 fn policies_hold_for_the_corpus() {
-    corpus().iter().for_each(|text| oracles::policies(text));
+    corpus::inputs("policies", 10).iter().for_each(|text| oracles::policies(text));
 }
 
 #[test]
 fn policies_with_changes_hold() {
-    // SplitMix64.
-    let mut state = 0_u64;
-    let mut below = |bound: usize| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from(z ^ (z >> 31)).unwrap() % bound
-    };
-    let corpus = corpus();
+    let mut dice = Dice(0);
+    let mut below = |bound| dice.below(bound);
+    let corpus = corpus::inputs("policies", 10);
     for round in 0..600 {
         let mut text = corpus[round % corpus.len()].clone();
         for _ in 0..=below(3) {

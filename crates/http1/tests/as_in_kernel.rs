@@ -4,7 +4,6 @@
 
 mod kernel;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use kernel::{kernel_chunks, kernel_request, kernel_response};
@@ -151,11 +150,8 @@ fn what_fuzzing_found_for_the_codec() {
         ("kernel_response", kernel_response),
         ("kernel_chunks", kernel_chunks),
     ] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-        let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(files.len() >= 3, "{} has {} files", folder.display(), files.len());
-        for file in files {
-            check(&std::fs::read(file).unwrap());
+        for bytes in corpus::inputs(target, 3) {
+            check(&bytes);
         }
     }
 }

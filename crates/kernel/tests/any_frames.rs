@@ -4,8 +4,6 @@
 
 mod frames;
 
-use std::path::Path;
-
 use frames::kernel_segment;
 
 #[test]
@@ -25,10 +23,5 @@ fn whatever_comes_to_a_live_connection_leaves_records_that_can_be_true() {
 
 #[test]
 fn the_corpus_passes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/kernel_segment");
-    let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(files.len() >= 5, "{} has {} files", folder.display(), files.len());
-    for file in files {
-        kernel_segment(&std::fs::read(file).unwrap());
-    }
+    corpus::inputs("kernel_segment", 5).iter().for_each(|data| kernel_segment(data));
 }

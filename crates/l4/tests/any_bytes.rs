@@ -3,7 +3,7 @@
 
 mod oracles;
 
-use std::path::Path;
+use corpus::Dice;
 
 const HEADERS: &[&[u8]] = &[
     b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nGET / HTTP/1.1\r\n\r\n",
@@ -18,25 +18,13 @@ const HEADERS: &[&[u8]] = &[
 
 #[test]
 fn beginnings_hold_for_the_corpus() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/proxy_header");
-    let mut count = 0;
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        oracles::proxy_header(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= 5, "{} has {count} files", folder.display());
+    corpus::inputs("proxy_header", 5).iter().for_each(|bytes| oracles::proxy_header(bytes));
 }
 
 #[test]
 fn beginnings_hold_at_random() {
-    // SplitMix64.
-    let mut state = 0_u64;
-    let mut below = |bound: usize| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from(z ^ (z >> 31)).unwrap() % bound
-    };
+    let mut dice = Dice(0);
+    let mut below = |bound| dice.below(bound);
     for round in 0..2_000 {
         let mut bytes = HEADERS[round % HEADERS.len()].to_vec();
         for _ in 0..below(4) {

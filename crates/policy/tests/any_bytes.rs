@@ -3,7 +3,7 @@
 
 mod oracles;
 
-use std::path::Path;
+use corpus::Dice;
 
 /// Parts that lines are made of, right ones and wrong ones.
 const PARTS: &[&str] = &[
@@ -60,14 +60,8 @@ const PARTS: &[&str] = &[
 ];
 
 fn at_random(first: &[&str], check: fn(&[u8])) {
-    // SplitMix64.
-    let mut state = 0_u64;
-    let mut below = |bound: usize| {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from(z ^ (z >> 31)).unwrap() % bound
-    };
+    let mut dice = Dice(0);
+    let mut below = |bound| dice.below(bound);
     for _ in 0..20_000 {
         let mut text = first[below(first.len())].to_owned();
         for _ in 0..below(9) {
@@ -82,22 +76,12 @@ fn at_random(first: &[&str], check: fn(&[u8])) {
     }
 }
 
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let mut count = 0;
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        check(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= 5, "{} has {count} files", folder.display());
-}
-
 macro_rules! targets {
     ($($target:ident from $first:expr;)*) => {$(
         mod $target {
             #[test]
             fn holds_for_the_corpus() {
-                super::replay(stringify!($target), super::oracles::$target);
+                corpus::inputs(stringify!($target), 5).iter().for_each(|text| super::oracles::$target(text));
             }
 
             #[test]

@@ -1,13 +1,12 @@
 //! Rules that hold for any objects: the committed fuzz corpus, and the golden cases with something changed at random.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
-mod dice;
 mod oracles;
 
 use std::fs;
 use std::path::Path;
 
-use dice::Dice;
+use corpus::Dice;
 use serde_json::{Value, json};
 
 /// Values that some field does not expect.
@@ -37,26 +36,26 @@ fn odd(dice: &mut Dice) -> Value {
         json!({}),
         json!({"name": "a"}),
     ];
-    all[dice.place(all.len())].clone()
+    all[dice.below(all.len())].clone()
 }
 
 /// Changes one thing below `value`.
 fn change(value: &mut Value, dice: &mut Dice) {
     // Deep more often than not: what is odd at the top is refused as a whole.
-    let stays = dice.place(6) == 0;
+    let stays = dice.below(6) == 0;
     match value {
         Value::Object(fields) if !fields.is_empty() && !stays => {
-            let at = dice.place(fields.len());
+            let at = dice.below(fields.len());
             let name = fields.keys().nth(at).unwrap().clone();
-            match dice.place(12) {
+            match dice.below(12) {
                 0 => drop(fields.remove(&name)),
                 1 => drop(fields.insert(format!("{name}x"), odd(dice))),
                 _ => change(fields.get_mut(&name).unwrap(), dice),
             }
         }
         Value::Array(items) if !items.is_empty() && !stays => {
-            let at = dice.place(items.len());
-            match dice.place(8) {
+            let at = dice.below(items.len());
+            match dice.below(8) {
                 0 => drop(items.remove(at)),
                 1 => items.push(items[at].clone()),
                 2 => items.reverse(),
@@ -95,8 +94,8 @@ fn golden_cases_with_changes_hold() {
         for round in 0..rounds {
             let mut dice = Dice((number * 1_000_003 + round) as u64);
             let mut documents = case.clone();
-            for _ in 0..=dice.place(3) {
-                let at = dice.place(documents.len());
+            for _ in 0..=dice.below(3) {
+                let at = dice.below(documents.len());
                 change(&mut documents[at], &mut dice);
             }
             oracles::documents_hold(&documents);

@@ -2,19 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
 
-mod dice;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dice::Dice;
+use corpus::Dice;
 use model::{ObjectKind, ObjectRef};
 use serde_json::{Value, json};
 use translate::{Object, Options, Store};
 
 /// One of these names.
 fn of<'t>(dice: &mut Dice, all: &[&'t str]) -> &'t str {
-    all[dice.place(all.len())]
+    all[dice.below(all.len())]
 }
 
 /// Some valid object; few names, so that they meet.
@@ -182,7 +180,7 @@ fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
         let mut last = store.build().snapshot;
         for step in 0..60 {
             for _ in 0..=dice.below(3) {
-                let gone = usize::try_from(dice.below(3 * (objects.len() as u64 + 1))).unwrap();
+                let gone = dice.below(3 * (objects.len() + 1));
                 match objects.keys().nth(gone).cloned() {
                     Some(key) => {
                         objects.remove(&key);

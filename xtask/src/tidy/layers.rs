@@ -16,8 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["rauta"],
 ];
 
-/// Tools: may use everything. The lab is a dev-dependency for all others.
-const TOOLS: &[&str] = &["testkit", "xtask"];
+/// Tools: may use everything. The lab and the corpora are dev-dependencies for all others.
+const TOOLS: &[&str] = &["corpus", "testkit", "xtask"];
 
 /// Libraries with one owner each, so that what they touch is touched in one place.
 const OWNERS: &[(&str, &[&str])] = &[

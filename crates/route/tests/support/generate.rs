@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(crate) use corpus::Dice;
 use model::{HeaderMatch, HostPattern, Listener, PathMatch, QueryMatch, RegexAnchor, RouteMatch, Snapshot};
 use model::{ValueMatch, WildcardLabels};
 
@@ -18,27 +19,6 @@ pub(crate) struct Generated {
     pub method: String,
     pub headers: Vec<(String, String)>,
     pub parameters: Vec<(String, String)>,
-}
-
-/// Numbers that look random and are the same in every run (SplitMix64, Steele et al. 2014).
-pub(crate) struct Dice(pub u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((word ^ (word >> 31)) % bound as u64).unwrap()
-    }
-
-    pub(crate) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub(crate) fn of<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())].clone()
-    }
 }
 
 const LABELS: [&str; 3] = ["a", "b", "ab"];

@@ -1,8 +1,9 @@
-//! The work behind `./x`, the one door to this repository: demo, test, bench, soak, lab, tidy.
+//! The work behind `./x`, the one door to this repository: demo, test, bench, soak, lab, cluster, tidy.
 #![allow(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
 mod agent;
 mod bench;
+mod cluster;
 mod demo;
 mod fuzz;
 mod lab;
@@ -51,6 +52,11 @@ enum Task {
         #[command(subcommand)]
         command: lab::Command,
     },
+    /// A Kubernetes of its own, from pinned Go modules, without containers.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::Command,
+    },
     /// Check layers, licences, sources and versions of dependencies, sizes of files.
     Tidy,
     /// Fuzz a parser with libFuzzer or, without a nightly toolchain, with random input.
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         Task::Soak(options) => soak::run(&options),
         Task::Doctor { arguments } => run::doctor(&arguments),
         Task::Lab { command } => lab::run(&command),
+        Task::Cluster { command } => cluster::run(&command),
         Task::Tidy => tidy::run(),
         Task::Fuzz(options) => fuzz::run(&options),
     };

@@ -14,6 +14,8 @@
 //! ```
 
 mod address;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod cpu;
 mod endpoints;
 mod faults;

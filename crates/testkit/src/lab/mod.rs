@@ -2,7 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod netns;
-mod sweep;
+pub(crate) mod sweep;
 mod wiring;
 
 use std::path::Path;

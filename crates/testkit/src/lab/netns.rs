@@ -18,7 +18,7 @@ pub struct Netns {
 
 impl Netns {
     /// Makes the namespace `name`, with its loopback up.
-    pub(super) fn create(name: &str) -> Result<Self> {
+    pub(crate) fn create(name: &str) -> Result<Self> {
         super::ip(&["netns", "add", name])?;
         let netns = Self::open(name)?;
         super::ip(&["-n", name, "link", "set", "lo", "up"])?;

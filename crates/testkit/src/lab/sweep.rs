@@ -27,7 +27,7 @@ pub(super) fn sweep() -> Result<usize> {
 }
 
 /// Removes every namespace whose name is `prefix-ROLE`.
-pub(super) fn remove(prefix: &str) -> Result<bool> {
+pub(crate) fn remove(prefix: &str) -> Result<bool> {
     let mine = format!("{prefix}-");
     let names: Vec<String> = names()?.into_iter().filter(|name| name.starts_with(&mine)).collect();
     for name in &names {
@@ -38,7 +38,7 @@ pub(super) fn remove(prefix: &str) -> Result<bool> {
 
 /// Ends the processes in namespace `name` and removes it. What fails is reported on standard error: this runs while
 /// unwinding, too.
-pub(super) fn delete(name: &str) {
+pub(crate) fn delete(name: &str) {
     for pid in processes_in(name) {
         // Already gone is as good.
         let _ = kill(pid, Signal::SIGKILL);

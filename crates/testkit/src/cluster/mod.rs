@@ -1,0 +1,14 @@
+//! A Kubernetes of its own: the real API server with its store, built from pinned Go modules (`lab/`), in network
+//! namespaces. Behind the feature `cluster`.
+
+mod build;
+mod client;
+mod control_plane;
+mod credentials;
+mod forward;
+mod programs;
+
+pub use build::build;
+pub use client::{ApiError, Body, Client, Lines};
+pub use control_plane::{API_PORT, ControlPlane};
+pub use programs::Program;

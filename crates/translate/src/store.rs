@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
@@ -17,6 +17,8 @@ pub struct Store {
     changed: BTreeSet<ObjectRef>,
     /// The Services of slices that did.
     moved: BTreeSet<ObjectRef>,
+    /// What is to be said of objects in force by themselves.
+    warnings: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     last: Arc<Snapshot>,
 }
 
@@ -38,11 +40,13 @@ impl Store {
             parts: Parts::default(),
             changed: BTreeSet::new(),
             moved: BTreeSet::new(),
+            warnings: BTreeMap::new(),
             last: Arc::new(Snapshot::default()),
         }
     }
 
-    /// Takes `object` in, replacing the version in force.
+    /// Takes `object` in, replacing the version in force. What is to be said of it that does not keep it out, [`Store::build`] says for as
+    /// long as it is in force.
     ///
     /// # Errors
     /// The object on its own is not valid: every reason. The version in force, if any, stays; of a RoutePolicy without one,
@@ -68,6 +72,11 @@ impl Store {
             }
             return Err(found);
         }
+        if found.is_empty() {
+            self.warnings.remove(&key);
+        } else {
+            self.warnings.insert(key.clone(), found);
+        }
         self.put(key, object);
         Ok(())
     }
@@ -75,6 +84,7 @@ impl Store {
     /// Takes an object out; says whether it was there.
     pub fn remove(&mut self, key: &ObjectRef) -> bool {
         self.touch(key);
+        self.warnings.remove(key);
         self.objects.remove(key)
     }
 
@@ -124,6 +134,7 @@ impl Store {
             self.last = Arc::new(snapshot);
         }
         let mut diagnostics = self.parts.diagnostics();
+        diagnostics.extend(self.warnings.values().flatten().cloned());
         diagnostics.sort();
         diagnostics.dedup();
         Built { snapshot: Arc::clone(&self.last), diagnostics }

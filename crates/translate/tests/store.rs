@@ -38,6 +38,42 @@ fn an_invalid_version_is_refused_and_the_last_good_one_stays() {
     assert_eq!(paths(&store.build().snapshot), ["/2"]);
 }
 
+/// A policy with a key that is left out, and one that is good.
+fn policy(realm: &str, keys: &str) -> Object {
+    let jwks = format!(r#"{{"keys": [{keys}]}}"#);
+    let value = json!({
+        "apiVersion": "rauta.io/v1", "kind": "RoutePolicy", "metadata": {"name": "p"},
+        "spec": {
+            "targetRefs": [{"group": "rauta.io", "kind": "RoutingRule", "name": "a"}],
+            "jwt": {"providers": [{"name": "one", "localJWKS": {"inline": jwks}, "issuer": realm}]}
+        }
+    });
+    Object::decode(ObjectKind::RoutePolicy, &value).unwrap()
+}
+
+#[test]
+fn warnings_are_told_for_as_long_as_what_they_are_about_is_in_force() {
+    const GOOD: &str =
+        r#"{"x": "30mbTTIrwukospxAsyG0NvdX2bDgx2_gfb62kwBKhHU", "kty": "OKP", "crv": "Ed25519"}"#;
+    const SYMMETRIC: &str = r#"{"kty": "oct", "k": "c2VjcmV0"}"#;
+    let mut store = Store::new(Options::for_files());
+    let said = |store: &mut Store| {
+        let all = store.build().diagnostics;
+        all.iter().filter(|one| one.message.contains("is symmetric")).count()
+    };
+    store.apply(rule("a", "/1")).unwrap();
+    store.apply(policy("issuer", &format!("{GOOD}, {SYMMETRIC}"))).unwrap();
+    assert_eq!(said(&mut store), 1);
+    assert_eq!(said(&mut store), 1, "and again with the next snapshot");
+    assert!(store.apply(policy("issuer", SYMMETRIC)).is_err());
+    assert_eq!(said(&mut store), 1, "that version stays in force");
+    store.apply(policy("issuer", GOOD)).unwrap();
+    assert_eq!(said(&mut store), 0);
+    store.apply(policy("issuer", &format!("{GOOD}, {SYMMETRIC}"))).unwrap();
+    assert!(store.remove(&ObjectRef::new(ObjectKind::RoutePolicy, "default", "p")));
+    assert_eq!(said(&mut store), 0);
+}
+
 #[test]
 fn a_change_gives_a_new_version_that_shares_what_did_not_change() {
     let mut store = Store::new(Options::for_files());

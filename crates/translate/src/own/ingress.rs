@@ -1,4 +1,4 @@
-use model::{HostPattern, PathMatch, Reason, RegexAnchor, WildcardLabels};
+use model::{HostPattern, PathMatch, RegexAnchor, WildcardLabels};
 use resources::core::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 
 use crate::annotations::{self, Settings};
@@ -62,10 +62,8 @@ fn check_backend(backend: &IngressBackend, field: &str, report: &mut Report<'_>)
     match (&backend.service, &backend.resource) {
         (None, None) => report.invalid(field, "names nothing: write service.name and service.port"),
         (Some(_), Some(_)) => report.invalid(field, "names both a service and a resource: keep one"),
-        (None, Some(_)) => {
-            let message = "the gateway serves no resource backends: name a service; requests get 500";
-            report.warning(Reason::InvalidKind, format!("{field}.resource"), message);
-        }
+        // The rest of it is served, and its route says what requests get here.
+        (None, Some(_)) => {}
         (Some(service), None) => {
             let (name, number) =
                 service.port.as_ref().map_or((None, None), |port| (port.name.as_deref(), port.number));

@@ -1,14 +1,17 @@
 //! What policies change in a request on its way to an endpoint, before the rule's filters do.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use http1::LineEdits;
+use http1::{LineEdits, is_alike};
 
 /// Changes of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     lines: LineEdits,
     query: Option<String>,
+    /// Headers that pass, and were checked: what comes behind the body under their names was not.
+    checked: Vec<Arc<str>>,
 }
 
 impl Changes {
@@ -32,8 +35,19 @@ impl Changes {
         self.query = Some(query);
     }
 
+    /// Lets no trailer pass that endpoints may take for the header `name`, which passes.
+    pub(crate) fn forbid_trailer(&mut self, name: &Arc<str>) {
+        self.checked.push(name.clone());
+    }
+
+    /// Whether a trailer called `name` could stand for a header that policies take out or have checked.
+    pub(crate) fn forbids_trailer(&self, name: &[u8]) -> bool {
+        self.lines.removes(name) || self.checked.iter().any(|header| is_alike(header.as_bytes(), name))
+    }
+
     /// To be used by copies, too; none: nothing changes.
     pub(crate) fn into_shared(self) -> Option<Rc<Self>> {
-        (self.query.is_some() || !self.lines.is_empty()).then(|| Rc::new(self))
+        let has_some = self.query.is_some() || !self.lines.is_empty() || !self.checked.is_empty();
+        has_some.then(|| Rc::new(self))
     }
 }

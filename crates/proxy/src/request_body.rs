@@ -22,7 +22,7 @@ pub(crate) struct RequestBody {
     /// Who gets a copy.
     pub(crate) taps: Vec<Tap>,
     bytes: u64,
-    /// Lines that these take out of the head are no trailers either.
+    /// What these take out of the head, or had checked there, is no trailer.
     changes: Option<Rc<Changes>>,
 }
 
@@ -50,7 +50,7 @@ impl RequestBody {
         self.body = self.body.clone().with_payload_max(bytes);
     }
 
-    /// Lets no trailer through with a name that `changes` take out of the head: endpoints may put both together (RFC 9110 section 6.5.1).
+    /// Lets no trailer through with a name that `changes` forbid: endpoints may put both together (RFC 9110 section 6.5.1).
     pub(crate) fn forbid_trailers(&mut self, changes: Option<&Rc<Changes>>) {
         self.changes = changes.cloned();
     }
@@ -98,7 +98,7 @@ impl RequestBody {
                 Piece::Data(bytes) | Piece::Framing(bytes) => at += bytes,
                 Piece::Trailer(bytes) => {
                     let name = left.split(|byte| *byte == b':').next().unwrap_or_default();
-                    if changes.lines().removes(name) {
+                    if changes.forbids_trailer(name) {
                         return Err(BodyError::ForbiddenTrailer);
                     }
                     at += bytes;

@@ -68,6 +68,17 @@ pub(crate) fn keep_back(said: &Jwt, head: &RequestHead, changes: &mut Changes) {
     }
 }
 
+/// Lets no trailer pass where a token would be: it would not be checked, and endpoints may put trailers and headers together (RFC 9110
+/// section 6.5.1).
+pub(crate) fn forbid_trailers(said: &Jwt, changes: &mut Changes) {
+    let names =
+        said.providers.iter().flat_map(|provider| &provider.extract_from.headers).map(|(name, _)| name);
+    // The codec lets that one pass nowhere.
+    for name in names.filter(|name| !name.eq_ignore_ascii_case("authorization")) {
+        changes.forbid_trailer(name);
+    }
+}
+
 /// The tokens of a request, in the order of their places.
 fn tokens<'h>(places: &'h TokenPlaces, head: &'h RequestHead) -> impl Iterator<Item = &'h [u8]> {
     let in_headers = places.headers.iter().flat_map(move |(name, prefix)| {

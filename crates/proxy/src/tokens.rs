@@ -120,6 +120,7 @@ impl Tokens {
         for line in self.said.providers.iter().flat_map(|provider| &provider.claim_to_headers) {
             changes.lines_mut().remove_alike(&line.header);
         }
+        token_places::forbid_trailers(&self.said, changes);
         let found = token_places::find(&self.said, head)?;
         if found.is_empty() && !self.said.is_optional {
             return Err(Refused::Missing);

@@ -212,6 +212,35 @@ async fn headers_made_of_claims_do_not_pass_as_trailers() {
 }
 
 #[test]
+fn tokens_do_not_pass_as_trailers_where_they_pass_as_headers() {
+    let endpoint = Scripted::echo("one");
+    let issuer = Issuer::new();
+    let headers = vec![("x-token".into(), "".into())];
+    let extract_from = TokenPlaces { headers, cookies: vec![], params: vec![] };
+    let lab = lab(policies(true, &[JwtProvider { extract_from, ..issuer.provider("issuer") }]), &endpoint);
+    let token = issuer.token(&json!({"iss": "issuer", "exp": now() + 3600}));
+    for (line, name, status) in [
+        (format!("X-Token: {token}\r\n"), "x-sum", 200),
+        (format!("X-Token: {token}\r\n"), "X-Token", 400),
+        (String::new(), "x_token", 400),
+        (String::new(), "authorization", 400),
+        (String::new(), "x-tokens", 200),
+    ] {
+        let mut client = lab.client();
+        let body = format!("2\r\nab\r\n0\r\n{name}: eve\r\n\r\n");
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a.test\r\n{line}Transfer-Encoding: chunked\r\n\r\n{body}"
+        ));
+        let answer = client.response();
+        assert_eq!(answer.status, status, "{name}");
+        assert!(status == 200 || answer.text() == "forbidden trailer\n", "{name}");
+    }
+    let received = endpoint.received().to_ascii_lowercase();
+    assert!(received.contains(&format!("x-token: {token}").to_ascii_lowercase()), "the header passes");
+    assert!(!received.contains("token: eve"), "{received}");
+}
+
+#[test]
 fn claims_that_are_asked_for_are_needed() {
     let endpoint = Scripted::echo("one");
     let issuer = Issuer::new();

@@ -1,10 +1,11 @@
 //! The control plane of the cluster lab, as tests of others use it: `./x cluster test`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::cluster::ControlPlane;
-use testkit::{Lab, exec, until};
+use testkit::cluster::{Cluster, ControlPlane, Images, Program};
+use testkit::{Connection, Lab, exec, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -66,4 +67,132 @@ fn an_account_may_do_what_its_roles_say_and_a_watch_sees_changes() {
         .unwrap();
         assert_eq!(event["type"], kind, "{event}");
     }
+}
+
+const ECHO: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {greeting: hello}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: echo}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: echo}}
+  template:
+    metadata: {labels: {app: echo}}
+    spec:
+      terminationGracePeriodSeconds: 5
+      initContainers:
+      - name: first
+        image: local/shell
+        command: [sh, -c, 'echo "made by $(POD_NAME)" >/scratch/first']
+        env: &env
+        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+        volumeMounts: [{name: work, mountPath: /scratch}]
+      containers:
+      - name: echo
+        image: registry.example/gateway-api/echo-basic:v1
+        env: *env
+        readinessProbe: {httpGet: {path: /, port: 3000}, periodSeconds: 1}
+        volumeMounts:
+        - {name: work, mountPath: /scratch}
+        - {name: settings, mountPath: /etc/settings, readOnly: true}
+      volumes:
+      - {name: work, emptyDir: {}}
+      - {name: settings, configMap: {name: settings}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec:
+  selector: {app: echo}
+  ports: [{port: 80, targetPort: 3000}]
+"#;
+
+#[test]
+fn a_deployment_becomes_ready_answers_logs_restarts_and_goes() {
+    let images =
+        Images::default().with("echo-basic", Program::EchoBasic.path().unwrap()).with("shell", "/bin/sh");
+    let cluster = Cluster::start(2, &images).unwrap();
+    let control = cluster.control_plane();
+    let kubectl = |words: &[&str]| {
+        let mut command = control.kubectl().unwrap();
+        command.args(words);
+        let output = exec(None, command, LIMIT).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), error)
+    };
+    let good = |words: &[&str]| {
+        let (code, text, error) = kubectl(words);
+        assert_eq!(code, Some(0), "{words:?}: {error}");
+        text
+    };
+    let manifest = control.folder().join("echo.yaml");
+    std::fs::write(&manifest, ECHO).unwrap();
+    good(&["apply", "-f", &manifest.display().to_string()]);
+    good(&["rollout", "status", "deployment/echo", "--timeout=50s"]);
+
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=echo";
+    let endpoints = || {
+        let list = control.client().get(slices).unwrap();
+        let slices = list["items"].as_array().unwrap();
+        let all = slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+        let ready = all.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        ready.map(|endpoint| endpoint["addresses"][0].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let addresses = until(LIMIT, "two endpoints", || Some(endpoints()).filter(|all| all.len() == 2)).unwrap();
+    let pods = good(&["get", "pods", "-l", "app=echo", "-o", "jsonpath={.items[*].metadata.name}"]);
+    let names: Vec<&str> = pods.split(' ').collect();
+    for address in &addresses {
+        let address = SocketAddr::new(address.parse().unwrap(), 3000);
+        let mut connection = Connection::open(control.netns(), address).unwrap();
+        let response = connection.get("echo.example", "/path").unwrap();
+        let body = String::from_utf8(response.body).unwrap();
+        assert!(response.status == 200 && names.iter().any(|name| body.contains(name)), "{body}");
+    }
+
+    let log = good(&["logs", names[0], "-c", "echo"]);
+    assert!(log.contains("Starting server"), "{log}");
+    let read = "cat /scratch/first /etc/settings/greeting /var/run/secrets/kubernetes.io/serviceaccount/namespace; read word; echo $word >&2; exit 3";
+    let mut command = control.kubectl().unwrap();
+    command.args(["exec", "-i", names[0], "-c", "echo", "--", "sh", "-c", read]);
+    let input = control.folder().join("input");
+    std::fs::write(&input, "typed\n").unwrap();
+    // `exec` gives no input: a shell does.
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$@\" <\"$0\""]).arg(&input).arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = exec(None, shell, LIMIT).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("made by {}\nhellodefault", names[0]),
+        "{error}"
+    );
+    assert!(error.contains("typed"), "{error}");
+    assert_eq!(output.status.code(), Some(3), "{error}");
+
+    good(&["rollout", "restart", "deployment/echo"]);
+    good(&["rollout", "status", "deployment/echo", "--timeout=50s"]);
+    until(LIMIT, "the old Pods to go", || {
+        let pods = good(&["get", "pods", "-l", "app=echo", "-o", "name"]);
+        (pods.lines().count() == 2 && names.iter().all(|name| !pods.contains(name))).then_some(())
+    })
+    .unwrap();
+
+    good(&["delete", "-f", &manifest.display().to_string(), "--timeout=50s"]);
+    until(LIMIT, "no Pods", || good(&["get", "pods", "-o", "name"]).is_empty().then_some(())).unwrap();
+    let prefix = cluster.prefix().to_owned();
+    let namespaces = || -> Vec<String> {
+        let names = std::fs::read_dir("/run/netns").unwrap().flatten();
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.starts_with(&prefix)).collect()
+    };
+    assert_eq!(namespaces().len(), 3, "{:?}", namespaces());
+    drop(cluster);
+    assert_eq!(namespaces(), [""; 0]);
 }

@@ -1,5 +1,8 @@
 //! `./x cluster`: Kubernetes in network namespaces.
 
+mod conformance;
+mod images;
+mod stay;
 mod test;
 
 use anyhow::Result;
@@ -15,15 +18,31 @@ pub(crate) enum Command {
         #[arg(long)]
         control_plane: bool,
     },
+    /// Start a cluster that stays, and say how to use it.
+    Up(stay::Options),
+    /// Take it away again, with whatever runs in it.
+    Down,
+    /// Say whether it is up, and how to use it.
+    Status,
     /// Run the tests that need an API server.
     Test(test::Options),
+    /// Run the conformance suite of the Gateway API against a gateway in a cluster of its own.
+    Conformance(conformance::Options),
+    /// The process behind `up`.
+    #[command(hide = true)]
+    Serve(stay::Options),
 }
 
-/// Builds or tests.
+/// Does it.
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Build { control_plane: true } => build(&Program::CONTROL_PLANE),
         Command::Build { control_plane: false } => build(&Program::ALL),
+        Command::Up(options) => stay::up(options),
+        Command::Down => stay::down(),
+        Command::Status => stay::status(),
         Command::Test(options) => test::run(options),
+        Command::Conformance(options) => conformance::run(options),
+        Command::Serve(options) => stay::serve(options),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Options {
 
 /// Builds the programs and runs the test target `cluster` of each crate that has one.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    build(&Program::CONTROL_PLANE)?;
+    build(&Program::ALL)?;
     let chosen = CRATES.iter().filter(|name| options.package.as_deref().is_none_or(|only| only == **name));
     for name in chosen {
         let mut command = cargo(&["test", "--locked", "-p", name, "--features", "cluster-tests"]);

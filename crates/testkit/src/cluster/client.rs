@@ -118,6 +118,14 @@ impl Client {
         self.call("PATCH", path, "application/merge-patch+json", &changes.to_string())
     }
 
+    /// Merges `changes` into the object at `path`, its lists by their keys (strategic merge patch).
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn merge_strategic(&self, path: &str, changes: &Value) -> Result<Value, ApiError> {
+        self.call("PATCH", path, "application/strategic-merge-patch+json", &changes.to_string())
+    }
+
     /// Server-side apply of a manifest (YAML or JSON) at `path`, the object's own.
     ///
     /// # Errors
@@ -134,6 +142,15 @@ impl Client {
     pub fn delete(&self, path: &str, grace: Option<u32>) -> Result<Value, ApiError> {
         let query = grace.map(|seconds| format!("?gracePeriodSeconds={seconds}")).unwrap_or_default();
         self.call("DELETE", &format!("{path}{query}"), "", "")
+    }
+
+    /// Deletes the object at `path` at once, if it is still the one with this `uid`.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn delete_one(&self, path: &str, uid: &Value) -> Result<Value, ApiError> {
+        let options = serde_json::json!({"gracePeriodSeconds": 0, "preconditions": {"uid": uid}});
+        self.call("DELETE", path, "application/json", &options.to_string())
     }
 
     /// The lines of `path` as they come. A read gives up after `quiet` without one.

@@ -147,6 +147,11 @@ impl ControlPlane {
         self.folder.path()
     }
 
+    /// The authority of its programs.
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// `kubectl` as the administrator, to be given arguments and run from anywhere.
     ///
     /// # Errors

@@ -6,9 +6,14 @@ mod client;
 mod control_plane;
 mod credentials;
 mod forward;
+mod node;
 mod programs;
+mod time;
+mod whole;
 
 pub use build::build;
 pub use client::{ApiError, Body, Client, Lines};
 pub use control_plane::{API_PORT, ControlPlane};
+pub use node::Images;
 pub use programs::Program;
+pub use whole::Cluster;

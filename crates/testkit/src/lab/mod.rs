@@ -173,7 +173,12 @@ fn ip(arguments: &[&str]) -> Result<()> {
 }
 
 /// Runs a program of the lab's making, with `input`; its complaint becomes the error.
-fn run(program: &'static str, package: &'static str, arguments: &[&str], input: Option<&str>) -> Result<()> {
+pub(crate) fn run(
+    program: &'static str,
+    package: &'static str,
+    arguments: &[&str],
+    input: Option<&str>,
+) -> Result<()> {
     use std::io::Write;
     let mut child = Command::new(program)
         .args(arguments)

@@ -1,0 +1,171 @@
+//! The conformance suite of the Gateway API, v1.6.1, against a gateway in a cluster of its own.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use testkit::cluster::{Cluster, Program, build};
+use testkit::{Netns, Process, exec};
+
+use super::images;
+use crate::paths;
+
+/// All that a gateway can have; the others are of meshes.
+const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP";
+
+/// Options of `./x cluster conformance`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The GatewayClass to test.
+    #[arg(long, default_value = "rauta")]
+    gateway_class: String,
+    /// The profiles to test, with commas.
+    #[arg(long, default_value = PROFILES)]
+    profiles: String,
+    /// Only this test, by its name in the suite: HTTPRouteWeight.
+    #[arg(long)]
+    run_test: Option<String>,
+    /// Manifests to apply first: the class, and the gateway where it runs as Pods.
+    #[arg(long = "apply", value_name = "FILE")]
+    manifests: Vec<PathBuf>,
+    /// A gateway that runs beside the first node's Pods, as a shell's command; KUBECONFIG leads to the API server.
+    #[arg(long, value_name = "COMMAND")]
+    gateway: Option<String>,
+    /// How many nodes.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=100))]
+    nodes: u8,
+    /// A program that stands for all images of a name.
+    #[arg(long = "image", value_name = "NAME=PROGRAM", value_parser = images::parse)]
+    images: Vec<(String, PathBuf)>,
+    /// Passed on to the suite: --supported-features=…, --usable-address=…
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the suite. It is judged by its exit code and the lines of its tests, since its report may be written before
+/// the last of them have ended.
+pub(super) fn run(options: &Options) -> Result<()> {
+    build(&Program::ALL)?;
+    let folder = paths::target().join("conformance");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let folder = fs::canonicalize(folder)?;
+    let cluster = Cluster::start(options.nodes, &images::table(&options.images, &folder)?)?;
+    for manifest in &options.manifests {
+        let mut command = cluster.control_plane().kubectl()?;
+        command.args(["apply", "--server-side", "-f"]).arg(manifest);
+        let output = exec(None, command, Duration::from_secs(60))?;
+        ensure!(
+            output.status.success(),
+            "cannot apply {}: {}",
+            manifest.display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let _gateway = options.gateway.as_ref().map(|words| gateway(&cluster, words, &folder)).transpose()?;
+    let log = folder.join("log");
+    let (status, outcome) = suite(&cluster, options, &folder, &log)?;
+    println!("{} tests passed, {} failed; {}", outcome.passed, outcome.failed.len(), log.display());
+    if !status.success() || !outcome.failed.is_empty() {
+        bail!("conformance failed ({status}): {}", outcome.failed.join(", "));
+    }
+    ensure!(outcome.passed > 0, "the suite has run no test: see {}", log.display());
+    Ok(())
+}
+
+fn gateway(cluster: &Cluster, words: &str, folder: &Path) -> Result<Process> {
+    let node = Netns::open(&format!("{}-node0", cluster.prefix()))?;
+    let mut command = Command::new("sh");
+    command.args(["-c", words]).env("KUBECONFIG", cluster.kubeconfig_of_nodes()?);
+    Process::spawn(Some(&node), "gateway", command, folder)
+}
+
+fn suite(cluster: &Cluster, options: &Options, folder: &Path, log: &Path) -> Result<(ExitStatus, Outcome)> {
+    let control = cluster.control_plane();
+    let mut command = Command::new(Program::Conformance.path()?);
+    command.args([
+        "-test.v",
+        "-test.run=^TestConformance$",
+        "-test.timeout=60m",
+        &format!("--gateway-class={}", options.gateway_class),
+        &format!("--conformance-profiles={}", options.profiles),
+        &format!("--report-output={}", folder.join("report.yaml").display()),
+        "--organization=rauta",
+        "--project=rauta",
+        "--url=https://github.com/rauta/rauta",
+        &format!("--version={}", env!("CARGO_PKG_VERSION")),
+        "--contact=https://github.com/rauta/rauta/issues",
+    ]);
+    command.args(options.run_test.as_ref().map(|test| format!("--run-test={test}"))).args(&options.arguments);
+    // It dials addresses of Gateways, which are in there.
+    control.netns().place(&mut command);
+    let mut child = command
+        .current_dir(folder)
+        .env("KUBECONFIG", control.kubeconfig_inside())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start the suite")?;
+    let mut file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut outcome = Outcome::default();
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        writeln!(file, "{line}")?;
+        if outcome.read(&line) {
+            println!("{}", line.trim());
+        }
+    }
+    Ok((child.wait()?, outcome))
+}
+
+/// What the lines of the suite say: its tests are one level below its one Go test.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    passed: usize,
+    failed: Vec<String>,
+}
+
+impl Outcome {
+    /// Takes a line; true if it is the verdict on a test.
+    fn read(&mut self, line: &str) -> bool {
+        let Some((verdict, rest)) =
+            line.trim_start().strip_prefix("--- ").and_then(|line| line.split_once(": "))
+        else {
+            return false;
+        };
+        let name = rest.split(' ').next().unwrap_or(rest);
+        let Some(test) = name.strip_prefix("TestConformance/").filter(|test| !test.contains('/')) else {
+            return false;
+        };
+        match verdict {
+            "PASS" => self.passed += 1,
+            "FAIL" => self.failed.push(test.to_owned()),
+            _ => return false,
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_counted_and_their_parts_are_not() {
+        let mut outcome = Outcome::default();
+        for line in [
+            "=== RUN   TestConformance/HTTPRouteWeight",
+            "--- FAIL: TestConformance (3.00s)",
+            "    --- PASS: TestConformance/HTTPRouteWeight (1.00s)",
+            "        --- FAIL: TestConformance/GatewayModify/part_one (0.10s)",
+            "    --- FAIL: TestConformance/GatewayModify (1.00s)",
+            "    --- SKIP: TestConformance/MeshBasic (0.00s)",
+        ] {
+            outcome.read(line);
+        }
+        assert_eq!(outcome, Outcome { passed: 1, failed: vec!["GatewayModify".to_owned()] });
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 use testkit::cluster::{Cluster, ControlPlane, Images, Program};
 use testkit::{Connection, Lab, exec, until};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
 fn an_api_server_serves_kubectl_and_comes_back_with_what_it_had() {
@@ -134,7 +134,7 @@ fn a_deployment_becomes_ready_answers_logs_restarts_and_goes() {
     let manifest = control.folder().join("echo.yaml");
     std::fs::write(&manifest, ECHO).unwrap();
     good(&["apply", "-f", &manifest.display().to_string()]);
-    good(&["rollout", "status", "deployment/echo", "--timeout=50s"]);
+    good(&["rollout", "status", "deployment/echo", "--timeout=150s"]);
 
     let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=echo";
     let endpoints = || {
@@ -177,14 +177,14 @@ fn a_deployment_becomes_ready_answers_logs_restarts_and_goes() {
     assert_eq!(output.status.code(), Some(3), "{error}");
 
     good(&["rollout", "restart", "deployment/echo"]);
-    good(&["rollout", "status", "deployment/echo", "--timeout=50s"]);
+    good(&["rollout", "status", "deployment/echo", "--timeout=150s"]);
     until(LIMIT, "the old Pods to go", || {
         let pods = good(&["get", "pods", "-l", "app=echo", "-o", "name"]);
         (pods.lines().count() == 2 && names.iter().all(|name| !pods.contains(name))).then_some(())
     })
     .unwrap();
 
-    good(&["delete", "-f", &manifest.display().to_string(), "--timeout=50s"]);
+    good(&["delete", "-f", &manifest.display().to_string(), "--timeout=150s"]);
     until(LIMIT, "no Pods", || good(&["get", "pods", "-o", "name"]).is_empty().then_some(())).unwrap();
     let prefix = cluster.prefix().to_owned();
     let namespaces = || -> Vec<String> {
@@ -195,4 +195,41 @@ fn a_deployment_becomes_ready_answers_logs_restarts_and_goes() {
     assert_eq!(namespaces().len(), 3, "{:?}", namespaces());
     drop(cluster);
     assert_eq!(namespaces(), [""; 0]);
+}
+
+#[test]
+fn programs_run_on_while_the_api_server_is_away() {
+    let images = Images::default().with("echo-basic", Program::EchoBasic.path().unwrap());
+    let mut cluster = Cluster::start(1, &images).unwrap();
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let variable =
+        |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let container = json!({"name": "echo", "image": "echo-basic", "env": [
+        variable("POD_NAME", "metadata.name"), variable("NAMESPACE", "metadata.namespace")]});
+    let deployment = json!({"metadata": {"name": "echo"}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": {"app": "echo"}},
+        "template": {"metadata": {"labels": {"app": "echo"}}, "spec": {"containers": [container]}}}});
+    let client = cluster.control_plane().client().clone();
+    client.create(deployments, &deployment).unwrap();
+    let ready = |wanted: usize| {
+        until(LIMIT, "Pods to be ready", || {
+            let list = client.get("/api/v1/namespaces/default/pods").ok()?;
+            let pods = list["items"].as_array()?.iter();
+            let ready = pods.filter(|pod| pod["status"]["containerStatuses"][0]["ready"] == true);
+            let mut found: Vec<_> = ready.map(|pod| pod["status"].clone()).collect();
+            found.sort_by_key(|status| status["startTime"].to_string());
+            (found.len() == wanted).then_some(found)
+        })
+        .unwrap()
+    };
+    let before = ready(1);
+    let address = SocketAddr::new(before[0]["podIP"].as_str().unwrap().parse().unwrap(), 3000);
+    cluster.control_plane_mut().stop_api_server().unwrap();
+    let answer = || Connection::open(cluster.control_plane().netns(), address).ok()?.get("a", "/").ok();
+    assert_eq!(until(LIMIT, "an answer of the Pod", answer).unwrap().status, 200);
+    cluster.control_plane_mut().start_api_server().unwrap();
+    client.merge(&format!("{deployments}/echo"), &json!({"spec": {"replicas": 2}})).unwrap();
+    let after = ready(2);
+    assert_eq!(after[0]["containerStatuses"], before[0]["containerStatuses"]);
+    assert_eq!(after[0]["podIPs"], before[0]["podIPs"]);
 }

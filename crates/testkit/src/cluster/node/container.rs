@@ -30,6 +30,8 @@ pub(super) struct Container {
     last_state: Value,
     /// How often it was started again.
     pub(super) restarts: u32,
+    /// How often its state has changed.
+    pub(super) changes: u64,
     started_at: Option<(Instant, String)>,
     not_before: Option<Instant>,
 }
@@ -47,6 +49,7 @@ impl Container {
             state,
             last_state: json!({}),
             restarts: 0,
+            changes: 0,
             started_at,
             not_before,
         }
@@ -105,7 +108,7 @@ impl Container {
         if self.started_at.is_some() {
             self.restarts += 1;
         }
-        self.state = json!({"running": {"startedAt": now}});
+        self.change(json!({"running": {"startedAt": now}}));
         self.started_at = Some((Instant::now(), now));
         self.child = Some(child);
         Ok(())
@@ -113,7 +116,7 @@ impl Container {
 
     /// It cannot be started, for `reason`; tried again after a second.
     pub(super) fn refuse(&mut self, reason: &str, message: &str) {
-        self.state = waiting(reason, message);
+        self.change(waiting(reason, message));
         self.not_before = Some(Instant::now() + Duration::from_secs(1));
     }
 
@@ -131,7 +134,7 @@ impl Container {
         self.not_before = Some(Instant::now() + pause);
         self.last_state = std::mem::take(&mut self.state);
         let message = format!("started again after {} ms", pause.as_millis());
-        self.state = waiting("CrashLoopBackOff", &message);
+        self.change(waiting("CrashLoopBackOff", &message));
     }
 
     /// Sends `signal` to its program.
@@ -167,10 +170,15 @@ impl Container {
         self.child = None;
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
         let started = self.started_at.as_ref().map(|(_, text)| text.clone());
-        self.state = json!({"terminated": {
+        self.change(json!({"terminated": {
             "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
             "startedAt": started, "finishedAt": whole_seconds(SystemTime::now()),
-        }});
+        }}));
+    }
+
+    fn change(&mut self, state: Value) {
+        self.state = state;
+        self.changes += 1;
     }
 
     fn end_group(&self) {

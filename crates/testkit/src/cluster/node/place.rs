@@ -33,7 +33,7 @@ pub(super) struct Node {
     pub(super) environment: Vec<(String, String)>,
     /// Speaks to the API server.
     pub(super) client: Client,
-    used: Mutex<BTreeSet<u8>>,
+    used: Mutex<Used>,
     stopping: AtomicBool,
 }
 
@@ -62,7 +62,7 @@ impl Node {
             images,
             environment,
             client,
-            used: Mutex::new(BTreeSet::new()),
+            used: Mutex::new(Used { now: BTreeSet::new(), last: 1 }),
             stopping: AtomicBool::new(false),
         })
     }
@@ -88,8 +88,25 @@ impl Node {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    fn used(&self) -> std::sync::MutexGuard<'_, BTreeSet<u8>> {
+    fn used(&self) -> std::sync::MutexGuard<'_, Used> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last parts of its Pods' addresses.
+#[derive(Debug)]
+struct Used {
+    now: BTreeSet<u8>,
+    last: u8,
+}
+
+impl Used {
+    /// The next that is free: what was used last is used last, as its wire may still be there.
+    fn take(&mut self) -> Option<u8> {
+        let free = (self.last + 1..=254).chain(2..=self.last).find(|index| !self.now.contains(index))?;
+        self.now.insert(free);
+        self.last = free;
+        Some(free)
     }
 }
 
@@ -119,14 +136,7 @@ impl Place {
         if pod["spec"]["hostNetwork"] == true {
             return Ok(place);
         }
-        let index = {
-            let mut used = node.used();
-            let free = (2..=254)
-                .find(|index| !used.contains(index))
-                .context("all addresses of the node are used")?;
-            used.insert(free);
-            free
-        };
+        let index = node.used().take().context("all addresses of the node are used")?;
         // From here on the drop of `place` takes away what was made.
         place.own = Some(index);
         place.netns = Netns::create(&format!("{}-pod-{}-{index}", node.prefix, node.index))?;
@@ -141,7 +151,21 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(index) = self.own {
             sweep::delete(&format!("{}-pod-{}-{index}", self.node.prefix, self.node.index));
-            self.node.used().remove(&index);
+            self.node.used().now.remove(&index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_go_round_until_none_is_free() {
+        let mut used = Used { now: BTreeSet::new(), last: 1 };
+        assert_eq!((used.take(), used.take()), (Some(2), Some(3)));
+        used.now.remove(&2);
+        let taken: Vec<u8> = std::iter::from_fn(|| used.take()).collect();
+        assert_eq!((taken[0], taken[taken.len() - 1], taken.len()), (4, 2, 252));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,12 +19,18 @@ use super::{environment, volumes};
 use crate::cluster::time::whole_seconds;
 
 /// How often programs are looked at.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(100);
+
+/// The same, where nothing has happened for a while and no probe asks.
+const TICK_AT_REST: Duration = Duration::from_millis(500);
+const REST: Duration = Duration::from_secs(3);
 
 /// What others see of a Pod.
 #[derive(Debug)]
 pub(super) struct Shared {
     object: Mutex<Value>,
+    /// How often it has changed.
+    changes: AtomicU64,
     wake: Condvar,
     views: Mutex<Vec<View>>,
 }
@@ -42,12 +49,18 @@ pub(super) struct View {
 impl Shared {
     /// Of the Pod `object`.
     pub(super) fn new(object: Value) -> Self {
-        Self { object: Mutex::new(object), wake: Condvar::new(), views: Mutex::new(Vec::new()) }
+        Self {
+            object: Mutex::new(object),
+            changes: AtomicU64::new(0),
+            wake: Condvar::new(),
+            views: Mutex::new(Vec::new()),
+        }
     }
 
     /// The Pod has changed.
     pub(super) fn update(&self, object: Value) {
         *lock(&self.object) = object;
+        self.changes.fetch_add(1, Ordering::Release);
         self.wake.notify_all();
     }
 
@@ -88,6 +101,9 @@ pub(super) struct Pod {
     parts: Vec<Part>,
     started: String,
     written: Value,
+    /// What `written` was made of; a Pod at rest has to cost nothing.
+    written_of: Vec<u64>,
+    written_at: Instant,
 }
 
 impl Pod {
@@ -116,25 +132,38 @@ impl Pod {
             parts,
             started,
             written: Value::Null,
+            written_of: Vec::new(),
+            written_at: Instant::now(),
         }
     }
 
     /// Runs the Pod until it is deleted, and takes everything away.
     pub(super) fn run(mut self) {
+        let mut seen = self.shared.changes.load(Ordering::Acquire);
+        let mut pod = self.shared.object();
         loop {
-            let pod = self.shared.object();
+            let changes = self.shared.changes.load(Ordering::Acquire);
+            if changes != seen {
+                (seen, pod) = (changes, self.shared.object());
+            }
             if !pod["metadata"]["deletionTimestamp"].is_null() || self.node.is_stopping() {
                 break;
             }
             if let Err(Missing(why)) = self.step(&pod) {
                 self.refuse(&why);
             }
-            self.publish();
+            self.publish(&pod);
             let guard = lock(&self.shared.object);
             // Whether time or a change woke us is the same.
-            drop(self.shared.wake.wait_timeout(guard, TICK));
+            drop(self.shared.wake.wait_timeout(guard, self.tick()));
         }
         self.end();
+    }
+
+    fn tick(&self) -> Duration {
+        let is_asked = |part: &Part| part.readiness.is_some() || part.liveness.is_some() || !part.ready;
+        let at_rest = self.written_at.elapsed() > REST && !self.parts.iter().any(is_asked);
+        if at_rest { TICK_AT_REST } else { TICK }
     }
 
     /// One look at everything.
@@ -143,7 +172,7 @@ impl Pod {
             let place = Place::new(&self.node, pod).map_err(|error| Missing(format!("{error:#}")))?;
             self.place = Some(place);
             // So that the downward API has it.
-            self.publish();
+            self.publish(pod);
         }
         if !self.has_volumes {
             volumes::make(pod, &self.folder.join("volumes"), &self.node.host(), &self.node.client)?;
@@ -239,7 +268,16 @@ impl Pod {
     }
 
     /// Writes the status if it has changed, and shows the containers to others.
-    fn publish(&mut self) {
+    fn publish(&mut self, pod: &Value) {
+        let containers = self.init.iter().chain(self.parts.iter().map(|part| &part.container));
+        let changes = containers.map(|container| container.changes);
+        let made_of: Vec<u64> = changes
+            .chain(self.parts.iter().map(|part| u64::from(part.ready)))
+            .chain([u64::from(self.place.is_some())])
+            .collect();
+        if made_of == self.written_of {
+            return;
+        }
         let view = |container: &Container| View {
             name: container.name().to_owned(),
             log: container.log(),
@@ -247,7 +285,6 @@ impl Pod {
         };
         *lock(&self.shared.views) =
             self.init.iter().map(view).chain(self.parts.iter().map(|part| view(&part.container))).collect();
-        let pod = self.shared.object();
         let known = Known {
             addresses: self.place.as_ref().map(|place| place.addresses.clone()).unwrap_or_default(),
             host: self.node.addresses(),
@@ -259,20 +296,17 @@ impl Pod {
                 .map(|container| container.status(container.exit_code() == Some(0)))
                 .collect(),
             containers: self.parts.iter().map(|part| part.container.status(part.ready)).collect(),
-            restart: restart_policy(&pod),
+            restart: restart_policy(pod),
         };
         let status = status(&known, &self.written);
-        if status == self.written {
-            return;
-        }
         // What is not written now, since the API server is away, is at the next look.
-        if self
-            .node
-            .client
-            .merge_strategic(&format!("{}/status", path(&pod)), &json!({"status": status}))
-            .is_ok()
+        let path = format!("{}/status", path(pod));
+        if status == self.written
+            || self.node.client.merge_strategic(&path, &json!({"status": status})).is_ok()
         {
             self.written = status;
+            self.written_of = made_of;
+            self.written_at = Instant::now();
         }
     }
 
@@ -318,21 +352,25 @@ impl Part {
             return;
         };
         let Some(address) = place.addresses.first().and_then(|address| address.parse().ok()) else { return };
-        let subject =
-            Subject { node: place.node_netns.clone(), address, pid, container: self.container.spec.clone() };
+        let spec = &self.container.spec;
+        let node = &place.node_netns;
+        let subject = || Subject { node: node.clone(), address, pid, container: spec.clone() };
         if let Some(startup) = &mut self.startup {
-            match startup.poll(age, &subject) {
+            match startup.poll(age, subject) {
                 Some(true) => {}
-                Some(false) => return self.container.kill(),
+                Some(false) => {
+                    self.container.kill();
+                    return;
+                }
                 None => return,
             }
         }
         if let Some(liveness) = &mut self.liveness
-            && liveness.poll(age, &subject) == Some(false)
+            && liveness.poll(age, subject) == Some(false)
         {
             return self.container.kill();
         }
-        self.ready = self.readiness.as_mut().is_none_or(|probe| probe.poll(age, &subject) == Some(true));
+        self.ready = self.readiness.as_mut().is_none_or(|probe| probe.poll(age, subject) == Some(true));
     }
 }
 

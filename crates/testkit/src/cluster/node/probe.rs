@@ -53,7 +53,7 @@ impl Probe {
     }
 
     /// Asks when it is time; what is known after it: nothing, good or bad.
-    pub(super) fn poll(&mut self, age: Duration, subject: &Subject) -> Option<bool> {
+    pub(super) fn poll(&mut self, age: Duration, subject: impl Fn() -> Subject) -> Option<bool> {
         if let Some(answer) = &self.running {
             match answer.try_recv() {
                 Ok(good) => self.count(good),
@@ -67,7 +67,7 @@ impl Probe {
         if age >= seconds("initialDelaySeconds", 0) && self.next.is_none_or(|next| Instant::now() >= next) {
             self.next = Some(Instant::now() + seconds("periodSeconds", 10).max(Duration::from_secs(1)));
             let (send, receive) = channel();
-            let (spec, subject, limit) = (self.spec.clone(), subject.clone(), seconds("timeoutSeconds", 1));
+            let (spec, subject, limit) = (self.spec.clone(), subject(), seconds("timeoutSeconds", 1));
             std::thread::spawn(move || {
                 // Nobody waits for the answer of a container that is gone.
                 let _ = send.send(ask(&spec, &subject, limit).is_ok());

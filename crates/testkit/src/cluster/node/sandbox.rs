@@ -48,7 +48,7 @@ mount -t tmpfs tmpfs $root/run
     for mount in std::iter::once(&program).chain(mounts) {
         script.push_str(&bind(mount));
     }
-    script.push_str("exec chroot $root /bin/sh -c 'cd \"$0\" && exec \"$@\"' \"$@\"\n");
+    script.push_str(LEAVE);
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -64,6 +64,18 @@ mount -t tmpfs tmpfs $root/run
     command.args(words);
     command
 }
+
+/// Takes the new root and lets go of the machine's mounts: namespaces and pins of others that are mounted somewhere would
+/// otherwise live as long as this program.
+const LEAVE: &str = "cd $root
+mkdir .machine
+pivot_root . .machine
+umount --lazy /.machine
+rmdir /.machine
+cd \"$1\"
+shift
+exec \"$@\"
+";
 
 /// Links on the way to the place lead where they lead in the container, `/var/run` to its own `/run`.
 fn bind(mount: &Mount) -> String {
@@ -99,7 +111,7 @@ mod tests {
             // A link on Debian.
             Mount { from: volume.clone(), to: "/var/run/rauta-a/b".into(), read_only: true },
         ];
-        let script = "cat /etc/one /var/run/rauta-a/b/file && echo $1 >/certs/a/new && ! echo x >/etc/one && pwd && touch /left-behind";
+        let script = "cat /etc/one /var/run/rauta-a/b/file && echo $1 >/certs/a/new && ! echo x >/etc/one && pwd && ! grep -q -e /run/netns -e machine /proc/self/mountinfo && touch /left-behind";
         let words = [ENTRY_POINT, "-c", script, "0", "written"].map(str::to_owned);
         let command = command(&layer, Path::new("/bin/sh"), &mounts, "/certs", &words);
         let output = crate::exec(None, command, std::time::Duration::from_secs(60)).unwrap();

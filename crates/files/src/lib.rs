@@ -29,5 +29,6 @@ mod watch;
 mod watches;
 mod yaml;
 
-pub use load::{Loaded, Steps, load_once};
+pub use load::load_once;
+pub use translate::{Loaded, Steps};
 pub use watch::{WatchError, WatchHandle, watch};

@@ -62,7 +62,7 @@ pub(crate) struct RunArgs {
     /// Kubernetes YAML to serve: files or folders, watched for changes
     #[arg(short = 'f', long = "files", value_name = "PATH", num_args = 1..)]
     pub(crate) files: Vec<PathBuf>,
-    /// Take objects from the cluster's API server
+    /// Take objects from a cluster's API server
     #[arg(long, conflicts_with = "files")]
     pub(crate) kubernetes: bool,
     /// Take over from the agent at work behind the same control socket: its listening sockets and kernel programs, so that no

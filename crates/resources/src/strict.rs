@@ -49,11 +49,25 @@ impl fmt::Display for Problem {
 /// # Errors
 /// Every unknown field, and the first value that does not fit, in the order of the input.
 pub fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<FieldError>> {
+    match decode_known(value) {
+        Ok((object, unknown)) if unknown.is_empty() => Ok(object),
+        Ok((_, errors)) | Err(errors) => Err(errors),
+    }
+}
+
+/// Reads what is known of a `T` from `value`, and says the fields that are not: an API server may be newer than these types.
+///
+/// # Errors
+/// Every unknown field, and the first value that does not fit, in the order of the input.
+pub fn decode_known<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<FieldError>), Vec<FieldError>> {
     let errors = RefCell::new(Vec::new());
     let root = Decoder { value, path: FieldPath::Root, errors: &errors };
-    match (T::deserialize(root), errors.into_inner()) {
-        (Ok(object), errors) if errors.is_empty() => Ok(object),
-        (_, errors) => Err(errors),
+    let decoded = T::deserialize(root);
+    let errors = errors.into_inner();
+    let is_unknown = |error: &FieldError| matches!(error.problem, Problem::Unknown { .. });
+    match decoded {
+        Ok(object) if errors.iter().all(is_unknown) => Ok((object, errors)),
+        _ => Err(errors),
     }
 }
 

@@ -18,6 +18,7 @@ mod annotations;
 mod build;
 mod class;
 mod duration;
+mod loaded;
 mod object;
 mod objects;
 mod options;
@@ -27,6 +28,7 @@ mod pattern;
 mod report;
 mod store;
 
+pub use loaded::{Loaded, Steps};
 pub use object::{Object, UnknownKind};
 pub use options::{DefaultListener, MAGLEV_TABLE_SIZES, Options, is_maglev_table_size};
 pub use store::{Built, Store};

@@ -10,6 +10,7 @@ use resources::gateway::{
 };
 use resources::strict::{self, FieldError};
 use resources::{BackendPolicy, RoutePolicy, RoutingRule};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::own::route_policy;
@@ -173,28 +174,51 @@ impl Object {
     /// # Errors
     /// All unknown fields, and the first value that does not fit.
     pub fn decode(kind: ObjectKind, value: &Value) -> Result<Self, Vec<FieldError>> {
+        match Self::decode_known(kind, value)? {
+            (object, unknown) if unknown.is_empty() => Ok(object),
+            (_, unknown) => Err(unknown),
+        }
+    }
+
+    /// Reads what is known of an object of `kind`, and says the fields that are not: what an API server keeps may be newer than
+    /// this gateway.
+    ///
+    /// # Errors
+    /// All unknown fields, and the first value that does not fit.
+    pub fn decode_known(kind: ObjectKind, value: &Value) -> Result<(Self, Vec<FieldError>), Vec<FieldError>> {
         Ok(match kind {
-            ObjectKind::GatewayClass => Self::GatewayClass(Arc::new(strict::decode(value)?)),
-            ObjectKind::Gateway => Self::Gateway(Arc::new(strict::decode(value)?)),
-            ObjectKind::HttpRoute => Self::HttpRoute(Arc::new(strict::decode(value)?)),
-            ObjectKind::GrpcRoute => Self::GrpcRoute(Arc::new(strict::decode(value)?)),
-            ObjectKind::TcpRoute => Self::TcpRoute(Arc::new(strict::decode(value)?)),
-            ObjectKind::TlsRoute => Self::TlsRoute(Arc::new(strict::decode(value)?)),
-            ObjectKind::UdpRoute => Self::UdpRoute(Arc::new(strict::decode(value)?)),
-            ObjectKind::ListenerSet => Self::ListenerSet(Arc::new(strict::decode(value)?)),
-            ObjectKind::ReferenceGrant => Self::ReferenceGrant(Arc::new(strict::decode(value)?)),
-            ObjectKind::Namespace => Self::Namespace(Arc::new(strict::decode(value)?)),
-            ObjectKind::IngressClass => Self::IngressClass(Arc::new(strict::decode(value)?)),
-            ObjectKind::Ingress => Self::Ingress(Arc::new(strict::decode(value)?)),
-            ObjectKind::RoutingRule => Self::RoutingRule(Arc::new(strict::decode(value)?)),
-            ObjectKind::Service => Self::Service(Arc::new(strict::decode(value)?)),
-            ObjectKind::EndpointSlice => Self::EndpointSlice(Arc::new(strict::decode(value)?)),
-            ObjectKind::Secret => Self::Secret(Arc::new(strict::decode(value)?)),
-            ObjectKind::ConfigMap => Self::ConfigMap(Arc::new(strict::decode(value)?)),
-            ObjectKind::BackendTlsPolicy => Self::BackendTlsPolicy(Arc::new(strict::decode(value)?)),
-            ObjectKind::RoutePolicy => Self::RoutePolicy(Arc::new(strict::decode(value)?)),
-            ObjectKind::BackendPolicy => Self::BackendPolicy(Arc::new(strict::decode(value)?)),
+            ObjectKind::GatewayClass => of(value, Self::GatewayClass)?,
+            ObjectKind::Gateway => of(value, Self::Gateway)?,
+            ObjectKind::HttpRoute => of(value, Self::HttpRoute)?,
+            ObjectKind::GrpcRoute => of(value, Self::GrpcRoute)?,
+            ObjectKind::TcpRoute => of(value, Self::TcpRoute)?,
+            ObjectKind::TlsRoute => of(value, Self::TlsRoute)?,
+            ObjectKind::UdpRoute => of(value, Self::UdpRoute)?,
+            ObjectKind::ListenerSet => of(value, Self::ListenerSet)?,
+            ObjectKind::ReferenceGrant => of(value, Self::ReferenceGrant)?,
+            ObjectKind::Namespace => of(value, Self::Namespace)?,
+            ObjectKind::IngressClass => of(value, Self::IngressClass)?,
+            ObjectKind::Ingress => of(value, Self::Ingress)?,
+            ObjectKind::RoutingRule => of(value, Self::RoutingRule)?,
+            ObjectKind::Service => of(value, Self::Service)?,
+            ObjectKind::EndpointSlice => of(value, Self::EndpointSlice)?,
+            ObjectKind::Secret => of(value, Self::Secret)?,
+            ObjectKind::ConfigMap => of(value, Self::ConfigMap)?,
+            ObjectKind::BackendTlsPolicy => of(value, Self::BackendTlsPolicy)?,
+            ObjectKind::RoutePolicy => of(value, Self::RoutePolicy)?,
+            ObjectKind::BackendPolicy => of(value, Self::BackendPolicy)?,
         })
+    }
+
+    /// The apiVersion that objects of `kind` are read as.
+    pub fn api_version(kind: ObjectKind) -> &'static str {
+        let found = KINDS.iter().find(|(known, _)| *known == kind);
+        found.map_or("", |(_, version)| version)
+    }
+
+    /// All kinds that the gateway reads.
+    pub fn kinds() -> impl Iterator<Item = ObjectKind> {
+        KINDS.iter().map(|(kind, _)| *kind)
     }
 
     /// What stands for an object that [`Object::decode`] refused: of a policy that may protect something all that can be read
@@ -266,6 +290,14 @@ impl Object {
     }
 }
 
+fn of<T: DeserializeOwned>(
+    value: &Value,
+    object: impl FnOnce(Arc<T>) -> Object,
+) -> Result<(Object, Vec<FieldError>), Vec<FieldError>> {
+    let (known, unknown) = strict::decode_known(value)?;
+    Ok((object(Arc::new(known)), unknown))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,6 +321,19 @@ mod tests {
         assert_eq!(kind_of("discovery.k8s.io/v1", "EndpointSlices"), Err(UnknownKind::Unknown));
         assert_eq!(kind_of("gateway.networking.k8s.io/v1", "XListenerSet"), Err(UnknownKind::NotYet));
         assert_eq!(kind_of("gateway.networking.k8s.io/v1", "HTTPRout"), Err(UnknownKind::Unknown));
+    }
+
+    #[test]
+    fn what_a_newer_server_adds_is_named_and_left_out() {
+        let value = serde_json::json!({"metadata": {"name": "a"}, "spec": {"novel": 1, "clusterIP": "None"}});
+        let (object, unknown) = Object::decode_known(ObjectKind::Service, &value).unwrap();
+        let Object::Service(service) = &object else { panic!("{object:?}") };
+        let cluster_ip = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
+        assert_eq!(cluster_ip, Some("None"));
+        assert_eq!(unknown.iter().map(|error| error.path.as_str()).collect::<Vec<_>>(), ["spec.novel"]);
+        assert_eq!(Object::decode(ObjectKind::Service, &value), Err(unknown));
+        let value = serde_json::json!({"metadata": {"name": "a"}, "spec": {"novel": 1, "clusterIP": 7}});
+        assert!(Object::decode_known(ObjectKind::Service, &value).is_err());
     }
 
     #[test]

@@ -125,6 +125,13 @@ impl Parts {
         self.l4_routes.values().flatten()
     }
 
+    /// The ConfigMaps and Secrets that were looked for, whether they are there or not.
+    pub(crate) fn looked_for(&self) -> BTreeSet<ObjectRef> {
+        let named =
+            self.frame.bundles.iter().chain(&self.policies.bundles).chain(self.route_policies.named());
+        named.filter(|key| matches!(key.kind, ObjectKind::Secret | ObjectKind::ConfigMap)).cloned().collect()
+    }
+
     /// The backends behind a Service.
     fn backends_of(&self, service: &ObjectRef) -> Vec<BackendId> {
         let (namespace, name) = (&service.namespace, &service.name);

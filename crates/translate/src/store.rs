@@ -93,6 +93,12 @@ impl Store {
         self.objects.contains(key)
     }
 
+    /// The ConfigMaps and Secrets that the last [`Store::build`] looked for, whether they are there or not: what objects in
+    /// force name and, across namespaces, a ReferenceGrant lets them name. No others are ever needed.
+    pub fn looked_for(&self) -> BTreeSet<ObjectRef> {
+        self.parts.looked_for()
+    }
+
     /// Builds the snapshot of the objects in force.
     ///
     /// Records that did not change are shared with the snapshot before; if nothing did, it is that one. The cost follows from

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["route", "balance", "compress", "policy", "telemetry", "resources", "tls", "jwt"],
     &["translate", "http1", "kernel", "l4"],
     &["http2", "otlp"],
-    &["proxy", "files", "loader", "api", "admin"],
+    &["proxy", "files", "kubernetes", "loader", "api", "admin"],
     &["rauta"],
 ];
 
@@ -26,7 +26,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("aya-ebpf", &["ebpf"]),
     ("object", &["loader"]),
     ("notify", &["files"]),
-    ("kube", &["resources", "translate"]),
+    ("kube", &["resources", "translate", "kubernetes"]),
     ("k8s-openapi", &["resources", "translate"]),
     ("tonic", &["api"]),
     ("axum", &["admin"]),
@@ -38,7 +38,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio-rustls", &["tls"]),
     ("x509-parser", &["tls"]),
     ("h2", &["http2"]),
-    ("http", &["http2"]),
+    ("http", &["http2", "kubernetes"]),
     ("aws-lc-rs", &["tls", "jwt"]),
     ("brotli", &["compress"]),
     ("flate2", &["compress"]),

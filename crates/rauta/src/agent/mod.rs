@@ -1,7 +1,8 @@
-//! The agent: files in, gateway and kernel counters out, and the ways to look at it.
+//! The agent: objects in, gateway and kernel counters out, and the ways to look at it.
 //!
 //! ```text
-//!  main thread            files -> gateway.apply, datapath.set_listeners; signals; every second: what failed is retried
+//!  main thread            objects -> gateway.apply, datapath.set_listeners; signals; every second: what failed is retried
+//!  files or kubernetes    reads objects, and follows them
 //!  rauta-control thread   control socket, status page, metrics
 //!  rauta-trace thread     events of the kernel, while somebody traces
 //!  rauta-upgrade thread   waits for an agent that takes over
@@ -17,31 +18,33 @@ mod memory;
 mod network;
 pub(crate) mod page;
 mod session_key;
+mod source;
 mod state;
 mod upgrade;
 mod view;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use files::Loaded;
 use proxy::Gateway;
 use telemetry::Metrics;
 use telemetry::log::Limiter;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
+use translate::Loaded;
 
 use crate::settings::Settings;
 use differences::Differences;
 use memory::Memory;
 use network::Network;
+use source::Watched;
 use state::{Agent, Phase};
 use upgrade::{Giver, Inherited, Predecessor};
 
 pub(crate) use datapath::Kernel;
+pub(crate) use source::Source;
 
 /// How often listeners that could not be bound are tried again.
 const RETRY: Duration = Duration::from_secs(3);
@@ -64,18 +67,18 @@ pub(crate) enum Start {
 /// What keeps the agent from starting: its control socket, its admin or metrics address, its threads.
 pub(crate) fn run(
     settings: &Settings,
-    paths: Vec<PathBuf>,
+    source: Source,
     start: Start,
     limiter: &Limiter,
 ) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(run_async(settings, paths, start, limiter))
+    runtime.block_on(run_async(settings, source, start, limiter))
 }
 
 async fn run_async(
     settings: &Settings,
-    paths: Vec<PathBuf>,
+    source: Source,
     start: Start,
     limiter: &Limiter,
 ) -> anyhow::Result<()> {
@@ -93,18 +96,29 @@ async fn run_async(
     let (spans, exporting) = access::start_spans(settings, &metrics)?;
     let config = proxy::Config { session_key, access_log, spans, ..settings.proxy_config() };
     let gateway = Gateway::take_over(config, Arc::clone(&metrics), traffic.unwrap_or_default())?;
-    let sources = paths.iter().map(|path| path.display().to_string()).collect();
-    let (mut loaded, _watch) =
-        files::watch(paths, settings.translate_options()).context("cannot watch the files")?;
-    let first = loaded.borrow_and_update().clone();
+    let sources = source.names();
+    let mut watched = Watched::start(source, settings)?;
+    let mut first = watched.latest();
     if let Some(predecessor) = predecessor {
+        // The one at work serves until there is something to serve.
+        let ready = match first {
+            Some(ready) => ready,
+            None => tokio::select! {
+                name = signals.stop() => {
+                    info!("{name}: ended before anything was read");
+                    return Ok(());
+                }
+                next = watched.next() => next.context("cannot read what to serve")?,
+            },
+        };
         // Userspace serves, so that the other one may let go of the kernel's programs.
-        for problem in gateway.apply(Arc::clone(&first.snapshot)) {
+        for problem in gateway.apply(Arc::clone(&ready.snapshot)) {
             warn!("{problem}");
         }
         let left = predecessor.serving()?;
         bound = bound.claim(left, settings)?;
         gateway.settle();
+        first = Some(ready);
     }
     let kernel = if took_over { Kernel::take_over(settings) } else { Kernel::start(settings) };
     kernel.feed(&metrics);
@@ -129,7 +143,9 @@ async fn run_async(
     );
 
     let (mut differences, mut memory) = (Differences::default(), Memory::default());
-    apply(&agent, &mut differences, first);
+    if let Some(first) = first {
+        apply(&agent, &mut differences, first);
+    }
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tried = Instant::now();
@@ -142,23 +158,22 @@ async fn run_async(
                 break successors.try_recv().ok();
             }
             Some(successor) = successors.recv() => break Some(successor),
-            changed = loaded.changed() => {
-                if changed.is_err() {
-                    error!("the files are no longer watched: what is served stays as it is; restart the agent");
+            next = watched.next() => {
+                let Some(latest) = next else {
+                    error!("objects are no longer watched: what is served stays as it is; restart the agent");
                     // Nothing can arrive any more but the end.
                     tokio::select! {
                         _ = signals.stop() => break successors.try_recv().ok(),
                         Some(successor) = successors.recv() => break Some(successor),
                     }
-                }
-                let latest = loaded.borrow_and_update().clone();
+                };
                 apply(&agent, &mut differences, latest);
             }
             () = agent.gateway.health_changed() => agent.again(&mut differences),
             () = network.changed() => agent.kernel.follow(),
             _ = hang_up.recv() => match &writer {
                 Some(writer) => writer.reopen(),
-                None => info!("SIGHUP: nothing to do, files are watched"),
+                None => info!("SIGHUP: nothing to do, objects are watched"),
             },
             _ = tick.tick() => {
                 limiter.report();

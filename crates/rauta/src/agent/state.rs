@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
-use files::Loaded;
 use model::{ListenerId, Severity, Snapshot};
 use proxy::Gateway;
 use telemetry::Metrics;
+use translate::Loaded;
 
 use super::{Differences, Kernel};
 use crate::settings::Settings;

@@ -197,6 +197,6 @@ impl Agent {
     }
 }
 
-fn age_ms(loaded: &files::Loaded) -> Option<u64> {
+fn age_ms(loaded: &translate::Loaded) -> Option<u64> {
     u64::try_from(loaded.changed_at.elapsed().ok()?.as_millis()).ok()
 }

@@ -1,6 +1,6 @@
 //! `rauta run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -17,11 +17,11 @@ pub(crate) fn run(args: &RunArgs, socket: Option<&PathBuf>) -> anyhow::Result<Ex
         output::print(&effective.to_yaml())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if args.kubernetes {
-        bail!("--kubernetes is not in this version: give manifests with `rauta run -f PATH`");
-    }
-    if args.files.is_empty() {
-        bail!("nothing to serve: give manifests with `rauta run -f PATH` (files or folders)");
+    if args.files.is_empty() && !args.kubernetes {
+        bail!(
+            "nothing to serve: give manifests with `rauta run -f PATH` (files or folders), or take a cluster's objects with \
+             `rauta run --kubernetes`"
+        );
     }
     if let Some(missing) = missing(&args.files) {
         bail!(
@@ -35,6 +35,16 @@ pub(crate) fn run(args: &RunArgs, socket: Option<&PathBuf>) -> anyhow::Result<Ex
         warn!("the variable {variable} is no setting; `rauta run --print-config` lists them");
     }
     let start = if args.upgrade { agent::Start::Upgrade } else { agent::Start::Alone };
-    agent::run(settings, args.files.clone(), start, &limiter)?;
+    let source = match args.kubernetes {
+        true => agent::Source::Cluster(Box::new(connect(settings.kubeconfig.as_deref())?)),
+        false => agent::Source::Files(args.files.clone()),
+    };
+    agent::run(settings, source, start, &limiter)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the cluster is reached.
+fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<kubernetes::Connection> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(kubernetes::connect(kubeconfig))?)
 }

@@ -22,6 +22,9 @@ pub(crate) struct SettingsFlags {
     /// Address of /metrics, or off [default: :9900]
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<String>,
+    /// How --kubernetes reaches the API server [default: as a Pod, or by $KUBECONFIG or ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     /// Proxy threads [default: one a core]
     #[arg(long, value_name = "N")]
     threads: Option<String>,
@@ -59,11 +62,15 @@ impl SettingsFlags {
     /// The settings that flags name, in the order they take effect; `socket` comes from the flag all commands share.
     pub(crate) fn entries(&self, socket: Option<&PathBuf>) -> Vec<Entry> {
         let socket = socket.map(|path| path.display().to_string());
+        // What stands on a command line is meant from where it is given.
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let kubeconfig = self.kubeconfig.as_ref().map(|path| absolute(path).display().to_string());
         let single = [
             ("listen", "--listen", &self.listen),
             ("admin", "--admin", &self.admin),
             ("metrics", "--metrics", &self.metrics),
             ("socket", "--socket", &socket),
+            ("kubeconfig", "--kubeconfig", &kubeconfig),
             ("threads", "--threads", &self.threads),
             ("log.level", "--log-level", &self.log_level),
             ("log.format", "--log-format", &self.log_format),

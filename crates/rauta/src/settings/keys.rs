@@ -99,6 +99,8 @@ mod tests {
             ("listen", "x"),
             ("admin", "nowhere"),
             ("socket", "relative"),
+            ("kubeconfig", "config"),
+            ("endpoints.allowLocal", "maybe"),
             ("threads", "0"),
             ("log.level", "loud"),
             ("log.format", "xml"),

@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) socket: PathBuf,
+    /// How the API server is reached; none: as a Pod or by the user's own kubeconfig.
+    pub(crate) kubeconfig: Option<PathBuf>,
     pub(crate) log_level: String,
     pub(crate) log_format: Format,
     pub(crate) proxy: proxy::Config,
@@ -39,7 +41,8 @@ pub(crate) struct Settings {
     /// The key of sessions, the same for all gateways; none: one for this process.
     pub(crate) session_key_file: Option<PathBuf>,
     pub(crate) maglev_table_size: u32,
-    pub(crate) allow_local_endpoints: bool,
+    /// None: endpoints from files may be on this machine, those from an API server may not.
+    pub(crate) allow_local_endpoints: Option<bool>,
     pub(crate) dataplane: DataplaneSettings,
 }
 
@@ -167,6 +170,7 @@ impl Default for Settings {
             admin: Some(SocketAddr::new(parse::LOOPBACK, 9901)),
             metrics: Some(SocketAddr::new(parse::ANY, 9900)),
             socket: default_socket(),
+            kubeconfig: None,
             log_level: "info".to_owned(),
             log_format: Format::Text,
             proxy: proxy::Config::default(),
@@ -175,7 +179,7 @@ impl Default for Settings {
             forwarded_headers: true,
             session_key_file: None,
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
-            allow_local_endpoints: true,
+            allow_local_endpoints: None,
             dataplane: DataplaneSettings::default(),
         }
     }
@@ -186,10 +190,22 @@ impl Settings {
     pub(crate) fn translate_options(&self) -> translate::Options {
         translate::Options {
             default_listener: self.listen.clone(),
-            allow_local_endpoints: self.allow_local_endpoints,
+            allow_local_endpoints: self.allow_local_endpoints.unwrap_or(true),
             forwarded_headers: self.forwarded_headers,
             maglev_table_size: self.maglev_table_size,
             ..translate::Options::for_files()
+        }
+    }
+
+    /// The same of objects from an API server.
+    ///
+    /// Endpoints on this machine are for whoever may write its files, not for everybody who may write to the API server.
+    pub(crate) fn cluster_options(&self) -> translate::Options {
+        let translate::Options { allow_local_endpoints, standalone, .. } = translate::Options::for_cluster();
+        translate::Options {
+            allow_local_endpoints: self.allow_local_endpoints.unwrap_or(allow_local_endpoints),
+            standalone,
+            ..self.translate_options()
         }
     }
 

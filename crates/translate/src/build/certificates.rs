@@ -72,7 +72,7 @@ impl Framing<'_> {
     }
 
     fn certificate(
-        &self,
+        &mut self,
         gateway: &ObjectRef,
         reference: Reference<'_>,
     ) -> Result<Certificate, (Reason, String)> {
@@ -90,6 +90,7 @@ impl Framing<'_> {
             return Err((Reason::RefNotPermitted, message));
         }
         let key = ObjectRef::new(ObjectKind::Secret, namespace, name);
+        self.frame.bundles.insert(key.clone());
         let Some(secret) = self.objects.secrets.get(&key) else {
             return invalid(format!("there is no {key}"));
         };

@@ -21,7 +21,7 @@ pub(crate) struct Frame {
     /// Where routes without parents go.
     pub(super) default_listeners: Vec<ListenerId>,
     pub(crate) certificates: BTreeMap<CertificateId, Certificate>,
-    /// The ConfigMaps and Secrets that Gateways name for authorities, whether they are there or not.
+    /// The ConfigMaps and Secrets that Gateways name for authorities and certificates, and may, whether they are there or not.
     pub(crate) bundles: BTreeSet<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }

@@ -83,6 +83,11 @@ impl RoutePolicies {
             || self.needs_grants && object.kind == ObjectKind::ReferenceGrant
     }
 
+    /// The Secrets, ConfigMaps and Services that policies name, whether they are there or not.
+    pub(crate) fn named(&self) -> &BTreeSet<ObjectRef> {
+        &self.named
+    }
+
     /// The targets of which `other` says something else: Gateways and objects of routes.
     pub(crate) fn difference(&self, other: &Self) -> BTreeSet<ObjectRef> {
         self.attached.difference(&other.attached)

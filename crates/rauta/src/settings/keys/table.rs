@@ -2,12 +2,12 @@
 
 use super::Key;
 use super::values::{
-    access_log, access_log_format, admin, affinity_entries, collector, counted_endpoints, counted_routes,
-    escaped_slashes, forward, head_bytes, header_or_off, hook, interface, log_format, log_level,
-    maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy, redraw_after,
-    requests, response_header_or_off, route_metrics, show_access_log, show_address, show_collector,
-    show_escaped_slashes, show_forward, show_listen, show_on_exit, show_or_off, show_path, show_path_or_off,
-    show_policy, shown, shown_bytes,
+    access_log, access_log_format, admin, affinity_entries, boolean_or_auto, collector, counted_endpoints,
+    counted_routes, escaped_slashes, forward, head_bytes, header_or_off, hook, interface, log_format,
+    log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy,
+    redraw_after, requests, response_header_or_off, route_metrics, show_access_log, show_address,
+    show_collector, show_escaped_slashes, show_forward, show_listen, show_on_exit, show_or_auto, show_or_off,
+    show_path, show_path_or_off, show_policy, shown, shown_bytes,
 };
 use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
 
@@ -55,6 +55,13 @@ pub(crate) static KEYS: &[Key] = &[
     one!("admin", "address of the status page, /healthz and /readyz, or off", admin, admin, show_address),
     one!("metrics", "address of /metrics, or off", metrics, metrics, show_address),
     one!("socket", "the control socket", socket, path, show_path),
+    one!(
+        "kubeconfig",
+        "how --kubernetes reaches the API server; off: as a Pod, or by $KUBECONFIG or ~/.kube/config",
+        kubeconfig,
+        path_or_off,
+        show_path_or_off
+    ),
     one!("threads", "proxy threads", proxy.threads, count, ToString::to_string),
     one!("connectionsMax", "client connections at once", proxy.connections_max, count, ToString::to_string),
     one!("udpSessionsMax", "UDP sessions at once", proxy.udp_sessions_max, count, ToString::to_string),
@@ -210,7 +217,13 @@ pub(crate) static KEYS: &[Key] = &[
         maglev_table_size,
         ToString::to_string
     ),
-    one!("endpoints.allowLocal", "loopback endpoints", allow_local_endpoints, boolean, ToString::to_string),
+    one!(
+        "endpoints.allowLocal",
+        "loopback endpoints; auto: from files yes, from a cluster no",
+        allow_local_endpoints,
+        boolean_or_auto,
+        show_or_auto
+    ),
     one!(
         "dataplane.hook",
         "kernel programs: auto, xdp, tc or off",

@@ -6,7 +6,9 @@ use otlp::{Collector, CollectorError};
 use policy::{EscapedSlashes, HeadKind};
 use telemetry::access::{Format, FormatError, Target};
 
-use crate::settings::parse::{ANY, Expected, LOOPBACK, address_or_off, bytes, show_bytes, show_duration};
+use crate::settings::parse::{
+    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, show_bytes, show_duration,
+};
 use crate::settings::{Forward, OnExit, Policy};
 
 pub(super) fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
@@ -27,6 +29,17 @@ pub(super) fn path_or_off(text: &str) -> Result<Option<PathBuf>, Expected> {
         "off" => Ok(None),
         _ => path(text).map(Some).map_err(|_| Expected("an absolute path, or off")),
     }
+}
+
+pub(super) fn boolean_or_auto(text: &str) -> Result<Option<bool>, Expected> {
+    match text {
+        "auto" => Ok(None),
+        _ => boolean(text).map(Some).map_err(|_| Expected("true, false or auto")),
+    }
+}
+
+pub(super) fn show_or_auto(value: &Option<bool>) -> String {
+    value.map_or("auto".to_owned(), |value| value.to_string())
 }
 
 pub(super) fn header_or_off(text: &str) -> Result<Option<String>, Expected> {

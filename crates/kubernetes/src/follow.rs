@@ -1,0 +1,235 @@
+//! One scope: listed, then watched, for ever (Kubernetes API concepts, "Efficient detection of changes").
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use kube::Client;
+use kube::core::params::{ListParams, WatchParams};
+use kube::core::{Request, WatchEvent};
+use serde_json::Value;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{sleep, timeout};
+
+use crate::event::{Event, News};
+use crate::scope::Scope;
+use crate::trouble::{Cause, Trouble, group};
+
+/// Objects of one answer; more come in further ones.
+const PAGE: u32 = 500;
+/// An answer that takes longer is none.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// The server ends a watch after this time, and the next goes on where it ended.
+const WATCH_S: u32 = 240;
+/// A watch without a word for so long may hang: bookmarks come every minute.
+const SILENCE_MAX: Duration = Duration::from_secs(100);
+/// How long to wait before the first new try, and the longest: doubled each time.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// Follows a scope until nobody listens any more.
+pub(crate) async fn follow(client: Client, scope: Scope, events: Sender<Event>) {
+    let mut follower = Follower { client, scope, events, attempts: 0 };
+    // Ends when the receiver is gone.
+    let _ = follower.run().await;
+}
+
+struct Follower {
+    client: Client,
+    scope: Scope,
+    events: Sender<Event>,
+    /// Tries in a row that failed.
+    attempts: u32,
+}
+
+/// Nobody listens.
+struct Deaf;
+
+/// How a watch ended.
+enum End {
+    /// It can go on from the version that was seen last.
+    Resumable,
+    /// That version is too old for the server: 410.
+    Expired,
+    Deaf,
+    Failed(Cause),
+}
+
+impl Follower {
+    async fn run(&mut self) -> Result<(), Deaf> {
+        loop {
+            match self.list().await {
+                Ok((objects, version)) => {
+                    self.attempts = 0;
+                    self.send(News::Listed(objects)).await?;
+                    self.watch_from(version).await?;
+                }
+                Err(cause) => self.fail(cause).await?,
+            }
+        }
+    }
+
+    /// Watches from `version` on until everything has to be listed again.
+    async fn watch_from(&mut self, mut version: String) -> Result<(), Deaf> {
+        loop {
+            let started = Instant::now();
+            match self.watch(&mut version).await {
+                // A server that ends every watch at once is not asked without a pause.
+                End::Resumable if started.elapsed() < BACKOFF.0 => sleep(BACKOFF.0).await,
+                End::Resumable => {}
+                End::Expired => return Ok(()),
+                End::Deaf => return Err(Deaf),
+                // Rights or the kind itself may be gone: what a list would say is what there is to say.
+                End::Failed(cause @ (Cause::NotServed(_) | Cause::Forbidden(_) | Cause::Unauthorized(_))) => {
+                    return self.fail(cause).await;
+                }
+                End::Failed(cause) => self.fail(cause).await?,
+            }
+        }
+    }
+
+    /// All objects of the scope, and the version of the collection.
+    async fn list(&self) -> Result<(Vec<Value>, String), Cause> {
+        let mut parameters =
+            ListParams { field_selector: self.scope.selector(), limit: Some(PAGE), ..ListParams::default() };
+        let mut objects = Vec::new();
+        loop {
+            let request = Request::new(self.scope.path()).list(&parameters).map_err(|error| bad(&error))?;
+            let mut page: Value = match self.answer(self.client.request(request)).await {
+                Ok(page) => page,
+                // The list has changed too much since its first page: from the beginning.
+                Err(Failure::Api(410, _)) if parameters.continue_token.is_some() => {
+                    parameters.continue_token = None;
+                    objects.clear();
+                    continue;
+                }
+                Err(failure) => return Err(self.cause(failure).await),
+            };
+            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+                objects.extend(items);
+            }
+            let text = |name: &str| page["metadata"][name].as_str().unwrap_or_default().to_owned();
+            match text("continue") {
+                token if token.is_empty() => return Ok((objects, text("resourceVersion"))),
+                token => parameters.continue_token = Some(token),
+            }
+        }
+    }
+
+    async fn watch(&mut self, version: &mut String) -> End {
+        let parameters = WatchParams {
+            field_selector: self.scope.selector(),
+            timeout: Some(WATCH_S),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let request = match Request::new(self.scope.path()).watch(&parameters, version) {
+            Ok(request) => request,
+            Err(error) => return End::Failed(bad(&error)),
+        };
+        let client = self.client.clone();
+        let stream = match self.answer(client.request_events::<Value>(request)).await {
+            Ok(stream) => stream,
+            Err(Failure::Api(410, _)) => return End::Expired,
+            Err(failure) => return End::Failed(self.cause(failure).await),
+        };
+        if std::mem::take(&mut self.attempts) > 0 && self.send(News::Resumed).await.is_err() {
+            return End::Deaf;
+        }
+        let mut stream = pin!(stream);
+        loop {
+            let event = match timeout(SILENCE_MAX, stream.try_next()).await {
+                Err(_) | Ok(Ok(None)) => return End::Resumable,
+                Ok(Err(error)) => match Failure::from(error) {
+                    Failure::Api(410, _) => return End::Expired,
+                    failure => return End::Failed(self.cause(failure).await),
+                },
+                Ok(Ok(Some(event))) => event,
+            };
+            let (object, news): (_, fn(Value) -> News) = match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, News::Applied),
+                WatchEvent::Deleted(object) => (object, News::Deleted),
+                WatchEvent::Bookmark(bookmark) => {
+                    *version = bookmark.metadata.resource_version;
+                    continue;
+                }
+                WatchEvent::Error(status) if status.code == 410 => return End::Expired,
+                WatchEvent::Error(status) => {
+                    return End::Failed(Cause::from(&kube::Error::Api(status)));
+                }
+            };
+            if let Some(new) = object["metadata"]["resourceVersion"].as_str() {
+                new.clone_into(version);
+            }
+            if self.send(news(object)).await.is_err() {
+                return End::Deaf;
+            }
+        }
+    }
+
+    async fn answer<T>(&self, asked: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+        match timeout(ANSWER_MAX, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => {
+                let why = format!("no answer within {} s", ANSWER_MAX.as_secs());
+                Err(Failure::Other(Cause::Unreachable(why)))
+            }
+        }
+    }
+
+    /// What a failure means; of a kind that is not known, which versions of its group are.
+    async fn cause(&self, failure: Failure) -> Cause {
+        match failure {
+            Failure::Api(_, Cause::NotServed(_)) => Cause::NotServed(self.versions().await),
+            Failure::Api(_, cause) | Failure::Other(cause) => cause,
+        }
+    }
+
+    /// The versions of the scope's API group that the server has; none if that cannot be told.
+    async fn versions(&self) -> Vec<String> {
+        let request = Request::new("/apis").get(group(&self.scope), &Default::default());
+        let Ok(request) = request else { return Vec::new() };
+        let found: Result<Value, Failure> = self.answer(self.client.request(request)).await;
+        let Ok(found) = found else { return Vec::new() };
+        let versions = found["versions"].as_array().into_iter().flatten();
+        let names: Vec<_> =
+            versions.filter_map(|one| one["groupVersion"].as_str()).map(str::to_owned).collect();
+        // A kind may be missing from a version that is there.
+        let own = translate::Object::api_version(self.scope.kind());
+        if names.iter().any(|name| name == own) { Vec::new() } else { names }
+    }
+
+    async fn fail(&mut self, cause: Cause) -> Result<(), Deaf> {
+        self.attempts += 1;
+        self.send(News::Failed(Trouble { cause, attempts: self.attempts })).await?;
+        let (first, longest) = BACKOFF;
+        sleep(first.saturating_mul(1 << (self.attempts - 1).min(10)).min(longest)).await;
+        Ok(())
+    }
+
+    async fn send(&self, news: News) -> Result<(), Deaf> {
+        let event = Event { scope: self.scope.clone(), heard: Instant::now(), news };
+        self.events.send(event).await.map_err(|_| Deaf)
+    }
+}
+
+/// Why a request failed.
+enum Failure {
+    /// The server's answer: its code, and what it means.
+    Api(u16, Cause),
+    Other(Cause),
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        let cause = Cause::from(&error);
+        match error {
+            kube::Error::Api(status) => Self::Api(status.code, cause),
+            _ => Self::Other(cause),
+        }
+    }
+}
+
+fn bad(error: &kube::core::request::Error) -> Cause {
+    Cause::Refused(error.to_string())
+}

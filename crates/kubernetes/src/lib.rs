@@ -1,0 +1,24 @@
+//! The cluster source: objects of a Kubernetes API server, watched.
+//!
+//! ```text
+//!  API server ──list, watch──> one task a kind ──events──> Mirror ──> translate::Store ──> Loaded
+//!                                    ^                        │
+//!                                    └── by name, what objects in force refer to: Secrets, ConfigMaps
+//! ```
+//!
+//! Invariants: a kind that cannot be read never stops another; what was served stays served until the API server says
+//! otherwise; the first [`Loaded`](translate::Loaded) comes when every kind has been read or has turned out to be unreadable.
+//! Decisions: docs/adr/0021-objects-of-a-cluster.md.
+
+mod client;
+mod connect;
+mod event;
+mod follow;
+mod mirror;
+mod scope;
+mod source;
+mod trouble;
+
+pub use client::ClientError;
+pub use connect::{ConnectError, Connection, connect};
+pub use source::{Followed, StartError, WatchHandle, watch};

@@ -1,0 +1,206 @@
+//! What is known of the API server's objects, and what it amounts to; no I/O.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use model::{Diagnostic, ObjectKind, ObjectRef, Reason, Snapshot};
+use resources::strict::{FieldError, Problem};
+use serde_json::Value;
+use translate::{Object, Options, Store};
+
+use crate::event::{Event, News};
+use crate::scope::Scope;
+use crate::trouble::{self, Trouble};
+
+/// The objects as they were heard of last.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    url: String,
+    store: Store,
+    /// The objects of each scope.
+    known: BTreeMap<Scope, BTreeSet<ObjectRef>>,
+    /// Of each object the version that was last offered to the store: changes of status or of who manages what are none.
+    offered: HashMap<ObjectRef, Value>,
+    /// What is to be said of objects on their own.
+    said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
+    /// Scopes that cannot be read.
+    troubles: BTreeMap<Scope, Trouble>,
+}
+
+/// What the objects amount to.
+#[derive(Debug)]
+pub(crate) struct Amount {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) objects: usize,
+    /// The single objects that have to be watched.
+    pub(crate) wanted: BTreeSet<ObjectRef>,
+}
+
+impl Mirror {
+    /// Knows nothing yet of the API server at `url`.
+    pub(crate) fn new(url: String, options: Options) -> Self {
+        Self {
+            url,
+            store: Store::new(options),
+            known: BTreeMap::new(),
+            offered: HashMap::new(),
+            said: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what was heard.
+    pub(crate) fn take(&mut self, event: Event) {
+        let Event { scope, news, .. } = event;
+        match news {
+            News::Listed(objects) => {
+                self.troubles.remove(&scope);
+                let before = self.known.remove(&scope).unwrap_or_default();
+                let now: BTreeSet<_> =
+                    objects.into_iter().filter_map(|one| self.apply(&scope, one)).collect();
+                for gone in before.difference(&now) {
+                    self.remove(gone);
+                }
+                self.known.insert(scope, now);
+            }
+            News::Applied(object) => {
+                if let Some(key) = self.apply(&scope, object) {
+                    self.known.entry(scope).or_default().insert(key);
+                }
+            }
+            News::Deleted(object) => {
+                if let Some(key) = key(scope.kind(), &object) {
+                    self.remove(&key);
+                    self.known.entry(scope).or_default().remove(&key);
+                }
+            }
+            News::Failed(trouble) => {
+                // A kind that is gone has no objects any more; one that may not be read, or whose server is silent, may.
+                if trouble.is_deleted() {
+                    for gone in self.known.remove(&scope).unwrap_or_default() {
+                        self.remove(&gone);
+                    }
+                }
+                self.troubles.insert(scope, trouble);
+            }
+            News::Resumed => drop(self.troubles.remove(&scope)),
+        }
+    }
+
+    /// Forgets a scope that is no longer watched.
+    pub(crate) fn forget(&mut self, scope: &Scope) {
+        self.troubles.remove(scope);
+        for gone in self.known.remove(scope).unwrap_or_default() {
+            self.remove(&gone);
+        }
+    }
+
+    /// Whether it is known of a scope what there is, or that it cannot be read.
+    pub(crate) fn is_settled(&self, scope: &Scope) -> bool {
+        self.known.contains_key(scope) || self.troubles.get(scope).is_some_and(Trouble::is_settled)
+    }
+
+    /// The first of what cannot be read.
+    pub(crate) fn worst(&self) -> Option<Diagnostic> {
+        trouble::diagnostics(&self.troubles, &self.url).into_iter().max_by_key(|found| found.severity)
+    }
+
+    /// Builds what the objects amount to.
+    pub(crate) fn build(&mut self) -> Amount {
+        let built = self.store.build();
+        let mut diagnostics = trouble::diagnostics(&self.troubles, &self.url);
+        diagnostics.extend(self.said.values().flatten().cloned());
+        diagnostics.extend(built.diagnostics);
+        Amount {
+            snapshot: built.snapshot,
+            diagnostics,
+            objects: self.known.values().map(BTreeSet::len).sum(),
+            wanted: self.store.looked_for(),
+        }
+    }
+
+    /// Offers an object to the store; its name, if it has one.
+    fn apply(&mut self, scope: &Scope, mut value: Value) -> Option<ObjectRef> {
+        let kind = scope.kind();
+        let key = key(kind, &value)?;
+        strip(&mut value);
+        if self.offered.get(&key) == Some(&value) {
+            return Some(key);
+        }
+        let mut said = Vec::new();
+        match Object::decode_known(kind, &value) {
+            Ok((object, unknown)) => {
+                if !is_of_kubernetes(kind) {
+                    said.extend(unknown.iter().map(|error| unknown_field(&key, error)));
+                }
+                said.extend(self.store.apply(object).err().into_iter().flatten());
+            }
+            Err(errors) => {
+                let outcome = if self.store.contains(&key) {
+                    "the version before it stays in force"
+                } else {
+                    if let Some(object) = Object::stand_in(kind, &value) {
+                        // It closes what it is for; that it is not good is said here.
+                        let _ = self.store.apply(object);
+                    }
+                    "nothing of it is served"
+                };
+                said.extend(errors.iter().map(|error| {
+                    let message = format!("{}; {outcome}", error.problem);
+                    Diagnostic::error(Reason::InvalidField, &key, &error.path, message)
+                }));
+            }
+        }
+        if said.is_empty() {
+            self.said.remove(&key);
+        } else {
+            self.said.insert(key.clone(), said);
+        }
+        self.offered.insert(key.clone(), value);
+        Some(key)
+    }
+
+    fn remove(&mut self, key: &ObjectRef) {
+        self.offered.remove(key);
+        self.said.remove(key);
+        self.store.remove(key);
+    }
+}
+
+/// The name of an object of an API server; none: it has none, so it is no object.
+fn key(kind: ObjectKind, value: &Value) -> Option<ObjectRef> {
+    let text = |name: &str| value["metadata"][name].as_str();
+    Some(ObjectRef::new(kind, text("namespace").unwrap_or_default(), text("name")?))
+}
+
+/// Takes out what changes without a change of what is wanted.
+fn strip(value: &mut Value) {
+    if let Value::Object(object) = value {
+        object.remove("status");
+        if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+            metadata.remove("managedFields");
+            metadata.remove("resourceVersion");
+        }
+    }
+}
+
+/// Whether a kind comes with Kubernetes itself, which may be newer and knows what its fields are for.
+fn is_of_kubernetes(kind: ObjectKind) -> bool {
+    let version = Object::api_version(kind);
+    !version.starts_with("gateway.networking.k8s.io/") && !version.starts_with("rauta.io/")
+}
+
+fn unknown_field(key: &ObjectRef, error: &FieldError) -> Diagnostic {
+    let message = match &error.problem {
+        Problem::Unknown { .. } => {
+            "this version of the gateway does not know the field: it has no effect".to_owned()
+        }
+        Problem::Invalid(text) => text.clone(),
+    };
+    Diagnostic::warning(Reason::Unsupported, key, &error.path, message)
+}
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

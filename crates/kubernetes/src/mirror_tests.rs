@@ -1,0 +1,189 @@
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::*;
+use crate::trouble::Cause;
+
+const GROUP: &str = "gateway.networking.k8s.io/v1";
+
+struct Cluster(Mirror);
+
+impl Cluster {
+    fn new() -> Self {
+        Self(Mirror::new("https://a/".to_owned(), Options::for_cluster()))
+    }
+
+    fn hear(&mut self, kind: ObjectKind, news: News) -> Amount {
+        self.0.take(Event { scope: Scope::All(kind), heard: Instant::now(), news });
+        self.0.build()
+    }
+
+    fn apply(&mut self, kind: ObjectKind, object: Value) -> Amount {
+        self.hear(kind, News::Applied(object))
+    }
+
+    /// A Gateway, a Service with an endpoint and an HTTPRoute to it.
+    fn with_route() -> Self {
+        let mut cluster = Self::new();
+        cluster.apply(ObjectKind::GatewayClass, class());
+        cluster.apply(ObjectKind::Gateway, gateway(80));
+        cluster.apply(ObjectKind::Service, service());
+        cluster.apply(ObjectKind::EndpointSlice, slice("10.0.0.1"));
+        cluster.apply(ObjectKind::HttpRoute, route("a.test"));
+        cluster
+    }
+}
+
+fn class() -> Value {
+    json!({"metadata": {"name": "rauta"}, "spec": {"controllerName": "rauta.io/gateway-controller"}})
+}
+
+fn gateway(port: u16) -> Value {
+    let listener = json!({"name": "http", "port": port, "protocol": "HTTP"});
+    json!({"apiVersion": GROUP, "kind": "Gateway", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"gatewayClassName": "rauta", "listeners": [listener]}})
+}
+
+fn service() -> Value {
+    let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}]);
+    json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"ports": ports}})
+}
+
+fn slice(address: &str) -> Value {
+    json!({"metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "endpoints": [{"addresses": [address]}], "ports": [{"name": "http", "port": 8080}]})
+}
+
+fn route(host: &str) -> Value {
+    let rule = json!({"backendRefs": [{"name": "web", "port": 80}]});
+    json!({"metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"hostnames": [host], "parentRefs": [{"name": "web"}], "rules": [rule]}})
+}
+
+fn texts(amount: &Amount) -> Vec<String> {
+    amount.diagnostics.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn objects_become_routes_and_go_with_them() {
+    let mut cluster = Cluster::with_route();
+    let amount = cluster.0.build();
+    assert_eq!(texts(&amount), [] as [&str; 0]);
+    assert_eq!((amount.snapshot.routes.len(), amount.objects), (1, 5));
+    let endpoints = |amount: &Amount| -> Vec<_> {
+        amount
+            .snapshot
+            .backends
+            .values()
+            .flat_map(|one| one.endpoints.clone())
+            .map(|one| format!("{one:?}"))
+            .collect()
+    };
+    assert!(endpoints(&amount)[0].contains("10.0.0.1"), "{:?}", endpoints(&amount));
+    let amount = cluster.hear(ObjectKind::HttpRoute, News::Deleted(route("a.test")));
+    assert_eq!((amount.snapshot.routes.len(), amount.objects), (0, 4));
+}
+
+#[test]
+fn what_a_new_list_lacks_is_gone() {
+    let mut cluster = Cluster::with_route();
+    let amount = cluster.hear(ObjectKind::HttpRoute, News::Listed(vec![]));
+    assert_eq!(amount.snapshot.routes.len(), 0);
+    let amount = cluster.hear(ObjectKind::HttpRoute, News::Listed(vec![route("a.test"), route("b.test")]));
+    assert_eq!(amount.snapshot.routes[0].hosts[0].to_string(), "b.test");
+}
+
+#[test]
+fn a_change_of_status_is_no_change() {
+    let mut cluster = Cluster::with_route();
+    let before = cluster.0.build();
+    let mut noted = route("a.test");
+    noted["status"] = json!({"parents": []});
+    noted["metadata"]["resourceVersion"] = json!("77");
+    noted["metadata"]["managedFields"] = json!([{"manager": "x"}]);
+    let amount = cluster.apply(ObjectKind::HttpRoute, noted);
+    assert!(Arc::ptr_eq(&before.snapshot, &amount.snapshot));
+}
+
+#[test]
+fn an_unreadable_kind_stops_no_other_and_what_was_read_stays() {
+    let mut cluster = Cluster::with_route();
+    let forbidden = Cause::Forbidden("User \"x\" cannot list".to_owned());
+    let trouble = |cause: &Cause, attempts| News::Failed(Trouble { cause: cause.clone(), attempts });
+    let amount = cluster.hear(ObjectKind::HttpRoute, trouble(&forbidden, 9));
+    assert_eq!(amount.snapshot.routes.len(), 1);
+    assert!(texts(&amount)[0].contains("may not read HTTPRoute"), "{:?}", texts(&amount));
+    let amount = cluster.apply(ObjectKind::EndpointSlice, slice("10.0.0.2"));
+    assert!(format!("{:?}", amount.snapshot.backends).contains("10.0.0.2"));
+    let amount = cluster.hear(ObjectKind::HttpRoute, News::Resumed);
+    assert_eq!(texts(&amount), [] as [&str; 0]);
+}
+
+#[test]
+fn a_kind_whose_definition_is_gone_has_no_objects() {
+    let mut cluster = Cluster::with_route();
+    let gone = |attempts| News::Failed(Trouble { cause: Cause::NotServed(vec![]), attempts });
+    assert_eq!(cluster.hear(ObjectKind::HttpRoute, gone(6)).snapshot.routes.len(), 1);
+    let amount = cluster.hear(ObjectKind::HttpRoute, gone(7));
+    assert_eq!(amount.snapshot.routes.len(), 0);
+    assert!(texts(&amount)[0].contains("install its CRD"), "{:?}", texts(&amount));
+}
+
+#[test]
+fn a_bad_version_leaves_the_one_before_in_force() {
+    let mut cluster = Cluster::with_route();
+    let mut bad = route("a.test");
+    bad["spec"]["rules"] = json!("none");
+    let amount = cluster.apply(ObjectKind::HttpRoute, bad);
+    assert_eq!(amount.snapshot.routes.len(), 1);
+    let texts = texts(&amount);
+    assert!(texts[0].contains("spec.rules") && texts[0].contains("stays in force"), "{texts:?}");
+}
+
+#[test]
+fn a_field_of_a_newer_api_is_said_to_have_no_effect_unless_it_is_of_kubernetes() {
+    let mut cluster = Cluster::with_route();
+    let mut newer = route("a.test");
+    newer["spec"]["rules"][0]["novel"] = json!(1);
+    let texts = texts(&cluster.apply(ObjectKind::HttpRoute, newer));
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].contains("spec.rules[0].novel") && texts[0].contains("has no effect"), "{texts:?}");
+    let mut newer = service();
+    newer["spec"]["novel"] = json!(1);
+    let amount = cluster.apply(ObjectKind::Service, newer);
+    assert_eq!(amount.diagnostics.len(), 1, "{amount:?}");
+}
+
+#[test]
+fn only_secrets_that_a_gateway_may_name_are_wanted() {
+    let mut cluster = Cluster::with_route();
+    let mut secure = gateway(443);
+    secure["spec"]["listeners"][0]["protocol"] = json!("HTTPS");
+    secure["spec"]["listeners"][0]["tls"] =
+        json!({"certificateRefs": [{"name": "own"}, {"name": "foreign", "namespace": "vault"}]});
+    let amount = cluster.apply(ObjectKind::Gateway, secure);
+    let wanted: Vec<_> = amount.wanted.iter().map(ToString::to_string).collect();
+    assert_eq!(wanted, ["Secret shop/own"]);
+    let grant = json!({"metadata": {"name": "g", "namespace": "vault"}, "spec": {
+        "from": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "shop"}],
+        "to": [{"group": "", "kind": "Secret"}]}});
+    let amount = cluster.apply(ObjectKind::ReferenceGrant, grant);
+    assert_eq!(amount.wanted.len(), 2, "{amount:?}");
+    let amount = cluster.hear(ObjectKind::Gateway, News::Listed(vec![]));
+    assert!(amount.wanted.is_empty(), "{amount:?}");
+}
+
+#[test]
+fn a_scope_is_settled_when_it_was_read_or_cannot_be() {
+    let mut cluster = Cluster::new();
+    let scope = Scope::All(ObjectKind::Gateway);
+    let failed = |cause, attempts| News::Failed(Trouble { cause, attempts });
+    assert!(!cluster.0.is_settled(&scope));
+    cluster.hear(ObjectKind::Gateway, failed(Cause::Unreachable("refused".to_owned()), 50));
+    assert!(!cluster.0.is_settled(&scope));
+    cluster.hear(ObjectKind::Gateway, failed(Cause::NotServed(vec![]), 2));
+    assert!(cluster.0.is_settled(&scope));
+    cluster.hear(ObjectKind::Gateway, News::Listed(vec![]));
+    assert!(cluster.0.is_settled(&scope));
+}

@@ -1,0 +1,102 @@
+use std::fmt;
+
+use model::{ObjectKind, ObjectRef};
+use translate::Object;
+
+/// What one watch is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// All objects of a kind.
+    All(ObjectKind),
+    /// One object, be it there or not.
+    One(ObjectRef),
+}
+
+impl Scope {
+    /// The scopes that are always watched: all kinds but those of which only single objects are needed, and which hold what
+    /// is not the gateway's business.
+    pub(crate) fn standing() -> impl Iterator<Item = Self> {
+        let is_by_name = |kind: &ObjectKind| matches!(kind, ObjectKind::Secret | ObjectKind::ConfigMap);
+        Object::kinds().filter(move |kind| !is_by_name(kind)).map(Self::All)
+    }
+
+    pub(crate) fn kind(&self) -> ObjectKind {
+        match self {
+            Self::All(kind) => *kind,
+            Self::One(key) => key.kind,
+        }
+    }
+
+    /// The path of the collection in the API.
+    pub(crate) fn path(&self) -> String {
+        let version = Object::api_version(self.kind());
+        let root = if version.contains('/') { "/apis" } else { "/api" };
+        let plural = plural(self.kind());
+        match self {
+            Self::One(key) if !key.kind.is_cluster_scoped() => {
+                format!("{root}/{version}/namespaces/{}/{plural}", key.namespace)
+            }
+            _ => format!("{root}/{version}/{plural}"),
+        }
+    }
+
+    /// The field selector; none: all of the collection.
+    pub(crate) fn selector(&self) -> Option<String> {
+        match self {
+            Self::All(_) => None,
+            Self::One(key) => Some(format!("metadata.name={}", key.name)),
+        }
+    }
+}
+
+/// `Gateway (gateway.networking.k8s.io/v1)` or `Secret shop/tls`.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(kind) => write!(f, "{kind} ({})", Object::api_version(*kind)),
+            Self::One(key) => key.fmt(f),
+        }
+    }
+}
+
+/// The name of a kind's collection: in small letters, in the plural of English.
+pub(crate) fn plural(kind: ObjectKind) -> String {
+    let name = kind.as_str().to_ascii_lowercase();
+    match name.strip_suffix('y') {
+        Some(stem) if !name.ends_with("ay") => format!("{stem}ies"),
+        _ if name.ends_with('s') => format!("{name}es"),
+        _ => format!("{name}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collections_have_the_paths_of_the_api() {
+        let all = |kind| Scope::All(kind).path();
+        assert_eq!(all(ObjectKind::Service), "/api/v1/services");
+        assert_eq!(all(ObjectKind::Namespace), "/api/v1/namespaces");
+        assert_eq!(all(ObjectKind::GatewayClass), "/apis/gateway.networking.k8s.io/v1/gatewayclasses");
+        assert_eq!(all(ObjectKind::Gateway), "/apis/gateway.networking.k8s.io/v1/gateways");
+        assert_eq!(
+            all(ObjectKind::BackendTlsPolicy),
+            "/apis/gateway.networking.k8s.io/v1/backendtlspolicies"
+        );
+        assert_eq!(all(ObjectKind::Ingress), "/apis/networking.k8s.io/v1/ingresses");
+        assert_eq!(all(ObjectKind::EndpointSlice), "/apis/discovery.k8s.io/v1/endpointslices");
+        assert_eq!(all(ObjectKind::RoutePolicy), "/apis/rauta.io/v1/routepolicies");
+        let secret = Scope::One(ObjectRef::new(ObjectKind::Secret, "shop", "tls"));
+        assert_eq!(secret.path(), "/api/v1/namespaces/shop/secrets");
+        assert_eq!(secret.selector().as_deref(), Some("metadata.name=tls"));
+    }
+
+    #[test]
+    fn secrets_and_config_maps_are_never_read_as_a_whole() {
+        let standing: Vec<_> = Scope::standing().collect();
+        assert!(!standing.contains(&Scope::All(ObjectKind::Secret)), "{standing:?}");
+        assert!(!standing.contains(&Scope::All(ObjectKind::ConfigMap)));
+        assert_eq!(standing.len(), Object::kinds().count() - 2);
+    }
+}

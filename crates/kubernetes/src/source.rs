@@ -1,0 +1,208 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use kube::Client;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep_until, timeout};
+use translate::{Loaded, Options, Steps};
+
+use crate::client::client;
+use crate::event::Event;
+use crate::follow::follow;
+use crate::mirror::{Amount, Mirror};
+use crate::scope::Scope;
+use crate::{ClientError, Connection};
+
+/// Events that come this close together are one change.
+const QUIET: Duration = Duration::from_millis(2);
+/// A stream of events delays a change no longer than this.
+const DELAY_MAX: Duration = Duration::from_millis(50);
+/// Events that may wait to be taken in, before the API server has to.
+const EVENTS_MAX: usize = 1024;
+
+/// Why an API server cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The connection's certificates or credentials cannot be used.
+    #[error("cannot use the certificates or credentials for the API server at {url}")]
+    Client {
+        /// The API server.
+        url: String,
+        /// What is wrong.
+        #[source]
+        source: Box<ClientError>,
+    },
+    /// No thread can be started.
+    #[error("cannot start the thread that watches the API server")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What the API server's objects amount to, at last; none: not everything has been read yet.
+pub type Followed = watch::Receiver<Option<Arc<Loaded>>>;
+
+/// Keeps the API server watched; dropping it ends that.
+#[derive(Debug)]
+pub struct WatchHandle {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for WatchHandle {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads the objects of an API server, and follows them.
+///
+/// The receiver has nothing until every kind has been read or has turned out to be unreadable; a later [`Loaded`] comes only
+/// if it serves differently or says something else. Where nothing has been read yet and something is wrong, that is logged.
+///
+/// # Errors
+/// [`StartError`]: nothing is watched.
+pub fn watch(connection: Connection, options: Options) -> Result<(Followed, WatchHandle), StartError> {
+    let (sender, receiver) = watch::channel(None);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let url = connection.url();
+    let client = {
+        let _inside = runtime.enter();
+        let failed = |source| StartError::Client { url: url.clone(), source: Box::new(source) };
+        client(&connection.config).map_err(failed)?
+    };
+    let thread = thread::Builder::new()
+        .name("kubernetes".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                let source = Source::new(client, Mirror::new(url, options), sender);
+                tokio::select! {
+                    () = source.run() => {}
+                    _ = stopped => {}
+                }
+            });
+            // Nobody waits for answers any more.
+            runtime.shutdown_background();
+        })
+        .map_err(StartError::Thread)?;
+    Ok((receiver, WatchHandle { stop: Some(stop), thread: Some(thread) }))
+}
+
+struct Source {
+    client: Client,
+    mirror: Mirror,
+    sender: watch::Sender<Option<Arc<Loaded>>>,
+    inbox: mpsc::Receiver<Event>,
+    events: mpsc::Sender<Event>,
+    /// What is watched.
+    tasks: BTreeMap<Scope, AbortHandle>,
+    /// What was logged while there was nothing to serve yet.
+    waiting: String,
+}
+
+impl Source {
+    fn new(client: Client, mirror: Mirror, sender: watch::Sender<Option<Arc<Loaded>>>) -> Self {
+        let (events, inbox) = mpsc::channel(EVENTS_MAX);
+        Self { client, mirror, sender, inbox, events, tasks: BTreeMap::new(), waiting: String::new() }
+    }
+
+    async fn run(mut self) {
+        Scope::standing().for_each(|scope| self.follow(scope));
+        while let Some(noticed) = self.hear().await {
+            let started = Instant::now();
+            let amount = self.mirror.build();
+            let translated = started.elapsed();
+            self.follow_wanted(&amount);
+            let waited = started.duration_since(noticed);
+            self.publish(amount, noticed, Steps { waited, read: Duration::ZERO, translated });
+        }
+    }
+
+    /// Takes in what comes until nothing does for a moment; when it began.
+    async fn hear(&mut self) -> Option<Instant> {
+        let first = self.inbox.recv().await?;
+        let noticed = first.heard;
+        self.take(first);
+        let latest = tokio::time::Instant::now() + DELAY_MAX;
+        loop {
+            tokio::select! {
+                next = timeout(QUIET, self.inbox.recv()) => match next {
+                    Ok(Some(event)) => self.take(event),
+                    Ok(None) | Err(_) => return Some(noticed),
+                },
+                () = sleep_until(latest) => return Some(noticed),
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        // What the task of a forgotten scope said last is no longer of interest.
+        if self.tasks.contains_key(&event.scope) {
+            self.mirror.take(event);
+        }
+    }
+
+    fn follow(&mut self, scope: Scope) {
+        let task = tokio::spawn(follow(self.client.clone(), scope.clone(), self.events.clone()));
+        self.tasks.insert(scope, task.abort_handle());
+    }
+
+    /// Watches the single objects that are referred to, and no others.
+    fn follow_wanted(&mut self, amount: &Amount) {
+        let is_gone = |scope: &Scope| matches!(scope, Scope::One(key) if !amount.wanted.contains(key));
+        let gone: Vec<_> = self.tasks.keys().filter(|scope| is_gone(scope)).cloned().collect();
+        for scope in gone {
+            if let Some(task) = self.tasks.remove(&scope) {
+                task.abort();
+            }
+            self.mirror.forget(&scope);
+        }
+        for key in &amount.wanted {
+            let scope = Scope::One(key.clone());
+            if !self.tasks.contains_key(&scope) {
+                self.follow(scope);
+            }
+        }
+    }
+
+    fn publish(&mut self, amount: Amount, noticed: Instant, steps: Steps) {
+        let is_first = self.sender.borrow().is_none();
+        if is_first && !self.tasks.keys().all(|scope| self.mirror.is_settled(scope)) {
+            return self.log_waiting(&amount);
+        }
+        let Amount { snapshot, diagnostics, objects, .. } = amount;
+        let (changed_at, files) = (SystemTime::now(), 0);
+        let loaded = Loaded { snapshot, diagnostics, files, objects, changed_at, noticed, steps };
+        self.sender.send_if_modified(|last| {
+            let is_new = last.as_ref().is_none_or(|last| differs(last, &loaded));
+            if is_new {
+                *last = Some(Arc::new(loaded));
+            }
+            is_new
+        });
+    }
+
+    /// Says what is waited for, once.
+    fn log_waiting(&mut self, amount: &Amount) {
+        let is_waited_for = |scope: &&Scope| !self.mirror.is_settled(scope);
+        let trouble = self.mirror.worst();
+        let text = trouble.map(|found| found.to_string()).unwrap_or_default();
+        if !text.is_empty() && text != self.waiting {
+            let waiting = self.tasks.keys().filter(is_waited_for).count();
+            tracing::warn!(kinds = waiting, objects = amount.objects, "nothing is served yet: {text}");
+            self.waiting = text;
+        }
+    }
+}
+
+fn differs(last: &Loaded, new: &Loaded) -> bool {
+    !Arc::ptr_eq(&last.snapshot, &new.snapshot)
+        || last.diagnostics != new.diagnostics
+        || last.objects != new.objects
+}

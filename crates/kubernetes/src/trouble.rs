@@ -1,0 +1,209 @@
+//! Why objects cannot be read, in the words of the API server, and what to do about it.
+
+use std::collections::BTreeMap;
+
+use model::{Diagnostic, Reason, Severity};
+use translate::Object;
+
+use crate::scope::{Scope, plural};
+
+/// Why a scope cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) cause: Cause,
+    /// How often in a row it was tried in vain.
+    pub(crate) attempts: u32,
+}
+
+/// What kind of trouble it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The API server does not answer: why.
+    Unreachable(String),
+    /// It does not know the kind: the versions of its group that it serves.
+    NotServed(Vec<String>),
+    /// 401: what it says.
+    Unauthorized(String),
+    /// 403: what it says.
+    Forbidden(String),
+    /// Anything else: what it says.
+    Refused(String),
+}
+
+/// Answers may be wrong while an API server starts: these many in a row are believed.
+const BELIEVED_ATTEMPTS: u32 = 4;
+
+/// The same where objects that are served go by it: some ten seconds.
+const DELETED_ATTEMPTS: u32 = 7;
+
+impl Trouble {
+    /// Whether it is certain that there are no objects: their definition was taken away.
+    pub(crate) fn is_deleted(&self) -> bool {
+        matches!(self.cause, Cause::NotServed(_)) && self.attempts >= DELETED_ATTEMPTS
+    }
+
+    /// Whether the scope is taken for unreadable for now, so that nobody waits for it.
+    ///
+    /// A server that does not answer is waited for: what it would say may be anything.
+    pub(crate) fn is_settled(&self) -> bool {
+        match self.cause {
+            Cause::Unreachable(_) => false,
+            Cause::NotServed(_) => self.attempts >= 2,
+            _ => self.attempts >= BELIEVED_ATTEMPTS,
+        }
+    }
+}
+
+impl From<&kube::Error> for Cause {
+    fn from(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                // Without a body in its form there is but a code.
+                let message = match status.message.as_str() {
+                    "" => format!("{} {}", status.code, status.reason),
+                    message => message.to_owned(),
+                };
+                match status.code {
+                    401 => Self::Unauthorized(message),
+                    403 => Self::Forbidden(message),
+                    404 => Self::NotServed(Vec::new()),
+                    _ => Self::Refused(message),
+                }
+            }
+            other => Self::Unreachable(chain(other)),
+        }
+    }
+}
+
+/// The innermost causes say most, the outer ones name libraries.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Says what cannot be read; what is the same for several scopes, once.
+pub(crate) fn diagnostics(troubles: &BTreeMap<Scope, Trouble>, url: &str) -> Vec<Diagnostic> {
+    let mut found: Vec<_> = troubles.iter().map(|(scope, trouble)| say(scope, &trouble.cause, url)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn say(scope: &Scope, cause: &Cause, url: &str) -> Diagnostic {
+    let kept = "what was read of it stays in force";
+    let (severity, message) = match cause {
+        Cause::Unreachable(why) => {
+            let text =
+                format!("cannot reach the API server at {url}: {why}; all that was read stays in force");
+            (Severity::Error, text)
+        }
+        Cause::NotServed(versions) if versions.is_empty() => {
+            let text = format!("the API server does not know {scope}: install its CRD to use it");
+            (Severity::Warning, text)
+        }
+        Cause::NotServed(versions) => {
+            let text = format!(
+                "the API server does not know {scope}, only {}: install the CRDs of a release that has it",
+                versions.join(" and ")
+            );
+            (Severity::Warning, text)
+        }
+        Cause::Unauthorized(why) => {
+            let text = format!(
+                "the API server at {url} does not accept the credentials: {why}; all that was read stays in force; check \
+                 the service account's token or the kubeconfig"
+            );
+            (Severity::Error, text)
+        }
+        Cause::Forbidden(why) => {
+            let (group, plural) = (group(scope), plural(scope.kind()));
+            let text = format!(
+                "may not read {scope}: {why}; {kept}; allow get, list and watch of {plural} in API group {group:?}"
+            );
+            (Severity::Error, text)
+        }
+        Cause::Refused(why) => (Severity::Error, format!("cannot read {scope}: {why}; {kept}")),
+    };
+    let object = match scope {
+        Scope::One(key) if !matches!(cause, Cause::Unreachable(_) | Cause::Unauthorized(_)) => {
+            Some(key.clone())
+        }
+        _ => None,
+    };
+    Diagnostic { severity, reason: Reason::Unreadable, object, field: String::new(), place: None, message }
+}
+
+/// The API group of a scope's kind; empty: the core group.
+pub(crate) fn group(scope: &Scope) -> &'static str {
+    Object::api_version(scope.kind()).rsplit_once('/').map_or("", |(group, _)| group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ObjectKind, ObjectRef};
+
+    fn said(troubles: &[(Scope, Cause)]) -> Vec<String> {
+        let troubles = troubles
+            .iter()
+            .map(|(scope, cause)| (scope.clone(), Trouble { cause: cause.clone(), attempts: 1 }));
+        diagnostics(&troubles.collect(), "https://a:6443/").iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_trouble_says_what_why_and_what_to_do() {
+        let gateways = Scope::All(ObjectKind::Gateway);
+        let secret = Scope::One(ObjectRef::new(ObjectKind::Secret, "shop", "tls"));
+        let forbidden = || Cause::Forbidden("User \"x\" cannot".to_owned());
+        assert_eq!(
+            said(&[(gateways.clone(), forbidden())]),
+            [
+                "error: may not read Gateway (gateway.networking.k8s.io/v1): User \"x\" cannot; what was read of it stays in \
+              force; allow get, list and watch of gateways in API group \"gateway.networking.k8s.io\" (Unreadable)"
+            ]
+        );
+        assert_eq!(
+            said(&[(secret, forbidden())]),
+            [
+                "error: Secret shop/tls: may not read Secret shop/tls: User \"x\" cannot; what was read of it stays in \
+              force; allow get, list and watch of secrets in API group \"\" (Unreadable)"
+            ]
+        );
+        assert_eq!(
+            said(&[(
+                gateways.clone(),
+                Cause::NotServed(vec!["gateway.networking.k8s.io/v1beta1".to_owned()])
+            )]),
+            ["warning: the API server does not know Gateway (gateway.networking.k8s.io/v1), only \
+              gateway.networking.k8s.io/v1beta1: install the CRDs of a release that has it (Unreadable)"]
+        );
+        let missing = said(&[(gateways, Cause::NotServed(Vec::new()))]);
+        assert!(missing[0].contains("install its CRD"), "{missing:?}");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_said_once() {
+        let scopes = [ObjectKind::Gateway, ObjectKind::Service].map(Scope::All);
+        let troubles = scopes.map(|scope| (scope, Cause::Unreachable("connection refused".to_owned())));
+        assert_eq!(
+            said(&troubles),
+            [
+                "error: cannot reach the API server at https://a:6443/: connection refused; all that was read stays in force \
+              (Unreadable)"
+            ]
+        );
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_not_there_but_for_a_server_that_does_not_answer() {
+        let settled = |cause: Cause, attempts| Trouble { cause, attempts }.is_settled();
+        assert!(settled(Cause::NotServed(Vec::new()), 2));
+        assert!(!settled(Cause::NotServed(Vec::new()), 1));
+        assert!(settled(Cause::Forbidden(String::new()), 4));
+        assert!(!settled(Cause::Forbidden(String::new()), 3));
+        assert!(!settled(Cause::Unreachable(String::new()), 1_000));
+    }
+}

@@ -42,7 +42,8 @@ pub(crate) async fn accepted(worker: Rc<Worker>, stream: TcpStream, peer: Socket
         }
     }
     match begin {
-        Begin::Tls => secure::serve(&worker, stream, client).await,
+        // On the heap: what TLS needs has no part in connections without it.
+        Begin::Tls => Box::pin(secure::serve(&worker, stream, client)).await,
         Begin::Http => serve(&worker, stream, client.into()).await,
         Begin::Bytes => l4::tcp(&worker, stream, &client).await,
     }
@@ -139,6 +140,20 @@ fn speaks_something_else(error: RequestError, read: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a future of three arguments holds.
+    fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each connection holds its future for as long as it lives, and most of the time it is idle. A future has room for all that may ever be
+    /// waited for in it, as many times as it is handed on: what is rare belongs on the heap.
+    #[test]
+    fn a_connection_holds_no_room_for_what_is_rare() {
+        let (any, secured) = (size(accepted), size(secure::serve));
+        assert!(any <= 6 << 10, "{any} bytes a connection");
+        assert!(secured <= 12 << 10, "{secured} bytes more with TLS");
+    }
 
     #[test]
     fn a_first_line_is_of_http_by_its_target_or_its_version() {

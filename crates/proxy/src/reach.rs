@@ -88,7 +88,9 @@ async fn connect<S: Transport>(
     down: &mut Downstream<S>,
 ) -> Result<Upstream, ConnectError> {
     let mut watchdog = down.take_watchdog();
-    let connected = watchdog.timeout(limit, upstream::connect(worker, endpoint, connector)).await;
+    // On the heap, as few requests open one: handshakes have no part in the memory that every connection of a client holds.
+    let opened = Box::pin(upstream::connect(worker, endpoint, connector));
+    let connected = watchdog.timeout(limit, opened).await;
     down.return_watchdog(watchdog);
     let mut upstream =
         connected.unwrap_or_else(|_| Err(ConnectError::Tcp(io::ErrorKind::TimedOut.into())))?;

@@ -32,7 +32,9 @@ enum Begun {
 /// Handshakes, then serves what the client and the gateway agreed to speak; or passes TLS on.
 pub(crate) async fn serve(worker: &Rc<Worker>, stream: TcpStream, mut client: Client) {
     let limit = worker.config().timeouts.header_read.min(HANDSHAKE_MAX);
-    match tokio::time::timeout(limit, begin(worker, stream, &client)).await {
+    // On the heap, for as long as the handshake lasts.
+    let begun = Box::pin(tokio::time::timeout(limit, begin(worker, stream, &client)));
+    match begun.await {
         Ok(Ok(Begun::Ended(listener, name, secured))) if listener.protocol == Protocol::Tls => {
             l4::ended_tls(worker, secured, &client, &listener, &name).await;
         }

@@ -76,7 +76,7 @@ fn ten_thousand_idle_connections_cost_little_and_hold_up_nobody() {
     raise_descriptors(DESCRIPTORS);
     let mut world = World::tuned(1, &all_to(&[0]), &LONG);
     let each = cost(&mut world, COUNT, |world| open(world.lab.client(), world.gateway.address(), COUNT));
-    assert!(each < 32 << 10, "{each} bytes a connection");
+    assert!(each < 16 << 10, "{each} bytes a connection");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn two_thousand_idle_connections_of_http_2_cost_little() {
         };
         (0..COUNT).map(open).collect::<Vec<_>>()
     });
-    assert!(each < 64 << 10, "{each} bytes a connection");
+    assert!(each < 48 << 10, "{each} bytes a connection");
 }
 
 /// The Gateway with a listener for HTTPS, too.
@@ -128,7 +128,7 @@ fn two_thousand_idle_connections_of_tls_cost_little() {
     raise_descriptors(DESCRIPTORS);
     let mut world = secured(&LONG);
     let each = cost(&mut world, COUNT, |world| hold(world, COUNT));
-    assert!(each < 48 << 10, "{each} bytes a connection");
+    assert!(each < 40 << 10, "{each} bytes a connection");
 }
 
 #[test]

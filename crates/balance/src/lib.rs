@@ -18,6 +18,7 @@ mod two_choices;
 pub use client::{hash_client, hash_value, subject};
 pub use flow::hash_flow;
 pub use maglev::{EndpointKey, Maglev, TableError, check_table_size};
+pub use mix::mix;
 pub use peak_ewma::PeakEwma;
 pub use pick::{Balancer, Pick};
 pub use random::{Random, WeightedChoice};

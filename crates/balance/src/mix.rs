@@ -1,7 +1,7 @@
-/// Spreads every bit of `word` over all 64 (a bijection).
+/// Spreads every bit of `word` over all 64 (a bijection): what follows a counter, or numbers that lie close, looks like chance.
 ///
 /// Source: the finaliser of SplitMix64, variant 13 of Stafford, "Better Bit Mixing" (2011).
-pub(crate) const fn mix(mut word: u64) -> u64 {
+pub const fn mix(mut word: u64) -> u64 {
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)

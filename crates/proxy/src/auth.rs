@@ -1,23 +1,18 @@
 //! Who asks: users and passwords of routes that want them.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http1::RequestHead;
 use model::BasicAuth;
 use policy::{CheckCost, Credentials, Htpasswd, is_header_value};
-use tls::MacKey;
 use tokio::sync::Semaphore;
 
 use crate::changes::Changes;
 use crate::downstream::{Downstream, Gone};
+use crate::remembered::{self, TagKey};
 use crate::transport::Transport;
 use crate::worker::Worker;
 
-/// Passwords that a thread remembers to be right.
-const REMEMBERED_MAX: usize = 1024;
 /// Requests that wait for their password to be checked, for each thread that checks: at 50 ms a check (bcrypt of cost 10) the last
 /// of them waits for less than a second.
 const WAITING_MAX: usize = 16;
@@ -36,8 +31,8 @@ pub(crate) struct Checks {
     dear: Arc<Semaphore>,
     /// Places for those that wait for it.
     places: Semaphore,
-    /// Of what is remembered; none: the system has no random numbers, and nothing is.
-    key: OnceLock<Option<MacKey>>,
+    /// Of what is remembered, tokens too.
+    pub(crate) tags: TagKey,
 }
 
 /// Why a request is not let in.
@@ -50,34 +45,11 @@ pub(crate) enum Denied {
     Gone,
 }
 
-/// What a thread remembers: tags of users with their right passwords.
-#[derive(Default)]
-pub(crate) struct Remembered(RefCell<HashSet<[u8; MacKey::TAG_BYTES]>>);
-
 impl Checks {
     pub(crate) fn new(threads: usize) -> Self {
         let threads = threads.max(1);
         let places = Semaphore::new(threads * WAITING_MAX);
-        Self { dear: Arc::new(Semaphore::new(threads)), places, key: OnceLock::new() }
-    }
-
-    /// Of what is remembered.
-    pub(crate) fn key(&self) -> Option<&MacKey> {
-        self.key.get_or_init(|| MacKey::random().ok()).as_ref()
-    }
-}
-
-impl Remembered {
-    fn has(&self, tag: &[u8; MacKey::TAG_BYTES]) -> bool {
-        self.0.borrow().contains(tag)
-    }
-
-    fn add(&self, tag: [u8; MacKey::TAG_BYTES]) {
-        let mut tags = self.0.borrow_mut();
-        if tags.len() >= REMEMBERED_MAX {
-            tags.clear();
-        }
-        tags.insert(tag);
+        Self { dear: Arc::new(Semaphore::new(threads)), places, tags: TagKey::default() }
     }
 }
 
@@ -85,9 +57,7 @@ impl Auth {
     /// None: the users cannot be read.
     pub(crate) fn new(said: &BasicAuth) -> Option<Self> {
         let users = Htpasswd::parse(std::str::from_utf8(said.users.expose()).ok()?).ok()?;
-        // Each state of the standard library's hasher has keys of its own.
-        let name = RandomState::new().build_hasher().finish();
-        Some(Self { said: said.clone(), users: Arc::new(users), name })
+        Some(Self { said: said.clone(), users: Arc::new(users), name: remembered::name() })
     }
 
     /// What it was made from.
@@ -137,12 +107,10 @@ impl Auth {
             return if self.users.lets_in(&credentials) { Ok(user) } else { Err(Denied::Wrong) };
         }
         let checks = &worker.shared.checks;
-        let tag = checks.key().map(|key| {
-            let (user, name) = (credentials.user.as_bytes(), self.name.to_be_bytes());
-            let length = (user.len() as u64).to_be_bytes();
-            key.tag(&[&name, &length, user, &credentials.password])
-        });
-        let is_remembered = || tag.is_some_and(|tag| worker.remembered.has(&tag));
+        let (named, name) = (credentials.user.as_bytes(), self.name.to_be_bytes());
+        let length = (named.len() as u64).to_be_bytes();
+        let tag = checks.tags.tag(&[&name, &length, named, &credentials.password]);
+        let is_remembered = || tag.is_some_and(|tag| worker.right_passwords.get(&tag).is_some());
         if is_remembered() {
             return Ok(user);
         }
@@ -165,7 +133,7 @@ impl Auth {
             return Err(Denied::Wrong);
         }
         if let Some(tag) = tag {
-            worker.remembered.add(tag);
+            worker.right_passwords.add(tag, ());
         }
         Ok(user)
     }

@@ -230,10 +230,7 @@ fn again(pick: &Pick, draw: u64) -> Pick {
 
 /// Another well-mixed number (SplitMix64, Steele et al. 2014).
 fn remix(value: u64, draw: u64) -> u64 {
-    let mut z = value.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    balance::mix(value.wrapping_add(draw.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ mod outliers;
 mod plan;
 mod rate;
 mod reach;
+mod remembered;
 mod reply;
 mod request;
 mod request_body;

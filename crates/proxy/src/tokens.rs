@@ -1,8 +1,5 @@
 //! Signed tokens (JWT) of routes that want them: whether they are good, and what endpoints get of them.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,14 +7,11 @@ use http1::RequestHead;
 use jwt::{Claims, Demands, KeySet, Lifetime, Token, TokenError};
 use model::{Jwt, JwtKeys, JwtProvider};
 use policy::is_header_value;
-use tls::MacKey;
 
 use crate::changes::Changes;
+use crate::remembered;
 use crate::token_places;
 use crate::worker::Worker;
-
-/// Good tokens that a thread remembers.
-const REMEMBERED_MAX: usize = 1024;
 
 /// Whose tokens let in on a route.
 pub(crate) struct Tokens {
@@ -43,12 +37,8 @@ pub(crate) enum Refused {
     Unspeakable,
 }
 
-/// What a thread remembers of tokens that were good.
-#[derive(Default)]
-pub(crate) struct GoodTokens(RefCell<HashMap<[u8; MacKey::TAG_BYTES], Rc<Good>>>);
-
 /// A good token.
-struct Good {
+pub(crate) struct Good {
     lifetime: Lifetime,
     /// What endpoints get: places in the provider's list of headers, and values.
     headers: Vec<(usize, String)>,
@@ -97,9 +87,8 @@ impl Tokens {
             Some((KeySet::parse(keys.json()).ok()?, demands))
         };
         let providers: Option<Vec<_>> = said.providers.iter().map(provider).collect();
-        // Each state of the standard library's hasher has keys of its own.
-        let name = RandomState::new().build_hasher().finish();
-        Some(Self { said: said.clone(), providers: providers.filter(|all| !all.is_empty())?, name })
+        let providers = providers.filter(|all| !all.is_empty())?;
+        Some(Self { said: said.clone(), providers, name: remembered::name() })
     }
 
     /// What it was made from.
@@ -154,10 +143,8 @@ impl Tokens {
             else {
                 continue;
             };
-            let tag = worker.shared.checks.key().map(|key| {
-                let parts = [self.name.to_be_bytes(), (index as u64).to_be_bytes()];
-                key.tag(&[&parts[0], &parts[1], token.as_bytes()])
-            });
+            let (name, place) = (self.name.to_be_bytes(), (index as u64).to_be_bytes());
+            let tag = worker.shared.checks.tags.tag(&[&name, &place, token.as_bytes()]);
             let known = tag.and_then(|tag| worker.good_tokens.get(&tag));
             let judged = match known {
                 Some(good) => good.lifetime.holds(now).map(|()| good).map_err(Refused::Invalid),
@@ -177,20 +164,6 @@ impl Tokens {
             }
         }
         Err(refused.unwrap_or(Refused::Missing))
-    }
-}
-
-impl GoodTokens {
-    fn get(&self, tag: &[u8; MacKey::TAG_BYTES]) -> Option<Rc<Good>> {
-        self.0.borrow().get(tag).cloned()
-    }
-
-    fn add(&self, tag: [u8; MacKey::TAG_BYTES], good: Rc<Good>) {
-        let mut tokens = self.0.borrow_mut();
-        if tokens.len() >= REMEMBERED_MAX {
-            tokens.clear();
-        }
-        tokens.insert(tag, good);
     }
 }
 

@@ -14,12 +14,12 @@ use telemetry::access::{Entry, Lines};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::auth::Remembered;
 use crate::config::Config;
+use crate::remembered::Remembered;
 use crate::shared::Shared;
 use crate::state::State;
 use crate::story;
-use crate::tokens::GoodTokens;
+use crate::tokens;
 use crate::upstream::Pool;
 
 /// Read buffers kept for the next connection that needs one.
@@ -67,9 +67,9 @@ pub(crate) struct Worker {
     pub(crate) mirrors: Cell<usize>,
     next_id: Cell<u64>,
     /// Passwords that were right.
-    pub(crate) remembered: Remembered,
+    pub(crate) right_passwords: Remembered<()>,
     /// Tokens that were good.
-    pub(crate) good_tokens: GoodTokens,
+    pub(crate) good_tokens: Remembered<Rc<tokens::Good>>,
     access: RefCell<Option<Lines>>,
     drained: RefCell<Option<oneshot::Sender<()>>>,
 }
@@ -120,8 +120,8 @@ impl Worker {
             encoders: Rc::new(()),
             mirrors: Cell::new(0),
             next_id: Cell::new(0),
-            remembered: Remembered::default(),
-            good_tokens: GoodTokens::default(),
+            right_passwords: Remembered::default(),
+            good_tokens: Remembered::default(),
             access: RefCell::new(access),
             drained: RefCell::default(),
         }
@@ -216,9 +216,7 @@ impl Worker {
     pub(crate) fn random(&self) -> u64 {
         let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.random.set(next);
-        let z = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        balance::mix(next)
     }
 
     /// A number that nobody else has: both halves by chance, the lower with a salt of this thread's.

@@ -30,6 +30,11 @@ impl Regexes {
         self.0.get(pattern)?.as_ref().ok()
     }
 
+    /// Whether one of them does not compile.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.0.values().any(Result::is_err)
+    }
+
     /// What is wrong with the pattern, if anything.
     pub(crate) fn error(&self, pattern: &RegexPattern) -> Option<&PatternError> {
         self.0.get(pattern)?.as_ref().err()

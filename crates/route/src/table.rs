@@ -216,6 +216,10 @@ fn are_same(before: &[Arc<Route>], routes: &[Arc<Route>]) -> bool {
 
 /// The matches with patterns that do not compile, each once.
 fn errors(routes: &[Arc<Route>], regexes: &Regexes) -> Arc<[BuildError]> {
+    // As good as always, and there are many more matches than patterns.
+    if !regexes.has_errors() {
+        return Arc::default();
+    }
     let matches =
         routes.iter().flat_map(|route| route.matches.iter().enumerate().map(move |(i, m)| (route, i, m)));
     matches

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proxy::{Config, TimeoutConfig};
-use support::{Client, Lab, Rule, Scripted, eventually, free_port, rule, snapshot, with_listener_for_all};
+use support::{
+    Client, Lab, PATIENCE, Rule, Scripted, eventually, free_port, rule, snapshot, with_listener_for_all,
+};
 
 #[test]
 fn a_change_decides_the_next_request_of_an_open_connection() {
@@ -117,15 +119,13 @@ fn no_request_fails_while_routes_change_under_load() {
 fn whoever_is_connected_when_a_listener_goes_is_answered() {
     let endpoint = Scripted::echo("one");
     let mut lab = Lab::with(Config { threads: 2, ..Default::default() }, &[rule("/", &[endpoint.address])]);
-    let (mut served, mut refused) = (0, 0);
+    let [served, refused] = [const { AtomicUsize::new(0) }; 2];
     for _ in 0..10 {
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = AtomicBool::new(false);
         let old = lab.address;
-        let clients: Vec<_> = (0..4)
-            .map(|_| {
-                let stop = stop.clone();
-                std::thread::spawn(move || {
-                    let (mut served, mut refused) = (0, 0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         match TcpStream::connect_timeout(&old, Duration::from_secs(5)) {
                             Ok(stream) => {
@@ -134,29 +134,32 @@ fn whoever_is_connected_when_a_listener_goes_is_answered() {
                                 // 404: nothing listens there any more.
                                 let status = client.response().status;
                                 assert!(status == 200 || status == 404, "{status}");
-                                served += 1;
+                                served.fetch_add(1, Ordering::Relaxed);
                             }
                             Err(error) => {
                                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
-                                refused += 1;
+                                refused.fetch_add(1, Ordering::Relaxed);
                             }
                         }
                     }
-                    (served, refused)
-                })
-            })
-            .collect();
-        std::thread::sleep(Duration::from_millis(50));
-        lab.address = free_port();
-        lab.apply(&[rule("/", &[endpoint.address])]);
-        std::thread::sleep(Duration::from_millis(20));
-        stop.store(true, Ordering::Relaxed);
-        for client in clients {
-            let (of_one, not) = client.join().unwrap();
-            (served, refused) = (served + of_one, refused + not);
-        }
+                });
+            }
+            // The clients are stopped whatever comes of it.
+            let wait_for_more = |count: &AtomicUsize, more| {
+                let (least, deadline) = (count.load(Ordering::Relaxed) + more, Instant::now() + PATIENCE);
+                while count.load(Ordering::Relaxed) < least && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                count.load(Ordering::Relaxed) >= least
+            };
+            let was_busy = wait_for_more(&served, 20);
+            lab.address = free_port();
+            lab.apply(&[rule("/", &[endpoint.address])]);
+            let is_gone = wait_for_more(&refused, 4);
+            stop.store(true, Ordering::Relaxed);
+            assert!(was_busy && is_gone, "{served:?} {refused:?}");
+        });
     }
-    assert!(served > 100 && refused > 10, "{served} {refused}");
 }
 
 #[test]

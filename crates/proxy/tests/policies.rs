@@ -308,7 +308,12 @@ fn faults_delay_and_abort_their_share() {
 #[test]
 fn a_request_whose_client_resets_while_it_waits_goes_nowhere_and_one_that_has_sent_all_is_answered() {
     let endpoint = Scripted::echo("one");
-    let lab = lab(faults(1, 0), &endpoint);
+    let mut policies = faults(1, 0);
+    if let Some(delay) = policies.fault_injection.as_mut().and_then(|faults| faults.delay.as_mut()) {
+        // Long enough for the client to be gone within, on a busy machine too.
+        delay.value = Duration::from_secs(2);
+    }
+    let lab = lab(policies, &endpoint);
     let mut half_closed = lab.client();
     half_closed.send("GET /half-closed HTTP/1.1\r\nHost: a.test\r\n\r\n");
     half_closed.stream.shutdown(Shutdown::Write).unwrap();

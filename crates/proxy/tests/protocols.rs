@@ -86,7 +86,8 @@ fn get(uri: &str) -> Request<()> {
 async fn a_reset_below_tls_is_seen_while_a_request_waits() {
     let pair = pair("a.test");
     let SecuredLab { lab, endpoint } = SecuredLab::new(&[("a.test", &pair)]);
-    let delay = Some(model::Share { value: Duration::from_millis(300), per_million: 1_000_000 });
+    // Long enough for the client to be gone within, on a busy machine too.
+    let delay = Some(model::Share { value: Duration::from_secs(2), per_million: 1_000_000 });
     let fault_injection = Some(model::FaultInjection { delay, abort: None });
     let policies = Some(model::Policies { fault_injection, ..Default::default() });
     let addresses = [endpoint.address];

@@ -32,7 +32,7 @@ async fn a_client_that_takes_little_at_a_time_gets_all_and_one_that_takes_nothin
             conn.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n{}", "x".repeat(10_000)));
         }
     });
-    let lab = stalling_after(Duration::from_secs(1), &endpoint);
+    let lab = stalling_after(Duration::from_secs(2), &endpoint);
     let mut client = client(&lab, 1000).await;
     let get = || Request::get("http://a.test/").body(()).unwrap();
     let (slow, _) = client.send_request(get(), true).unwrap();

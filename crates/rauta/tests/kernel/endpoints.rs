@@ -1,6 +1,8 @@
 //! Endpoints of every habit: those that close, hint, pause, refuse and break off.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use testkit::{ClientError, Connection, Endpoints, Nginx, NginxOptions, Recorder, exec, until};
@@ -83,16 +85,15 @@ fn an_early_hint_is_not_the_answer(network: Network) {
 }
 
 fn a_408_on_an_idle_connection_answers_no_request(network: Network) {
-    let world = World::with_endpoint(network, |netns, address| {
-        Endpoints::timing_out(netns, address, "impatient", Duration::from_millis(100))
-    });
+    let timeout = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let (world, left) = speaking_unasked(network, timeout);
     world.decides(6, || {
         let mut connection = world.connect();
-        for turn in 0..6 {
-            let answer = connection.get("a.test", &format!("/{turn}")).unwrap();
-            assert_eq!((answer.status, answer.text()), (200, format!("/{turn}")));
-            // Sooner than its patience, or well after: a 408 that crosses a request is that request's.
-            std::thread::sleep(Duration::from_millis(if turn % 2 == 0 { 20 } else { 250 }));
+        for turn in 0..3 {
+            assert_eq!(connection.get("a.test", "/again").unwrap().text(), "fine");
+            // The endpoint speaks behind this one. A 408 that crosses a request would be that request's.
+            assert_eq!(connection.get("a.test", "/last").unwrap().text(), "fine");
+            wait_for_more(&left, turn);
         }
     });
 }
@@ -159,24 +160,46 @@ fn an_answer_broken_off_is_an_error(network: Network) {
 
 /// An endpoint that answers twice must not answer the next request with the second one.
 fn a_surplus_answer_answers_no_request(network: Network) {
-    let world = World::with_endpoint(network, |netns, address| {
-        Recorder::start(netns, address, |peer| {
-            loop {
-                peer.request()?;
-                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")?;
-                peer.pause(Duration::from_millis(20));
-                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")?;
-            }
-        })
-    });
+    let (world, left) = speaking_unasked(network, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
     world.decides(6, || {
         let mut connection = world.connect();
-        for _ in 0..5 {
-            assert_eq!(connection.get("a.test", "/x").unwrap().text(), "fine");
-            std::thread::sleep(Duration::from_millis(60));
+        for turn in 0..5 {
+            assert_eq!(connection.get("a.test", "/last").unwrap().text(), "fine");
+            wait_for_more(&left, turn);
         }
         assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1"));
     });
+}
+
+/// An endpoint that answers `fine`, and says `unasked` a moment after its answer to `/last`; and how often the gateway has left it
+/// since.
+fn speaking_unasked(network: Network, unasked: &'static str) -> (World, Arc<AtomicU32>) {
+    let left = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&left);
+    let world = World::with_endpoint(network, |netns, address| {
+        Recorder::start(netns, address, move |peer| {
+            loop {
+                let request = peer.request()?;
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")?;
+                if !request.starts_with(b"GET /last ") {
+                    continue;
+                }
+                peer.pause(Duration::from_millis(20));
+                peer.send(unasked)?;
+                let end = peer.to_the_end();
+                count.fetch_add(1, Ordering::Release);
+                return end.map(drop);
+            }
+        })
+    });
+    (world, left)
+}
+
+fn wait_for_more(count: &AtomicU32, than: u32) {
+    until(Duration::from_secs(10), "the gateway to leave an endpoint that spoke unasked", || {
+        (count.load(Ordering::Acquire) > than).then_some(())
+    })
+    .unwrap();
 }
 
 fn five_gigabytes_may_be_declared(network: Network) {

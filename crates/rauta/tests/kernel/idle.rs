@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{Connection, Faults};
+use testkit::{Connection, Faults, until};
 
 use crate::manifests;
 use crate::world::{Network, World};
@@ -48,9 +48,12 @@ fn an_idle_client_outlives_its_endpoint(network: Network) {
         let answer = connection.get("a.test", "/a").unwrap_or_else(|error| panic!("turn {turn}: {error}"));
         assert_eq!(answer.status, 200, "turn {turn}");
     }
-    std::thread::sleep(Duration::from_millis(1500));
     for (turn, connection) in connections.iter_mut().enumerate() {
-        let answer = connection.get("a.test", "/a").unwrap_or_else(|error| panic!("turn {turn}: {error}"));
-        assert_eq!(answer.endpoint(), Some("b1"), "turn {turn}");
+        until(Duration::from_secs(10), "the connection to have the other endpoint", || {
+            let answer =
+                connection.get("a.test", "/a").unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+            (answer.endpoint() == Some("b1")).then_some(())
+        })
+        .unwrap();
     }
 }

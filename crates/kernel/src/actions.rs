@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendPolicy, BackendSecurity, BackendTarget,
@@ -167,7 +168,12 @@ pub(crate) fn unreachable(backend: &Backend, facts: &Facts) -> Option<Why> {
             continue;
         }
         takes = true;
-        match facts.endpoints.get(&endpoint.address.ip().to_canonical()) {
+        let reach = |address: SocketAddr| facts.endpoints.get(&address.ip().to_canonical());
+        // One of two addresses is enough.
+        if endpoint.addresses().any(|address| matches!(reach(address), Some(Reach::From { .. }))) {
+            continue;
+        }
+        match reach(endpoint.address) {
             Some(Reach::From { .. }) => {}
             Some(Reach::HostLocal) => return Some(Why::HostLocal),
             Some(Reach::NoHook) => return Some(Why::NoHook),

@@ -16,8 +16,18 @@ use crate::{Facts, Reach, Tables};
 
 /// An endpoint, and our address on legs to it.
 pub(crate) type EndpointId = (SocketAddr, IpAddr);
-/// Endpoints with their weights, and the number of slots.
-type TableId = (Vec<(u32, u16)>, u32);
+/// Endpoints with their names and weights, and the number of slots.
+type TableId = (Vec<(u32, SocketAddr, u16)>, u32);
+
+/// An endpoint of a backend that the kernel reaches.
+struct Reached {
+    id: EndpointId,
+    /// What every tier calls it. Legs may go to its other address.
+    name: SocketAddr,
+    other: Option<SocketAddr>,
+    /// 0: it takes no new requests.
+    weight: u16,
+}
 
 /// Backends, Maglev tables and endpoints.
 #[derive(Debug)]
@@ -29,6 +39,8 @@ pub(crate) struct Pool {
     generations: HashMap<u32, u32>,
     /// Of endpoints.
     devices: HashMap<u32, u32>,
+    /// Of endpoints whose legs go to an address that is not their name.
+    names: HashMap<u32, SocketAddr>,
     /// Backends whose clients keep their endpoint.
     kept: BTreeSet<u32>,
     /// Backends that found no room, or their endpoints or table: their requests are handed off.
@@ -45,6 +57,7 @@ impl Pool {
             built: HashMap::new(),
             generations: HashMap::new(),
             devices: HashMap::new(),
+            names: HashMap::new(),
             kept: BTreeSet::new(),
             full: BTreeSet::new(),
             serial: 0,
@@ -86,28 +99,40 @@ impl Pool {
         // Draining only if it is so wherever it is named.
         let mut takes: BTreeMap<EndpointId, bool> = BTreeMap::new();
         let mut devices: HashMap<EndpointId, u32> = HashMap::new();
+        let mut names: HashMap<EndpointId, SocketAddr> = HashMap::new();
         // What rests stays as it is in the map: a reader may still be on its way there.
         for (index, (id, size), _) in wanted.into_iter().filter(|(.., used)| *used) {
             let mut record = BackendRecord::default();
             if let Some(backend) = snapshot.backends.get(&id) {
                 let mut known = Vec::new();
                 for endpoint in &backend.endpoints {
-                    let address = canonical(endpoint.address);
-                    let Some(Reach::From { source, device }) = facts.endpoints.get(&address.ip()) else {
-                        continue;
-                    };
-                    let id = (address, source.to_canonical());
+                    let mut ways = endpoint.addresses().filter_map(|address| way(address, facts));
+                    let Some((id, device)) = ways.next() else { continue };
                     let is_ready = endpoint.condition.takes_requests();
                     *takes.entry(id).or_insert(false) |= is_ready;
-                    devices.insert(id, *device);
-                    known.push((id, if is_ready { endpoint.weight } else { 0 }));
+                    devices.insert(id, device);
+                    // Legs that began by the other address go on.
+                    for (id, device) in ways.filter(|(id, _)| self.endpoints.knows(id)) {
+                        takes.entry(id).or_insert(false);
+                        devices.insert(id, device);
+                    }
+                    let (name, other) = (canonical(endpoint.address), endpoint.other);
+                    // An address that is an endpoint by itself, too, has its own name.
+                    let named = names.entry(id).or_insert(name);
+                    *named = if id.0 == name { name } else { *named };
+                    known.push(Reached {
+                        id,
+                        name,
+                        other: other.map(|other| canonical(other.address)),
+                        weight: if is_ready { endpoint.weight } else { 0 },
+                    });
                 }
                 if unreachable(backend, facts).is_none() {
                     let found = self.table(&known, size, tables);
                     let has_room = found.is_some()
                         && (!self.kept.contains(&index) || self.members(index, &known, tables));
                     record = found.filter(|_| has_room).unwrap_or_default();
-                    if !has_room && known.iter().any(|(_, weight)| *weight > 0) {
+                    if !has_room && known.iter().any(|one| one.weight > 0) {
                         self.full.insert((id.clone(), size));
                     }
                 }
@@ -118,6 +143,11 @@ impl Pool {
         for (id, takes) in &takes {
             if let Some(index) = self.endpoint(id) {
                 self.devices.insert(index, devices.get(id).copied().unwrap_or(0));
+                if let Some(name) = names.get(id).filter(|name| **name != id.0) {
+                    self.names.insert(index, *name);
+                } else if names.contains_key(id) {
+                    self.names.remove(&index);
+                }
                 let flags = if *takes { 0 } else { EndpointRecord::DRAINING };
                 tables.endpoints.insert(index, self.record(id, index, EndpointRecord::USABLE | flags));
             }
@@ -135,12 +165,18 @@ impl Pool {
         for (_, index) in &left {
             self.generations.remove(index);
             self.devices.remove(index);
+            self.names.remove(index);
         }
         for (id, index, used) in self.endpoints.iter().filter(|(.., used)| !used) {
             debug_assert!(!used);
             tables.endpoints.insert(index, self.record(id, index, 0));
         }
         [backends, maglev, endpoints].into_iter().flatten().min()
+    }
+
+    /// What other tiers call the endpoint, where that is not its address.
+    pub(crate) fn name(&self, index: u32) -> Option<SocketAddr> {
+        self.names.get(&index).copied()
     }
 
     /// Leaves an endpoint the index and generation that it had.
@@ -153,21 +189,16 @@ impl Pool {
     }
 
     /// The record of a backend with these endpoints; none if something is full.
-    fn table(
-        &mut self,
-        endpoints: &[(EndpointId, u16)],
-        size: u32,
-        tables: &mut Tables,
-    ) -> Option<BackendRecord> {
+    fn table(&mut self, endpoints: &[Reached], size: u32, tables: &mut Tables) -> Option<BackendRecord> {
         let mut members = Vec::new();
-        for (id, weight) in endpoints.iter().filter(|(_, weight)| *weight > 0) {
-            members.push((self.endpoint(id)?, *weight, id.0));
+        for Reached { id, name, weight, .. } in endpoints.iter().filter(|one| one.weight > 0) {
+            members.push((self.endpoint(id)?, *name, *weight));
         }
-        let id = (members.iter().map(|(index, weight, _)| (*index, *weight)).collect(), size);
-        let (index, _) = self.maglev.get(&id)?;
+        let (index, _) = self.maglev.get(&(members.clone(), size))?;
         if !self.built.contains_key(&index) {
+            // By their names, as every tier and gateway builds it.
             let keys: Vec<_> =
-                members.iter().map(|&(_, weight, address)| EndpointKey::new(address, weight)).collect();
+                members.iter().map(|&(_, name, weight)| EndpointKey::new(name, weight)).collect();
             let maglev = Maglev::build(&keys, size).ok()?;
             let mut table = MaglevTable { serial: self.next(), pad: 0, endpoints: [0; MAGLEV_SLOTS_MAX + 1] };
             for (slot, place) in table.endpoints.iter_mut().zip(maglev.slots()) {
@@ -181,16 +212,20 @@ impl Pool {
         Some(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0, subject: 0 })
     }
 
-    /// Writes down which endpoints clients of a backend may have; false if there is no room.
-    fn members(&mut self, backend: u32, endpoints: &[(EndpointId, u16)], tables: &mut Tables) -> bool {
-        let takes = || endpoints.iter().filter(|(_, weight)| *weight > 0);
-        if tables.members.len() + takes().count() > BACKEND_MEMBERS_MAX {
+    /// Writes down which endpoints clients of a backend may have, by each of their addresses, for userspace knows them by one and
+    /// legs by another; false if there is no room.
+    fn members(&mut self, backend: u32, endpoints: &[Reached], tables: &mut Tables) -> bool {
+        let takes = || endpoints.iter().filter(|one| one.weight > 0);
+        let wanted: usize = takes().map(|one| 1 + usize::from(one.other.is_some())).sum();
+        if tables.members.len() + wanted > BACKEND_MEMBERS_MAX {
             return false;
         }
-        for (id, _) in takes() {
-            let Some(index) = self.endpoint(id) else { return false };
-            let (address, port) = (mapped(id.0.ip()), id.0.port().to_be_bytes());
-            tables.members.insert(Member { address, port, pad: [0; 2], backend }, index);
+        for one in takes() {
+            let Some(index) = self.endpoint(&one.id) else { return false };
+            for address in [Some(one.name), one.other].into_iter().flatten() {
+                let (address, port) = (mapped(address.ip()), address.port().to_be_bytes());
+                tables.members.insert(Member { address, port, pad: [0; 2], backend }, index);
+            }
         }
         true
     }
@@ -218,6 +253,15 @@ impl Pool {
     pub(crate) fn next(&mut self) -> u32 {
         self.serial = self.serial.wrapping_add(1).max(1);
         self.serial
+    }
+}
+
+/// How legs go to an address, and the device of that way, if the kernel has one.
+fn way(address: SocketAddr, facts: &Facts) -> Option<(EndpointId, u32)> {
+    let address = canonical(address);
+    match facts.endpoints.get(&address.ip()) {
+        Some(Reach::From { source, device }) => Some(((address, source.to_canonical()), *device)),
+        _ => None,
     }
 }
 

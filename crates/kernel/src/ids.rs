@@ -55,6 +55,11 @@ impl<K: Clone + Eq + Hash> Ids<K> {
         Some((id, true))
     }
 
+    /// Whether it has an index, be it one that rests.
+    pub(crate) fn knows(&self, key: &K) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     /// Asks for the index of a key again.
     pub(crate) fn touch(&mut self, id: u32) {
         if let Some(Some(slot)) = self.slots.get_mut(id as usize) {

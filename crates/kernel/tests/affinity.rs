@@ -185,6 +185,7 @@ fn more_members_than_there_is_room_for_are_userspaces() {
             all.endpoints = (0..2000u16)
                 .map(|port| model::Endpoint {
                     address: ([10, 1, 0, 1], 1024 + port).into(),
+                    other: None,
                     weight: 1,
                     condition: EndpointCondition::Ready,
                 })
@@ -198,4 +199,21 @@ fn more_members_than_there_is_room_for_are_userspaces() {
     let served = compiled.tables.backends.values().filter(|record| record.slots != 0).count();
     assert_eq!(served * 2000, compiled.tables.members.len());
     assert_eq!(served, 8);
+}
+
+#[test]
+fn a_client_is_known_by_either_address_of_its_endpoint() {
+    let other: std::net::SocketAddr = "[fd00::1]:8080".parse().unwrap();
+    let mut backend = Backend { affinity: Some(MINUTE), ..backend("b", &[1]) };
+    backend.endpoints[0].other = Some(model::OtherAddress { address: other, is_first: false });
+    let route = to(&[("b", 1)], RouteAffinity::OfBackend);
+    let compiled = compile(&mut Compiler::new(), route, vec![backend.clone()], Duration::ZERO);
+    let index = index(&compiled, "b");
+    let member = |at: std::net::SocketAddr| {
+        let key =
+            Member { address: octets(at.ip()), port: at.port().to_be_bytes(), pad: [0; 2], backend: index };
+        compiled.tables.members.get(&key).copied()
+    };
+    let leg = endpoint(&compiled.tables, index, 7).unwrap().endpoint;
+    assert_eq!((member(backend.endpoints[0].address), member(other)), (Some(leg), Some(leg)));
 }

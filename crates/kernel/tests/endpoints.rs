@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use balance::{Balancer, EndpointKey, Maglev, Pick, hash_flow};
 use dataplane::lookup::{Balancing, Chosen, choose, endpoint, flow_hash};
-use kernel::{Compiled, Compiler, Facts, REST, Reach, Tables, diff};
-use model::{Action, Backend, BackendRef, BackendTarget, EndpointCondition, Route, Snapshot};
+use kernel::{Compiled, Compiler, Facts, REST, Reach, Tables, Why, diff};
+use model::{Action, Backend, BackendRef, BackendTarget, EndpointCondition, OtherAddress, Route, Snapshot};
 use support::{backend, facts, listener, route};
 use wire::{EndpointRecord, Tuple};
 
@@ -204,4 +204,104 @@ fn leave(condition: EndpointCondition) {
     let (third, _, other) = place(&reused.tables, 4).unwrap();
     assert_eq!(third, second);
     assert_ne!(other, generation, "whoever remembers the index sees that it is another endpoint");
+}
+
+/// The same with the endpoints' other addresses: fd00::`n`, preferred or not.
+fn dual_stack(mut backend: Backend, is_v6_preferred: bool) -> Backend {
+    for endpoint in &mut backend.endpoints {
+        let IpAddr::V4(v4) = endpoint.address.ip() else { unreachable!("endpoints of tests are IPv4") };
+        let v6: SocketAddr = ([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(v4.octets()[3])], 8080).into();
+        let [address, other] = if is_v6_preferred { [v6, endpoint.address] } else { [endpoint.address, v6] };
+        (endpoint.address, endpoint.other) =
+            (address, Some(OtherAddress { address: other, is_first: false }));
+    }
+    backend.endpoints.sort();
+    backend
+}
+
+fn answers_by_other(mut backend: Backend) -> Backend {
+    for endpoint in &mut backend.endpoints {
+        endpoint.other = endpoint.other.map(|other| OtherAddress { is_first: true, ..other });
+    }
+    backend
+}
+
+#[test]
+fn legs_go_to_the_address_that_the_kernel_reaches_and_the_choice_is_that_of_userspace() {
+    let v4_only = facts();
+    let mut both = facts();
+    let source = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 1, 1]);
+    for n in 1..=3u16 {
+        let way = Reach::From { source, device: 3 };
+        both.endpoints.insert(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, n]), way);
+    }
+    let b = || backend("b", &[1, 2, 3]);
+    for (backend, facts, legs_are_v6) in [
+        (dual_stack(b(), true), &both, true),
+        (dual_stack(b(), false), &both, false),
+        (dual_stack(b(), true), &v4_only, false),
+        (answers_by_other(dual_stack(b(), true)), &both, false),
+        (answers_by_other(dual_stack(b(), false)), &both, true),
+        (answers_by_other(dual_stack(b(), false)), &v4_only, false),
+    ] {
+        let mut compiler = Compiler::new();
+        let snapshot = snapshot(to(&[("b", 1)]), vec![backend.clone()]);
+        let compiled = compiler.compile(&snapshot, facts, Duration::ZERO);
+        assert_eq!(compiled.placements[0].reason, None);
+        assert_eq!(compiled.tables.endpoints.len(), 3, "no record for what no leg goes to");
+        let index = backend_of(&compiled, "b");
+        let keys: Vec<_> = backend.endpoints.iter().map(|e| EndpointKey::new(e.address, 1)).collect();
+        let maglev = Maglev::build(&keys, 4099).unwrap();
+        for hash in (0..500u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+            let wanted = &backend.endpoints[maglev.pick(&Pick { hash, ..Pick::default() }).unwrap()];
+            let chosen = endpoint(&compiled.tables, index, hash).unwrap().endpoint;
+            let leg = IpAddr::from(compiled.tables.endpoints[&chosen].address).to_canonical();
+            assert_eq!(leg.is_ipv6(), legs_are_v6);
+            assert!(wanted.addresses().any(|address| address.ip() == leg), "{wanted:?}: {leg}");
+            let name = compiler.endpoint_name(chosen);
+            assert_eq!(name, (wanted.address.ip() != leg).then_some(wanted.address));
+        }
+    }
+}
+
+#[test]
+fn a_backend_is_userspaces_only_where_neither_address_is_reached() {
+    let mut facts = facts();
+    let backend = dual_stack(backend("b", &[1]), false);
+    let reason = |facts: &Facts| {
+        let snapshot = snapshot(to(&[("b", 1)]), vec![backend.clone()]);
+        Compiler::new().compile(&snapshot, facts, Duration::ZERO).placements[0].reason
+    };
+    facts.endpoints.insert([10, 1, 0, 1].into(), Reach::NoHook);
+    assert_eq!(reason(&facts), Some(Why::NoHook));
+    let way = Reach::From { source: [0xfd00, 0, 0, 0, 0, 0, 1, 1].into(), device: 3 };
+    facts.endpoints.insert([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), way);
+    assert_eq!(reason(&facts), None);
+}
+
+#[test]
+fn legs_by_one_address_go_on_when_the_other_one_is_found_or_answers() {
+    let mut both = facts();
+    let way = Reach::From { source: [0xfd00, 0, 0, 0, 0, 0, 1, 1].into(), device: 3 };
+    both.endpoints.insert([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), way);
+    let mut compiler = Compiler::new();
+    let mut compile = |backend: Backend, seconds| {
+        compiler.compile(&snapshot(to(&[("b", 1)]), vec![backend]), &both, Duration::from_secs(seconds))
+    };
+    let leg = |compiled: &Compiled| {
+        let chosen = endpoint(&compiled.tables, backend_of(compiled, "b"), 7).unwrap();
+        (chosen.endpoint, IpAddr::from(compiled.tables.endpoints[&chosen.endpoint].address).to_canonical())
+    };
+    let alone = backend("b", &[1]);
+    let paired = dual_stack(alone.clone(), true);
+    let mut earlier = leg(&compile(alone, 0));
+    for (seconds, backend) in [(10, paired.clone()), (20, answers_by_other(paired.clone())), (30, paired)] {
+        let compiled = compile(backend, seconds);
+        let now = leg(&compiled);
+        assert_ne!(now.1.is_ipv4(), earlier.1.is_ipv4());
+        let flags = compiled.tables.endpoints[&earlier.0].flags;
+        assert_eq!(flags, EndpointRecord::USABLE | EndpointRecord::DRAINING, "legs to {} go on", earlier.1);
+        assert_eq!(compiled.tables.endpoints[&now.0].flags, EndpointRecord::USABLE);
+        earlier = now;
+    }
 }

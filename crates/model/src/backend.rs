@@ -80,7 +80,7 @@ pub struct Backend {
     pub protocol: AppProtocol,
     /// How connections to them are secured.
     pub security: BackendSecurity,
-    /// The endpoints that may get traffic, sorted by address, each address once. The source has already applied the
+    /// The endpoints that may get traffic, sorted by address, each address once and in one of them. The source has already applied the
     /// rules for ready, serving and terminating; a [`EndpointCondition::Draining`] one gets no new connections.
     pub endpoints: Vec<Endpoint>,
     /// Whether its clients keep their endpoint, where the route does not say it (`sessionAffinity` of the Service).
@@ -124,15 +124,39 @@ impl Default for Affinity {
     }
 }
 
-/// One address behind a backend.
+/// One process behind a backend, with its address or, where it has one in each IP family, its two.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Endpoint {
-    /// Address and port.
+    /// Address and port. They name it: balancing, affinity, sessions, health and metrics know it by these.
     pub address: SocketAddr,
+    /// The same endpoint in the other IP family: `address` is of the preferred one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<OtherAddress>,
     /// Share among the endpoints of its backend: 0 (none) to 65 535. Endpoints of a Service have 1.
     pub weight: u16,
     /// Whether it takes new requests.
     pub condition: EndpointCondition,
+}
+
+impl Endpoint {
+    /// Its addresses, in the order in which connections try them.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let (first, second) = match self.other {
+            None => (self.address, None),
+            Some(other) if other.is_first => (other.address, Some(self.address)),
+            Some(other) => (self.address, Some(other.address)),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
+/// The address of an endpoint in the IP family that is not preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct OtherAddress {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Whether it is tried first all the same: lately it answered, and the preferred one did not.
+    pub is_first: bool,
 }
 
 /// Whether an endpoint takes new requests.

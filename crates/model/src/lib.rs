@@ -29,7 +29,9 @@ mod security;
 mod session;
 mod snapshot;
 
-pub use backend::{Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition};
+pub use backend::{
+    Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition, OtherAddress,
+};
 pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, OutlierDetection, Probe};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use ext_auth::{ExtAuth, ExtAuthProtocol};

@@ -80,6 +80,7 @@ mod tests {
     fn backend(conditions: &[EndpointCondition], panic_percent: u8) -> Backend {
         let endpoint = |(last, condition): (u8, &EndpointCondition)| Endpoint {
             address: ([10, 0, 0, last], 80).into(),
+            other: None,
             weight: 1,
             condition: *condition,
         };

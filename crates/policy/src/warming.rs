@@ -47,7 +47,7 @@ mod tests {
     fn backend(slow_start: Option<Duration>, endpoints: &[(u8, EndpointCondition)]) -> Backend {
         let endpoint = |&(last, condition): &_| {
             let address = ([10, 0, 0, last], 80).into();
-            Endpoint { address, weight: 1, condition }
+            Endpoint { address, other: None, weight: 1, condition }
         };
         Backend {
             id: BackendId::service("a", "b", 80),

@@ -1,12 +1,12 @@
 //! A backend made ready: its endpoints, balancers and limits, shared with the state before where they are the same.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use model::{Backend, Balancing};
 
+use crate::addresses::Addresses;
 use crate::breaker::Breaker;
 use crate::endpoint::Endpoint;
 use crate::group::Group;
@@ -36,7 +36,7 @@ impl BackendState {
         before: Option<&Self>,
         threads: usize,
         board: &Arc<Board>,
-        mut shared: impl FnMut(SocketAddr) -> Arc<Endpoint>,
+        mut shared: impl FnMut(Addresses) -> Arc<Endpoint>,
     ) -> Self {
         // Of the same record all stays, also what no route asks for any more.
         let same = before.filter(|before| Arc::ptr_eq(&before.source, source));
@@ -55,7 +55,7 @@ impl BackendState {
         Self {
             source: source.clone(),
             warming_since: policy::warming_since(source, before, Instant::now()),
-            endpoints: source.endpoints.iter().map(|endpoint| shared(endpoint.address)).collect(),
+            endpoints: source.endpoints.iter().map(|endpoint| shared(endpoint.into())).collect(),
             balancers: same.map(|before| before.balancers.clone()).unwrap_or_default(),
             names: same.and_then(|before| before.names.clone()),
             outliers,
@@ -97,5 +97,5 @@ impl BackendState {
     }
 }
 
-/// The endpoints of a state by address.
-pub(crate) type Endpoints = HashMap<SocketAddr, Arc<Endpoint>>;
+/// The endpoints of a state.
+pub(crate) type Endpoints = HashMap<Addresses, Arc<Endpoint>>;

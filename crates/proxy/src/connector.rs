@@ -1,7 +1,6 @@
 //! How the endpoints of a backend are spoken to.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -11,10 +10,12 @@ use model::{
 };
 use tls::{ClientConfig, ClientOptions, alpn};
 
-/// What two connections to the same address must agree in to stand in for each other.
+use crate::addresses::Addresses;
+
+/// What two connections to the same endpoint must agree in to stand in for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Way {
-    pub(crate) address: SocketAddr,
+    pub(crate) addresses: Addresses,
     pub(crate) connector: ConnectorId,
 }
 
@@ -33,8 +34,8 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// The way to an endpoint.
-    pub(crate) fn way(&self, address: SocketAddr) -> Way {
-        Way { address, connector: self.id }
+    pub(crate) fn way(&self, addresses: Addresses) -> Way {
+        Way { addresses, connector: self.id }
     }
 
     /// Whether requests may share a connection: surely, or if the endpoint chooses so.

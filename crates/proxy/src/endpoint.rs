@@ -6,10 +6,16 @@ use std::time::{Duration, Instant};
 
 use balance::PeakEwma;
 
-/// An endpoint, shared by every backend that holds its address and by every snapshot that keeps it.
+use crate::addresses::Addresses;
+use crate::dial::{Dial, Favour};
+
+/// An endpoint, shared by every backend that holds its addresses and by every snapshot that keeps it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    /// The address that names it.
     pub(crate) address: SocketAddr,
+    pub(crate) addresses: Addresses,
+    favour: Favour,
     /// When to try it again, in ms since `epoch`; 0: it is not passed over.
     retry_at_ms: AtomicU64,
     epoch: Instant,
@@ -47,9 +53,16 @@ pub struct EndpointStats {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: SocketAddr, threads: usize) -> Self {
+    /// `favour`: whom it tells which of two addresses answers.
+    pub(crate) fn new(addresses: Addresses, threads: usize, favour: Favour) -> Self {
         let shards = (0..threads).map(|_| Shard::default()).collect();
-        Self { address, retry_at_ms: AtomicU64::new(0), epoch: Instant::now(), shards }
+        let (address, retry_at_ms) = (addresses.name, AtomicU64::new(0));
+        Self { address, addresses, favour, retry_at_ms, epoch: Instant::now(), shards }
+    }
+
+    /// The way to connect to it within `limit`.
+    pub(crate) fn dial(&self, limit: Duration) -> Dial<'_> {
+        Dial { addresses: self.addresses, favour: &self.favour, limit }
     }
 
     pub(crate) fn stats(&self) -> EndpointStats {
@@ -151,7 +164,8 @@ mod tests {
 
     #[test]
     fn counters_sum_over_threads_and_active_falls_when_the_guard_goes() {
-        let endpoint = Arc::new(Endpoint::new("10.0.0.1:80".parse().unwrap(), 2));
+        let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let endpoint = Arc::new(Endpoint::new(address.into(), 2, Favour::default()));
         let first = endpoint.begin(0);
         let second = endpoint.begin(1);
         endpoint.failed(1);
@@ -166,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_refused_connection_passes_the_endpoint_over_until_one_succeeds() {
-        let endpoint = Endpoint::new("10.0.0.1:80".parse().unwrap(), 1);
+        let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
+        let endpoint = Endpoint::new(address.into(), 1, Favour::default());
         assert!(!endpoint.is_passed_over());
         endpoint.connect_failed(0, Duration::from_secs(3600));
         assert!(endpoint.stats().is_passed_over);

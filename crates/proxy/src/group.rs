@@ -159,10 +159,10 @@ impl Group {
         }
     }
 
-    /// The endpoint with this address, if it takes requests, is none of `tried` and refused no connection lately.
+    /// The endpoint with this address, which a kernel tier may know it by, if it takes requests, is none of `tried` and refused no connection lately.
     pub(crate) fn keep(&self, address: SocketAddr, tried: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
-        let endpoint = self.members().find(|e| e.address == address)?;
-        (!tried.contains(&address) && !endpoint.is_passed_over()).then_some(endpoint)
+        let endpoint = self.members().find(|e| e.addresses.contains(address))?;
+        (!tried.contains(&endpoint.address) && !endpoint.is_passed_over()).then_some(endpoint)
     }
 
     /// The number of this pick among the thread's: each group has its own, for routes that take turns with requests
@@ -240,6 +240,7 @@ mod tests {
     use model::{BackendId, BackendPolicy, EndpointCondition};
 
     use super::*;
+    use crate::dial::Favour;
 
     #[test]
     fn where_most_are_held_back_the_others_share_what_these_do_not_get() {
@@ -247,6 +248,7 @@ mod tests {
         let addresses: Vec<SocketAddr> = (0..31).map(|last| ([10, 0, 0, last], 80).into()).collect();
         let endpoint = |&address: &SocketAddr| model::Endpoint {
             address,
+            other: None,
             weight: 1,
             condition: EndpointCondition::Ready,
         };
@@ -263,7 +265,10 @@ mod tests {
         let mut since = vec![Some(Instant::now()); addresses.len()];
         since[15] = None;
         for balancing in [Balancing::RoundRobin, Balancing::Random, Balancing::LeastRequest] {
-            let endpoints = addresses.iter().map(|&address| Arc::new(Endpoint::new(address, 1))).collect();
+            let endpoints = addresses
+                .iter()
+                .map(|&address| Arc::new(Endpoint::new(address.into(), 1, Favour::default())))
+                .collect();
             let group = Group::new(&backend, endpoints, &since, balancing, 1);
             let mut counts = vec![0_u64; addresses.len()];
             for turn in 0..PICKS {

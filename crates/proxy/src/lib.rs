@@ -13,6 +13,7 @@
 //! (`route`) and choosing (`balance`) are pure crates below.
 
 mod accept;
+mod addresses;
 mod affinity;
 mod auth;
 mod backend;
@@ -25,6 +26,7 @@ mod config;
 mod connect_failure;
 mod connection;
 mod connector;
+mod dial;
 mod downstream;
 mod endpoint;
 mod exchange;

@@ -37,7 +37,7 @@ impl Forward<'_> {
         down: &mut Downstream<S>,
     ) -> Result<Upstream, NoConnection> {
         let worker = self.worker;
-        let way = connector.way(endpoint.address);
+        let way = connector.way(endpoint.addresses);
         let kept = || {
             let kept = worker.pool.borrow_mut().take(connector, &way, wants_fresh)?;
             worker.metrics().upstream_reuses.add(worker.index, 1);
@@ -89,7 +89,7 @@ async fn connect<S: Transport>(
 ) -> Result<Upstream, ConnectError> {
     let mut watchdog = down.take_watchdog();
     // On the heap, as few requests open one: handshakes have no part in the memory that every connection of a client holds.
-    let opened = Box::pin(upstream::connect(worker, endpoint, connector));
+    let opened = Box::pin(upstream::connect(worker, endpoint, connector, limit));
     let connected = watchdog.timeout(limit, opened).await;
     down.return_watchdog(watchdog);
     let mut upstream =

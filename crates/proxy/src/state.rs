@@ -1,25 +1,27 @@
 //! A snapshot made ready to serve: the compiled matcher, and for each route its balancers and endpoints.
 //!
-//! What did not change is shared with the state before: endpoints by address, balancers by endpoint set. So a change
+//! What did not change is shared with the state before: endpoints by their addresses, balancers by endpoint set. So a change
 //! costs what changed, and counters live on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use balance::WeightedChoice;
 use model::{
     Action, AppProtocol, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId,
-    EndpointCondition, ExtAuthProtocol, Filters, HostPattern, Listener, ObjectRef, Protocol, Redirect,
-    RouteMatch, Snapshot, Timeouts,
+    EndpointCondition, ExtAuthProtocol, Filters, HostPattern, Listener, ObjectRef, OtherAddress, Protocol,
+    Redirect, RouteMatch, Snapshot, Timeouts,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
 
+use crate::addresses::Addresses;
 use crate::affinity::Kept;
 use crate::backend::{BackendState, Endpoints};
 use crate::breaker::Breaker;
 use crate::connector::{Connector, Connectors, Way};
+use crate::dial::Favour;
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::group::Group;
 use crate::guard::Guards;
@@ -45,6 +47,8 @@ pub struct State {
     routes: Vec<CompiledRoute>,
     backends: BTreeMap<BackendId, BackendState>,
     endpoints: Endpoints,
+    /// Of all endpoints.
+    addresses: HashSet<SocketAddr>,
     gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
     secured: SecuredListeners,
     connectors: Connectors,
@@ -80,6 +84,8 @@ pub(crate) enum Begin {
 pub struct EndpointView {
     /// Address and port.
     pub address: SocketAddr,
+    /// Those in the other IP family, if it has both.
+    pub other: Option<OtherAddress>,
     /// Share within the backend.
     pub weight: u16,
     /// Whether it takes new requests.
@@ -175,6 +181,7 @@ impl State {
             routes: Vec::new(),
             backends: BTreeMap::new(),
             endpoints: Endpoints::new(),
+            addresses: HashSet::new(),
             gateways: HashMap::new(),
             secured: SecuredListeners::default(),
             connectors: Connectors::default(),
@@ -200,14 +207,19 @@ impl State {
         let mut endpoints = Endpoints::new();
         let mut backends: BTreeMap<BackendId, BackendState> = BTreeMap::new();
         for (id, backend) in &snapshot.backends {
-            let known = |address: SocketAddr| before.endpoints.get(&address).cloned();
-            let shared = |address: SocketAddr| {
-                let made = || known(address).unwrap_or_else(|| Arc::new(Endpoint::new(address, threads)));
-                endpoints.entry(address).or_insert_with(made).clone()
+            let known = |addresses: &Addresses| before.endpoints.get(addresses).cloned();
+            let new = |addresses: Addresses| {
+                let board = addresses.other.is_some().then(|| board.clone());
+                Arc::new(Endpoint::new(addresses, threads, Favour::new(board)))
+            };
+            let shared = |addresses: Addresses| {
+                let made = || known(&addresses).unwrap_or_else(|| new(addresses));
+                endpoints.entry(addresses).or_insert_with(made).clone()
             };
             let state = BackendState::new(backend, before.backends.get(id), threads, board, shared);
             backends.insert(id.clone(), state);
         }
+        let addresses = endpoints.keys().flat_map(|addresses| addresses.all()).collect();
         let mut connectors = Connectors::default();
         let guards_before: HashMap<_, _> = before.guards().collect();
         let mut counted =
@@ -266,6 +278,7 @@ impl State {
             routes,
             backends,
             endpoints,
+            addresses,
             gateways,
             secured,
             connectors,
@@ -324,14 +337,14 @@ impl State {
         (passes_through || config.is_some()).then_some(SecuredListener { listener, config })
     }
 
-    /// Whether any backend still holds the address, and some is spoken to in that way.
+    /// Whether any backend still holds the endpoint, and some is spoken to in that way.
     pub(crate) fn has_way(&self, way: &Way) -> bool {
-        self.endpoints.contains_key(&way.address) && self.connectors.has(way.connector)
+        self.endpoints.contains_key(&way.addresses) && self.connectors.has(way.connector)
     }
 
     /// Whether any backend still holds the address.
     pub(crate) fn has_endpoint(&self, address: &SocketAddr) -> bool {
-        self.endpoints.contains_key(address)
+        self.addresses.contains(address)
     }
 
     /// Every backend with its endpoints and their counters.
@@ -340,9 +353,10 @@ impl State {
             let views = state.source.endpoints.iter().filter_map(|endpoint| {
                 Some(EndpointView {
                     address: endpoint.address,
+                    other: endpoint.other,
                     weight: endpoint.weight,
                     condition: endpoint.condition,
-                    stats: self.endpoints.get(&endpoint.address)?.stats(),
+                    stats: self.endpoints.get(&endpoint.into())?.stats(),
                 })
             });
             (&state.source.id, views.collect())

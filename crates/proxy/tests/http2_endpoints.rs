@@ -13,7 +13,8 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use model::{AppProtocol, BackendPolicy, CircuitLimits, OutlierDetection};
-use support::{Client, Lab, Rule, eventually, rule};
+use support::silent::Silent;
+use support::{Client, Lab, Rule, Target, eventually, rule};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A stream at an endpoint: its request, the way to its answer, its number on the connection from 0.
@@ -410,4 +411,23 @@ async fn idle_connections_do_not_keep_other_endpoints_waiting() {
     assert_eq!(statuses, [200; 9]);
     let opened: usize = all.iter().map(Endpoint::connections).sum();
     assert!(opened > 3, "a third one took the place of another, which was opened again");
+}
+
+#[tokio::test]
+async fn requests_share_a_connection_to_whichever_address_answers() {
+    let endpoint = Endpoint::new(Manner::default(), echo).await;
+    let silent = Silent::new();
+    let pairs = [(silent.address, endpoint.address)];
+    let lab = Lab::new(&[Rule { target: Target::Pairs(&pairs), ..over_http2(&[]) }]);
+    let mut client = http2_client(&lab).await;
+    let mut answers = Vec::new();
+    for _ in 0..20 {
+        client = client.ready().await.unwrap();
+        let request = Request::get("http://a.test/").body(()).unwrap();
+        answers.push(client.send_request(request, true).unwrap().0);
+    }
+    for answer in answers {
+        assert_eq!(answer.await.unwrap().status(), 200);
+    }
+    assert_eq!(endpoint.connections(), 1);
 }

@@ -15,6 +15,7 @@ use model::{
     EndpointCondition, HostPattern, L4BackendRef, L4Route, Listener, ListenerId, ObjectKind, ObjectRef,
     Protocol, ProxyProtocol, RouteId, Snapshot, WildcardLabels,
 };
+use support::silent::{Silent, refusing};
 use support::{PATIENCE, Scripted, free_port, reset};
 
 /// A gateway in front of what a test makes up.
@@ -96,8 +97,12 @@ fn reference(number: usize, weight: u32) -> L4BackendRef {
 }
 
 fn backend(number: usize, endpoints: &[SocketAddr]) -> Arc<Backend> {
-    let endpoint =
-        |&address: &SocketAddr| Endpoint { address, weight: 1, condition: EndpointCondition::Ready };
+    let endpoint = |&address: &SocketAddr| Endpoint {
+        address,
+        other: None,
+        weight: 1,
+        condition: EndpointCondition::Ready,
+    };
     let mut endpoints: Vec<_> = endpoints.iter().map(endpoint).collect();
     endpoints.sort();
     let id = BackendId::service("test", &format!("b{number}"), 1);
@@ -109,6 +114,18 @@ fn backend(number: usize, endpoints: &[SocketAddr]) -> Arc<Backend> {
         policy: None,
         security: BackendSecurity::Cleartext,
     })
+}
+
+/// The same with endpoints of two addresses, the preferred one first.
+fn with_pairs(snapshot: Snapshot, pairs: &[(SocketAddr, SocketAddr)]) -> Snapshot {
+    let mut snapshot = snapshot;
+    for backend in snapshot.backends.values_mut() {
+        for endpoint in &mut Arc::make_mut(backend).endpoints {
+            let (_, other) = pairs.iter().find(|(preferred, _)| *preferred == endpoint.address).unwrap();
+            endpoint.other = Some(model::OtherAddress { address: *other, is_first: false });
+        }
+    }
+    snapshot
 }
 
 /// An endpoint that says its name, then repeats what it hears, and closes behind the client.
@@ -163,6 +180,21 @@ fn bytes_pass_both_ways_and_each_end_closes_by_itself() {
         (totals.opened, totals.active, totals.bytes_in, totals.bytes_out),
         (1, 0, 2_000_000, 2_000_003)
     );
+}
+
+#[test]
+fn a_connection_goes_to_whichever_address_answers() {
+    let endpoint = repeating("one");
+    let silent = Silent::new();
+    for dead in [silent.address, refusing()] {
+        let lab = Lab::new(proxy::Config { threads: 1, ..Default::default() });
+        let made = snapshot(1, lab.address, Protocol::Tcp, &[], &[(1, &[dead])]);
+        lab.serve(with_pairs(made, &[(dead, endpoint.address)]));
+        for _ in 0..3 {
+            assert_eq!(name_of(&mut lab.connect()), "one");
+        }
+        assert_eq!(lab.refusals(), []);
+    }
 }
 
 #[test]

@@ -138,7 +138,8 @@ impl Lab {
             }],
             created_unix_s: None,
         });
-        let endpoints = vec![Endpoint { address: endpoint, weight: 1, condition: EndpointCondition::Ready }];
+        let endpoints =
+            vec![Endpoint { address: endpoint, other: None, weight: 1, condition: EndpointCondition::Ready }];
         self.backends.push(Arc::new(Backend {
             id: backend,
             protocol: AppProtocol::Http1,

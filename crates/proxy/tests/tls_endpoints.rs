@@ -17,7 +17,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
-use support::{Client, Lab, Rule, eventually, rule};
+use support::silent::{Silent, refusing};
+use support::{Client, Lab, Rule, Target, eventually, rule};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -323,4 +324,21 @@ async fn probes_speak_as_requests_do() {
     };
     assert_eq!(result("endpoint.test").await.unwrap(), "passed");
     assert_eq!(result("another.test").await.unwrap(), "tls");
+}
+
+#[tokio::test]
+async fn tls_begins_at_whichever_address_answers() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::new(&authority, "a.test", &[b"h2", b"http/1.1"], None).await;
+    let silent = Silent::new();
+    for dead in [silent.address, refusing()] {
+        for protocol in [AppProtocol::Http1, AppProtocol::Http2, AppProtocol::Negotiated] {
+            let pairs = [(dead, endpoint.address)];
+            let [secured] = secured(&[], protocol, authority.security("a.test"));
+            let lab = Lab::new(&[Rule { target: Target::Pairs(&pairs), ..secured }]);
+            for (status, text) in ask(&lab, 3).await {
+                assert_eq!((status, text.contains("asked for a.test")), (200, true), "{protocol:?}: {text}");
+            }
+        }
+    }
 }

@@ -81,8 +81,12 @@ fn snapshot(version: u64, addresses: &[&str], port: u16, backends: &[(u32, &[Soc
         created_unix_s: None,
     };
     let records = backends.iter().enumerate().map(|(n, (_, endpoints))| {
-        let endpoint =
-            |&address: &SocketAddr| Endpoint { address, weight: 1, condition: EndpointCondition::Ready };
+        let endpoint = |&address: &SocketAddr| Endpoint {
+            address,
+            other: None,
+            weight: 1,
+            condition: EndpointCondition::Ready,
+        };
         let mut endpoints: Vec<_> = endpoints.iter().map(endpoint).collect();
         endpoints.sort();
         Arc::new(Backend {

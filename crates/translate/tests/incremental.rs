@@ -20,7 +20,7 @@ fn object(dice: &mut Dice) -> Object {
     let name = of(dice, &["a", "b", "c"]);
     let other = of(dice, &["a", "b", "c"]);
     let port = 80 + dice.below(2);
-    let (kind, mut value) = match dice.below(25) {
+    let (kind, mut value) = match dice.below(26) {
         0 => (
             ObjectKind::GatewayClass,
             json!({"spec": {
@@ -88,7 +88,8 @@ fn object(dice: &mut Dice) -> Object {
             if dice.below(4) == 0 {
                 port["appProtocol"] = json!("kubernetes.io/h2c");
             }
-            (ObjectKind::Service, json!({"spec": {"ports": [port]}}))
+            let families = of(dice, &["IPv4", "IPv6"]);
+            (ObjectKind::Service, json!({"spec": {"ports": [port], "ipFamilies": [families]}}))
         }
         14 => {
             let kind = of(dice, &["Gateway", "ListenerSet"]);
@@ -153,13 +154,26 @@ fn object(dice: &mut Dice) -> Object {
             }
             (ObjectKind::BackendPolicy, json!({"spec": spec}))
         }
-        _ => (
-            ObjectKind::EndpointSlice,
-            json!({
-            "metadata": {"labels": {"kubernetes.io/service-name": other}}, "addressType": "IPv4",
-            "ports": [{"name": of(dice, &["web", "admin"]), "port": 8080}],
-            "endpoints": [{"addresses": [format!("10.1.0.{}", 1 + dice.below(3))]}]}),
-        ),
+        _ => {
+            let is_v6 = dice.below(2) == 0;
+            let net = if is_v6 { "fd00::" } else { "10.1.0." };
+            let endpoints: Vec<Value> = (0..=dice.below(3))
+                .map(|n| {
+                    let mut endpoint = json!({"addresses": [format!("{net}{}", 1 + n)]});
+                    if dice.below(4) > 0 {
+                        endpoint["targetRef"] = json!({"kind": "Pod", "name": format!("p{n}")});
+                    }
+                    endpoint
+                })
+                .collect();
+            (
+                ObjectKind::EndpointSlice,
+                json!({
+                "metadata": {"labels": {"kubernetes.io/service-name": other}},
+                "addressType": if is_v6 { "IPv6" } else { "IPv4" },
+                "ports": [{"name": "web", "port": 8080}, {"name": "admin", "port": 8081}], "endpoints": endpoints}),
+            )
+        }
     };
     value["metadata"]["name"] = json!(match kind {
         ObjectKind::GatewayClass => other,
@@ -172,7 +186,7 @@ fn object(dice: &mut Dice) -> Object {
 
 #[test]
 fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
-    let (mut routes, mut backends, mut listeners, mut policed) = (0, 0, 0, 0);
+    let (mut routes, mut backends, mut listeners, mut policed, mut dual_stack) = (0, 0, 0, 0, 0);
     for seed in 0..60 {
         let mut dice = Dice(seed);
         let mut store = Store::new(Options::for_files());
@@ -207,9 +221,12 @@ fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
             routes += last.routes.len();
             policed += last.routes.iter().filter(|route| !route.policies.is_empty()).count();
             backends += last.backends.len();
+            let endpoints = last.backends.values().flat_map(|backend| &backend.endpoints);
+            dual_stack += endpoints.filter(|endpoint| endpoint.other.is_some()).count();
             listeners += last.listeners.len();
         }
     }
-    assert!(policed > 1000, "{policed}");
+    assert!(policed > 500, "{policed}");
+    assert!(dual_stack > 100, "{dual_stack}");
     assert!(routes > 5000 && backends > 3000 && listeners > 1000, "{routes} {backends} {listeners}");
 }

@@ -8,7 +8,7 @@ mod site;
 mod tracked;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,6 +211,12 @@ impl Compiler {
     /// The address of an entry of `ENDPOINTS` as it stands there.
     pub fn endpoint(&self, index: u32) -> Option<&wire::EndpointRecord> {
         self.small.endpoints.get(&index)
+    }
+
+    /// What userspace calls an entry of `ENDPOINTS`, where that is not the address that stands there: it is another address of the same
+    /// endpoint.
+    pub fn endpoint_name(&self, index: u32) -> Option<SocketAddr> {
+        self.pool.name(index)
     }
 
     /// The address (none: every one) and port of each [`Vip::listener`].

@@ -40,7 +40,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
                 b'd' => EndpointCondition::Draining,
                 _ => EndpointCondition::Ready,
             };
-            Some(Endpoint { address: (endpoint(n, v6), 8080).into(), weight: 1, condition })
+            Some(Endpoint { address: (endpoint(n, v6), 8080).into(), other: None, weight: 1, condition })
         };
         Backend {
             id: BackendId::service("test", name, 80),

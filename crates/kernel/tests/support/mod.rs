@@ -73,6 +73,7 @@ pub(crate) fn route(
 pub(crate) fn backend(name: &str, endpoints: &[u8]) -> Backend {
     let endpoint = |&n: &u8| Endpoint {
         address: ([10, 1, 0, n], 8080).into(),
+        other: None,
         weight: 1,
         condition: EndpointCondition::Ready,
     };

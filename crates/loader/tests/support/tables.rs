@@ -106,6 +106,7 @@ fn route(listener: &str, prefix: &str) -> Route {
 fn backend(listener: &str, prefix: &str, endpoints: &[&str]) -> Backend {
     let endpoint = |address: &&str| Endpoint {
         address: address.parse().unwrap(),
+        other: None,
         weight: 1,
         condition: EndpointCondition::Ready,
     };

@@ -1,6 +1,7 @@
-//! What probers have found.
+//! What probers have found, and requests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use telemetry::Metrics;
 use tokio::sync::Notify;
 
 use super::{Probed, Subject};
+use crate::addresses::Addresses;
 use crate::connector::Connector;
 
-/// Shared by the probers and who asks for what they found: neither is on the path of a request.
+/// Shared by the probers, who else finds something out, and who asks for it: none is on the path of a request.
 pub(crate) struct Board {
     inner: Mutex<Inner>,
     changed: Notify,
@@ -28,12 +30,20 @@ struct Inner {
     tracks: HashMap<Subject, HealthTrack>,
     /// Who is left out for its answers, or was.
     ejections: HashMap<(BackendId, SocketAddr), Ejected>,
+    /// Endpoints of two addresses of which the one that is not preferred answers.
+    favour_other: HashSet<Addresses>,
 }
 
 struct Ejected {
     ejection: Ejection,
     /// Whether it was left out when it was last asked for.
     is_out: bool,
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board").finish_non_exhaustive()
+    }
 }
 
 /// Probers to come and to go.
@@ -53,7 +63,7 @@ impl Board {
         let (old, known) = (std::mem::take(&mut inner.watched), std::mem::take(&mut inner.tracks));
         let mut start = Vec::new();
         for Probed { backend, subject, connector } in wanted {
-            let key = (backend.clone(), subject.address);
+            let key = (backend.clone(), subject.addresses.name);
             let before = known.get(subject).or_else(|| known.get(old.get(&key)?)).copied();
             if !inner.tracks.contains_key(subject) {
                 inner.tracks.insert(subject.clone(), before.unwrap_or_default());
@@ -70,7 +80,7 @@ impl Board {
     /// The endpoints of the backend that are to get nothing new, and why.
     pub(super) fn out(&self, backend: &Backend) -> HashMap<SocketAddr, EndpointCondition> {
         let mut inner = self.lock();
-        let Inner { watched, tracks, ejections } = &mut *inner;
+        let Inner { watched, tracks, ejections, .. } = &mut *inner;
         let now_ms = self.now_ms();
         let policy = backend.policy.as_deref();
         let is_checked = policy.is_some_and(|policy| policy.health_check.is_some());
@@ -125,6 +135,43 @@ impl Board {
         self.changed.notify_one();
     }
 
+    /// Takes in which of its two addresses an endpoint answers by.
+    pub(crate) fn favour(&self, addresses: Addresses, is_other: bool) {
+        let mut inner = self.lock();
+        let favoured = &mut inner.favour_other;
+        let is_new = if is_other { favoured.insert(addresses) } else { favoured.remove(&addresses) };
+        drop(inner);
+        if is_new {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Those of `backends` with endpoints that answer by the address which is not preferred: connections are to begin there. What is
+    /// known of others is forgotten.
+    pub(super) fn other_first<'b>(
+        &self,
+        backends: impl Iterator<Item = &'b Arc<Backend>>,
+    ) -> HashMap<BackendId, HashSet<SocketAddr>> {
+        let mut inner = self.lock();
+        let mut found: HashMap<BackendId, HashSet<SocketAddr>> = HashMap::new();
+        // Mostly there are none, and backends are many.
+        if inner.favour_other.is_empty() {
+            return found;
+        }
+        let mut known = HashSet::new();
+        for backend in backends {
+            for endpoint in backend.endpoints.iter().filter(|endpoint| endpoint.other.is_some()) {
+                let addresses = endpoint.into();
+                if inner.favour_other.contains(&addresses) {
+                    known.insert(addresses);
+                    found.entry(backend.id.clone()).or_default().insert(endpoint.address);
+                }
+            }
+        }
+        inner.favour_other = known;
+        found
+    }
+
     /// Forgets those ejected whom nobody judges any more: [`Board::out`] would never see them come back.
     pub(super) fn forget(&self, is_known: impl Fn(&BackendId, SocketAddr) -> bool) {
         self.lock().ejections.retain(|(backend, address), _| is_known(backend, *address));
@@ -142,7 +189,7 @@ impl Board {
             return;
         }
         drop(inner);
-        let endpoint = subject.address;
+        let endpoint = subject.addresses.name;
         match found {
             Ok(()) => tracing::info!(%endpoint, "an endpoint is healthy again"),
             Err(why) => {
@@ -184,13 +231,15 @@ mod tests {
         let (interval, timeout) = (Duration::from_secs(interval_s), Duration::from_secs(1));
         let check =
             HealthCheck { probe: Probe::Tcp, interval, timeout, healthy_after: 1, unhealthy_after: 1 };
-        let subject = Subject { address: ([10, 0, 0, last], 80).into(), connector: None, check };
+        let subject =
+            Subject { addresses: SocketAddr::from(([10, 0, 0, last], 80)).into(), connector: None, check };
         Probed { backend: BackendId::service("a", backend, 80), subject, connector: None }
     }
 
     fn unhealthy(board: &Board, backend: &str) -> usize {
         let endpoint = model::Endpoint {
             address: ([10, 0, 0, 1], 80).into(),
+            other: None,
             weight: 1,
             condition: model::EndpointCondition::Ready,
         };

@@ -13,17 +13,17 @@ mod grpc;
 mod probe;
 mod thread;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::{
-    AppProtocol, Backend, BackendId, BackendKind, BackendPolicy, EndpointCondition, HealthCheck, Probe,
-    Snapshot,
+    AppProtocol, Backend, BackendId, BackendKind, BackendPolicy, EndpointCondition, HealthCheck,
+    OtherAddress, Probe, Snapshot,
 };
 use telemetry::Metrics;
 
+use crate::addresses::Addresses;
 use crate::connector::{Connector, ConnectorId, Connectors};
 pub(crate) use board::Board;
 use thread::Thread;
@@ -31,7 +31,7 @@ use thread::Thread;
 /// What a prober asks: those who ask the same of the same endpoint in the same way share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Subject {
-    address: SocketAddr,
+    addresses: Addresses,
     /// None: TCP alone.
     connector: Option<ConnectorId>,
     check: HealthCheck,
@@ -59,7 +59,7 @@ pub(crate) fn probed(snapshot: &Snapshot, connectors: &mut Connectors, before: &
         probed.extend(endpoints.map(|endpoint| Probed {
             backend: backend.id.clone(),
             subject: Subject {
-                address: endpoint.address,
+                addresses: endpoint.into(),
                 connector: connector.as_ref().map(|connector| connector.id),
                 check: check.clone(),
             },
@@ -144,14 +144,22 @@ impl Health {
 
     /// The snapshot with what is known of its endpoints; itself if nothing speaks against any.
     pub(crate) fn overlay(&self, snapshot: &Arc<Snapshot>) -> Arc<Snapshot> {
-        let mut changed: Vec<Arc<Backend>> = Vec::new();
+        let mut changed: BTreeMap<BackendId, Arc<Backend>> = BTreeMap::new();
         let wants = |policy: &BackendPolicy| policy.health_check.is_some() || policy.outliers.is_some();
         let of_interest =
             snapshot.backends.values().filter(|backend| backend.policy.as_deref().is_some_and(wants));
         for backend in of_interest {
             let out = self.board.out(backend);
             let with = policy::with_health(backend, |address| out.get(&address).copied());
-            changed.extend(with.map(Arc::new));
+            changed.extend(with.map(|with| (with.id.clone(), Arc::new(with))));
+        }
+        for (id, other_first) in self.board.other_first(snapshot.backends.values()) {
+            let Some(backend) = changed.get(&id).or_else(|| snapshot.backends.get(&id)) else { continue };
+            let mut with = (**backend).clone();
+            for endpoint in with.endpoints.iter_mut().filter(|e| other_first.contains(&e.address)) {
+                endpoint.other = endpoint.other.map(|other| OtherAddress { is_first: true, ..other });
+            }
+            changed.insert(id, Arc::new(with));
         }
         self.board.forget(|id, address| {
             let judged = snapshot
@@ -161,13 +169,13 @@ impl Health {
             judged.is_some_and(|backend| backend.endpoints.iter().any(|e| e.address == address))
         });
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        self.count(&changed, &mut last.panicked);
+        self.count(changed.values().map(|backend| &**backend), &mut last.panicked);
         if changed.is_empty() {
             last.snapshots = None;
             return snapshot.clone();
         }
         let mut with = (**snapshot).clone();
-        with.backends.extend(changed.into_iter().map(|backend| (backend.id.clone(), backend)));
+        with.backends.extend(changed);
         // The same again is the same record: nothing is compiled anew.
         match &last.snapshots {
             Some((from, same)) if Arc::ptr_eq(from, snapshot) && same.backends == with.backends => {
@@ -182,14 +190,18 @@ impl Health {
     }
 
     /// Tells metrics and log who is left out, and where nobody can be.
-    fn count(&self, changed: &[Arc<Backend>], panicked_before: &mut BTreeSet<BackendId>) {
+    fn count<'b>(
+        &self,
+        changed: impl Iterator<Item = &'b Backend> + Clone,
+        panicked_before: &mut BTreeSet<BackendId>,
+    ) {
         let of = |backend: &Backend, condition| {
             backend.endpoints.iter().filter(|e| e.condition == condition).count()
         };
-        let all = |condition| -> usize { changed.iter().map(|backend| of(backend, condition)).sum() };
+        let all = |condition| -> usize { changed.clone().map(|backend| of(backend, condition)).sum() };
         let unhealthy = all(EndpointCondition::Unhealthy) + all(EndpointCondition::Panicked);
         let panicked: BTreeSet<BackendId> = changed
-            .iter()
+            .clone()
             .filter(|backend| of(backend, EndpointCondition::Panicked) > 0)
             .map(|backend| backend.id.clone())
             .collect();

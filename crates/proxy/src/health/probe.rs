@@ -6,28 +6,30 @@ use bytes::BytesMut;
 use http1::{Body, Limits, Piece, ResponseHead};
 use model::Probe;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::{Subject, grpc};
 use crate::connector::Connector;
+use crate::dial::{Dial, Favour};
 use crate::upstream::{self, ConnectError, Wire};
 
-/// Asks an endpoint once, over a connection of its own.
+/// Asks an endpoint once, over a connection of its own: by the address that answers first, as requests go there.
 ///
 /// # Errors
 /// A few words on why it failed, for log and metrics.
 pub(super) async fn probe(
     subject: &Subject,
     connector: Option<&Connector>,
+    favour: &Favour,
     limits: &Limits,
 ) -> Result<(), &'static str> {
-    let address = subject.address;
+    let address = subject.addresses.name;
+    let dial = Dial { addresses: subject.addresses, favour, limit: subject.check.timeout };
     let Some(connector) = connector else {
-        let connected = TcpStream::connect(address).await;
+        let connected = dial.tcp().await;
         return connected.map(drop).map_err(|error| of_tcp(&error));
     };
     let mut wire =
-        upstream::connect_alone(address, connector, limits).await.map_err(|error| of_connect(&error))?;
+        upstream::connect_alone(dial, connector, limits).await.map_err(|error| of_connect(&error))?;
     match &subject.check.probe {
         Probe::Tcp => Ok(()),
         Probe::Http { path, host, statuses } => {

@@ -14,6 +14,7 @@ use super::Subject;
 use super::board::{Board, Changes};
 use super::probe::probe;
 use crate::connector::Connector;
+use crate::dial::Favour;
 
 pub(super) struct Thread {
     commands: Option<mpsc::UnboundedSender<Changes>>,
@@ -71,8 +72,9 @@ async fn prober(
     limits: http1::Limits,
 ) {
     tokio::time::sleep(head_start(subject.check.interval)).await;
+    let favour = Favour::new(None);
     loop {
-        let asked = probe(&subject, connector.as_deref(), &limits);
+        let asked = probe(&subject, connector.as_deref(), &favour, &limits);
         let found = tokio::time::timeout(subject.check.timeout, asked).await;
         board.note(&subject, found.unwrap_or(Err("timeout")));
         tokio::time::sleep(subject.check.interval).await;

@@ -42,7 +42,7 @@ pub(crate) struct Asked<'a> {
 pub(crate) async fn choose<T>(
     worker: &Worker,
     Asked { client, local, listener, name, ended_tls }: Asked<'_>,
-    open: impl AsyncFn(SocketAddr) -> io::Result<T>,
+    open: impl AsyncFn(&Endpoint) -> io::Result<T>,
 ) -> Result<Chosen<T>, &'static str> {
     let state = worker.state();
     let route = state.l4.lookup(listener, name).and_then(|at| state.l4_action(at)).ok_or("no route")?;
@@ -65,7 +65,7 @@ pub(crate) async fn choose<T>(
         group.pick_for_flow(worker.index, &pick, keeping.as_ref().map(Keeping::holding), tried)
     };
     while let Some(endpoint) = next(&keeping, &tried) {
-        match open(endpoint.address).await {
+        match open(endpoint).await {
             Ok(opened) => {
                 endpoint.connected(worker.index);
                 worker.metrics().upstream_connected(worker.index, ConnectResult::Ok);

@@ -1,7 +1,6 @@
 //! Connections that are passed on: plain ones, TLS that passes through, and what TLS carried where it ends here.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use tokio::net::TcpStream;
 
 use super::endpoint::{Asked, Chosen, choose};
 use crate::client::Client;
+use crate::endpoint::Endpoint;
 use crate::upstream::Open;
 use crate::worker::Worker;
 
@@ -70,7 +70,7 @@ fn asked<'a>(client: &Client, listener: &'a Listener, name: &'a str, ended_tls: 
 /// A connection to an endpoint that has heard who the client is and what it said so far.
 struct Opened {
     stream: TcpStream,
-    endpoint: Arc<crate::endpoint::Endpoint>,
+    endpoint: Arc<Endpoint>,
     metrics: Option<Arc<L4Metrics>>,
     _open: Open,
 }
@@ -82,11 +82,9 @@ async fn open(worker: &Rc<Worker>, asked: Asked<'_>, first: Vec<u8>) -> Option<O
         metrics.opened(worker.index);
     }
     let limit = worker.config().timeouts.connect;
-    let connect = async |endpoint: SocketAddr| {
-        let connecting = tokio::time::timeout(limit, TcpStream::connect(endpoint)).await;
-        let stream = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    let connect = async |endpoint: &Endpoint| {
+        let connecting = tokio::time::timeout(limit, endpoint.dial(limit).tcp()).await;
+        connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     };
     let chosen = choose(worker, asked, connect).await;
     let refusal = match chosen {

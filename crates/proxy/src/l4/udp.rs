@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::endpoint::{Asked, Chosen, choose};
+use crate::addresses::Addresses;
 use crate::endpoint::Endpoint;
 use crate::sockets::canonical;
 use crate::worker::Worker;
@@ -167,7 +168,12 @@ impl Server {
         let listener: ListenerId = state.l4.udp_listener(local.ip(), self.port).ok_or("no listener")?.clone();
         let metrics = state.l4_metrics(&listener).cloned();
         drop(state);
-        let connect = async |endpoint| ::l4::connect(endpoint);
+        // Nobody answers a connection: the preferred address, unless this host has no way to it.
+        let connect = async |endpoint: &Endpoint| {
+            let Addresses { name, other } = endpoint.addresses;
+            let connected = ::l4::connect(name);
+            connected.or_else(|error| other.map_or(Err(error), ::l4::connect))
+        };
         let asked = Asked {
             client: canonical(datagram.client),
             local,

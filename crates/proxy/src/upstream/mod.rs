@@ -6,22 +6,22 @@ mod socket;
 mod wire;
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use model::AppProtocol;
 use telemetry::Metrics;
 use tls::alpn;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::breaker::Permit;
 use crate::connector::{Connector, Way};
+use crate::dial::Dial;
 use crate::endpoint::Endpoint;
 use crate::worker::Worker;
 use multiplexed::Connection;
@@ -81,7 +81,7 @@ pub(crate) enum ConnectError {
     Http2(#[source] io::Error),
 }
 
-/// Opens a connection to `endpoint`; or finds that another request of this thread just did, where one carries many.
+/// Opens a connection to `endpoint` within `limit`, which whoever waits enforces; or finds that another request of this thread just did, where one carries many.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -89,17 +89,19 @@ pub(crate) async fn connect(
     worker: &Worker,
     endpoint: &Endpoint,
     connector: &Connector,
+    limit: Duration,
 ) -> Result<Upstream, ConnectError> {
-    let way = connector.way(endpoint.address);
+    let way = connector.way(endpoint.addresses);
+    let dial = endpoint.dial(limit);
     if !connector.may_share() {
-        return Ok(Upstream::new(single(endpoint.address, connector).await?, way));
+        return Ok(Upstream::new(single(dial, connector).await?, way));
     }
     let opening = worker.pool.borrow_mut().opening(&way);
     let _turn = opening.lock().await;
     if let Some(upstream) = worker.pool.borrow_mut().stream(&way) {
         return Ok(upstream);
     }
-    match shareable(endpoint.address, connector, &worker.config().limits, &worker.http2).await? {
+    match shareable(dial, connector, &worker.config().limits, &worker.http2).await? {
         Opened::Single(wire) => Ok(Upstream::new(wire, way)),
         Opened::Shared(connection) => {
             let (stream, _) = connection.stream();
@@ -114,14 +116,14 @@ pub(crate) async fn connect(
 /// # Errors
 /// [`ConnectError`].
 pub(crate) async fn connect_alone(
-    address: SocketAddr,
+    dial: Dial<'_>,
     connector: &Connector,
     limits: &http1::Limits,
 ) -> Result<Wire, ConnectError> {
     if !connector.may_share() {
-        return single(address, connector).await;
+        return single(dial, connector).await;
     }
-    Ok(match shareable(address, connector, limits, &http2::Memory::default()).await? {
+    Ok(match shareable(dial, connector, limits, &http2::Memory::default()).await? {
         Opened::Single(wire) => wire,
         Opened::Shared(connection) => Wire::Http2(Box::new(connection.stream().0)),
     })
@@ -135,12 +137,12 @@ enum Opened {
 }
 
 async fn shareable(
-    address: SocketAddr,
+    dial: Dial<'_>,
     connector: &Connector,
     limits: &http1::Limits,
     memory: &http2::Memory,
 ) -> Result<Opened, ConnectError> {
-    let opened = match single(address, connector).await? {
+    let opened = match single(dial, connector).await? {
         Wire::Tls(secured) if speaks_http2(connector, &secured) => {
             let Secured { stream, socket } = *secured;
             Connection::open(stream, socket, true, limits, memory).await
@@ -155,8 +157,8 @@ async fn shareable(
 }
 
 /// TCP, and TLS above it where that is wanted.
-async fn single(address: SocketAddr, connector: &Connector) -> Result<Wire, ConnectError> {
-    let stream = tcp(address).await.map_err(ConnectError::Tcp)?;
+async fn single(dial: Dial<'_>, connector: &Connector) -> Result<Wire, ConnectError> {
+    let stream = dial.tcp().await.map_err(ConnectError::Tcp)?;
     let Some(config) = &connector.tls else { return Ok(Wire::Tcp(stream)) };
     let socket = Socket::new(stream);
     let stream = config.connect(socket.clone()).await.map_err(ConnectError::Tls)?;
@@ -169,12 +171,6 @@ fn speaks_http2(connector: &Connector, secured: &Secured) -> bool {
         Some(chosen) => chosen == alpn::H2,
         None => connector.protocol == AppProtocol::Http2,
     }
-}
-
-async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 impl Upstream {
@@ -259,15 +255,17 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::dial::Favour;
 
     async fn pair() -> (Upstream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::new(listener.local_addr().unwrap(), 1);
-        let way = Connector::http1().way(endpoint.address);
-        let upstream = Upstream::new(Wire::Tcp(tcp(endpoint.address).await.unwrap()), way);
+        let endpoint = Endpoint::new(listener.local_addr().unwrap().into(), 1, Favour::default());
+        let way = Connector::http1().way(endpoint.addresses);
+        let dialled = endpoint.dial(Duration::from_secs(60)).tcp().await;
+        let upstream = Upstream::new(Wire::Tcp(dialled.unwrap()), way);
         (upstream, listener.accept().await.unwrap().0)
     }
 

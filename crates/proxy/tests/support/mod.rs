@@ -9,6 +9,7 @@
 
 pub mod pair;
 pub mod ports;
+pub mod silent;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -355,6 +356,8 @@ pub struct Rule<'r> {
 
 pub enum Target<'r> {
     Endpoints(&'r [SocketAddr]),
+    /// Endpoints of two addresses, the preferred one first.
+    Pairs(&'r [(SocketAddr, SocketAddr)]),
     Invalid,
 }
 
@@ -429,15 +432,8 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
         let backend = BackendId::service("test", &format!("b{number}"), 80);
         let target = match rule.target {
             Target::Invalid => BackendTarget::Invalid(model::InvalidBackend::NotFound),
-            Target::Endpoints(addresses) => {
-                let mut endpoints: Vec<_> = addresses
-                    .iter()
-                    .map(|address| Endpoint {
-                        address: *address,
-                        weight: 1,
-                        condition: EndpointCondition::Ready,
-                    })
-                    .collect();
+            Target::Endpoints(_) | Target::Pairs(_) => {
+                let mut endpoints = endpoints(&rule.target);
                 endpoints.sort();
                 let (protocol, security) = (rule.protocol, rule.security.clone());
                 backends.push(Arc::new(Backend {
@@ -485,6 +481,19 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
         }));
     }
     Arc::new(Snapshot::new(version, [Arc::new(listener)], routes, backends, []))
+}
+
+fn endpoints(target: &Target<'_>) -> Vec<Endpoint> {
+    let endpoint =
+        |address, other| Endpoint { address, other, weight: 1, condition: EndpointCondition::Ready };
+    match target {
+        Target::Invalid => Vec::new(),
+        Target::Endpoints(all) => all.iter().map(|address| endpoint(*address, None)).collect(),
+        Target::Pairs(all) => {
+            let other = |address| Some(model::OtherAddress { address, is_first: false });
+            all.iter().map(|(preferred, second)| endpoint(*preferred, other(*second))).collect()
+        }
+    }
 }
 
 /// The same with the records of `before` where they are equal, as translation shares them.

@@ -122,8 +122,12 @@ mod tests {
             }),
             limits: Some(CircuitLimits { connections: Some(9), requests: Some(7), ..Default::default() }),
         };
-        let endpoint =
-            |last, condition| Endpoint { address: ([10, 0, 0, last], 80).into(), weight: 1, condition };
+        let endpoint = |last, condition| Endpoint {
+            address: ([10, 0, 0, last], 80).into(),
+            other: None,
+            weight: 1,
+            condition,
+        };
         let id = BackendId::service("a", "b", 80);
         let backend = Backend {
             id: id.clone(),

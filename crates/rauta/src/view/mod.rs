@@ -40,6 +40,7 @@ pub(crate) fn backends(snapshot: &Snapshot) -> Vec<Backend> {
     let endpoints = snapshot.backends.values().map(|backend| {
         let endpoint = |endpoint: &model::Endpoint| Endpoint {
             address: endpoint.address.to_string(),
+            other_address: other(endpoint.other),
             weight: endpoint.weight.into(),
             condition: condition(endpoint.condition).to_owned(),
             ..Endpoint::default()
@@ -54,6 +55,7 @@ pub(crate) fn live_backends(state: &proxy::State) -> Vec<Backend> {
     let endpoints = state.backends().map(|(id, views)| {
         let endpoint = |view: proxy::EndpointView| Endpoint {
             address: view.address.to_string(),
+            other_address: other(view.other),
             weight: view.weight.into(),
             condition: if view.stats.is_passed_over {
                 "passed over".to_owned()
@@ -101,6 +103,10 @@ fn with_endpoints<'s>(
         policy: snapshot.backends.get(id).map(|backend| backend_policy::clauses(backend)).unwrap_or_default(),
     };
     endpoints.map(backend).collect()
+}
+
+fn other(other: Option<model::OtherAddress>) -> String {
+    other.map(|other| other.address.to_string()).unwrap_or_default()
 }
 
 fn condition(condition: EndpointCondition) -> &'static str {

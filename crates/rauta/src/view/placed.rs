@@ -27,7 +27,8 @@ pub(crate) fn at_best(snapshot: &Snapshot, userspace: Option<Why>) -> HashMap<Ro
         userspace,
         addresses: vec![here],
         endpoints: endpoints
-            .map(|endpoint| endpoint.address.ip().to_canonical())
+            .flat_map(|endpoint| endpoint.addresses())
+            .map(|address| address.ip().to_canonical())
             .map(|address| (address, reach(address)))
             .collect(),
     };

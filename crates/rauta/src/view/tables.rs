@@ -95,7 +95,7 @@ pub(crate) fn backends(backends: &[Backend], wide: bool) -> Table {
             } else {
                 let failures = if endpoint.failures > 0 { Mood::Warn } else { Mood::Plain };
                 row.extend([
-                    Cell::from(&endpoint.address),
+                    addresses(endpoint),
                     endpoint_state(endpoint),
                     endpoint.active.to_string().into(),
                     endpoint.requests.to_string().into(),
@@ -121,6 +121,14 @@ pub(crate) fn backends(backends: &[Backend], wide: bool) -> Table {
         }
     }
     table
+}
+
+/// One, or the preferred one and below it the one of the other IP family.
+fn addresses(endpoint: &Endpoint) -> Cell {
+    match endpoint.other_address.as_str() {
+        "" => Cell::from(&endpoint.address),
+        other => Cell::from(format!("{}\n{other}", endpoint.address)),
+    }
 }
 
 /// What is wrong with the configuration.

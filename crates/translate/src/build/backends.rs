@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{
@@ -112,7 +113,7 @@ pub(super) fn backend(
     let transport = if id.kind == BackendKind::UdpService { Transport::Udp } else { Transport::Tcp };
     let port = find_port(ports, PortRef::Number(i32::from(id.port)), transport)?;
     let slices = objects.slices_of(&key);
-    let endpoints = endpoints::of_port(&slices, port, transport_name(transport));
+    let endpoints = endpoints::of_port(service, &slices, port, transport_name(transport));
     let mut report = Report::new(&key, diagnostics);
     if slices.is_empty() {
         let message = "has no EndpointSlice, so requests get 503: add one with label \
@@ -155,20 +156,31 @@ pub(super) fn find_port<'p>(
     })
 }
 
-/// The endpoints without those that settings do not allow; says so at the field of each.
+/// The endpoints without addresses that settings do not allow; says so at the field of each.
 fn allowed(options: &Options, endpoints: Vec<(Endpoint, String)>, report: &mut Report<'_>) -> Vec<Endpoint> {
     let mut allowed = Vec::with_capacity(endpoints.len());
-    for (endpoint, field) in endpoints {
-        if pattern::is_local(endpoint.address.ip()) && !options.allow_local_endpoints {
-            let message = format!(
-                "{} is a loopback or link-local address, which settings do not allow as an endpoint",
-                endpoint.address.ip()
-            );
-            report.error(Reason::AddressNotAllowed, field, message);
-        } else {
-            allowed.push(endpoint);
+    for (mut endpoint, field) in endpoints {
+        let mut is_allowed = |address: SocketAddr| {
+            let is_allowed = options.allow_local_endpoints || !pattern::is_local(address.ip());
+            if !is_allowed {
+                let message = format!(
+                    "{} is a loopback or link-local address, which settings do not allow as an endpoint",
+                    address.ip()
+                );
+                report.error(Reason::AddressNotAllowed, field.clone(), message);
+            }
+            is_allowed
+        };
+        let other = endpoint.other.filter(|other| is_allowed(other.address));
+        match (is_allowed(endpoint.address), other) {
+            (true, other) => endpoint.other = other,
+            // What is left of it.
+            (false, Some(other)) => endpoint = Endpoint { address: other.address, other: None, ..endpoint },
+            (false, None) => continue,
         }
+        allowed.push(endpoint);
     }
+    allowed.sort_by_key(|endpoint| endpoint.address);
     allowed
 }
 

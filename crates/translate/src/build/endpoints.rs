@@ -1,15 +1,23 @@
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use model::{Endpoint, EndpointCondition};
-use resources::core::{EndpointSlice, IntOrString, ServicePort};
+use resources::core::{EndpointSlice, IntOrString, Service, ServicePort};
 
-/// The endpoints behind one port of a Service that may get traffic, sorted, each address once.
+use super::families::{Found, Preferred, Target, address, paired};
+
+/// The endpoints behind one port of a Service that may get traffic, sorted, each address once: those of two IP families that belong
+/// to one Pod are one endpoint.
 ///
 /// `protocol` is `TCP` or `UDP`. Ready ones; those that only serve while they terminate are draining, or, where none is ready, get the traffic
 /// (`pkg/proxy/topology.go`, KEP-1669). An endpoint may stand in two slices at once: the better condition counts.
-pub(super) fn of_port(slices: &[&EndpointSlice], port: &ServicePort, protocol: &str) -> Vec<Endpoint> {
-    let mut found: BTreeMap<SocketAddr, EndpointCondition> = BTreeMap::new();
+pub(super) fn of_port(
+    service: &Service,
+    slices: &[&EndpointSlice],
+    port: &ServicePort,
+    protocol: &str,
+) -> Vec<Endpoint> {
+    let mut found: BTreeMap<SocketAddr, Found<'_>> = BTreeMap::new();
     for slice in slices {
         let Some(number) = port_in_slice(slice, port, protocol) else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
@@ -23,19 +31,16 @@ pub(super) fn of_port(slices: &[&EndpointSlice], port: &ServicePort, protocol: &
                 (false, true) => EndpointCondition::Draining,
                 (false, false) => continue,
             };
-            // "Consumers of this field should only use the first element" (discovery/v1 Endpoint.addresses).
-            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse::<IpAddr>().ok())
-            else {
-                continue;
-            };
-            let known = found.entry(SocketAddr::new(address, number)).or_insert(condition);
-            *known = condition.min(*known);
+            let Some(address) = address(endpoint) else { continue };
+            let target = Target::of(endpoint);
+            let known = found.entry(SocketAddr::new(address, number)).or_insert(Found { condition, target });
+            *known = Found { condition: condition.min(known.condition), target: known.target.with(target) };
         }
     }
-    if !found.values().any(|condition| *condition == EndpointCondition::Ready) {
-        found.values_mut().for_each(|condition| *condition = EndpointCondition::Ready);
+    if !found.values().any(|found| found.condition == EndpointCondition::Ready) {
+        found.values_mut().for_each(|found| found.condition = EndpointCondition::Ready);
     }
-    found.into_iter().map(|(address, condition)| Endpoint { address, weight: 1, condition }).collect()
+    paired(&found, Preferred::of(service))
 }
 
 /// Whether any slice offers this port at all.

@@ -10,6 +10,7 @@ mod certificates;
 mod clients;
 mod endpoints;
 mod ext_auth;
+mod families;
 mod frame;
 mod grants;
 mod http_routes;

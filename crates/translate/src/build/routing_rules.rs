@@ -72,7 +72,7 @@ impl Builder<'_> {
                 if let Some(address) = own::routing_rule::endpoint(text, &field, &mut Report::muted(key)) {
                     let weight = u16::try_from(backend.weight).unwrap_or(u16::MAX);
                     let condition = EndpointCondition::Ready;
-                    literals.push((Endpoint { address, weight, condition }, field));
+                    literals.push((Endpoint { address, other: None, weight, condition }, field));
                 }
             } else if let Some(service) = &backend.service {
                 let target = self.rule_service(key, service, &format!("{field}.service"));

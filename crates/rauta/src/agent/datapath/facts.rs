@@ -46,8 +46,8 @@ impl Machine {
         }
         let mut endpoints = HashMap::new();
         let mut used = Vec::new();
-        for endpoint in snapshot.backends.values().flat_map(|backend| &backend.endpoints) {
-            let address = endpoint.address.ip();
+        let known = snapshot.backends.values().flat_map(|backend| &backend.endpoints);
+        for address in known.flat_map(|endpoint| endpoint.addresses()).map(|address| address.ip()) {
             if endpoints.contains_key(&address) {
                 continue;
             }

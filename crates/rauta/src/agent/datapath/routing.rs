@@ -305,8 +305,8 @@ impl Routing {
 
     /// The endpoint of an index that programs tell of; empty when it is gone.
     pub(super) fn endpoint_name(&self, index: u32) -> String {
-        let record = self.compiler.endpoint(index);
-        record.map(|at| flow::socket(at.address, at.port).to_string()).unwrap_or_default()
+        let known = || self.compiler.endpoint(index).map(|at| flow::socket(at.address, at.port));
+        self.compiler.endpoint_name(index).or_else(known).map(|name| name.to_string()).unwrap_or_default()
     }
 
     /// The address of each index of listeners.

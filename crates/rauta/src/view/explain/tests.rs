@@ -21,8 +21,12 @@ fn snapshot() -> Snapshot {
         proxy_protocol: false,
     };
     let cart = BackendId::service("shop", "cart", 80);
-    let endpoint =
-        |last: u8, condition| Endpoint { address: ([10, 0, 0, last], 8080).into(), weight: 1, condition };
+    let endpoint = |last: u8, condition| Endpoint {
+        address: ([10, 0, 0, last], 8080).into(),
+        other: None,
+        weight: 1,
+        condition,
+    };
     let ready = EndpointCondition::Ready;
     let endpoints = vec![endpoint(1, ready), endpoint(2, ready), endpoint(3, EndpointCondition::Draining)];
     let backend = Backend {

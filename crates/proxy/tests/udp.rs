@@ -150,6 +150,26 @@ fn a_client_keeps_its_session_and_answers_come_from_where_it_asked() {
 }
 
 #[test]
+fn datagrams_go_to_the_address_with_a_way_and_sessions_outlive_a_pairing() {
+    let endpoint = repeating("one");
+    let lab = Lab::new(|_| {}, &["127.0.0.1"], &[(1, &[endpoint])]);
+    let client = lab.client("127.0.0.1");
+    let first = ask(&client, "x");
+    // Link-local without a link: nothing can be sent there.
+    let nowhere: SocketAddr = "[fe80::1]:9".parse().unwrap();
+    for (version, name, other) in [(2, endpoint, nowhere), (3, nowhere, endpoint)] {
+        let mut paired = snapshot(version, &["127.0.0.1"], lab.port, &[(1, &[name])]);
+        for backend in paired.backends.values_mut() {
+            let other = Some(model::OtherAddress { address: other, is_first: false });
+            Arc::make_mut(backend).endpoints[0].other = other;
+        }
+        assert!(lab.gateway.apply(Arc::new(paired)).is_empty());
+        assert_eq!(ask(&client, "x"), first, "the same session");
+        assert!(ask(&lab.client("127.0.0.1"), "x").starts_with("one "), "{name} {other}");
+    }
+}
+
+#[test]
 fn sessions_go_by_weight() {
     let (one, two) = (repeating("one"), repeating("two"));
     let lab = Lab::new(|_| {}, &["127.0.0.1"], &[(3, &[one]), (1, &[two])]);

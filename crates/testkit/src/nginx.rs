@@ -1,5 +1,5 @@
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{Addresses, BACKEND_PORT, Lab, Netns, Process};
 /// SHA-256 of [`one_megabyte`].
 pub const ONE_MEGABYTE_SHA256: &str = "ad3f9fc3c88a2becf62c4068d0b1a8b6b90174c52f9f6d48c15c788577b1cadd";
 
-/// A real nginx (Debian's) as endpoint `bN` on ports 8080 and 80 of its namespace, IPv4 and IPv6. It answers with the fields
+/// A real nginx (Debian's) as endpoint `bN` on ports 8080 and 80 of its namespace, IPv4 and, on the first, IPv6. It answers with the fields
 /// `X-Endpoint: bN` and `X-Connection: SERIAL/REQUEST` (which of its connections, which request on it), and serves
 ///
 /// | path | answer |
@@ -27,6 +27,7 @@ pub const ONE_MEGABYTE_SHA256: &str = "ad3f9fc3c88a2becf62c4068d0b1a8b6b90174c52
 pub struct Nginx {
     netns: Netns,
     index: usize,
+    families: Families,
     folder: PathBuf,
     process: Process,
 }
@@ -36,11 +37,24 @@ pub struct Nginx {
 pub struct NginxOptions {
     /// How long a connection may be idle before nginx closes it, in whole seconds.
     pub keepalive: Duration,
+    /// Where it listens on port 8080.
+    pub families: Families,
+}
+
+/// IP families that something listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// Both.
+    Both,
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
 }
 
 impl Default for NginxOptions {
     fn default() -> Self {
-        Self { keepalive: Duration::from_secs(600) }
+        Self { keepalive: Duration::from_secs(600), families: Families::Both }
     }
 }
 
@@ -70,8 +84,9 @@ impl Nginx {
         fs::write(files.join("10m"), megabyte.repeat(10))?;
         fs::write(files.join("1m"), megabyte)?;
         fs::write(folder.join("nginx.conf"), config(&name, &folder, options))?;
-        let process = spawn(lab.backend(index), &name, &folder)?;
-        Ok(Self { netns: lab.backend(index).clone(), index, folder, process })
+        let families = options.families;
+        let process = spawn(lab.backend(index), &name, &folder, families)?;
+        Ok(Self { netns: lab.backend(index).clone(), index, families, folder, process })
     }
 
     /// Where it listens.
@@ -111,7 +126,7 @@ impl Nginx {
     /// # Errors
     /// As [`Nginx::start`].
     pub fn restart(&mut self) -> Result<()> {
-        self.process = spawn(&self.netns, &self.name(), &self.folder)?;
+        self.process = spawn(&self.netns, &self.name(), &self.folder, self.families)?;
         Ok(())
     }
 }
@@ -135,12 +150,15 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn spawn(netns: &Netns, name: &str, folder: &Path) -> Result<Process> {
+fn spawn(netns: &Netns, name: &str, folder: &Path, families: Families) -> Result<Process> {
     let mut command = Command::new("nginx");
     command.arg("-c").arg(folder.join("nginx.conf")).arg("-p").arg(folder);
     let mut process = Process::spawn(Some(netns), name, command, folder)
         .context("nginx is the endpoint of the lab: install the Debian package nginx-light")?;
-    let address: SocketAddr = ([127, 0, 0, 1], BACKEND_PORT).into();
+    let address = match families {
+        Families::Both | Families::V4 => SocketAddr::from((Ipv4Addr::LOCALHOST, BACKEND_PORT)),
+        Families::V6 => SocketAddr::from((Ipv6Addr::LOCALHOST, BACKEND_PORT)),
+    };
     process.wait_for(Duration::from_secs(10), "nginx to listen", || {
         netns.run(|| TcpStream::connect(address).ok()).ok().flatten()
     })?;
@@ -150,6 +168,15 @@ fn spawn(netns: &Netns, name: &str, folder: &Path) -> Result<Process> {
 fn config(name: &str, folder: &Path, options: NginxOptions) -> String {
     let folder = folder.display();
     let idle = options.keepalive.as_secs();
+    let (v4, v6) = (
+        format!("listen {BACKEND_PORT} backlog=4096;"),
+        format!("listen [::]:{BACKEND_PORT} ipv6only=on backlog=4096;"),
+    );
+    let listen = match options.families {
+        Families::Both => format!("{v4} {v6}"),
+        Families::V4 => v4,
+        Families::V6 => v6,
+    };
     format!(
         r#"daemon off; master_process off; user root; pid {folder}/pid; error_log stderr warn; worker_processes 1;
 events {{ worker_connections 4096; }}
@@ -159,7 +186,7 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
-    listen {BACKEND_PORT} backlog=4096; listen [::]:{BACKEND_PORT} backlog=4096;
+    {listen}
     listen 80; root {folder}/www; server_tokens off;
     add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always;
     location = /128 {{ }} location = /16k {{ }} location = /1m {{ }} location = /10m {{ }}

@@ -104,7 +104,9 @@ fn segments_made_by_hand_are_taken_and_wrong_ones_are_not() {
 #[test]
 fn dialled_connections_are_as_asked() {
     let lab = Lab::builder().build().unwrap();
-    let nginx = Nginx::with(&lab, 0, NginxOptions { keepalive: Duration::from_secs(1) }).unwrap();
+    let nginx =
+        Nginx::with(&lab, 0, NginxOptions { keepalive: Duration::from_secs(1), ..Default::default() })
+            .unwrap();
     lab.client().sysctl("net/ipv4/tcp_timestamps", "0").unwrap();
     let mut connection =
         Dial::to(nginx.address()).from_port(6000).mss(536).receive_buffer(4096).open(lab.client()).unwrap();

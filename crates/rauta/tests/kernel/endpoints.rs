@@ -30,7 +30,7 @@ fn endpoints_that_close_idle_connections_are_never_seen_by_clients(network: Netw
     const EACH: u32 = 6;
     const PATHS: [(&str, &str); 4] = [("/a", "b0"), ("/a", "b0"), ("/b", "b1"), ("/b", "b1")];
     let lab = network.lab();
-    let options = NginxOptions { keepalive: Duration::from_secs(1) };
+    let options = NginxOptions { keepalive: Duration::from_secs(1), ..Default::default() };
     let nginx = (0..2).map(|index| Nginx::with(&lab, index, options).unwrap()).collect();
     let world = World::around(network, lab, nginx, None, &[]);
     world.decides(16 * 4 * EACH, || {

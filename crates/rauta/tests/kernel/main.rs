@@ -41,6 +41,7 @@ mod changes;
 mod clients;
 mod counted;
 mod dry_run;
+mod dual_stack;
 mod endpoint_deaths;
 mod endpoints;
 mod flood;

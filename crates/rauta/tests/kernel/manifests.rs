@@ -118,7 +118,44 @@ endpoints: [{}]
 }
 
 /// An HTTPRoute with rules as (type of match, path, backendRefs).
-fn route(name: &str, host: Option<&str>, rules: &[(&str, &str, &str)]) -> String {
+/// A Service of one Pod with both addresses, `first` of the family that it prefers.
+pub(crate) fn dual_stack_service(name: &str, first: SocketAddr, other: SocketAddr) -> String {
+    let family = |address: SocketAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let mut yaml = format!(
+        "\
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: default}}
+spec: {{ipFamilies: [{}, {}], ports: [{{name: http, port: 80, targetPort: {}}}]}}
+",
+        family(first),
+        family(other),
+        first.port()
+    );
+    for address in [first, other] {
+        write!(
+            yaml,
+            "\
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-{lower}, namespace: default, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: {family}
+ports: [{{name: http, port: {}, protocol: TCP}}]
+endpoints: [{{addresses: [\"{}\"], targetRef: {{kind: Pod, namespace: default, name: {name}, uid: {name}}}}}]
+",
+            address.port(),
+            address.ip(),
+            family = family(address),
+            lower = family(address).to_ascii_lowercase()
+        )
+        .unwrap();
+    }
+    yaml
+}
+
+pub(crate) fn route(name: &str, host: Option<&str>, rules: &[(&str, &str, &str)]) -> String {
     let mut yaml = format!(
         "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
          metadata: {{name: {name}, namespace: default}}\nspec:\n  parentRefs: [{{name: gw}}]\n"

@@ -22,7 +22,7 @@ pub(crate) struct FileState {
     /// Parts of versions before that this one cannot be asked for, as it is no YAML.
     pub(crate) kept: Vec<Arc<Part>>,
     /// Why it cannot be read.
-    pub(crate) error: Option<Diagnostic>,
+    pub(crate) error: Option<Box<Diagnostic>>,
 }
 
 impl FileState {
@@ -51,7 +51,7 @@ impl FileState {
 
     /// The same, which cannot be read. It is tried again at every look.
     pub(crate) fn with_error(&self, error: &io::Error) -> Self {
-        let error = Some(unreadable(&self.path, error));
+        let error = Some(Box::new(unreadable(&self.path, error)));
         let (parts, kept) = (self.parts.clone(), self.kept.clone());
         Self { path: Arc::clone(&self.path), stamp: None, parts, kept, error }
     }

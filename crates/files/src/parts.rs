@@ -82,6 +82,8 @@ impl Part {
                 }),
             }
         }
+        // Most have one, where room for four was made.
+        items.shrink_to_fit();
         let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count();
         Self {
             text: text.into(),

@@ -26,7 +26,7 @@ pub(crate) fn diagnostics(source: &Source, built: Vec<Diagnostic>) -> Vec<Diagno
     }
     let later_ones: HashSet<_> = later.iter().map(|(_, c, _)| (Arc::as_ptr(&c.part), c.at)).collect();
     for file in source.noisy.iter().filter_map(|path| source.files.get(path)) {
-        all.extend(file.error.clone());
+        all.extend(file.error.as_deref().cloned());
         for part in &file.parts {
             all.extend(part.errors.iter().map(|error| lines.placed(error.clone(), &file.path, part)));
             for (at, item) in part.items.iter().enumerate() {

@@ -213,6 +213,12 @@ impl<'de> de::SeqAccess<'de> for Items<'_> {
         self.next += 1;
         seed.deserialize(Decoder { value, path, errors: self.decoder.errors }).map(Some)
     }
+
+    /// Lists are made as long as they are: objects stay in memory, and most of their lists have one element, where room for four would be
+    /// made.
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len().saturating_sub(self.next))
+    }
 }
 
 struct Entries<'a> {

@@ -18,6 +18,7 @@ mod annotations;
 mod build;
 mod class;
 mod duration;
+mod few;
 mod loaded;
 mod object;
 mod objects;

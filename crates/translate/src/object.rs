@@ -187,26 +187,26 @@ impl Object {
     /// All unknown fields, and the first value that does not fit.
     pub fn decode_known(kind: ObjectKind, value: &Value) -> Result<(Self, Vec<FieldError>), Vec<FieldError>> {
         Ok(match kind {
-            ObjectKind::GatewayClass => of(value, Self::GatewayClass)?,
-            ObjectKind::Gateway => of(value, Self::Gateway)?,
-            ObjectKind::HttpRoute => of(value, Self::HttpRoute)?,
-            ObjectKind::GrpcRoute => of(value, Self::GrpcRoute)?,
-            ObjectKind::TcpRoute => of(value, Self::TcpRoute)?,
-            ObjectKind::TlsRoute => of(value, Self::TlsRoute)?,
-            ObjectKind::UdpRoute => of(value, Self::UdpRoute)?,
-            ObjectKind::ListenerSet => of(value, Self::ListenerSet)?,
-            ObjectKind::ReferenceGrant => of(value, Self::ReferenceGrant)?,
-            ObjectKind::Namespace => of(value, Self::Namespace)?,
-            ObjectKind::IngressClass => of(value, Self::IngressClass)?,
-            ObjectKind::Ingress => of(value, Self::Ingress)?,
-            ObjectKind::RoutingRule => of(value, Self::RoutingRule)?,
-            ObjectKind::Service => of(value, Self::Service)?,
-            ObjectKind::EndpointSlice => of(value, Self::EndpointSlice)?,
-            ObjectKind::Secret => of(value, Self::Secret)?,
-            ObjectKind::ConfigMap => of(value, Self::ConfigMap)?,
-            ObjectKind::BackendTlsPolicy => of(value, Self::BackendTlsPolicy)?,
-            ObjectKind::RoutePolicy => of(value, Self::RoutePolicy)?,
-            ObjectKind::BackendPolicy => of(value, Self::BackendPolicy)?,
+            ObjectKind::GatewayClass => of(kind, value, Self::GatewayClass)?,
+            ObjectKind::Gateway => of(kind, value, Self::Gateway)?,
+            ObjectKind::HttpRoute => of(kind, value, Self::HttpRoute)?,
+            ObjectKind::GrpcRoute => of(kind, value, Self::GrpcRoute)?,
+            ObjectKind::TcpRoute => of(kind, value, Self::TcpRoute)?,
+            ObjectKind::TlsRoute => of(kind, value, Self::TlsRoute)?,
+            ObjectKind::UdpRoute => of(kind, value, Self::UdpRoute)?,
+            ObjectKind::ListenerSet => of(kind, value, Self::ListenerSet)?,
+            ObjectKind::ReferenceGrant => of(kind, value, Self::ReferenceGrant)?,
+            ObjectKind::Namespace => of(kind, value, Self::Namespace)?,
+            ObjectKind::IngressClass => of(kind, value, Self::IngressClass)?,
+            ObjectKind::Ingress => of(kind, value, Self::Ingress)?,
+            ObjectKind::RoutingRule => of(kind, value, Self::RoutingRule)?,
+            ObjectKind::Service => of(kind, value, Self::Service)?,
+            ObjectKind::EndpointSlice => of(kind, value, Self::EndpointSlice)?,
+            ObjectKind::Secret => of(kind, value, Self::Secret)?,
+            ObjectKind::ConfigMap => of(kind, value, Self::ConfigMap)?,
+            ObjectKind::BackendTlsPolicy => of(kind, value, Self::BackendTlsPolicy)?,
+            ObjectKind::RoutePolicy => of(kind, value, Self::RoutePolicy)?,
+            ObjectKind::BackendPolicy => of(kind, value, Self::BackendPolicy)?,
         })
     }
 
@@ -290,11 +290,25 @@ impl Object {
     }
 }
 
-fn of<T: DeserializeOwned>(
+/// An annotation in which `kubectl apply` keeps all of the object a second time.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Reads an object without what nobody asks of it: there are thousands, and they stay in memory. Labels are asked of namespaces, by
+/// listeners that select them, and of slices, which name their Service so.
+fn of<T: Resource + DeserializeOwned>(
+    kind: ObjectKind,
     value: &Value,
     object: impl FnOnce(Arc<T>) -> Object,
 ) -> Result<(Object, Vec<FieldError>), Vec<FieldError>> {
-    let (known, unknown) = strict::decode_known(value)?;
+    let (mut known, unknown) = strict::decode_known::<T>(value)?;
+    let meta = known.meta_mut();
+    meta.managed_fields = None;
+    if !matches!(kind, ObjectKind::Namespace | ObjectKind::EndpointSlice) {
+        meta.labels = None;
+    }
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
     Ok((object(Arc::new(known)), unknown))
 }
 
@@ -334,6 +348,28 @@ mod tests {
         assert_eq!(Object::decode(ObjectKind::Service, &value), Err(unknown));
         let value = serde_json::json!({"metadata": {"name": "a"}, "spec": {"novel": 1, "clusterIP": 7}});
         assert!(Object::decode_known(ObjectKind::Service, &value).is_err());
+    }
+
+    #[test]
+    fn what_nobody_asks_of_an_object_is_not_kept() {
+        let of = |kind: &str, labels: bool| {
+            let mut meta = serde_json::json!({
+                "name": "a",
+                "annotations": {LAST_APPLIED: "{}", "other": "stays"},
+                "managedFields": [{"manager": "kubectl", "operation": "Update"}]
+            });
+            if labels {
+                meta["labels"] = serde_json::json!({"app": "a"});
+            }
+            let value = serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": meta});
+            Object::decode(Object::kind_of("v1", kind).unwrap(), &value).unwrap()
+        };
+        let service = of("Service", true);
+        assert_eq!(service, of("Service", false), "a label is no change");
+        assert!(service.meta().managed_fields.is_none());
+        let annotations = service.meta().annotations.iter().flatten();
+        assert_eq!(annotations.map(|(name, _)| &**name).collect::<Vec<_>>(), ["other"]);
+        assert_ne!(of("Namespace", true), of("Namespace", false));
     }
 
     #[test]

@@ -24,7 +24,6 @@ mod policies;
 mod route_policies;
 mod routing_rules;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::core::ObjectMeta;
@@ -32,6 +31,7 @@ use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Rout
 
 use crate::Options;
 use crate::class::Classes;
+use crate::few::Few;
 use crate::objects::Objects;
 use crate::own;
 use crate::own::l4_route::L4Source;
@@ -54,16 +54,16 @@ pub(crate) struct Part<R = Route> {
     /// Its own backend: the literal endpoints of a RoutingRule.
     pub(crate) backend: Option<Backend>,
     /// The backends behind Services that it names.
-    pub(crate) backends: BTreeSet<BackendId>,
+    pub(crate) backends: Few<BackendId>,
     /// The Services that it looked for, whether they are there or not.
-    pub(crate) services: BTreeSet<ObjectRef>,
+    pub(crate) services: Few<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl<R> Default for Part<R> {
     fn default() -> Self {
         let (routes, l4, backend, diagnostics) = (Vec::new(), Vec::new(), None, Vec::new());
-        Self { routes, l4, backend, backends: BTreeSet::new(), services: BTreeSet::new(), diagnostics }
+        Self { routes, l4, backend, backends: Few::default(), services: Few::default(), diagnostics }
     }
 }
 

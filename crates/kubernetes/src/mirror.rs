@@ -77,7 +77,7 @@ impl Mirror {
             }
             News::Failed(trouble) => {
                 // A kind that is gone has no objects any more; one that may not be read, or whose server is silent, may.
-                if trouble.is_deleted() {
+                if trouble.is_deleted(&scope) {
                     for gone in self.known.remove(&scope).unwrap_or_default() {
                         self.remove(&gone);
                     }
@@ -98,7 +98,10 @@ impl Mirror {
 
     /// Whether it is known of a scope what there is, or that it cannot be read.
     pub(crate) fn is_settled(&self, scope: &Scope) -> bool {
-        self.known.contains_key(scope) || self.troubles.get(scope).is_some_and(Trouble::is_settled)
+        let has_read = !self.known.is_empty();
+        let trouble = self.troubles.get(scope);
+        self.known.contains_key(scope)
+            || trouble.is_some_and(|trouble| trouble.is_settled(scope.kind(), has_read))
     }
 
     /// The first of what cannot be read.

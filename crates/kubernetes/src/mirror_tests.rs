@@ -183,6 +183,8 @@ fn a_scope_is_settled_when_it_was_read_or_cannot_be() {
     cluster.hear(ObjectKind::Gateway, failed(Cause::Unreachable("refused".to_owned()), 50));
     assert!(!cluster.0.is_settled(&scope));
     cluster.hear(ObjectKind::Gateway, failed(Cause::NotServed(vec![]), 2));
+    assert!(!cluster.0.is_settled(&scope), "nothing was read at all");
+    cluster.hear(ObjectKind::Service, News::Listed(vec![]));
     assert!(cluster.0.is_settled(&scope));
     cluster.hear(ObjectKind::Gateway, News::Listed(vec![]));
     assert!(cluster.0.is_settled(&scope));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Diagnostic, Reason, Severity};
+use model::{Diagnostic, ObjectKind, Reason, Severity};
 use translate::Object;
 
 use crate::scope::{Scope, plural};
@@ -37,19 +37,26 @@ const BELIEVED_ATTEMPTS: u32 = 4;
 const DELETED_ATTEMPTS: u32 = 7;
 
 impl Trouble {
-    /// Whether it is certain that there are no objects: their definition was taken away.
-    pub(crate) fn is_deleted(&self) -> bool {
-        matches!(self.cause, Cause::NotServed(_)) && self.attempts >= DELETED_ATTEMPTS
+    /// Whether it is certain that there are no objects of `scope`: their definition was taken away. Kinds of Kubernetes itself have none;
+    /// a 404 for them comes from something in front of the API server.
+    pub(crate) fn is_deleted(&self, scope: &Scope) -> bool {
+        let is_defined = matches!(group(scope), "gateway.networking.k8s.io" | "rauta.io");
+        is_defined && matches!(self.cause, Cause::NotServed(_)) && self.attempts >= DELETED_ATTEMPTS
     }
 
-    /// Whether the scope is taken for unreadable for now, so that nobody waits for it.
+    /// Whether the scope of this kind is taken for unreadable for now, so that nobody waits for it.
     ///
-    /// A server that does not answer is waited for: what it would say may be anything.
-    pub(crate) fn is_settled(&self) -> bool {
+    /// A server that does not answer is waited for, one that knows nobody, too, and one that `has_read` says has given nothing yet: what it
+    /// would say may be anything. Kinds that protect are waited for as long as they exist: without them routes would be open.
+    pub(crate) fn is_settled(&self, kind: ObjectKind, has_read: bool) -> bool {
+        let protects = matches!(kind, ObjectKind::RoutePolicy | ObjectKind::BackendTlsPolicy);
         match self.cause {
-            Cause::Unreachable(_) => false,
+            Cause::Unreachable(_) | Cause::Unauthorized(_) => false,
+            _ if !has_read => false,
             Cause::NotServed(_) => self.attempts >= 2,
-            _ => self.attempts >= BELIEVED_ATTEMPTS,
+            _ if protects => false,
+            Cause::Forbidden(_) => self.attempts >= BELIEVED_ATTEMPTS,
+            Cause::Refused(_) => self.attempts >= DELETED_ATTEMPTS,
         }
     }
 }
@@ -144,7 +151,7 @@ pub(crate) fn group(scope: &Scope) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{ObjectKind, ObjectRef};
+    use model::ObjectRef;
 
     fn said(troubles: &[(Scope, Cause)]) -> Vec<String> {
         let troubles = troubles
@@ -199,11 +206,30 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_what_is_not_there_but_for_a_server_that_does_not_answer() {
-        let settled = |cause: Cause, attempts| Trouble { cause, attempts }.is_settled();
-        assert!(settled(Cause::NotServed(Vec::new()), 2));
-        assert!(!settled(Cause::NotServed(Vec::new()), 1));
-        assert!(settled(Cause::Forbidden(String::new()), 4));
-        assert!(!settled(Cause::Forbidden(String::new()), 3));
-        assert!(!settled(Cause::Unreachable(String::new()), 1_000));
+        let settled = |cause: Cause, attempts| {
+            let trouble = Trouble { cause, attempts };
+            [ObjectKind::HttpRoute, ObjectKind::RoutePolicy, ObjectKind::BackendTlsPolicy]
+                .map(|kind| (trouble.is_settled(kind, true), trouble.is_settled(kind, false)))
+        };
+        let (no, yes) = ((false, false), (true, false));
+        assert_eq!(settled(Cause::NotServed(Vec::new()), 2), [yes; 3]);
+        assert_eq!(settled(Cause::NotServed(Vec::new()), 1), [no; 3]);
+        // Routes are not opened because what protects them cannot be read.
+        assert_eq!(settled(Cause::Forbidden(String::new()), 4), [yes, no, no]);
+        assert_eq!(settled(Cause::Forbidden(String::new()), 3), [no; 3]);
+        assert_eq!(settled(Cause::Refused(String::new()), 7), [yes, no, no]);
+        assert_eq!(settled(Cause::Refused(String::new()), 6), [no; 3]);
+        assert_eq!(settled(Cause::Unauthorized(String::new()), 1_000), [no; 3]);
+        assert_eq!(settled(Cause::Unreachable(String::new()), 1_000), [no; 3]);
+    }
+
+    #[test]
+    fn only_kinds_with_a_definition_can_lose_it() {
+        let gone = |kind, attempts| {
+            Trouble { cause: Cause::NotServed(Vec::new()), attempts }.is_deleted(&Scope::All(kind))
+        };
+        assert!(gone(ObjectKind::Gateway, 7) && gone(ObjectKind::RoutePolicy, 7));
+        assert!(!gone(ObjectKind::Gateway, 6));
+        assert!(!gone(ObjectKind::Service, 1_000) && !gone(ObjectKind::Ingress, 1_000));
     }
 }

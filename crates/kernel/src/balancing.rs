@@ -111,12 +111,13 @@ impl Pool {
                     let is_ready = endpoint.condition.takes_requests();
                     *takes.entry(id).or_insert(false) |= is_ready;
                     devices.insert(id, device);
+                    let (name, other) = (canonical(endpoint.address), endpoint.other);
                     // Legs that began by the other address go on.
                     for (id, device) in ways.filter(|(id, _)| self.endpoints.knows(id)) {
                         takes.entry(id).or_insert(false);
                         devices.insert(id, device);
+                        names.entry(id).or_insert(name);
                     }
-                    let (name, other) = (canonical(endpoint.address), endpoint.other);
                     // An address that is an endpoint by itself, too, has its own name.
                     let named = names.entry(id).or_insert(name);
                     *named = if id.0 == name { name } else { *named };

@@ -22,7 +22,7 @@ pub(crate) struct ConnectFailure {
 pub(crate) fn note(worker: &Worker, endpoint: &Endpoint, error: &ConnectError) -> ConnectFailure {
     let result = connect_result(error);
     worker.metrics().upstream_connected(worker.index, result);
-    let is_own = is_own_lack(error);
+    let is_own = matches!(error, ConnectError::Tcp(error) if is_own_lack(error));
     if is_own {
         tracing::warn!(endpoint = %endpoint.address, %error, "no descriptor, port or memory for a connection to an endpoint; raise LimitNOFILE (ulimit -n) or net.ipv4.ip_local_port_range");
         return ConnectFailure { is_own, status: 503, reason: "gateway is out of sockets" };
@@ -53,8 +53,7 @@ fn connect_result(error: &ConnectError) -> ConnectResult {
 }
 
 /// Whether it is this host that has nothing left to connect with, which says nothing of the endpoint.
-fn is_own_lack(error: &ConnectError) -> bool {
-    let ConnectError::Tcp(error) = error else { return false };
+pub(crate) fn is_own_lack(error: &io::Error) -> bool {
     const LACKS: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|code| LACKS.contains(&code))
 }
@@ -65,12 +64,12 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_not_blamed_for_what_this_host_lacks() {
-        let of = |code| is_own_lack(&ConnectError::Tcp(io::Error::from_raw_os_error(code)));
+        let of = |code| is_own_lack(&io::Error::from_raw_os_error(code));
         assert!(of(libc::EMFILE) && of(libc::EADDRNOTAVAIL));
         assert!(
             !of(libc::ECONNREFUSED)
                 && !of(libc::EHOSTUNREACH)
-                && !is_own_lack(&ConnectError::Tcp(io::ErrorKind::TimedOut.into()))
+                && !is_own_lack(&io::ErrorKind::TimedOut.into())
         );
     }
 }

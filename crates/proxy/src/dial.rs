@@ -11,12 +11,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::addresses::Addresses;
+use crate::connect_failure::is_own_lack;
 use crate::health::Board;
 
 /// How long the first address has before the other one is tried beside it: the Connection Attempt Delay of RFC 8305 section 8.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// How long an address is tried first after it was the one that answered: RFC 6555 section 4.2, "on the order of 10 minutes".
+/// How long the other address is tried first after it was the one that answered: RFC 6555 section 4.2, "on the order of 10 minutes".
 const FAVOURED_FOR: Duration = Duration::from_secs(600);
 
 /// An endpoint to connect to.
@@ -57,12 +58,12 @@ impl Dial<'_> {
         if is_other != begins_with_other {
             tracing::debug!(endpoint = %name, %other, is_other, "the other address of an endpoint answered first");
         }
-        self.favour.answered(self.addresses, is_other);
+        self.favour.answered(is_other);
         Ok(opened)
     }
 }
 
-/// Which of its two addresses an endpoint is to be reached by first.
+/// Which of its two addresses an endpoint is to be reached by first: one record for all who connect to it, requests and probes.
 #[derive(Debug, Default)]
 pub(crate) struct Favour {
     /// Until when it is the other one: ms since `epoch`; 0: it is the preferred one.
@@ -78,24 +79,30 @@ impl Favour {
         Self { until_ms: AtomicU64::new(0), epoch: Some(Instant::now()), board }
     }
 
-    fn is_for_other(&self) -> bool {
-        let until_ms = self.until_ms.load(Relaxed);
-        until_ms != 0 && self.now_ms() < until_ms
+    pub(crate) fn is_for_other(&self) -> bool {
+        self.left().is_some()
     }
 
-    /// Notes who answered. What is known already is not written again until half of its time is over.
-    fn answered(&self, addresses: Addresses, is_other: bool) {
+    /// How long it is the other one still; none: it is the preferred one.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let until_ms = self.until_ms.load(Relaxed);
+        let left_ms = until_ms.checked_sub(if until_ms == 0 { 0 } else { self.now_ms() })?;
+        (left_ms > 0).then(|| Duration::from_millis(left_ms))
+    }
+
+    /// Notes who answered. That the other one goes on answering does not make its time longer: the preferred one gets its chance.
+    pub(crate) fn answered(&self, is_other: bool) {
         let (before, now) = (self.until_ms.load(Relaxed), self.now_ms());
         let favoured_ms = u64::try_from(FAVOURED_FOR.as_millis()).unwrap_or(u64::MAX);
-        match is_other {
-            true if before <= now.saturating_add(favoured_ms / 2) => {
-                self.until_ms.store(now.saturating_add(favoured_ms), Relaxed);
-            }
-            false if before != 0 => self.until_ms.store(0, Relaxed),
+        let until_ms = match is_other {
+            true if before <= now => now.saturating_add(favoured_ms),
+            false if before != 0 => 0,
             _ => return,
-        }
-        if let Some(board) = self.board.as_ref().filter(|_| is_other != (before != 0)) {
-            board.favour(addresses, is_other);
+        };
+        // Of two threads that disagree one is last: whoever is told reads what that one wrote.
+        self.until_ms.store(until_ms, Relaxed);
+        if let Some(board) = &self.board {
+            board.favour_changed();
         }
     }
 
@@ -137,13 +144,14 @@ async fn race<T>(
     second.await.map_err(|error| telling(failed, error))
 }
 
-/// Of two failures the one that tells more of the endpoint: that this host has no way in one family says little.
+/// Of two failures the one that tells more: what this host lacks must not be held against the endpoint, and that it has no way in one
+/// family says little.
 fn telling(first: io::Error, second: io::Error) -> io::Error {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
-    match first.kind() {
-        AddrNotAvailable | HostUnreachable | NetworkUnreachable => second,
-        _ => first,
-    }
+    // Without a port left (`AddrNotAvailable`) and without the family at all look the same.
+    let says_little =
+        |error: &io::Error| matches!(error.kind(), AddrNotAvailable | HostUnreachable | NetworkUnreachable);
+    if says_little(&first) || (is_own_lack(&second) && !says_little(&second)) { second } else { first }
 }
 
 #[cfg(test)]
@@ -224,14 +232,12 @@ mod tests {
         assert_eq!(dialled(&favour, limit, Nothing, Answers(10)).await.1, 260);
         assert_eq!(dialled(&favour, limit, Nothing, Answers(10)).await.1, 10);
         sleep(FAVOURED_FOR / 2 + MS).await;
-        assert_eq!(dialled(&favour, limit, Nothing, Answers(10)).await.1, 10, "and longer while it is used");
-        sleep(FAVOURED_FOR / 2 + MS).await;
         assert_eq!(dialled(&favour, limit, Nothing, Answers(10)).await.1, 10);
-        sleep(FAVOURED_FOR + MS).await;
+        sleep(FAVOURED_FOR / 2 + MS).await;
         assert_eq!(
             dialled(&favour, limit, Nothing, Answers(10)).await.1,
             260,
-            "the preferred one has its chance"
+            "the preferred one has its chance, though the other one was used all the time"
         );
         let (outcome, took) = dialled(&favour, limit, Answers(5), Fails(0, ConnectionRefused)).await;
         assert_eq!((outcome.unwrap(), took), (false, 5));

@@ -1,6 +1,7 @@
 //! One endpoint as all threads see it: counters, and whether to pass it over for a while.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ pub(crate) struct Endpoint {
     /// The address that names it.
     pub(crate) address: SocketAddr,
     pub(crate) addresses: Addresses,
-    favour: Favour,
+    favour: Arc<Favour>,
     /// When to try it again, in ms since `epoch`; 0: it is not passed over.
     retry_at_ms: AtomicU64,
     epoch: Instant,
@@ -54,10 +55,15 @@ pub struct EndpointStats {
 
 impl Endpoint {
     /// `favour`: whom it tells which of two addresses answers.
-    pub(crate) fn new(addresses: Addresses, threads: usize, favour: Favour) -> Self {
+    pub(crate) fn new(addresses: Addresses, threads: usize, favour: Arc<Favour>) -> Self {
         let shards = (0..threads).map(|_| Shard::default()).collect();
         let (address, retry_at_ms) = (addresses.name, AtomicU64::new(0));
         Self { address, addresses, favour, retry_at_ms, epoch: Instant::now(), shards }
+    }
+
+    /// Which of its addresses it is to be reached by first.
+    pub(crate) fn favour(&self) -> &Favour {
+        &self.favour
     }
 
     /// The way to connect to it within `limit`.
@@ -158,14 +164,13 @@ fn add(counter: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
 
     #[test]
     fn counters_sum_over_threads_and_active_falls_when_the_guard_goes() {
         let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
-        let endpoint = Arc::new(Endpoint::new(address.into(), 2, Favour::default()));
+        let endpoint = Arc::new(Endpoint::new(address.into(), 2, Arc::default()));
         let first = endpoint.begin(0);
         let second = endpoint.begin(1);
         endpoint.failed(1);
@@ -181,7 +186,7 @@ mod tests {
     #[test]
     fn a_refused_connection_passes_the_endpoint_over_until_one_succeeds() {
         let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
-        let endpoint = Endpoint::new(address.into(), 1, Favour::default());
+        let endpoint = Endpoint::new(address.into(), 1, Arc::default());
         assert!(!endpoint.is_passed_over());
         endpoint.connect_failed(0, Duration::from_secs(3600));
         assert!(endpoint.stats().is_passed_over);

@@ -240,7 +240,6 @@ mod tests {
     use model::{BackendId, BackendPolicy, EndpointCondition};
 
     use super::*;
-    use crate::dial::Favour;
 
     #[test]
     fn where_most_are_held_back_the_others_share_what_these_do_not_get() {
@@ -267,7 +266,7 @@ mod tests {
         for balancing in [Balancing::RoundRobin, Balancing::Random, Balancing::LeastRequest] {
             let endpoints = addresses
                 .iter()
-                .map(|&address| Arc::new(Endpoint::new(address.into(), 1, Favour::default())))
+                .map(|&address| Arc::new(Endpoint::new(address.into(), 1, Arc::default())))
                 .collect();
             let group = Group::new(&backend, endpoints, &since, balancing, 1);
             let mut counts = vec![0_u64; addresses.len()];

@@ -21,7 +21,6 @@ use crate::affinity::Kept;
 use crate::backend::{BackendState, Endpoints};
 use crate::breaker::Breaker;
 use crate::connector::{Connector, Connectors, Way};
-use crate::dial::Favour;
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::group::Group;
 use crate::guard::Guards;
@@ -208,10 +207,7 @@ impl State {
         let mut backends: BTreeMap<BackendId, BackendState> = BTreeMap::new();
         for (id, backend) in &snapshot.backends {
             let known = |addresses: &Addresses| before.endpoints.get(addresses).cloned();
-            let new = |addresses: Addresses| {
-                let board = addresses.other.is_some().then(|| board.clone());
-                Arc::new(Endpoint::new(addresses, threads, Favour::new(board)))
-            };
+            let new = |addresses| Arc::new(Endpoint::new(addresses, threads, board.favour(addresses)));
             let shared = |addresses: Addresses| {
                 let made = || known(&addresses).unwrap_or_else(|| new(addresses));
                 endpoints.entry(addresses).or_insert_with(made).clone()

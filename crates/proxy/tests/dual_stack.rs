@@ -108,17 +108,21 @@ fn limits_and_affinity_see_one_endpoint() {
     assert_eq!(connections, [0, 1], "the client keeps its endpoint, and one connection to it is enough");
 }
 
-#[test]
-fn an_endpoint_is_healthy_while_either_address_answers() {
-    let silent = Silent::new();
-    let endpoint = Scripted::echo("a");
-    let check = |probe| HealthCheck {
+/// Probes that follow each other at once.
+fn check(probe: Probe) -> HealthCheck {
+    HealthCheck {
         probe,
         interval: Duration::from_millis(5),
         timeout: Duration::from_secs(10),
         healthy_after: 1,
         unhealthy_after: 1,
-    };
+    }
+}
+
+#[test]
+fn an_endpoint_is_healthy_while_either_address_answers() {
+    let silent = Silent::new();
+    let endpoint = Scripted::echo("a");
     let http = Probe::Http { path: "/".into(), host: None, statuses: vec![] };
     for probe in [Probe::Tcp, http] {
         for dead in [silent.address, refusing()] {
@@ -158,6 +162,23 @@ fn the_snapshot_says_which_address_answers() {
     assert!(runtime.block_on(changed).is_ok());
     assert_eq!(other_first(&snapshot), [true]);
     // What is known goes with the endpoint.
-    assert_eq!(other_first(&Arc::default()), [false; 0]);
-    assert_eq!(other_first(&snapshot), [false]);
+    lab.gateway.apply(Arc::default());
+    eventually("it is forgotten", || other_first(&snapshot) == [false]);
+}
+
+/// Where the kernel tier has all requests, nobody else would find it out.
+#[test]
+fn what_a_probe_finds_out_is_what_requests_go_by() {
+    let endpoint = Scripted::echo("a");
+    let both = [(refusing(), endpoint.address)];
+    let policy = BackendPolicy { health_check: Some(check(Probe::Tcp)), ..Default::default() };
+    let rules = [Rule { policy: Some(Arc::new(policy)), ..pairs(&both) }];
+    let lab = Lab::new(&rules);
+    let snapshot = support::snapshot(7, lab.address, &rules);
+    eventually("a probe finds out which address answers", || {
+        let with = lab.gateway.with_health(&snapshot);
+        let mut endpoints = with.backends.values().flat_map(|backend| &backend.endpoints);
+        endpoints.all(|endpoint| endpoint.other.is_some_and(|other| other.is_first))
+    });
+    assert!(endpoint.received().is_empty(), "no request was sent");
 }

@@ -170,6 +170,26 @@ fn datagrams_go_to_the_address_with_a_way_and_sessions_outlive_a_pairing() {
 }
 
 #[test]
+fn a_refusal_by_icmp_at_one_address_leads_to_the_other() {
+    let closed = UdpSocket::bind("[::1]:0").unwrap().local_addr().unwrap();
+    let endpoint = repeating("one");
+    let lab = Lab::new(|_| {}, &["127.0.0.1"], &[(1, &[endpoint])]);
+    let mut paired = snapshot(2, &["127.0.0.1"], lab.port, &[(1, &[closed])]);
+    for backend in paired.backends.values_mut() {
+        let other = Some(model::OtherAddress { address: endpoint, is_first: false });
+        Arc::make_mut(backend).endpoints[0].other = other;
+    }
+    assert!(lab.gateway.apply(Arc::new(paired)).is_empty());
+    let client = lab.client("127.0.0.1");
+    client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    wait_for(|| client.send(b"x").is_ok() && client.recv(&mut [0; 100]).is_ok());
+    let state = lab.gateway.state();
+    let passed_over =
+        state.backends().flat_map(|(_, views)| views).filter(|view| view.stats.is_passed_over).count();
+    assert_eq!(passed_over, 0, "the endpoint has another address");
+}
+
+#[test]
 fn sessions_go_by_weight() {
     let (one, two) = (repeating("one"), repeating("two"));
     let lab = Lab::new(|_| {}, &["127.0.0.1"], &[(3, &[one]), (1, &[two])]);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use model::{Backend, BackendId, EndpointCondition, OutlierDetection};
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::{Probed, Subject};
 use crate::addresses::Addresses;
 use crate::connector::Connector;
+use crate::dial::Favour;
 
 /// Shared by the probers, who else finds something out, and who asks for it: none is on the path of a request.
 pub(crate) struct Board {
@@ -30,8 +31,8 @@ struct Inner {
     tracks: HashMap<Subject, HealthTrack>,
     /// Who is left out for its answers, or was.
     ejections: HashMap<(BackendId, SocketAddr), Ejected>,
-    /// Endpoints of two addresses of which the one that is not preferred answers.
-    favour_other: HashSet<Addresses>,
+    /// Endpoints of two addresses, for as long as somebody connects to them.
+    favours: HashMap<Addresses, Weak<Favour>>,
 }
 
 struct Ejected {
@@ -135,40 +136,49 @@ impl Board {
         self.changed.notify_one();
     }
 
-    /// Takes in which of its two addresses an endpoint answers by.
-    pub(crate) fn favour(&self, addresses: Addresses, is_other: bool) {
-        let mut inner = self.lock();
-        let favoured = &mut inner.favour_other;
-        let is_new = if is_other { favoured.insert(addresses) } else { favoured.remove(&addresses) };
-        drop(inner);
-        if is_new {
-            self.changed.notify_one();
+    /// Which of its addresses an endpoint is to be reached by first: the same record for all who ask.
+    pub(crate) fn favour(self: &Arc<Self>, addresses: Addresses) -> Arc<Favour> {
+        if addresses.other.is_none() {
+            return Arc::default();
         }
+        let mut inner = self.lock();
+        if let Some(known) = inner.favours.get(&addresses).and_then(Weak::upgrade) {
+            return known;
+        }
+        let new = Arc::new(Favour::new(Some(self.clone())));
+        inner.favours.insert(addresses, Arc::downgrade(&new));
+        new
     }
 
-    /// Those of `backends` with endpoints that answer by the address which is not preferred: connections are to begin there. What is
-    /// known of others is forgotten.
+    /// Takes in that an endpoint answers by another of its addresses than before.
+    pub(crate) fn favour_changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Those of `backends` with endpoints that answer by the address which is not preferred: connections are to begin there.
     pub(super) fn other_first<'b>(
         &self,
         backends: impl Iterator<Item = &'b Arc<Backend>>,
     ) -> HashMap<BackendId, HashSet<SocketAddr>> {
         let mut inner = self.lock();
         let mut found: HashMap<BackendId, HashSet<SocketAddr>> = HashMap::new();
+        inner.favours.retain(|_, favour| favour.strong_count() > 0);
+        let is_for_other =
+            |favour: &Weak<Favour>| favour.upgrade().is_some_and(|favour| favour.is_for_other());
+        let other_first = inner.favours.iter().filter(|(_, favour)| is_for_other(favour));
+        let other_first: HashSet<Addresses> = other_first.map(|(addresses, _)| *addresses).collect();
+        drop(inner);
         // Mostly there are none, and backends are many.
-        if inner.favour_other.is_empty() {
+        if other_first.is_empty() {
             return found;
         }
-        let mut known = HashSet::new();
         for backend in backends {
             for endpoint in backend.endpoints.iter().filter(|endpoint| endpoint.other.is_some()) {
-                let addresses = endpoint.into();
-                if inner.favour_other.contains(&addresses) {
-                    known.insert(addresses);
+                if other_first.contains(&endpoint.into()) {
                     found.entry(backend.id.clone()).or_default().insert(endpoint.address);
                 }
             }
         }
-        inner.favour_other = known;
         found
     }
 
@@ -202,12 +212,14 @@ impl Board {
     /// Waits until [`Board::out`] may say something else: something was found, or a time is over.
     pub(super) async fn changed(&self) {
         let ends = {
-            let inner = self.lock();
+            let (inner, now_ms) = (self.lock(), self.now_ms());
             let out = inner.ejections.values().filter(|ejected| ejected.is_out);
-            out.map(|ejected| ejected.ejection.until_ms).min()
+            let out =
+                out.map(|ejected| Duration::from_millis(ejected.ejection.until_ms.saturating_sub(now_ms)));
+            let favoured = inner.favours.values().filter_map(|favour| favour.upgrade()?.left());
+            out.chain(favoured).min()
         };
-        let Some(ends_ms) = ends else { return self.changed.notified().await };
-        let left = Duration::from_millis(ends_ms.saturating_sub(self.now_ms()));
+        let Some(left) = ends else { return self.changed.notified().await };
         // Over is over: the other result is as good.
         let _ = tokio::time::timeout(left, self.changed.notified()).await;
     }

@@ -14,7 +14,6 @@ use super::Subject;
 use super::board::{Board, Changes};
 use super::probe::probe;
 use crate::connector::Connector;
-use crate::dial::Favour;
 
 pub(super) struct Thread {
     commands: Option<mpsc::UnboundedSender<Changes>>,
@@ -72,7 +71,8 @@ async fn prober(
     limits: http1::Limits,
 ) {
     tokio::time::sleep(head_start(subject.check.interval)).await;
-    let favour = Favour::new(None);
+    // What it finds out is what requests go by.
+    let favour = board.favour(subject.addresses);
     loop {
         let asked = probe(&subject, connector.as_deref(), &favour, &limits);
         let found = tokio::time::timeout(subject.check.timeout, asked).await;

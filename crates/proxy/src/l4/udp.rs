@@ -90,6 +90,8 @@ struct Session {
 struct Way {
     socket: Rc<UdpSocket>,
     endpoint: Arc<Endpoint>,
+    /// Whether they go to the address of the family that is not preferred.
+    is_other: bool,
     metrics: Option<Arc<L4Metrics>>,
 }
 
@@ -132,7 +134,7 @@ impl Server {
             // Not by way of the runtime, which does not know yet that a new socket can be written to.
             match SockRef::from(&*way.socket).send(bytes) {
                 Err(error) if is_refusal(&error) => {
-                    self.refused(datagram.client, datagram.local, &way.endpoint);
+                    self.refused(datagram.client, datagram.local, &way);
                     continue;
                 }
                 Ok(_) => {
@@ -168,11 +170,17 @@ impl Server {
         let listener: ListenerId = state.l4.udp_listener(local.ip(), self.port).ok_or("no listener")?.clone();
         let metrics = state.l4_metrics(&listener).cloned();
         drop(state);
-        // Nobody answers a connection: the preferred address, unless this host has no way to it.
+        // Nobody answers a connection: the preferred address, unless it refused datagrams or this host has no way to it.
         let connect = async |endpoint: &Endpoint| {
             let Addresses { name, other } = endpoint.addresses;
-            let connected = ::l4::connect(name);
-            connected.or_else(|error| other.map_or(Err(error), ::l4::connect))
+            let name = (name, false);
+            let (first, second) = match other {
+                None => (name, None),
+                Some(other) if endpoint.favour().is_for_other() => ((other, true), Some(name)),
+                Some(other) => (name, Some((other, true))),
+            };
+            let open = |(address, is_other)| ::l4::connect(address).map(|socket| (socket, is_other));
+            open(first).or_else(|error| second.map_or(Err(error), open))
         };
         let asked = Asked {
             client: canonical(datagram.client),
@@ -185,7 +193,8 @@ impl Server {
         if let Some(metrics) = &metrics {
             metrics.opened(worker.index);
         }
-        let way = Way { socket: Rc::new(opened), endpoint, metrics };
+        let (socket, is_other) = opened;
+        let way = Way { socket: Rc::new(socket), endpoint, is_other, metrics };
         let answers = Answers {
             server: self.clone(),
             way: way.clone(),
@@ -201,9 +210,13 @@ impl Server {
         Ok(way)
     }
 
-    /// Ends a session whose endpoint said that nobody takes its datagrams.
-    fn refused(&self, client: SocketAddr, local: IpAddr, endpoint: &Endpoint) {
-        endpoint.connect_failed(self.worker.index, self.worker.config().timeouts.endpoint_retry);
+    /// Ends a session whose endpoint said that nobody takes its datagrams. It is passed over when both of its addresses have said so.
+    fn refused(&self, client: SocketAddr, local: IpAddr, Way { endpoint, is_other, .. }: &Way) {
+        let has_another = endpoint.addresses.other.is_some() && !is_other;
+        endpoint.favour().answered(has_another);
+        if !has_another {
+            endpoint.connect_failed(self.worker.index, self.worker.config().timeouts.endpoint_retry);
+        }
         self.worker.metrics().l4_refused(self.worker.index, "endpoint refused the datagram");
         let session = self.sessions.borrow_mut().remove(client, local);
         drop(session);
@@ -242,7 +255,7 @@ impl Answers {
                     Ok(bytes) => self.pass(&buffer[..bytes]),
                     Err(error) if is_refusal(&error) => {
                         drop(buffer);
-                        return server.refused(self.client, self.local, &self.way.endpoint);
+                        return server.refused(self.client, self.local, &self.way);
                     }
                     Err(_) => break,
                 }

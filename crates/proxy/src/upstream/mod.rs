@@ -258,11 +258,10 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::dial::Favour;
 
     async fn pair() -> (Upstream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::new(listener.local_addr().unwrap().into(), 1, Favour::default());
+        let endpoint = Endpoint::new(listener.local_addr().unwrap().into(), 1, Arc::default());
         let way = Connector::http1().way(endpoint.addresses);
         let dialled = endpoint.dial(Duration::from_secs(60)).tcp().await;
         let upstream = Upstream::new(Wire::Tcp(dialled.unwrap()), way);

@@ -134,7 +134,7 @@ impl Loop {
             if let Some((hints, noticed)) = due {
                 let loaded = self.load(&hints, noticed);
                 sender.send_if_modified(|last| {
-                    let is_new = differs(last, &loaded);
+                    let is_new = loaded.differs_from(last);
                     if is_new {
                         *last = Arc::new(loaded);
                     }
@@ -156,10 +156,4 @@ impl Loop {
         }
         loaded
     }
-}
-
-fn differs(last: &Loaded, new: &Loaded) -> bool {
-    !Arc::ptr_eq(&last.snapshot, &new.snapshot)
-        || last.diagnostics != new.diagnostics
-        || (last.files, last.objects) != (new.files, new.objects)
 }

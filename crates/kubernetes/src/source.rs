@@ -180,7 +180,7 @@ impl Source {
         let (changed_at, files) = (SystemTime::now(), 0);
         let loaded = Loaded { snapshot, diagnostics, files, objects, changed_at, noticed, steps };
         self.sender.send_if_modified(|last| {
-            let is_new = last.as_ref().is_none_or(|last| differs(last, &loaded));
+            let is_new = last.as_ref().is_none_or(|last| loaded.differs_from(last));
             if is_new {
                 *last = Some(Arc::new(loaded));
             }
@@ -199,10 +199,4 @@ impl Source {
             self.waiting = text;
         }
     }
-}
-
-fn differs(last: &Loaded, new: &Loaded) -> bool {
-    !Arc::ptr_eq(&last.snapshot, &new.snapshot)
-        || last.diagnostics != new.diagnostics
-        || last.objects != new.objects
 }

@@ -22,6 +22,15 @@ pub struct Loaded {
     pub steps: Steps,
 }
 
+impl Loaded {
+    /// Whether it serves differently from `last`, or says something else.
+    pub fn differs_from(&self, last: &Self) -> bool {
+        !Arc::ptr_eq(&last.snapshot, &self.snapshot)
+            || last.diagnostics != self.diagnostics
+            || (last.files, last.objects) != (self.files, self.objects)
+    }
+}
+
 /// What a change waited for on its way to a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steps {

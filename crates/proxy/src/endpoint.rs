@@ -54,7 +54,7 @@ pub struct EndpointStats {
 }
 
 impl Endpoint {
-    /// `favour`: whom it tells which of two addresses answers.
+    /// `favour`: the record of which of its addresses comes first, shared with whoever else connects to them.
     pub(crate) fn new(addresses: Addresses, threads: usize, favour: Arc<Favour>) -> Self {
         let shards = (0..threads).map(|_| Shard::default()).collect();
         let (address, retry_at_ms) = (addresses.name, AtomicU64::new(0));
@@ -164,7 +164,6 @@ fn add(counter: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

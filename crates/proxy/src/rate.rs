@@ -11,6 +11,8 @@ use model::RateLimitKey;
 use policy::{RateLimit, RateTable, RateVerdict};
 use tokio::time::Instant;
 
+use crate::remembered;
+
 /// Clients and header values that are told apart, of all routes together: 2 MiB.
 const KEYS_MAX: usize = 131_072;
 
@@ -52,8 +54,7 @@ impl Limiter {
             said: said.clone(),
             limit: RateLimit::new(said.requests, period_ns, said.burst),
             shared: Line(AtomicU64::new(0)),
-            // Each state of the standard library's hasher has keys of its own.
-            name: RandomState::new().build_hasher().finish(),
+            name: remembered::name(),
         }
     }
 

@@ -50,7 +50,7 @@ impl TagKey {
     }
 }
 
-/// A number for a policy, as a part of tags: tells what was right with it from what was right elsewhere, and before a change.
+/// A number for a policy, as a part of tags and keys: tells what is remembered of it from what is of others, and from before a change.
 pub(crate) fn name() -> u64 {
     // Each state of the standard library's hasher has keys of its own.
     RandomState::new().build_hasher().finish()

@@ -3,15 +3,15 @@ use clap::Args;
 
 use crate::run::{cargo, pass};
 
-/// Options of `./x test`.
+/// Options of `./x test` and `./x cluster test`.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only this crate.
     #[arg(short, long)]
-    package: Option<String>,
+    pub(crate) package: Option<String>,
     /// Passed on to the test programs: a part of a test's name, --nocapture...
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// Runs every test there is. The kernel programs are required: a machine that cannot build them fails here.

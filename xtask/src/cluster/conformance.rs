@@ -49,7 +49,8 @@ pub(crate) struct Options {
 /// Runs the suite. It is judged by its exit code and the lines of its tests, since its report may be written before
 /// the last of them have ended.
 pub(super) fn run(options: &Options) -> Result<()> {
-    build(&Program::ALL)?;
+    build(&Program::CLUSTER)?;
+    build(&[Program::Conformance])?;
     let folder = paths::target().join("conformance");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let folder = fs::canonicalize(folder)?;

@@ -9,10 +9,12 @@ use anyhow::Result;
 use clap::Subcommand;
 use testkit::cluster::{Program, build};
 
+use crate::tests;
+
 /// What to do with the cluster.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Build what it consists of, where it is not built yet (cold: about ten minutes).
+    /// Build what it consists of and the conformance suite, where they are not built yet (cold: many minutes).
     Build {
         /// Only etcd, the API server and kubectl.
         #[arg(long)]
@@ -25,7 +27,7 @@ pub(crate) enum Command {
     /// Say whether it is up, and how to use it.
     Status,
     /// Run the tests that need an API server.
-    Test(test::Options),
+    Test(tests::Options),
     /// Run the conformance suite of the Gateway API against a gateway in a cluster of its own.
     Conformance(conformance::Options),
     /// The process behind `up`.
@@ -37,7 +39,10 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Build { control_plane: true } => build(&Program::CONTROL_PLANE),
-        Command::Build { control_plane: false } => build(&Program::ALL),
+        Command::Build { control_plane: false } => {
+            build(&Program::CLUSTER)?;
+            build(&[Program::Conformance])
+        }
         Command::Up(options) => stay::up(options),
         Command::Down => stay::down(),
         Command::Status => stay::status(),

@@ -33,7 +33,7 @@ pub(super) fn up(options: &Options) -> Result<()> {
         println!("The cluster is up already (`./x cluster down` takes it away).\n");
         return status();
     }
-    build(&Program::ALL)?;
+    build(&Program::CLUSTER)?;
     let _ = fs::remove_dir_all(folder());
     fs::create_dir_all(folder()).with_context(|| format!("cannot make {}", folder().display()))?;
     let log = File::create(folder().join("log"))?;

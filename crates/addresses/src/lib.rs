@@ -1,0 +1,26 @@
+//! Addresses of Gateways: which Gateway has which, out of a pool that users set.
+//!
+//! ```text
+//!  settings ──> Pool ───┐
+//!                       ├─allocate (one agent)──> Assignment: for the status of each Gateway
+//!  Gateways ──> Claim ──┤
+//!                       └─confirm (every agent)─> what the status says and the pool allows: to listen on
+//! ```
+//!
+//! A Gateway keeps what its status says it has, so neither the order of events nor a new agent changes anything, and one
+//! agent decides: all others serve what it wrote.
+//!
+//! Invariants: no I/O, no clock. No address is given twice, and none outside the pool: who may write a Gateway takes no address of
+//! another machine.
+
+mod allocate;
+mod claim;
+mod pool;
+mod problem;
+mod range;
+
+pub use allocate::{Assignment, allocate, confirm};
+pub use claim::{Claim, Wanted};
+pub use pool::{Family, Pool};
+pub use problem::{Problem, ProblemReason};
+pub use range::{AddressRange, RangeError};

@@ -111,16 +111,15 @@ fn claims() -> impl Strategy<Value = Vec<Claim>> {
     ];
     let wanted = prop_oneof![Just(vec![]), prop::collection::vec(wanted, 0..4)];
     let held = prop::collection::vec(address(), 0..4);
-    let claim = (prop::option::of(0..3i64), wanted, held);
-    prop::collection::vec(claim, 0..8).prop_map(|claims| {
-        let claim =
-            |(i, (created_unix_s, wanted, held)): (usize, (Option<i64>, Vec<Wanted>, Vec<IpAddr>))| Claim {
-                gateway: ObjectRef::new(ObjectKind::Gateway, "shop", &format!("gateway-{i}")),
-                created_unix_s,
-                wanted,
-                held,
-            };
-        claims.into_iter().enumerate().map(claim).collect()
+    let gateway = ObjectRef::new(ObjectKind::Gateway, "shop", "");
+    let claim = (prop::option::of(0..3i64), wanted, held).prop_map(move |(created_unix_s, wanted, held)| {
+        Claim { gateway: gateway.clone(), created_unix_s, wanted, held }
+    });
+    prop::collection::vec(claim, 0..8).prop_map(|mut claims| {
+        for (i, claim) in claims.iter_mut().enumerate() {
+            claim.gateway.name = format!("gateway-{i}").into();
+        }
+        claims
     })
 }
 

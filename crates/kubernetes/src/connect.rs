@@ -1,3 +1,4 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use kube::config::{
@@ -33,6 +34,21 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The address by which this host reaches the API server; none: there is no way to it. Nothing is sent.
+    pub fn local_address(&self) -> Option<IpAddr> {
+        let url = &self.config.cluster_url;
+        let host = url.host()?.trim_matches(['[', ']']);
+        let port = url.port_u16().unwrap_or(443);
+        let way = |to: SocketAddr| {
+            let any: IpAddr =
+                if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind((any, 0)).ok()?;
+            socket.connect(to).ok()?;
+            Some(socket.local_addr().ok()?.ip())
+        };
+        (host, port).to_socket_addrs().ok()?.find_map(way)
+    }
+
     /// The API server's URL.
     pub fn url(&self) -> String {
         self.config.cluster_url.to_string()
@@ -87,6 +103,7 @@ mod tests {
             "contexts": [{"name": "c", "context": {"cluster": "a", "user": "b"}}]}"#;
         let connection = connected(text).unwrap();
         assert_eq!(connection.url(), "http://127.0.0.1:1/");
+        assert_eq!(connection.local_address(), Some(IpAddr::from(Ipv4Addr::LOCALHOST)));
         assert!(!format!("{connection:?}").contains("hidden"));
     }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  API server ──list, watch──> one task a kind ──events──> Mirror ──> translate::Store ──> Loaded
 //!                                    ^                        │
+//!                                    │                        └──> status ──> writer, while this agent holds the Lease
 //!                                    └── by name, what objects in force refer to: Secrets, ConfigMaps
 //! ```
 //!
@@ -11,14 +12,18 @@
 //! Decisions: docs/adr/0021-objects-of-a-cluster.md.
 
 mod client;
+mod clock;
 mod connect;
 mod event;
 mod follow;
+mod lease;
 mod mirror;
 mod scope;
 mod source;
+mod status;
 mod trouble;
+mod writer;
 
 pub use client::ClientError;
 pub use connect::{ConnectError, Connection, connect};
-pub use source::{Followed, StartError, WatchHandle, watch};
+pub use source::{AddressMode, Followed, StartError, WatchHandle, Writing, watch};

@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use addresses::Claim;
 use model::{Diagnostic, ObjectKind, ObjectRef, Reason, Snapshot};
 use resources::strict::{FieldError, Problem};
 use serde_json::Value;
 use translate::{Object, Options, Store};
 
+use crate::AddressMode;
 use crate::event::{Event, News};
 use crate::scope::Scope;
+use crate::status::{self, Facts, Reach, Wanted};
 use crate::trouble::{self, Trouble};
+use crate::writer::Change;
 
 /// The objects as they were heard of last.
 #[derive(Debug)]
@@ -21,6 +25,13 @@ pub(crate) struct Mirror {
     known: BTreeMap<Scope, BTreeSet<ObjectRef>>,
     /// Of each object the version that was last offered to the store: changes of status or of who manages what are none.
     offered: HashMap<ObjectRef, Value>,
+    /// Of each object that has a status of the gateway's: its version and its status.
+    current: HashMap<ObjectRef, (String, Value)>,
+    /// Whether statuses may have to be others since that was asked last.
+    is_stale: bool,
+    /// GatewayClasses with this `controllerName` are ours.
+    controller: String,
+    mode: AddressMode,
     /// What is to be said of objects on their own.
     said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     /// Scopes that cannot be read.
@@ -39,10 +50,15 @@ pub(crate) struct Amount {
 
 impl Mirror {
     /// Knows nothing yet of the API server at `url`.
-    pub(crate) fn new(url: String, options: Options) -> Self {
+    pub(crate) fn new(url: String, options: Options, mode: AddressMode) -> Self {
+        let assigns_addresses = matches!(mode, AddressMode::Pool(_));
         Self {
             url,
-            store: Store::new(options),
+            controller: options.controller_name.clone(),
+            store: Store::new(Options { assigns_addresses, ..options }),
+            mode,
+            current: HashMap::new(),
+            is_stale: true,
             known: BTreeMap::new(),
             offered: HashMap::new(),
             said: BTreeMap::new(),
@@ -111,6 +127,13 @@ impl Mirror {
 
     /// Builds what the objects amount to.
     pub(crate) fn build(&mut self) -> Amount {
+        if let AddressMode::Pool(pool) = &self.mode
+            && self.is_stale
+        {
+            for (gateway, addresses) in addresses::confirm(pool, &self.claims()) {
+                self.store.assign(&gateway, addresses);
+            }
+        }
         let built = self.store.build();
         let mut diagnostics = trouble::diagnostics(&self.troubles, &self.url);
         diagnostics.extend(self.said.values().flatten().cloned());
@@ -123,10 +146,48 @@ impl Mirror {
         }
     }
 
+    /// Whether statuses may have to be others since this was asked last.
+    pub(crate) fn take_is_stale(&mut self) -> bool {
+        std::mem::take(&mut self.is_stale)
+    }
+
+    /// The statuses that should be others than they are. `now`: RFC 3339.
+    pub(crate) fn changes(&self, amount: &Amount, now: &str) -> Vec<Change> {
+        let said = (&*amount.snapshot, &*amount.diagnostics);
+        let reach = match &self.mode {
+            AddressMode::Nodes(addresses) => Reach::Nodes(addresses.clone()),
+            AddressMode::Pool(pool) => Reach::Assigned(addresses::allocate(pool, &self.claims())),
+        };
+        let facts = Facts::new(&self.offered, said, &self.controller, &reach);
+        let change = |wanted: Wanted| {
+            let (version, current) = self.current.get(&wanted.object)?;
+            let status = status::merged(current, &wanted.status, &self.controller, now)?;
+            Some(Change { object: wanted.object, version: version.clone(), status })
+        };
+        status::wanted(&facts).into_iter().filter_map(change).collect()
+    }
+
+    /// What our Gateways ask for.
+    fn claims(&self) -> Vec<Claim> {
+        let of = |(key, gateway): (&ObjectRef, &Value)| {
+            let is_it =
+                key.kind == ObjectKind::Gateway && status::is_ours(gateway, &self.offered, &self.controller);
+            let status = self.current.get(key).map_or(&Value::Null, |(_, status)| status);
+            is_it.then(|| status::claim(key, gateway, status))
+        };
+        self.offered.iter().filter_map(of).collect()
+    }
+
     /// Offers an object to the store; its name, if it has one.
     fn apply(&mut self, scope: &Scope, mut value: Value) -> Option<ObjectRef> {
         let kind = scope.kind();
         let key = key(kind, &value)?;
+        if status::has_status(kind) {
+            let text = value["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            let now = (text.to_owned(), value["status"].take());
+            self.is_stale |= self.current.get(&key) != Some(&now);
+            self.current.insert(key.clone(), now);
+        }
         strip(&mut value);
         if self.offered.get(&key) == Some(&value) {
             return Some(key);
@@ -160,11 +221,17 @@ impl Mirror {
         } else {
             self.said.insert(key.clone(), said);
         }
-        self.offered.insert(key.clone(), value);
+        self.is_stale |= kind != ObjectKind::EndpointSlice;
+        // Of what is secret there is one copy, the store's.
+        if kind != ObjectKind::Secret {
+            self.offered.insert(key.clone(), value);
+        }
         Some(key)
     }
 
     fn remove(&mut self, key: &ObjectRef) {
+        self.is_stale |= key.kind != ObjectKind::EndpointSlice;
+        self.current.remove(key);
         self.offered.remove(key);
         self.said.remove(key);
         self.store.remove(key);

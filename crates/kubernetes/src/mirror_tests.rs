@@ -11,7 +11,7 @@ struct Cluster(Mirror);
 
 impl Cluster {
     fn new() -> Self {
-        Self(Mirror::new("https://a/".to_owned(), Options::for_cluster()))
+        Self(Mirror::new("https://a/".to_owned(), Options::for_cluster(), AddressMode::Nodes(Vec::new())))
     }
 
     fn hear(&mut self, kind: ObjectKind, news: News) -> Amount {

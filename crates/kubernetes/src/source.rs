@@ -1,9 +1,12 @@
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use addresses::Pool;
 use kube::Client;
+use model::Diagnostic;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout};
@@ -14,7 +17,9 @@ use crate::event::Event;
 use crate::follow::follow;
 use crate::mirror::{Amount, Mirror};
 use crate::scope::Scope;
+use crate::writer::{Change, write};
 use crate::{ClientError, Connection};
+use crate::{clock, lease};
 
 /// Events that come this close together are one change.
 const QUIET: Duration = Duration::from_millis(2);
@@ -22,6 +27,9 @@ const QUIET: Duration = Duration::from_millis(2);
 const DELAY_MAX: Duration = Duration::from_millis(50);
 /// Events that may wait to be taken in, before the API server has to.
 const EVENTS_MAX: usize = 1024;
+
+/// The Lease of all agents of a cluster.
+const LEASE: &str = "rauta-status";
 
 /// Why an API server cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -59,19 +67,44 @@ impl Drop for WatchHandle {
     }
 }
 
-/// Reads the objects of an API server, and follows them.
+/// What is written, and where the Lease is that decides who writes.
+#[derive(Clone, Debug)]
+pub struct Writing {
+    /// Where Gateways can be reached.
+    pub addresses: AddressMode,
+    /// The namespace of the Lease; none: that of the Pod, else that of the kubeconfig.
+    pub namespace: Option<String>,
+    /// This agent's name among all that read from the same API server.
+    pub identity: String,
+}
+
+/// Where Gateways can be reached.
+#[derive(Clone, Debug)]
+pub enum AddressMode {
+    /// At these addresses of the nodes, all of them, where they name none. They listen on all addresses.
+    Nodes(Vec<IpAddr>),
+    /// Each at its own, out of a pool: the agent that writes statuses gives them, and all agents listen there.
+    Pool(Pool),
+}
+
+/// Reads the objects of an API server, and follows them; while this agent holds the Lease, writes their status.
 ///
 /// The receiver has nothing until every kind has been read or has turned out to be unreadable; a later [`Loaded`] comes only
 /// if it serves differently or says something else. Where nothing has been read yet and something is wrong, that is logged.
 ///
 /// # Errors
 /// [`StartError`]: nothing is watched.
-pub fn watch(connection: Connection, options: Options) -> Result<(Followed, WatchHandle), StartError> {
+pub fn watch(
+    connection: Connection,
+    options: Options,
+    writing: Writing,
+) -> Result<(Followed, WatchHandle), StartError> {
     let (sender, receiver) = watch::channel(None);
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let url = connection.url();
+    let namespace = writing.namespace.unwrap_or_else(|| connection.config.default_namespace.clone());
     let client = {
         let _inside = runtime.enter();
         let failed = |source| StartError::Client { url: url.clone(), source: Box::new(source) };
@@ -81,9 +114,12 @@ pub fn watch(connection: Connection, options: Options) -> Result<(Followed, Watc
         .name("kubernetes".to_owned())
         .spawn(move || {
             runtime.block_on(async move {
-                let source = Source::new(client, Mirror::new(url, options), sender);
+                let (leads, is_leader) = watch::channel(false);
+                let lease = (namespace, LEASE);
+                tokio::spawn(lease::take_part(client.clone(), lease, writing.identity, leads));
+                let source = Source::new(client, Mirror::new(url, options, writing.addresses), sender);
                 tokio::select! {
-                    () = source.run() => {}
+                    () = source.run(is_leader) => {}
                     _ = stopped => {}
                 }
             });
@@ -102,6 +138,9 @@ struct Source {
     events: mpsc::Sender<Event>,
     /// What is watched.
     tasks: BTreeMap<Scope, AbortHandle>,
+    plans: watch::Sender<Arc<Vec<Change>>>,
+    /// What was said when statuses were planned last.
+    said: Vec<Diagnostic>,
     /// What was logged while there was nothing to serve yet.
     waiting: String,
 }
@@ -109,18 +148,59 @@ struct Source {
 impl Source {
     fn new(client: Client, mirror: Mirror, sender: watch::Sender<Option<Arc<Loaded>>>) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
-        Self { client, mirror, sender, inbox, events, tasks: BTreeMap::new(), waiting: String::new() }
+        let (plans, receiver) = watch::channel(Arc::default());
+        tokio::spawn(write(client.clone(), receiver, events.clone()));
+        let (tasks, said, waiting) = (BTreeMap::new(), Vec::new(), String::new());
+        Self { client, mirror, sender, inbox, events, tasks, plans, said, waiting }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self, mut leads: watch::Receiver<bool>) {
         Scope::standing().for_each(|scope| self.follow(scope));
-        while let Some(noticed) = self.hear().await {
+        loop {
+            let (noticed, is_asked) = tokio::select! {
+                heard = self.hear() => match heard {
+                    Some(noticed) => (noticed, false),
+                    None => return,
+                },
+                changed = leads.changed() => match changed {
+                    Ok(()) => (Instant::now(), true),
+                    Err(_) => return,
+                },
+            };
             let started = Instant::now();
             let amount = self.mirror.build();
             let translated = started.elapsed();
             self.follow_wanted(&amount);
+            if self.is_known() {
+                self.plan(&amount, *leads.borrow_and_update(), is_asked);
+            }
             let waited = started.duration_since(noticed);
             self.publish(amount, noticed, Steps { waited, read: Duration::ZERO, translated });
+        }
+    }
+
+    /// Whether everything has been read that can be.
+    fn is_known(&self) -> bool {
+        self.tasks.keys().all(|scope| self.mirror.is_settled(scope))
+    }
+
+    /// Has statuses written, where this agent does that.
+    fn plan(&mut self, amount: &Amount, leads: bool, is_asked: bool) {
+        if !leads {
+            self.plans.send_if_modified(|plan| !std::mem::take(plan).is_empty());
+            return;
+        }
+        let is_stale = self.mirror.take_is_stale() || self.said != amount.diagnostics;
+        if is_stale || is_asked {
+            self.said.clone_from(&amount.diagnostics);
+            let changes = self.mirror.changes(amount, &clock::seconds());
+            self.plans.send_if_modified(|plan| {
+                let is_new = **plan != changes;
+                if is_new {
+                    *plan = Arc::new(changes);
+                }
+                is_new
+            });
         }
     }
 
@@ -173,7 +253,7 @@ impl Source {
 
     fn publish(&mut self, amount: Amount, noticed: Instant, steps: Steps) {
         let is_first = self.sender.borrow().is_none();
-        if is_first && !self.tasks.keys().all(|scope| self.mirror.is_settled(scope)) {
+        if is_first && !self.is_known() {
             return self.log_waiting(&amount);
         }
         let Amount { snapshot, diagnostics, objects, .. } = amount;

@@ -82,6 +82,16 @@ impl From<&kube::Error> for Cause {
     }
 }
 
+/// Why a request failed, in the words of the API server or of the system.
+pub(crate) fn words(error: &kube::Error) -> String {
+    match Cause::from(error) {
+        Cause::NotServed(_) => "not found".to_owned(),
+        Cause::Unreachable(why) | Cause::Unauthorized(why) | Cause::Forbidden(why) | Cause::Refused(why) => {
+            why
+        }
+    }
+}
+
 /// The innermost causes say most, the outer ones name libraries.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut innermost = error;

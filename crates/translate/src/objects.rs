@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{ObjectKind, ObjectRef};
@@ -9,8 +10,8 @@ use resources::gateway::{
 };
 use resources::{BackendPolicy, RoutePolicy, RoutingRule};
 
-use crate::Object;
 use crate::own::service::SERVICE_NAME;
+use crate::{Object, Options};
 
 /// The objects in force, by kind and name.
 #[derive(Debug, Default)]
@@ -35,6 +36,8 @@ pub(crate) struct Objects {
     pub(crate) backend_tls_policies: BTreeMap<ObjectRef, Arc<BackendTlsPolicy>>,
     pub(crate) route_policies: BTreeMap<ObjectRef, Arc<RoutePolicy>>,
     pub(crate) backend_policies: BTreeMap<ObjectRef, Arc<BackendPolicy>>,
+    /// The addresses that Gateways were given.
+    pub(crate) assigned: BTreeMap<ObjectRef, Vec<IpAddr>>,
     /// The slices of each Service.
     slices: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
@@ -69,6 +72,12 @@ impl Objects {
             Object::RoutePolicy(object) => drop(self.route_policies.insert(key, object)),
             Object::BackendPolicy(object) => drop(self.backend_policies.insert(key, object)),
         }
+    }
+
+    /// The addresses that a Gateway was given, if Gateways are given addresses.
+    pub(crate) fn assigned_to(&self, gateway: &ObjectRef, options: &Options) -> Option<&[IpAddr]> {
+        let assigned = || self.assigned.get(gateway).map_or(&[][..], Vec::as_slice);
+        options.assigns_addresses.then(assigned)
     }
 
     pub(crate) fn remove(&mut self, key: &ObjectRef) -> bool {

@@ -29,6 +29,9 @@ pub struct Options {
     /// RoutingRules without parentRefs serve on the default listener. In a cluster they serve on the Gateways of
     /// their namespace.
     pub standalone: bool,
+    /// Gateways listen on the addresses that [`Store::assign`](crate::Store::assign) gives them, and on no others; else on those of
+    /// their `spec.addresses`, or on all.
+    pub assigns_addresses: bool,
 }
 
 /// Where Ingresses and RoutingRules without parentRefs are served.
@@ -52,6 +55,7 @@ impl Options {
             forwarded_headers: true,
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
             standalone: true,
+            assigns_addresses: false,
         }
     }
 

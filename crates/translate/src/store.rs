@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
@@ -86,6 +87,20 @@ impl Store {
         self.touch(key);
         self.warnings.remove(key);
         self.objects.remove(key)
+    }
+
+    /// Gives a Gateway the addresses to listen on, where [`Options::assigns_addresses`]; none: it does not listen.
+    pub fn assign(&mut self, gateway: &ObjectRef, addresses: Vec<IpAddr>) {
+        let before = self.objects.assigned.get(gateway).map_or(&[][..], Vec::as_slice);
+        if before == addresses {
+            return;
+        }
+        self.touch(gateway);
+        if addresses.is_empty() {
+            self.objects.assigned.remove(gateway);
+        } else {
+            self.objects.assigned.insert(gateway.clone(), addresses);
+        }
     }
 
     /// Whether a version of this object is in force.

@@ -5,7 +5,7 @@ use crate::run::{cargo, pass};
 use crate::tests::Options;
 
 /// Crates with tests that need an API server, behind their feature `cluster-tests`.
-const CRATES: &[&str] = &["testkit"];
+const CRATES: &[&str] = &["testkit", "rauta"];
 
 /// Builds the programs and runs the test target `cluster` of each crate that has one.
 pub(crate) fn run(options: &Options) -> Result<()> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kubernetes::Connection;
+use kubernetes::{AddressMode, Connection, Writing};
 use tokio::sync::watch::Receiver;
 use translate::Loaded;
 
@@ -48,7 +48,8 @@ impl Watched {
                 Self::Files(loaded, handle)
             }
             Source::Cluster(connection) => {
-                let (loaded, handle) = kubernetes::watch(*connection, settings.cluster_options())
+                let writing = writing(&connection, settings);
+                let (loaded, handle) = kubernetes::watch(*connection, settings.cluster_options(), writing)
                     .context("cannot watch the cluster's objects")?;
                 Self::Cluster(loaded, handle)
             }
@@ -78,4 +79,18 @@ impl Watched {
             }
         }
     }
+}
+
+/// How statuses are written.
+fn writing(connection: &Connection, settings: &Settings) -> Writing {
+    let said = &settings.addresses;
+    let addresses = match (said.pool.as_slice(), said.nodes.as_slice()) {
+        ([], []) => AddressMode::Nodes(connection.local_address().into_iter().collect()),
+        ([], nodes) => AddressMode::Nodes(nodes.to_vec()),
+        (pool, _) => AddressMode::Pool(pool.iter().copied().collect()),
+    };
+    // A machine without a name has at least a process number.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let identity = format!("{}-{}", host.trim(), std::process::id());
+    Writing { addresses, namespace: std::env::var("POD_NAMESPACE").ok(), identity }
 }

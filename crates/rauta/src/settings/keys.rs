@@ -100,6 +100,8 @@ mod tests {
             ("admin", "nowhere"),
             ("socket", "relative"),
             ("kubeconfig", "config"),
+            ("addresses.nodes", "10.0.0.0/8"),
+            ("addresses.pool", "10.0.0.7/24"),
             ("endpoints.allowLocal", "maybe"),
             ("threads", "0"),
             ("log.level", "loud"),

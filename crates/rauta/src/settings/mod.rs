@@ -15,12 +15,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use addresses::AddressRange;
 use model::Balancing;
 use telemetry::access::Target;
 use telemetry::log::Format;
 use translate::DefaultListener;
 
 pub(crate) use merge::load;
+
+/// Where Gateways of a cluster can be reached.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AddressSettings {
+    /// What the status of Gateways says that have no address of their own; none: the address that leads to the API server.
+    pub(crate) nodes: Vec<IpAddr>,
+    /// Of these each Gateway is given its own; none: they listen on all addresses of the node.
+    pub(crate) pool: Vec<AddressRange>,
+}
 
 /// Everything that can be set, ready to use.
 #[derive(Clone, Debug)]
@@ -31,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) socket: PathBuf,
     /// How the API server is reached; none: as a Pod or by the user's own kubeconfig.
     pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) addresses: AddressSettings,
     pub(crate) log_level: String,
     pub(crate) log_format: Format,
     pub(crate) proxy: proxy::Config,
@@ -171,6 +182,7 @@ impl Default for Settings {
             metrics: Some(SocketAddr::new(parse::ANY, 9900)),
             socket: default_socket(),
             kubeconfig: None,
+            addresses: AddressSettings::default(),
             log_level: "info".to_owned(),
             log_format: Format::Text,
             proxy: proxy::Config::default(),

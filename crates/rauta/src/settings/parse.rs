@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use addresses::AddressRange;
 use ipnet::IpNet;
 use translate::DefaultListener;
 
@@ -122,6 +123,12 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Expected> {
 /// A network such as `10.0.0.0/8`, or one address.
 pub(crate) fn address(text: &str) -> Result<IpAddr, Expected> {
     text.parse().map_err(|_| Expected("addresses of this host, such as 10.0.0.7 or fd00::7"))
+}
+
+pub(crate) fn range(text: &str) -> Result<AddressRange, Expected> {
+    text.parse().map_err(|_| {
+        Expected("networks, ranges or addresses such as 10.0.0.0/24, 10.0.0.10-10.0.0.20 or fd00::7")
+    })
 }
 
 pub(crate) fn network(text: &str) -> Result<IpNet, Expected> {

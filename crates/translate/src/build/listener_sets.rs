@@ -45,7 +45,8 @@ impl Framing<'_> {
             );
             return self.report(key).error(Reason::NotAllowedByListeners, "spec.parentRef", message);
         }
-        let addresses = addresses(gateway, &mut Report::muted(&gateway_key));
+        let assigned = self.objects.assigned_to(&gateway_key, self.options);
+        let addresses = addresses(assigned, gateway, &mut Report::muted(&gateway_key));
         let listeners = own::gateway::listeners_of(set);
         let mut named = Vec::with_capacity(listeners.len());
         for (i, listener) in listeners.iter().enumerate() {

@@ -27,7 +27,7 @@ impl Framing<'_> {
             warn_of_unsupported(gateway, &mut report);
             // For what is to be said: sets ask again.
             allowed_listeners(key, gateway, &mut report);
-            let addresses = addresses(gateway, &mut report);
+            let addresses = addresses(self.objects.assigned_to(key, self.options), gateway, &mut report);
             let backend_certificate = self.backend_certificate(key, gateway);
             let clients = self.client_validation(key, gateway);
             self.secured.insert(key.clone(), Secured { backend_certificate, clients });
@@ -195,8 +195,16 @@ fn min_version(listener: &GatewayListeners, field: &str, report: &mut Report<'_>
     }
 }
 
-/// The addresses to listen on, none of them standing for all; no value: addresses were asked for, and none can be had.
-pub(super) fn addresses(gateway: &Gateway, report: &mut Report<'_>) -> Option<Vec<IpAddr>> {
+/// The addresses to listen on, empty: all; no value: the Gateway has none. `assigned`: what it was given, where addresses are given;
+/// who gives them says what is wrong with those that it asks for.
+pub(super) fn addresses(
+    assigned: Option<&[IpAddr]>,
+    gateway: &Gateway,
+    report: &mut Report<'_>,
+) -> Option<Vec<IpAddr>> {
+    if let Some(assigned) = assigned {
+        return (!assigned.is_empty()).then(|| assigned.to_vec());
+    }
     let wanted = gateway.spec.addresses.as_deref().unwrap_or_default();
     let mut addresses: Vec<IpAddr> = Vec::new();
     for (i, address) in wanted.iter().enumerate() {

@@ -9,7 +9,9 @@ use super::values::{
     show_collector, show_escaped_slashes, show_forward, show_listen, show_on_exit, show_or_auto, show_or_off,
     show_path, show_path_or_off, show_policy, shown, shown_bytes,
 };
-use crate::settings::parse::{Expected, address, boolean, bytes, count, duration, listen, network, ports};
+use crate::settings::parse::{
+    Expected, address, boolean, bytes, count, duration, listen, network, ports, range,
+};
 
 /// A key with one value, kept in a field.
 macro_rules! one {
@@ -61,6 +63,18 @@ pub(crate) static KEYS: &[Key] = &[
         kubeconfig,
         path_or_off,
         show_path_or_off
+    ),
+    list!(
+        "addresses.nodes",
+        "addresses of Gateways that name none, in their status; none: the one that leads to the API server",
+        addresses.nodes,
+        address
+    ),
+    list!(
+        "addresses.pool",
+        "networks, ranges and addresses of which each Gateway is given its own; none: they listen on all of the node's",
+        addresses.pool,
+        range
     ),
     one!("threads", "proxy threads", proxy.threads, count, ToString::to_string),
     one!("connectionsMax", "client connections at once", proxy.connections_max, count, ToString::to_string),

@@ -1,0 +1,83 @@
+use model::ObjectRef;
+use serde_json::{Value, json};
+
+use super::condition::condition;
+use super::facts::Facts;
+
+/// What the gateway does of the Gateway API v1.6.1, by the names of `pkg/features`, sorted: the API asks for that.
+const FEATURES: &[&str] = &[
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "Gateway",
+    "GatewayBackendClientCertificate",
+    "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback",
+    "GatewayHTTPListenerIsolation",
+    "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayPort8080",
+    "GatewayStaticAddresses",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteRetry",
+    "HTTPRouteRetryBackendTimeout",
+    "HTTPRouteRetryConnectionError",
+    "HTTPRouteSchemeRedirect",
+    "ListenerSet",
+    "ReferenceGrant",
+    "TCPRoute",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
+    "UDPRoute",
+];
+
+/// The status of a GatewayClass of ours.
+pub(super) fn status(_: &ObjectRef, class: &Value, facts: &Facts<'_>) -> Option<Value> {
+    if class["spec"]["controllerName"] != *facts.controller {
+        return None;
+    }
+    let generation = &class["metadata"]["generation"];
+    let (holds, reason, message) = match class["spec"].get("parametersRef") {
+        None => (true, "Accepted", "Gateways of this class are served"),
+        Some(_) => (false, "InvalidParameters", "spec.parametersRef: no parameters are known: leave it out"),
+    };
+    let features: Vec<_> = FEATURES.iter().map(|name| json!({"name": name})).collect();
+    Some(json!({
+        "conditions": [condition("Accepted", (holds, reason), message, generation)],
+        "supportedFeatures": features,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_sorted_and_no_more_than_the_api_takes() {
+        assert!(FEATURES.is_sorted(), "{FEATURES:?}");
+        assert!(FEATURES.len() <= 64);
+    }
+}

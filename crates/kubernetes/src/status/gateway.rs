@@ -1,0 +1,154 @@
+use addresses::{Assignment, ProblemReason};
+use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef};
+use serde_json::{Value, json};
+
+use super::condition::{condition, message};
+use super::facts::Facts;
+use super::listener;
+
+/// The status of a Gateway of ours.
+pub(super) fn of_gateway(key: &ObjectRef, gateway: &Value, facts: &Facts<'_>) -> Option<Value> {
+    if !facts.is_ours(gateway) {
+        return None;
+    }
+    let generation = &gateway["metadata"]["generation"];
+    let spec = &gateway["spec"];
+    let id = |name: &str| ListenerId::new(&key.namespace, &key.name, name);
+    let (listeners, valid) = listeners((key, gateway), id, (key, gateway), facts);
+
+    let errors = facts.errors_of(key);
+    let about = |prefix: &'static str| -> Vec<&Diagnostic> {
+        errors.iter().copied().filter(|found| found.field.starts_with(prefix)).collect()
+    };
+    let Assignment { addresses, problems } = facts.reach.of(key, spec, &about("spec.addresses"));
+    let for_reason = |reason: ProblemReason| {
+        let found: Vec<_> =
+            problems.iter().filter(|problem| problem.reason == reason).map(ToString::to_string).collect();
+        (!found.is_empty()).then(|| ((false, reason.as_str()), found.join("; ")))
+    };
+    let unsupported = for_reason(ProblemReason::UnsupportedAddress);
+    let elsewhere = |found: &&&Diagnostic| {
+        let known = ["spec.listeners", "spec.addresses", "spec.tls."];
+        !known.iter().any(|prefix| found.field.starts_with(prefix))
+    };
+    let (accepted, why) = if !spec["infrastructure"]["parametersRef"].is_null() {
+        let why = "spec.infrastructure.parametersRef: no parameters are known: leave it out";
+        ((false, "InvalidParameters"), why.to_owned())
+    } else if let Some(unsupported) = &unsupported {
+        unsupported.clone()
+    } else if errors.iter().any(|found| elsewhere(&found)) {
+        ((false, "Invalid"), message(errors.iter().copied()))
+    } else {
+        of_listeners(valid, listeners.len())
+    };
+    let served = listeners.iter().any(is_programmed);
+    let unusable = || for_reason(ProblemReason::AddressNotUsable);
+    let unassigned = || for_reason(ProblemReason::AddressNotAssigned);
+    let (programmed, why_not) = if let Some(found) = unsupported.or_else(unusable).or_else(unassigned) {
+        let ((holds, reason), why) = found;
+        // An address of a type that is not served is not usable either: the API has no other word for it here.
+        ((holds, if reason == "UnsupportedAddress" { "AddressNotUsable" } else { reason }), why)
+    } else if addresses.is_empty() {
+        ((false, "AddressNotAssigned"), "no address is known: see the setting addresses.nodes".to_owned())
+    } else if !served && valid == listeners.len() {
+        ((false, "Pending"), "no listener is open yet".to_owned())
+    } else if !served {
+        ((false, "Invalid"), "no listener is served".to_owned())
+    } else {
+        ((true, "Programmed"), String::new())
+    };
+    let reached: Vec<_> =
+        addresses.iter().map(|value| json!({"type": "IPAddress", "value": value})).collect();
+    let mut conditions = vec![
+        condition("Accepted", accepted, &why, generation),
+        condition("Programmed", programmed, &why_not, generation),
+    ];
+    if !spec["tls"]["backend"].is_null() {
+        let found = about("spec.tls.backend");
+        let resolved = found.first().map_or((true, "ResolvedRefs"), |found| (false, found.reason.as_str()));
+        conditions.push(condition("ResolvedRefs", resolved, &message(found), generation));
+    }
+    Some(json!({
+        "addresses": reached, "attachedListenerSets": sets_of(key, facts), "conditions": conditions,
+        "listeners": listeners,
+    }))
+}
+
+/// The status of a ListenerSet of a Gateway of ours.
+pub(super) fn of_set(key: &ObjectRef, set: &Value, facts: &Facts<'_>) -> Option<Value> {
+    let (gateway_key, gateway) = facts.gateway_of(key, &set["spec"]["parentRef"])?;
+    let generation = &set["metadata"]["generation"];
+    let hindered: Vec<_> = refusals(key, facts);
+    if !hindered.is_empty() {
+        let why = message(hindered);
+        return Some(json!({"conditions": [
+            condition("Accepted", (false, "NotAllowed"), &why, generation),
+            condition("Programmed", (false, "NotAllowed"), &why, generation),
+        ]}));
+    }
+    let id = |name: &str| {
+        let section = format!("{}/{}/{name}", key.namespace, key.name);
+        ListenerId::new(&gateway_key.namespace, &gateway_key.name, &section)
+    };
+    let (listeners, valid) = listeners((key, set), id, (&gateway_key, gateway), facts);
+    let (accepted, why) = of_listeners(valid, listeners.len());
+    let programmed = match listeners.iter().any(is_programmed) {
+        true => ((true, "Programmed"), ""),
+        false => ((false, "ListenersNotValid"), "no listener is served"),
+    };
+    Some(json!({
+        "conditions": [
+            condition("Accepted", accepted, &why, generation),
+            condition("Programmed", programmed.0, programmed.1, generation),
+        ],
+        "listeners": listeners,
+    }))
+}
+
+/// The statuses of an object's listeners, and how many of them have nothing wrong.
+fn listeners(
+    owner: (&ObjectRef, &Value),
+    id: impl Fn(&str) -> ListenerId,
+    gateway: (&ObjectRef, &Value),
+    facts: &Facts<'_>,
+) -> (Vec<Value>, usize) {
+    let all = owner.1["spec"]["listeners"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of = |(i, one): (usize, &Value)| {
+        let id = id(one["name"].as_str().unwrap_or_default());
+        listener::status(owner, (i, one), &id, gateway, facts)
+    };
+    let (statuses, valid): (Vec<_>, Vec<_>) = all.iter().enumerate().map(of).unzip();
+    (statuses, valid.into_iter().filter(|is_valid| *is_valid).count())
+}
+
+/// What an object's listeners make of it: one that is good is enough.
+fn of_listeners(valid: usize, all: usize) -> ((bool, &'static str), String) {
+    match valid {
+        _ if valid == all => ((true, "Accepted"), String::new()),
+        0 => ((false, "ListenersNotValid"), "no listener is valid: see their conditions".to_owned()),
+        _ => {
+            let why = format!("{} of {all} listeners are not valid: see their conditions", all - valid);
+            ((true, "ListenersNotValid"), why)
+        }
+    }
+}
+
+fn is_programmed(listener: &Value) -> bool {
+    let conditions = listener["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|one| one["type"] == "Programmed" && one["status"] == "True")
+}
+
+/// How many ListenerSets are attached to a Gateway.
+fn sets_of(gateway: &ObjectRef, facts: &Facts<'_>) -> usize {
+    let is_attached = |(key, set): &(&ObjectRef, &Value)| {
+        key.kind == ObjectKind::ListenerSet
+            && facts.gateway_of(key, &set["spec"]["parentRef"]).is_some_and(|(parent, _)| parent == *gateway)
+            && refusals(key, facts).is_empty()
+    };
+    facts.objects().filter(is_attached).count()
+}
+
+/// Why a Gateway does not take a ListenerSet.
+fn refusals<'a>(set: &ObjectRef, facts: &Facts<'a>) -> Vec<&'a Diagnostic> {
+    facts.errors_of(set).iter().copied().filter(|found| found.field.starts_with("spec.parentRef")).collect()
+}

@@ -1,0 +1,59 @@
+//! What the gateway says of objects in their status: pure. What is wanted follows from the objects, the snapshot and the
+//! diagnostics; what is written, from that and the status that is there.
+//!
+//! Source: Gateway API v1.6.1, conditions and reasons of `apis/v1/*_types.go`.
+
+mod class;
+mod condition;
+mod facts;
+mod gateway;
+mod listener;
+mod merge;
+mod reach;
+mod route;
+
+use model::{ObjectKind, ObjectRef};
+use serde_json::Value;
+
+pub(crate) use facts::{Facts, is_ours};
+pub(crate) use merge::merged;
+pub(crate) use reach::{Reach, claim};
+
+/// What the status of one object should be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    pub(crate) object: ObjectRef,
+    /// Fields of the status, without times.
+    pub(crate) status: Value,
+}
+
+/// What should stand in the status of every object that is the gateway's to speak of.
+pub(crate) fn wanted(facts: &Facts<'_>) -> Vec<Wanted> {
+    let of = |(object, value): (&ObjectRef, &Value)| {
+        let status = match object.kind {
+            ObjectKind::GatewayClass => class::status(object, value, facts),
+            ObjectKind::Gateway => gateway::of_gateway(object, value, facts),
+            ObjectKind::ListenerSet => gateway::of_set(object, value, facts),
+            kind if is_route(kind) => route::status(object, value, facts),
+            _ => None,
+        };
+        status.map(|status| Wanted { object: object.clone(), status })
+    };
+    let mut all: Vec<_> = facts.objects().filter_map(of).collect();
+    // What routes attach to first: whoever waits for a Gateway should not wait for a thousand routes.
+    all.sort_by(|a, b| (is_route(a.object.kind), &a.object).cmp(&(is_route(b.object.kind), &b.object)));
+    all
+}
+
+/// Whether the gateway writes the status of objects of this kind.
+pub(crate) fn has_status(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::GatewayClass | ObjectKind::Gateway | ObjectKind::ListenerSet) || is_route(kind)
+}
+
+fn is_route(kind: ObjectKind) -> bool {
+    use ObjectKind::{GrpcRoute, HttpRoute, TcpRoute, TlsRoute, UdpRoute};
+    matches!(kind, HttpRoute | GrpcRoute | TcpRoute | TlsRoute | UdpRoute)
+}
+
+#[cfg(test)]
+mod tests;

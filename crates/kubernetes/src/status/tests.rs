@@ -1,0 +1,286 @@
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use addresses::AddressRange;
+use serde_json::{Value, json};
+use translate::Options;
+
+use super::*;
+use crate::AddressMode;
+use crate::event::{Event, News};
+use crate::mirror::Mirror;
+use crate::scope::Scope;
+
+const NOW: &str = "2026-01-01T00:00:00Z";
+
+fn class(controller: &str) -> (ObjectKind, Value) {
+    (
+        ObjectKind::GatewayClass,
+        json!({"metadata": {"name": "rauta", "generation": 3, "resourceVersion": "1"},
+            "spec": {"controllerName": controller}}),
+    )
+}
+
+fn ours() -> (ObjectKind, Value) {
+    class("rauta.io/gateway-controller")
+}
+
+fn gateway(listeners: Value) -> (ObjectKind, Value) {
+    (
+        ObjectKind::Gateway,
+        json!({"metadata": {"name": "web", "namespace": "shop", "generation": 7, "resourceVersion": "1"},
+            "spec": {"gatewayClassName": "rauta", "listeners": listeners}}),
+    )
+}
+
+fn http() -> Value {
+    json!([{"name": "http", "port": 80, "protocol": "HTTP"}])
+}
+
+fn route(spec: Value) -> (ObjectKind, Value) {
+    (
+        ObjectKind::HttpRoute,
+        json!({"metadata": {"name": "web", "namespace": "shop", "generation": 5, "resourceVersion": "1"}, "spec": spec}),
+    )
+}
+
+fn redirect() -> Value {
+    json!([{"filters": [{"type": "RequestRedirect", "requestRedirect": {"scheme": "https"}}]}])
+}
+
+fn pool(range: &str) -> AddressMode {
+    AddressMode::Pool([range.parse::<AddressRange>().unwrap()].into_iter().collect())
+}
+
+fn mirror(mode: AddressMode) -> Mirror {
+    Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode)
+}
+
+/// The statuses that would be written, by object.
+fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<String, Value> {
+    let mut mirror = mirror(AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]));
+    for (kind, object) in objects {
+        let (scope, heard) = (Scope::All(kind), Instant::now());
+        mirror.take(Event { scope, heard, news: News::Applied(object) });
+    }
+    let amount = mirror.build();
+    let changes = mirror.changes(&amount, NOW);
+    changes.into_iter().map(|change| (change.object.to_string(), change.status)).collect()
+}
+
+/// `True Accepted@7`, or null.
+fn condition(status: &Value, kind: &str) -> String {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let found = conditions.into_iter().find(|one| one["type"] == kind);
+    let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+    found.map_or("null".to_owned(), |one| {
+        assert_eq!(one["lastTransitionTime"], NOW);
+        format!("{} {}@{}", text(one, "status"), text(one, "reason"), one["observedGeneration"])
+    })
+}
+
+#[test]
+fn a_gateway_with_a_route_is_accepted_and_programmed() {
+    let route = route(json!({"parentRefs": [{"name": "web"}], "rules": redirect()}));
+    let found = statuses([ours(), gateway(http()), route]);
+    assert_eq!(condition(&found["GatewayClass rauta"], "Accepted"), "True Accepted@3");
+    let gateway = &found["Gateway shop/web"];
+    assert_eq!(condition(gateway, "Accepted"), "True Accepted@7");
+    assert_eq!(condition(gateway, "Programmed"), "True Programmed@7");
+    assert_eq!(gateway["addresses"], json!([{"type": "IPAddress", "value": "192.0.2.1"}]));
+    let listener = &gateway["listeners"][0];
+    assert_eq!(listener["attachedRoutes"], 1);
+    assert_eq!(listener["supportedKinds"][0]["kind"], "HTTPRoute");
+    for (kind, wanted) in [
+        ("Accepted", "True Accepted@7"),
+        ("Programmed", "True Programmed@7"),
+        ("ResolvedRefs", "True ResolvedRefs@7"),
+        ("Conflicted", "False NoConflicts@7"),
+    ] {
+        assert_eq!(condition(listener, kind), wanted);
+    }
+    let parent = &found["HTTPRoute shop/web"]["parents"][0];
+    assert_eq!(parent["parentRef"], json!({"name": "web"}));
+    assert_eq!(condition(parent, "Accepted"), "True Accepted@5");
+    assert_eq!(condition(parent, "ResolvedRefs"), "True ResolvedRefs@5");
+}
+
+#[test]
+fn objects_of_other_classes_are_not_spoken_of() {
+    let route = route(json!({"parentRefs": [{"name": "web"}], "rules": redirect()}));
+    assert_eq!(statuses([class("else/where"), gateway(http()), route]), BTreeMap::new());
+}
+
+#[test]
+fn what_is_wrong_with_a_listener_stands_at_it() {
+    let tls = json!({"certificateRefs": [{"name": "missing"}]});
+    let listeners = json!([
+        {"name": "http", "port": 80, "protocol": "HTTP"},
+        {"name": "again", "port": 80, "protocol": "HTTP"},
+        {"name": "novel", "port": 81, "protocol": "example.com/novel"},
+        {"name": "https", "port": 443, "protocol": "HTTPS", "tls": tls},
+        {"name": "kinds", "port": 82, "protocol": "HTTP", "allowedRoutes": {"kinds": [{"kind": "TCPRoute"}]}},
+    ]);
+    let found = statuses([ours(), gateway(listeners)]);
+    let gateway = &found["Gateway shop/web"];
+    assert_eq!(condition(gateway, "Accepted"), "True ListenersNotValid@7");
+    assert_eq!(condition(gateway, "Programmed"), "True Programmed@7");
+    let of = |i: usize| {
+        let listener = &gateway["listeners"][i];
+        ["Accepted", "Programmed", "ResolvedRefs", "Conflicted"].map(|kind| condition(listener, kind))
+    };
+    let (resolved, calm) = ("True ResolvedRefs@7", "False NoConflicts@7");
+    let invalid = "False Invalid@7";
+    assert_eq!(of(1), ["False HostnameConflict@7", invalid, resolved, "True HostnameConflict@7"]);
+    assert_eq!(of(2), ["False UnsupportedProtocol@7", invalid, resolved, calm]);
+    assert_eq!(of(3), ["True Accepted@7", invalid, "False InvalidCertificateRef@7", calm]);
+    assert_eq!(of(4)[2], "False InvalidRouteKinds@7");
+    assert_eq!(gateway["listeners"][4]["supportedKinds"], json!([]));
+}
+
+#[test]
+fn a_route_says_of_each_parent_what_hinders_it() {
+    let backend = json!([{"backendRefs": [{"name": "missing", "port": 80}]}]);
+    let parents = json!([{"name": "web"}, {"name": "web", "sectionName": "none"}, {"name": "other"}]);
+    let found = statuses([ours(), gateway(http()), route(json!({"parentRefs": parents, "rules": backend}))]);
+    let parents = found["HTTPRoute shop/web"]["parents"].as_array().unwrap();
+    assert_eq!(parents.len(), 2, "{parents:?}");
+    assert_eq!(condition(&parents[0], "Accepted"), "True Accepted@5");
+    assert_eq!(condition(&parents[0], "ResolvedRefs"), "False BackendNotFound@5");
+    assert_eq!(condition(&parents[1], "Accepted"), "False NoMatchingParent@5");
+}
+
+#[test]
+fn a_route_that_is_not_valid_says_so_though_an_earlier_version_is_served() {
+    let good = json!({"parentRefs": [{"name": "web"}], "rules": redirect()});
+    let mut bad = good.clone();
+    bad["rules"][0]["matches"] = json!([{"path": {"type": "RegularExpression", "value": "("}}]);
+    let found = statuses([ours(), gateway(http()), route(good), route(bad)]);
+    let parent = &found["HTTPRoute shop/web"]["parents"][0];
+    assert_eq!(condition(parent, "Accepted"), "False UnsupportedValue@5");
+    assert_eq!(found["Gateway shop/web"]["listeners"][0]["attachedRoutes"], 1);
+}
+
+#[test]
+fn a_listener_set_counts_where_its_gateway_takes_it() {
+    let set = |namespace: &str| {
+        let metadata =
+            json!({"name": "set", "namespace": namespace, "generation": 2, "resourceVersion": "1"});
+        let listeners = json!([{"name": "more", "port": 8081, "protocol": "HTTP"}]);
+        let parent = json!({"name": "web", "namespace": "shop"});
+        let spec = json!({"parentRef": parent, "listeners": listeners});
+        (ObjectKind::ListenerSet, json!({"metadata": metadata, "spec": spec}))
+    };
+    let mut gateway = gateway(http());
+    gateway.1["spec"]["allowedListeners"] = json!({"namespaces": {"from": "Same"}});
+    let found = statuses([ours(), gateway, set("shop"), set("other")]);
+    assert_eq!(found["Gateway shop/web"]["attachedListenerSets"], 1);
+    assert_eq!(condition(&found["ListenerSet shop/set"], "Accepted"), "True Accepted@2");
+    assert_eq!(condition(&found["ListenerSet shop/set"]["listeners"][0], "Programmed"), "True Programmed@2");
+    assert_eq!(condition(&found["ListenerSet other/set"], "Accepted"), "False NotAllowed@2");
+}
+
+#[test]
+fn a_status_that_is_as_it_should_be_is_not_written_again() {
+    let mut mirror = mirror(AddressMode::Nodes(Vec::new()));
+    let mut hear = |(kind, object): (ObjectKind, Value)| {
+        mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
+        let amount = mirror.build();
+        mirror.changes(&amount, "2026-02-02T00:00:00Z")
+    };
+    let (kind, mut object) = ours();
+    let changes = hear((kind, object.clone()));
+    assert_eq!(changes.len(), 1);
+    object["status"] = changes[0].status.clone();
+    object["metadata"]["resourceVersion"] = json!("2");
+    assert_eq!(hear((kind, object)), []);
+}
+
+#[test]
+fn gateways_of_a_pool_have_addresses_of_their_own_and_open_there() {
+    let mut mirror = mirror(pool("10.0.0.8-10.0.0.9"));
+    let mut objects = vec![ours()];
+    for (i, name) in ["a", "b", "c"].into_iter().enumerate() {
+        let (kind, mut gateway) = gateway(http());
+        gateway["metadata"]["name"] = json!(name);
+        gateway["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{i}Z"));
+        objects.push((kind, gateway));
+    }
+    let hear = |mirror: &mut Mirror, (kind, object): (ObjectKind, Value)| {
+        mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
+    };
+    objects.iter().for_each(|object| hear(&mut mirror, object.clone()));
+    let amount = mirror.build();
+    assert!(amount.snapshot.listeners.is_empty(), "nobody listens where no status says so");
+    let planned: BTreeMap<_, _> = mirror
+        .changes(&amount, NOW)
+        .into_iter()
+        .map(|change| (change.object.to_string(), change.status))
+        .collect();
+    let address = |name: &str| planned[&format!("Gateway shop/{name}")]["addresses"].clone();
+    assert_eq!(address("a"), json!([{"type": "IPAddress", "value": "10.0.0.8"}]));
+    assert_eq!(address("b"), json!([{"type": "IPAddress", "value": "10.0.0.9"}]));
+    assert_eq!(address("c"), json!([]));
+    assert_eq!(condition(&planned["Gateway shop/a"], "Accepted"), "True Accepted@7");
+    assert_eq!(condition(&planned["Gateway shop/a"], "Programmed"), "False Pending@7");
+    assert_eq!(condition(&planned["Gateway shop/c"], "Accepted"), "True Accepted@7");
+    assert_eq!(condition(&planned["Gateway shop/c"], "Programmed"), "False AddressNotAssigned@7");
+
+    // What was written comes back.
+    for (kind, mut object) in objects {
+        let Some(status) =
+            planned.get(&format!("{kind} shop/{}", object["metadata"]["name"].as_str().unwrap()))
+        else {
+            continue;
+        };
+        object["status"] = status.clone();
+        object["metadata"]["resourceVersion"] = json!("2");
+        hear(&mut mirror, (kind, object));
+    }
+    let amount = mirror.build();
+    let listening: BTreeMap<_, _> = amount
+        .snapshot
+        .listeners
+        .values()
+        .map(|one| (one.id.to_string(), one.addresses.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(
+        listening,
+        BTreeMap::from([
+            ("shop/a/http".to_owned(), vec!["10.0.0.8".to_owned()]),
+            ("shop/b/http".to_owned(), vec!["10.0.0.9".to_owned()]),
+        ])
+    );
+    let changes = mirror.changes(&amount, NOW);
+    let second = changes.iter().find(|change| &*change.object.name == "b").unwrap();
+    assert_eq!(condition(&second.status, "Programmed"), "True Programmed@7");
+}
+
+#[test]
+fn addresses_that_cannot_be_had_are_said_with_the_apis_reasons() {
+    for (wanted, accepted, programmed) in [
+        (
+            json!([{"type": "test/fake", "value": "x"}, {"value": "10.0.0.8"}]),
+            "False UnsupportedAddress@7",
+            "False AddressNotUsable@7",
+        ),
+        (json!([{"value": "192.0.2.1"}]), "True Accepted@7", "False AddressNotUsable@7"),
+        (json!([{"value": ""}, {"type": "IPAddress"}]), "True Accepted@7", "False AddressNotAssigned@7"),
+    ] {
+        let mut mirror = mirror(pool("10.0.0.8"));
+        let (_, mut gateway) = gateway(http());
+        gateway["spec"]["addresses"] = wanted;
+        for (kind, object) in [ours(), (ObjectKind::Gateway, gateway)] {
+            mirror.take(Event {
+                scope: Scope::All(kind),
+                heard: Instant::now(),
+                news: News::Applied(object),
+            });
+        }
+        let amount = mirror.build();
+        let changes = mirror.changes(&amount, NOW);
+        let status = &changes.iter().find(|change| change.object.kind == ObjectKind::Gateway).unwrap().status;
+        assert_eq!(condition(status, "Accepted"), accepted);
+        assert_eq!(condition(status, "Programmed"), programmed);
+    }
+}

@@ -19,7 +19,6 @@ mod interfaces;
 mod listener;
 pub mod machine;
 mod maps;
-mod netlink;
 mod object;
 mod options;
 mod pins;

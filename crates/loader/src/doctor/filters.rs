@@ -4,7 +4,7 @@ use std::io;
 
 use nix::sys::socket::SockProtocol;
 
-use crate::netlink::{Socket, attribute};
+use netlink::{Socket, attribute};
 
 const RTM_GETTFILTER: u16 = 46;
 /// Length of `struct tcmsg`: family, interface, handle, parent, info.
@@ -44,7 +44,7 @@ fn name(attributes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::push_attribute;
+    use netlink::push_attribute;
 
     #[test]
     fn filters_are_named_by_their_program_or_kind() {

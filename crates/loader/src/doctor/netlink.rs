@@ -3,7 +3,7 @@
 
 use nix::sys::socket::SockProtocol;
 
-use crate::netlink::{Socket, attribute, push_attribute};
+use netlink::{Socket, attribute, push_attribute};
 
 const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_LENGTH: usize = 16;

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use nix::sys::socket::SockProtocol;
 
-use crate::netlink::{Socket, attribute};
+use netlink::{Socket, attribute};
 
 /// `NFNL_SUBSYS_NFTABLES`, and `NFT_MSG_GETCHAIN` in it.
 const GET_CHAINS: u16 = 10 << 8 | 4;
@@ -92,7 +92,7 @@ fn parse(entry: &[u8]) -> Option<Chain> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlink::push_attribute;
+    use netlink::push_attribute;
 
     #[test]
     fn a_chain_is_read_with_its_hook_and_policy() {

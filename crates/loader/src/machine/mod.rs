@@ -16,7 +16,7 @@ use nix::{
     sys::socket::{MsgFlags, SockProtocol, SockaddrStorage, recv},
 };
 
-use crate::netlink::Socket;
+use netlink::Socket;
 
 pub use route::{Route, Routes, Way};
 

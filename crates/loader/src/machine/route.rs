@@ -7,7 +7,7 @@ use std::{
 
 use nix::sys::socket::SockProtocol;
 
-use crate::netlink::{Socket, attribute, push_attribute};
+use netlink::{Socket, attribute, push_attribute};
 
 /// include/uapi/linux/rtnetlink.h.
 const RTM_GETROUTE: u16 = 26;

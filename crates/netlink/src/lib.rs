@@ -1,4 +1,6 @@
-//! Netlink (netlink(7)): one question and its answer at a time, and news.
+//! Netlink (netlink(7)): one question and its answer at a time, lists, requests, and news.
+//!
+//! Sockets belong to the network namespace of the thread that opens them. What messages mean is others' business.
 
 use std::{
     io,
@@ -11,6 +13,7 @@ use nix::sys::socket::{
 
 const HEADER_LENGTH: usize = 16;
 const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -20,17 +23,26 @@ const ATTRIBUTE_TYPE_MASK: u16 = 0x3fff;
 const MESSAGE_MAX: usize = 32 * 1024;
 
 /// A socket in the network namespace of the thread that opened it.
-pub(crate) struct Socket(OwnedFd);
+#[derive(Debug)]
+pub struct Socket(OwnedFd);
 
 impl Socket {
     /// For questions.
-    pub(crate) fn open(protocol: SockProtocol) -> io::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to opening a socket.
+    pub fn open(protocol: SockProtocol) -> io::Result<Self> {
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, Some(protocol))?;
         Ok(Self(fd))
     }
 
     /// For news of these groups (`RTMGRP_*`); does not block.
-    pub(crate) fn listen(protocol: SockProtocol, groups: u32) -> io::Result<OwnedFd> {
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to opening a socket, or to joining the groups.
+    pub fn listen(protocol: SockProtocol, groups: u32) -> io::Result<OwnedFd> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, Some(protocol))?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
@@ -42,7 +54,7 @@ impl Socket {
     /// # Errors
     ///
     /// The kernel's answer, such as ENETUNREACH for a route that there is not.
-    pub(crate) fn ask(&self, kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
+    pub fn ask(&self, kind: u16, body: &[u8]) -> io::Result<Vec<u8>> {
         self.request(kind, NLM_F_REQUEST, body)?;
         let mut answer = vec![0; MESSAGE_MAX];
         let received = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
@@ -58,7 +70,7 @@ impl Socket {
     /// # Errors
     ///
     /// The kernel's answer, such as EPERM.
-    pub(crate) fn dump(&self, kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    pub fn dump(&self, kind: u16, body: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         self.request(kind, NLM_F_REQUEST | NLM_F_DUMP, body)?;
         let mut entries = Vec::new();
         let mut answer = vec![0; MESSAGE_MAX];
@@ -79,6 +91,22 @@ impl Socket {
                 let length = (HEADER_LENGTH + body.len()).next_multiple_of(4);
                 rest = rest.get(length..).unwrap_or_default();
             }
+        }
+    }
+
+    /// Has something done, and waits until it is. `flags` are those of the request (`NLM_F_CREATE`, ...).
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer, such as EEXIST or EPERM.
+    pub fn act(&self, kind: u16, flags: u16, body: &[u8]) -> io::Result<()> {
+        self.request(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body)?;
+        let mut answer = vec![0; MESSAGE_MAX];
+        let received = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+        match answer.get(..received).and_then(parse) {
+            Some((NLMSG_ERROR, body)) if body.get(..4) == Some(&[0; 4]) => Ok(()),
+            Some((NLMSG_ERROR, body)) => Err(failure(body)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
@@ -108,7 +136,7 @@ fn failure(body: &[u8]) -> io::Error {
 }
 
 /// Appends an attribute.
-pub(crate) fn push_attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub fn push_attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     to.extend(length.to_ne_bytes());
     to.extend(kind.to_ne_bytes());
@@ -117,7 +145,7 @@ pub(crate) fn push_attribute(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
 }
 
 /// The value of the first attribute of that type.
-pub(crate) fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16::from_ne_bytes(attributes.get(..2)?.try_into().ok()?));
         let kind = u16::from_ne_bytes(attributes.get(2..4)?.try_into().ok()?) & ATTRIBUTE_TYPE_MASK;

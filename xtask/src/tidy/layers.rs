@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
         "addresses",
         "netlink",
     ],
-    &["translate", "http1", "kernel", "l4"],
+    &["translate", "http1", "kernel", "l4", "announce"],
     &["http2", "otlp"],
     &["proxy", "files", "kubernetes", "loader", "api", "admin"],
     &["rauta"],

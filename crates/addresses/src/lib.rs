@@ -1,10 +1,12 @@
-//! Addresses of Gateways: which Gateway has which, out of a pool that users set.
+//! Addresses of Gateways: which Gateway has which, out of a pool that users set, and which node announces it.
 //!
 //! ```text
 //!  settings ──> Pool ───┐
 //!                       ├─allocate (one agent)──> Assignment: for the status of each Gateway
 //!  Gateways ──> Claim ──┤
 //!                       └─confirm (every agent)─> what the status says and the pool allows: to listen on
+//!
+//!  Leases of nodes ──> Peer ──Election (every agent)──> what this node announces
 //! ```
 //!
 //! A Gateway keeps what its status says it has, so neither the order of events nor a new agent changes anything, and one
@@ -15,12 +17,14 @@
 
 mod allocate;
 mod claim;
+mod election;
 mod pool;
 mod problem;
 mod range;
 
 pub use allocate::{Assignment, allocate, confirm};
 pub use claim::{Claim, Wanted};
+pub use election::{Election, Peer};
 pub use pool::{Family, Pool};
 pub use problem::{Problem, ProblemReason};
 pub use range::{AddressRange, RangeError};

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::BackendId;
+use crate::{BackendId, RegexPattern};
 
 /// What is done to a request on its way, and to the response on its way back: the filters of a rule or of one of its
 /// backends (Gateway API, HTTPRouteFilter), each kind at most once.
@@ -18,6 +18,9 @@ pub struct Filters {
     /// Another host and path for the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url_rewrite: Option<UrlRewrite>,
+    /// What the path and, behind a `?`, the beginning of the query become; before [`UrlRewrite::path`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captures: Option<CaptureRewrite>,
     /// Which pages of other origins may read answers; of rules only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
@@ -62,6 +65,15 @@ pub struct HeaderLine {
     pub name: Arc<str>,
     /// Without control characters but tabs.
     pub value: Arc<str>,
+}
+
+/// A path that groups of the old one are put into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CaptureRewrite {
+    /// What the path matches.
+    pub pattern: RegexPattern,
+    /// `$1` to `$9` stand for its groups; one that matched nothing is empty.
+    pub replacement: Arc<str>,
 }
 
 /// What the endpoint is asked for instead; the query stays.

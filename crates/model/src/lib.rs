@@ -36,7 +36,8 @@ pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, Outl
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use ext_auth::{ExtAuth, ExtAuthProtocol};
 pub use filter::{
-    Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme, UrlRewrite,
+    CaptureRewrite, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme,
+    UrlRewrite,
 };
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use jwt::{ClaimHeader, Jwks, Jwt, JwtKeys, JwtProvider, RequiredClaim, TokenPlaces};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http1::{LineEdits, RequestHead};
 use model::{Filters, HeaderModifier, PathRewrite};
+use route::Captures;
 
 use crate::changes::Changes;
 
@@ -15,6 +16,7 @@ pub(crate) struct Plan {
     response: LineEdits,
     host: Option<Arc<str>>,
     path: Option<PathRewrite>,
+    captures: Option<Captures>,
 }
 
 impl Plan {
@@ -28,6 +30,9 @@ impl Plan {
                 plan.host = rewrite.hostname.clone().or(plan.host);
                 plan.path = rewrite.path.clone().or(plan.path);
             }
+            // A pattern that cannot be is refused before it comes here: the route matches by it.
+            let captures = filters.captures.as_ref().and_then(|said| Captures::new(said).ok());
+            plan.captures = captures.or(plan.captures);
         }
         plan
     }
@@ -52,14 +57,17 @@ impl Plan {
     pub(crate) fn target(&self, head: &RequestHead, changes: Option<&Changes>) -> Option<String> {
         let other_query = changes.and_then(Changes::query);
         let mut target = String::new();
+        let captured = self.captures.as_ref().and_then(|captures| captures.rewritten(head.path()));
         match &self.path {
+            _ if captured.is_some() => target.extend(captured),
             Some(rewrite) => policy::write_path(rewrite, head.path(), &mut target),
             None if other_query.is_some() => target.push_str(head.path()),
             None => return None,
         }
         let query = other_query.map(|query| Some(query).filter(|query| !query.is_empty()));
         if let Some(query) = query.unwrap_or_else(|| head.query()) {
-            target.push('?');
+            // `rewrite` of nginx: what came follows what the replacement says.
+            target.push(if target.contains('?') { '&' } else { '?' });
             target.push_str(query);
         }
         Some(target)

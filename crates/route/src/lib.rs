@@ -16,6 +16,7 @@
 //!
 //! Source: Gateway API v1.6.1, `HTTPRouteRule.matches` and `Listener.hostname` in `apis/v1`.
 
+mod captures;
 mod conditions;
 mod explain;
 mod group;
@@ -35,6 +36,7 @@ mod shard;
 mod table;
 mod text;
 
+pub use captures::Captures;
 pub use explain::{ChosenListener, Considered, Explanation, Reason};
 pub use l4::L4Table;
 pub use pattern::{PatternError, check_pattern};

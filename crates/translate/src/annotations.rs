@@ -1,9 +1,9 @@
 use kube::core::ObjectMeta;
-use model::{Reason, RouteAffinity, Tier};
+use model::{RouteAffinity, Tier};
 use resources::LoadBalancerType;
 
-use crate::affinity;
 use crate::report::Report;
+use crate::{affinity, nginx};
 
 /// What annotations `rauta.io/…` of an Ingress or HTTPRoute say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,26 +12,10 @@ pub(crate) struct Settings {
     pub(crate) load_balancer: LoadBalancerType,
     pub(crate) forwarded_headers: bool,
     pub(crate) use_regex: bool,
+    /// Paths of any type are regular expressions: groups are taken out of them.
+    pub(crate) all_regex: bool,
     pub(crate) affinity: RouteAffinity,
 }
-
-/// Annotations of ingress-nginx that decide who may pass. A route that lost them would let everybody in.
-const NGINX_GUARDS: [&str; 12] = [
-    "auth-url",
-    "auth-type",
-    "auth-secret",
-    "auth-signin",
-    "auth-snippet",
-    "auth-tls-secret",
-    "auth-tls-verify-client",
-    "auth-tls-match-cn",
-    "whitelist-source-range",
-    "allowlist-source-range",
-    "denylist-source-range",
-    "satisfy",
-];
-
-const NGINX: &str = "nginx.ingress.kubernetes.io/";
 
 /// Reads the annotations of an Ingress or HTTPRoute; errors for values that cannot be.
 pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>) -> Settings {
@@ -40,8 +24,13 @@ pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>)
         load_balancer: LoadBalancerType::Maglev,
         forwarded_headers: true,
         use_regex: false,
+        all_regex: false,
         affinity: RouteAffinity::OfBackend,
     };
+    if let Some(by_pattern) = nginx::rewrites_by_pattern(meta).filter(|_| is_ingress) {
+        settings.use_regex = true;
+        settings.all_regex = by_pattern;
+    }
     let (mut kept, mut kept_for) = (None, None);
     for (key, value) in meta.annotations.iter().flatten() {
         let field = || field(key);
@@ -77,24 +66,6 @@ pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>)
     }
     settings.affinity = affinity::annotated(kept, kept_for, report);
     settings
-}
-
-/// Reports annotations of ingress-nginx that this version does not act on; whether one of them guards access.
-pub(crate) fn unsupported_nginx(meta: &ObjectMeta, report: &mut Report<'_>) -> bool {
-    let mut is_guarded = false;
-    for key in meta.annotations.iter().flatten().map(|(key, _)| key) {
-        let Some(name) = key.strip_prefix(NGINX).filter(|name| *name != "use-regex") else { continue };
-        if NGINX_GUARDS.contains(&name) {
-            is_guarded = true;
-            let message = "decides who may pass, and this version cannot enforce it: the Ingress answers 500 \
-                           instead of letting everybody in; remove the annotation to serve it unguarded";
-            report.error(Reason::Unsupported, field(key), message);
-        } else {
-            let message = "has no effect in this version; remove it if the Ingress works without";
-            report.warning(Reason::Unsupported, field(key), message);
-        }
-    }
-    is_guarded
 }
 
 /// Tier 1 to 3 by number.

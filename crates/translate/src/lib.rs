@@ -20,6 +20,7 @@ mod class;
 mod duration;
 mod few;
 mod loaded;
+pub mod nginx;
 mod object;
 mod objects;
 mod options;

@@ -20,7 +20,7 @@ pub(crate) struct Parts {
     routes: BTreeMap<ObjectRef, Part<Arc<Route>>>,
     l4_routes: BTreeMap<ObjectRef, Vec<Arc<L4Route>>>,
     backends: BTreeMap<BackendId, (Option<Arc<Backend>>, Vec<Diagnostic>)>,
-    /// The objects whose parts looked for a Service.
+    /// The objects whose parts looked for a Service, a Secret or a ConfigMap.
     users: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
     /// How many parts name a backend.
     named: HashMap<BackendId, usize>,
@@ -129,6 +129,8 @@ impl Parts {
     pub(crate) fn looked_for(&self) -> BTreeSet<ObjectRef> {
         let named =
             self.frame.bundles.iter().chain(&self.policies.bundles).chain(self.route_policies.named());
+        // Of annotations of Ingresses.
+        let named = named.chain(self.users.keys());
         named.filter(|key| matches!(key.kind, ObjectKind::Secret | ObjectKind::ConfigMap)).cloned().collect()
     }
 
@@ -245,9 +247,12 @@ impl Parts {
         } else {
             self.noisy.insert(key.clone());
         }
-        let Part { l4, backend, backends, services, diagnostics, .. } = new;
+        // Its rules are in its routes by now.
+        let Part { l4, backend, backends, services, rules: _, diagnostics, .. } = new;
+        let rules = None;
         if !routes.is_empty() || !diagnostics.is_empty() || !services.is_empty() {
-            self.routes.insert(key.clone(), Part { routes, l4, backend, backends, services, diagnostics });
+            self.routes
+                .insert(key.clone(), Part { routes, l4, backend, backends, services, rules, diagnostics });
         }
     }
 

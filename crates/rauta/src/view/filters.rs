@@ -19,6 +19,10 @@ pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
         let all = host.chain(rewrite.path.iter().map(path)).collect::<Vec<_>>().join(", ");
         lines.push(format!("{whose} asks the endpoint for another URL: {all}"));
     }
+    if let Some(captures) = &filters.captures {
+        let (pattern, replacement) = (&captures.pattern.pattern, &captures.replacement);
+        lines.push(format!("{whose} asks the endpoint for another path: {pattern} becomes {replacement}"));
+    }
     if let Some(cors) = &filters.cors {
         let origins = if cors.allow_origins.is_empty() {
             "no origin".to_owned()

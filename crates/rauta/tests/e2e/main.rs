@@ -17,6 +17,7 @@ mod grpc;
 mod http2_floods;
 mod http2_smuggling;
 mod idle;
+mod ingress_nginx;
 mod kernel;
 mod l4;
 mod manifests;

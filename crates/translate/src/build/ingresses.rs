@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use model::{
     Action, BackendRef, BackendTarget, HostPattern, InvalidBackend, ListenerId, ObjectRef, PathMatch, Reason,
-    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts,
+    Redirect, RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts,
 };
 use resources::core::{Ingress, IngressBackend};
 
@@ -11,8 +11,16 @@ use super::http_routes::respond_500;
 use super::{Builder, created_unix_s};
 use crate::annotations::{self, Settings};
 use crate::class::Classes;
+use crate::nginx::{self, Instead};
 use crate::own;
 use crate::report::Report;
+
+/// What a record is for, unless annotations say otherwise.
+enum Way<'a> {
+    /// And the field that names it.
+    Backend(&'a IngressBackend, &'a str),
+    Redirect(Redirect),
+}
 
 impl Builder<'_> {
     /// One record a path of an Ingress of ours, and one for its default backend. `some_regex_takes_all_hosts`: an Ingress of
@@ -29,9 +37,21 @@ impl Builder<'_> {
         let settings = annotations::read(&ingress.metadata, true, &mut Report::muted(key));
         let listeners = self.default_listeners(key);
         let Some(spec) = ingress.spec.as_ref().filter(|_| !listeners.is_empty()) else { return };
+        let has_tls = spec.tls.as_ref().is_some_and(|tls| !tls.is_empty());
+        let said = nginx::read(&ingress.metadata, has_tls, &mut Report::new(key, &mut self.part.diagnostics));
+        if said.is_canary {
+            let message = "makes it part of another Ingress, which this version cannot do: it is not served; write an HTTPRoute with \
+                           weights or matches of headers";
+            self.report(key).error(Reason::Unsupported, nginx::field("canary"), message);
+            return;
+        }
+        let settings = said.over(settings, &ingress.metadata);
+        self.part.rules = self.annotated_rules(key, &said).map(Box::new);
+        let custom = self.custom_headers(key, &said);
+        let is_balanced =
+            ingress.metadata.annotations.iter().flatten().any(|(name, _)| name == "rauta.io/load-balancer");
         let mut report = Report::new(key, &mut self.part.diagnostics);
-        let is_guarded = annotations::unsupported_nginx(&ingress.metadata, &mut report);
-        if spec.tls.as_ref().is_some_and(|tls| !tls.is_empty()) {
+        if has_tls {
             let port = self.options.default_listener.port;
             let message = format!(
                 "HTTPS for Ingress is not served in this version: it is served as HTTP on port {port}; for HTTPS \
@@ -39,31 +59,55 @@ impl Builder<'_> {
             );
             report.warning(Reason::Unsupported, "spec.tls", message);
         }
+        // Other names are for what has one.
+        let named = |host: &Option<HostPattern>| -> Vec<HostPattern> {
+            let aliases = said.aliases.iter().filter(|_| host.is_some());
+            host.iter().chain(aliases).cloned().collect()
+        };
         let mut index = 0;
-        let mut push = |builder: &mut Self, hosts: Vec<HostPattern>, path, backend, field: &str| {
-            let action = if is_guarded {
-                respond_500("an annotation of the Ingress guards access, which this version cannot enforce")
-            } else {
-                builder.ingress_action(key, backend, field)
+        let mut push = |builder: &mut Self, hosts: Vec<HostPattern>, path, way: Way<'_>| {
+            let action = match (&said.instead, way) {
+                (Some(Instead::Refuse(why)), _) => respond_500(why),
+                (Some(Instead::Respond(status)), _) => {
+                    let reason = "a snippet of the Ingress says so".into();
+                    Action::Respond { status: *status, reason }
+                }
+                (_, Way::Redirect(redirect)) => Action::Redirect(redirect),
+                (Some(Instead::Redirect(redirect)), _) => Action::Redirect(redirect.clone()),
+                (None, Way::Backend(backend, field)) => builder.ingress_action(key, backend, field),
             };
             let one = RouteMatch { path, method: None, headers: Vec::new(), queries: Vec::new() };
             let route = builder.record(key, ingress, index, &listeners, hosts, one, action, settings);
+            let route = said.on(route, &custom, is_balanced);
             builder.part.routes.push(route);
             index += 1;
         };
         for (i, rule) in spec.rules.iter().flatten().enumerate() {
             let field = format!("spec.rules[{i}]");
             let host = own::ingress::host(rule, &field, &mut Report::muted(key));
+            if let Some(to) = &said.app_root {
+                push(self, named(&host), PathMatch::Exact("/".into()), Way::Redirect(to.clone()));
+            }
+            let name = rule.host.as_deref().filter(|_| said.joins_www && host.is_some());
+            if let Some((other, to)) = name.and_then(|name| nginx::other_name(name, &mut Report::muted(key)))
+            {
+                push(self, vec![other], PathMatch::Prefix("".into()), Way::Redirect(to));
+            }
             let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
             for (j, path) in paths.iter().enumerate() {
                 let field = format!("{field}.http.paths[{j}]");
                 let matched = own::ingress::path(path, settings, &field, &mut Report::muted(key));
-                let hosts = host.iter().cloned().collect();
-                push(self, hosts, matched, &path.backend, &format!("{field}.backend"));
+                let hosts = named(&host);
+                push(self, hosts, matched, Way::Backend(&path.backend, &format!("{field}.backend")));
             }
             // "A host with no paths": all of its traffic goes to the default backend (HTTPIngressRuleValue).
             if let (true, Some(host), Some(backend)) = (paths.is_empty(), host, &spec.default_backend) {
-                push(self, vec![host], PathMatch::Prefix("".into()), backend, "spec.defaultBackend");
+                push(
+                    self,
+                    named(&Some(host)),
+                    PathMatch::Prefix("".into()),
+                    Way::Backend(backend, "spec.defaultBackend"),
+                );
             }
         }
         if let Some(backend) = &spec.default_backend {
@@ -75,7 +119,7 @@ impl Builder<'_> {
             } else {
                 PathMatch::Prefix("".into())
             };
-            push(self, Vec::new(), path, backend, "spec.defaultBackend");
+            push(self, Vec::new(), path, Way::Backend(backend, "spec.defaultBackend"));
         }
     }
 

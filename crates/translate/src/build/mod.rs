@@ -14,6 +14,7 @@ mod families;
 mod frame;
 mod grants;
 mod http_routes;
+mod ingress_annotations;
 mod ingresses;
 mod jwt_keys;
 mod l4_routes;
@@ -35,6 +36,7 @@ use crate::few::Few;
 use crate::objects::Objects;
 use crate::own;
 use crate::own::l4_route::L4Source;
+use crate::own::route_policy::Rules;
 use crate::report::Report;
 
 pub(crate) use backend_policies::BackendPolicies;
@@ -55,15 +57,18 @@ pub(crate) struct Part<R = Route> {
     pub(crate) backend: Option<Backend>,
     /// The backends behind Services that it names.
     pub(crate) backends: Few<BackendId>,
-    /// The Services that it looked for, whether they are there or not.
+    /// The Services, Secrets and ConfigMaps that it looked for, whether they are there or not.
     pub(crate) services: Few<ObjectRef>,
+    /// What it says itself of who may pass and how often.
+    pub(crate) rules: Option<Box<Rules>>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl<R> Default for Part<R> {
     fn default() -> Self {
         let (routes, l4, backend, diagnostics) = (Vec::new(), Vec::new(), None, Vec::new());
-        Self { routes, l4, backend, backends: Few::default(), services: Few::default(), diagnostics }
+        let (backends, services, rules) = (Few::default(), Few::default(), None);
+        Self { routes, l4, backend, backends, services, rules, diagnostics }
     }
 }
 
@@ -96,7 +101,7 @@ pub(crate) fn part(
     let names = rule_names(key, objects);
     for (route, i) in part.routes.iter_mut().zip(0..) {
         let name = names.get::<usize>(i).copied().flatten();
-        route.policies = policies.of(key, name, &route.listeners);
+        route.policies = policies.of(key, name, &route.listeners, part.rules.as_deref());
         for asked in route.policies.iter().filter_map(|attached| attached.policies.ext_auth.as_ref()) {
             let BackendId { namespace, name, .. } = &asked.backend;
             part.services.insert(ObjectRef::new(ObjectKind::Service, namespace, name));

@@ -10,6 +10,7 @@ use super::GATEWAY_GROUP;
 use super::attached::{Attached, Fields, TargetKind, by_age, fill};
 use super::certificates::entry;
 use super::{ext_auth, jwt_keys};
+use crate::nginx::{self, Users};
 use crate::objects::Objects;
 use crate::own;
 use crate::own::jwt::{self, KeyPlace};
@@ -93,22 +94,35 @@ impl RoutePolicies {
         self.attached.difference(&other.attached)
     }
 
-    /// What holds for a rule of `object`, by the listeners that it is served on.
+    /// What holds for a rule of `object`, by the listeners that it is served on. `own`: what the object says itself, which counts
+    /// behind policies for it and before those for its Gateway.
     pub(super) fn of(
         &self,
         object: &ObjectRef,
         rule: Option<&str>,
         listeners: &[ListenerId],
+        own: Option<&Rules>,
     ) -> Vec<AttachedPolicies> {
         let mut found: Vec<AttachedPolicies> = Vec::new();
-        if self.attached.is_empty() {
+        if self.attached.is_empty() && own.is_none() {
             return found;
         }
         for listener in listeners {
             let gateway = ObjectRef::new(ObjectKind::Gateway, &listener.namespace, &listener.gateway);
             let of_rule = rule.map(|rule| (object, Some(rule)));
-            let rest = [(object, None), (&gateway, Some(&*listener.section)), (&gateway, None)];
-            let Some((rules, by)) = self.attached.merged(of_rule.into_iter().chain(rest)) else { continue };
+            let closest = self.attached.merged(of_rule.into_iter().chain([(object, None)]));
+            let of_gateway = self.attached.merged([(&gateway, Some(&*listener.section)), (&gateway, None)]);
+            let own = own.map(|own| (own.clone(), vec![object.clone()]));
+            let levels: Vec<_> = [closest, own, of_gateway].into_iter().flatten().collect();
+            if levels.is_empty() {
+                continue;
+            }
+            let (mut rules, mut by) = (Rules::default(), BTreeSet::new());
+            for (level, said_by) in levels {
+                rules.fill(&level);
+                by.extend(said_by);
+            }
+            let by = by.into_iter().collect();
             let policies = Policies { by, ..rules.into_policies() };
             match found.iter_mut().find(|one| one.policies == policies) {
                 Some(same) => same.listeners.push(listener.clone()),
@@ -147,6 +161,46 @@ fn basic_auth(
             None
         }
     }
+}
+
+/// Users of an annotation of ingress-nginx, and the Secret that they are looked for in; broken: they cannot be had, which is
+/// reported.
+pub(super) fn annotated_users(
+    said: &Users,
+    key: &ObjectRef,
+    objects: &Objects,
+    report: &mut Report<'_>,
+) -> (ObjectRef, Said<BasicAuth>) {
+    let (namespace, name) = said.secret.split_once('/').unwrap_or((&key.namespace, &said.secret));
+    let secret = ObjectRef::new(ObjectKind::Secret, namespace, name);
+    let text = match objects.secrets.get(&secret) {
+        _ if namespace != &*key.namespace => {
+            Err(format!("{secret} is in another namespace: copy it into {}", key.namespace))
+        }
+        None => Err(format!("there is no {secret}")),
+        Some(found) if said.is_map => {
+            let entries = found.data.iter().flatten().map(|(user, hash)| (user, hash.0.as_slice()));
+            let texts = found.string_data.iter().flatten().map(|(user, hash)| (user, hash.as_bytes()));
+            let line =
+                |(user, hash): (&String, &[u8])| [user.as_bytes(), b":", hash.trim_ascii(), b"\n"].concat();
+            Ok(entries.chain(texts).flat_map(line).collect())
+        }
+        Some(found) => entry(found, "auth").ok_or_else(|| format!("{secret} has no entry auth")),
+    };
+    let checked = text.and_then(|bytes: Vec<u8>| {
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("users of {secret} are no UTF-8"))?;
+        Htpasswd::parse(text).map_err(|error| format!("users of {secret}: {error}"))?;
+        Ok(SecretBytes::new(&bytes))
+    });
+    let users = match checked {
+        Ok(users) => Said::Is(BasicAuth { realm: said.realm.clone(), username_header: None, users }),
+        Err(message) => {
+            let message = format!("{message}, {}", nginx::CLOSES);
+            report.error(Reason::InvalidSecretRef, nginx::field("auth-secret"), message);
+            Said::Broken
+        }
+    };
+    (secret, users)
 }
 
 impl Fields for Rules {

@@ -44,6 +44,7 @@ pub(crate) fn path(
     report: &mut Report<'_>,
 ) -> PathMatch {
     let kind = match path.path_type.as_str() {
+        _ if settings.all_regex => PathKind::Regex(RegexAnchor::Start),
         "Exact" => PathKind::Exact,
         "Prefix" => PathKind::Prefix,
         "ImplementationSpecific" if settings.use_regex => PathKind::Regex(RegexAnchor::Start),

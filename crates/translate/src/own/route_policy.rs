@@ -195,7 +195,7 @@ fn ip_rules(said: &resources::IpRules, report: &mut Report<'_>) -> Option<IpRule
 }
 
 /// A network or an address; else what is wrong and what to do.
-fn network(text: &str) -> Result<IpNet, (&'static str, &'static str)> {
+pub(crate) fn network(text: &str) -> Result<IpNet, (&'static str, &'static str)> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     let network = network.map_err(|_| ("is no network", "write 10.0.0.0/8, 2001:db8::/32 or an address"))?;
     policy::plain_network(network).ok_or((

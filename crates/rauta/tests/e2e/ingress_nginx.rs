@@ -1,0 +1,110 @@
+//! Annotations of ingress-nginx, with the binary and a real nginx as the endpoint: what clients get.
+
+use std::fmt::Write;
+
+use testkit::Addresses;
+
+use crate::manifests::{documents, service};
+use crate::world::World;
+
+/// An Ingress for `NAME.test` with these annotations, on one path.
+fn ingress(name: &str, path: &str, annotations: &[(&str, &str)]) -> String {
+    let mut all = String::new();
+    for (name, value) in annotations {
+        write!(all, "nginx.ingress.kubernetes.io/{name}: {value:?}, ").unwrap();
+    }
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, namespace: default, annotations: {{{all}}}}}\n\
+         spec:\n  ingressClassName: rauta\n  rules:\n  - host: {name}.test\n    http: {{paths: [{{path: {path:?}, pathType: \
+         ImplementationSpecific, backend: {{service: {{name: s0, port: {{number: 80}}}}}}}}]}}\n"
+    )
+}
+
+const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: rauta}\nspec: {controller: \
+                     rauta.io/ingress-controller}\n";
+/// `ann` with `pw`, as htpasswd -s writes it.
+const USERS: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: users, namespace: default}\nstringData: {auth: \
+                     \"ann:{SHA}GpHWL3ymc5liWkNopqtdSjuqYHM=\"}\n";
+
+fn world() -> World {
+    let client = Addresses::client(0).to_string();
+    let other = "203.0.113.0/24";
+    World::with(
+        1,
+        &documents(&[
+            CLASS,
+            USERS,
+            &service("s0", &[0]),
+            &ingress("plain", "/", &[]),
+            &ingress("moved", "/", &[("permanent-redirect", "https://new.test$request_uri")]),
+            &ingress("forced", "/", &[("force-ssl-redirect", "true")]),
+            &ingress(
+                "root",
+                "/",
+                &[("app-root", "/app"), ("from-to-www-redirect", "true"), ("server-alias", "alias.test")],
+            ),
+            &ingress("captured", "/old(/|$)(.*)", &[("rewrite-target", "/$2")]),
+            &ingress(
+                "users",
+                "/",
+                &[("auth-type", "basic"), ("auth-secret", "users"), ("auth-realm", "Staff")],
+            ),
+            &ingress("digest", "/", &[("auth-type", "digest"), ("auth-secret", "users")]),
+            &ingress("denied", "/", &[("denylist-source-range", &client)]),
+            &ingress("others", "/", &[("whitelist-source-range", other)]),
+            &ingress("typo", "/", &[("whitelist-source-range", "everybody")]),
+            &ingress("asked", "/", &[("auth-url", "http://auth.test/")]),
+            &ingress("small", "/", &[("proxy-body-size", "4")]),
+            &ingress("limited", "/", &[("limit-rpm", "1"), ("limit-burst-multiplier", "1")]),
+            &ingress("cors", "/", &[("enable-cors", "true"), ("cors-allow-origin", "https://a.test")]),
+            &ingress("kept", "/", &[("affinity", "cookie"), ("session-cookie-name", "kept")]),
+            &ingress("headers", "/", &[("configuration-snippet", "more_set_headers 'X-A: 1';")]),
+            &ingress("snippet", "/", &[("configuration-snippet", "deny all;")]),
+        ]),
+    )
+}
+
+#[test]
+fn clients_get_what_annotations_of_ingress_nginx_say() {
+    let world = world();
+    let get = |host: &str, path: &str| world.get(host, path);
+    assert_eq!(get("plain.test", "/").status, 200);
+    for (host, path, status, location) in [
+        ("moved.test", "/a?b", 301, "https://new.test/a?b"),
+        ("forced.test", "/a?b", 308, "https://forced.test/a?b"),
+        ("root.test", "/", 302, "http://root.test:8080/app"),
+        ("alias.test", "/", 302, "http://alias.test:8080/app"),
+        ("www.root.test", "/a", 308, "http://root.test:8080/a"),
+    ] {
+        let response = get(host, path);
+        assert_eq!((response.status, response.header("location")), (status, Some(location)), "{host}{path}");
+    }
+    let captured = get("captured.test", "/old/x?y");
+    let body = String::from_utf8_lossy(&captured.body).into_owned();
+    assert!(captured.status == 200 && body.contains("uri=/x?y\n"), "{body}");
+    assert_eq!(get("captured.test", "/new").status, 404);
+    let challenged = get("users.test", "/");
+    assert_eq!((challenged.status, challenged.header("www-authenticate").is_some()), (401, true));
+    let with =
+        |host: &str, head: &str| world.connect().request(&format!("{head}\r\nHost: {host}\r\n\r\n")).unwrap();
+    assert_eq!(with("users.test", "GET / HTTP/1.1\r\nAuthorization: Basic YW5uOnB3").status, 200);
+    for (host, status) in [
+        ("digest.test", 500),
+        ("denied.test", 403),
+        ("others.test", 403),
+        ("typo.test", 500),
+        ("asked.test", 500),
+        ("snippet.test", 500),
+    ] {
+        assert_eq!(get(host, "/").status, status, "{host}");
+    }
+    let post = "POST / HTTP/1.1\r\nHost: small.test\r\nContent-Length: 5\r\n\r\nabcde";
+    assert_eq!(world.connect().request(post).unwrap().status, 413);
+    // One, and one more of the burst; the next comes back in a minute.
+    assert_eq!([1, 2, 3].map(|_| get("limited.test", "/").status), [200, 200, 429]);
+    let asked = with("cors.test", "GET / HTTP/1.1\r\nOrigin: https://a.test");
+    assert_eq!(asked.header("access-control-allow-origin"), Some("https://a.test"));
+    assert_eq!(asked.header("access-control-allow-credentials"), Some("true"));
+    assert!(get("kept.test", "/").header("set-cookie").is_some_and(|cookie| cookie.starts_with("kept=")));
+    assert_eq!(get("headers.test", "/").header("x-a"), Some("1"));
+}

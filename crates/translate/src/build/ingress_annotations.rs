@@ -1,0 +1,107 @@
+//! What annotations of ingress-nginx say, put into the records of an Ingress.
+
+use std::sync::Arc;
+
+use kube::core::ObjectMeta;
+use model::{
+    Action, CaptureRewrite, HeaderLine, ObjectKind, ObjectRef, PathMatch, PathRewrite, Reason, Route,
+    Session, SessionCarrier, UrlRewrite,
+};
+
+use super::Builder;
+use super::route_policies::annotated_users;
+use crate::annotations::Settings;
+use crate::nginx::{self, Nginx};
+use crate::own::route_policy::{Rules, Said};
+
+impl Builder<'_> {
+    /// Who may pass, and how often.
+    pub(super) fn annotated_rules(&mut self, key: &ObjectRef, said: &Nginx) -> Option<Rules> {
+        let objects = self.objects;
+        let basic_auth = said.users.as_ref().map(|users| match users {
+            Ok(users) => {
+                let (secret, read) = annotated_users(users, key, objects, &mut self.report(key));
+                self.part.services.insert(secret);
+                read
+            }
+            Err(()) => Said::Broken,
+        });
+        said.has_rules.then(|| Rules { basic_auth, ..said.rules.clone() })
+    }
+
+    /// The headers of `custom-headers`. Where the ConfigMap is looked for, so is its coming and going.
+    pub(super) fn custom_headers(&mut self, key: &ObjectRef, said: &Nginx) -> Vec<HeaderLine> {
+        let Some(name) = &said.custom_headers else { return Vec::new() };
+        let (namespace, name) = name.split_once('/').unwrap_or((&key.namespace, name));
+        let map = ObjectRef::new(ObjectKind::ConfigMap, namespace, name);
+        let field = nginx::field("custom-headers");
+        if namespace != &*key.namespace {
+            let message =
+                format!("{map} is in another namespace, so no header is set: copy it into {}", key.namespace);
+            self.report(key).error(Reason::RefNotPermitted, field, message);
+            return Vec::new();
+        }
+        self.part.services.insert(map.clone());
+        let objects = self.objects;
+        let Some(found) = objects.config_maps.get(&map) else {
+            let message = format!("there is no {map}, so no header is set: add it");
+            self.report(key).error(Reason::TargetNotFound, field, message);
+            return Vec::new();
+        };
+        let mut report = self.report(key);
+        let lines = found.data.iter().flatten();
+        lines.filter_map(|(name, value)| nginx::custom_header(name, value, &mut report)).collect()
+    }
+}
+
+impl Nginx {
+    /// Settings with what annotations of ingress-nginx say where those of RAUTA say nothing.
+    pub(super) fn over(&self, settings: Settings, meta: &ObjectMeta) -> Settings {
+        let is_said = meta.annotations.iter().flatten().any(|(name, _)| name == "rauta.io/affinity");
+        Settings { affinity: self.affinity.filter(|_| !is_said).unwrap_or(settings.affinity), ..settings }
+    }
+
+    /// A record with what annotations say of it.
+    pub(super) fn on(&self, mut route: Route, custom: &[HeaderLine], is_balanced: bool) -> Route {
+        if !matches!(route.action, Action::Forward(_)) {
+            return route;
+        }
+        route.filters = self.filters.clone();
+        route.filters.response_headers.set.extend(custom.iter().cloned());
+        let path = route.matches.first().map(|one| one.path.clone());
+        if let Some(target) = &self.target {
+            match &path {
+                Some(PathMatch::Regex(pattern)) if target.contains('$') => {
+                    let (pattern, replacement) = (pattern.clone(), Arc::clone(target));
+                    route.filters.captures = Some(CaptureRewrite { pattern, replacement });
+                }
+                _ => {
+                    let rewrite =
+                        route.filters.url_rewrite.get_or_insert(UrlRewrite { hostname: None, path: None });
+                    rewrite.path = Some(PathRewrite::Full(Arc::clone(target)));
+                }
+            }
+        }
+        if let Some(balancing) = self.balancing.filter(|_| !is_balanced) {
+            route.balancing = balancing;
+        }
+        route.retry = self.retry.clone();
+        route.session = self.session.as_ref().map(|cookie| {
+            let of_route = match &path {
+                Some(PathMatch::Exact(path) | PathMatch::Prefix(path))
+                    if !path.is_empty() && !path.contains(';') =>
+                {
+                    Arc::clone(path)
+                }
+                _ => "/".into(),
+            };
+            let carrier = SessionCarrier::Cookie {
+                path: cookie.path.clone().unwrap_or(of_route),
+                is_permanent: cookie.lifetime.is_some(),
+            };
+            let scope = route.id.to_string().into();
+            Session { name: cookie.name.clone(), scope, carrier, absolute: cookie.lifetime, idle: None }
+        });
+        route
+    }
+}

@@ -1,0 +1,132 @@
+//! Answers that send clients elsewhere.
+
+use std::sync::Arc;
+
+use model::{PathRewrite, Redirect, Scheme, WildcardLabels};
+use policy::path_problem;
+
+use super::settings::Instead;
+use super::values::Said;
+use crate::pattern;
+use crate::report::Report;
+
+const STATUSES: [u32; 5] = [301, 302, 303, 307, 308];
+/// `http-redirect-code` of ingress-nginx, for redirects to HTTPS and between names.
+pub(super) const STATUS_DEFAULT: u16 = 308;
+
+/// What requests get instead of going on. `has_tls`: the Ingress has `spec.tls`.
+pub(super) fn read(said: &mut Said<'_, '_, '_>, has_tls: bool) -> Option<Instead> {
+    // The redirect parser of ingress-nginx asks for the temporal one first.
+    for (name, code, default) in [
+        ("temporal-redirect", "temporal-redirect-code", 302),
+        ("permanent-redirect", "permanent-redirect-code", 301),
+    ] {
+        let Some(url) = said.text(name) else { continue };
+        let status = match said.number(code, &format!("so it is {default}")) {
+            Some(Ok(status)) if STATUSES.contains(&status) => u16::try_from(status).unwrap_or(default),
+            Some(Ok(status)) => {
+                said.bad(code, format!("{status} is none of 301, 302, 303, 307 and 308, so it is {default}"));
+                default
+            }
+            Some(Err(())) | None => default,
+        };
+        return Some(match target(url, status) {
+            Ok(redirect) => Instead::Redirect(redirect),
+            Err(problem) => {
+                said.bad(name, format!("{url:?} {problem}, so the Ingress answers 500"));
+                Instead::Refuse("an annotation of the Ingress is no URL to redirect to")
+            }
+        });
+    }
+    let forced = said.flag("force-ssl-redirect").unwrap_or(false);
+    let asked = said.flag("ssl-redirect").unwrap_or(false) && has_tls;
+    (forced || asked).then(|| {
+        let scheme = Some(Scheme::Https);
+        Instead::Redirect(Redirect { scheme, hostname: None, port: None, path: None, status: STATUS_DEFAULT })
+    })
+}
+
+/// A redirect to a URL, which may end with `$request_uri`: then path and query of the request follow it.
+///
+/// # Errors
+/// Why it cannot be.
+pub(super) fn target(url: &str, status: u16) -> Result<Redirect, String> {
+    let (url, goes_on) = url.strip_suffix("$request_uri").map_or((url, false), |url| (url, true));
+    if url.contains('$') {
+        return Err("has a variable that is not served; there is $request_uri at the end".to_owned());
+    }
+    let (scheme, rest) = match url.split_once("://") {
+        Some(("http", rest)) => (Scheme::Http, rest),
+        Some(("https", rest)) => (Scheme::Https, rest),
+        _ => return Err("is no URL that begins with http:// or https://".to_owned()),
+    };
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => {
+            let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+            (host, Some(port.ok_or("has a port that is none")?))
+        }
+        None => (authority, None),
+    };
+    let is_name = pattern::is_dns_name(host) || host.parse::<std::net::Ipv4Addr>().is_ok();
+    if !is_name {
+        return Err("has no name of a host".to_owned());
+    }
+    if let Some(problem) = Some(path).filter(|path| !path.is_empty()).and_then(path_problem) {
+        return Err(format!("has a path that {problem}"));
+    }
+    let path = match (goes_on, path) {
+        (true, "") => None,
+        (true, path) => Some(PathRewrite::Prefix { matched: "".into(), replacement: path.into() }),
+        (false, "") => Some(PathRewrite::Full("/".into())),
+        (false, path) => Some(PathRewrite::Full(path.into())),
+    };
+    Ok(Redirect { scheme: Some(scheme), hostname: Some(host.into()), port, path, status })
+}
+
+/// Where requests for `/` are sent.
+pub(super) fn app_root(said: &mut Said<'_, '_, '_>) -> Option<Redirect> {
+    let path = said.text("app-root")?;
+    if let Some(problem) = path_problem(path) {
+        said.bad("app-root", format!("{path:?} {problem}, so it has no effect"));
+        return None;
+    }
+    let path = Some(PathRewrite::Full(path.into()));
+    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302 })
+}
+
+/// The other name of a host, with or without `www.`; none: it has no other.
+pub(crate) fn other_name(host: &str, report: &mut Report<'_>) -> Option<(model::HostPattern, Redirect)> {
+    let other = host.strip_prefix("www.").map_or_else(|| format!("www.{host}"), str::to_owned);
+    let other = pattern::host(&other, "spec.rules", WildcardLabels::One, report)?;
+    let hostname: Option<Arc<str>> = Some(host.into());
+    Some((other, Redirect { scheme: None, hostname, port: None, path: None, status: STATUS_DEFAULT }))
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::{Asked, location};
+
+    use super::*;
+
+    #[test]
+    fn locations_are_those_of_nginx() {
+        let asked =
+            Asked { scheme: Scheme::Http, host: "a.test", listener_port: 80, path: "/x/y", query: None };
+        for (url, expected) in [
+            ("https://b.test", "https://b.test/"),
+            ("https://b.test/", "https://b.test/"),
+            ("https://b.test:8443/new", "https://b.test:8443/new"),
+            ("http://b.test$request_uri", "http://b.test/x/y"),
+            ("https://b.test/old$request_uri", "https://b.test/old/x/y"),
+        ] {
+            let redirect = target(url, 301).unwrap();
+            assert_eq!(location(&redirect, &asked), expected, "{url}");
+        }
+        for url in
+            ["/path", "ftp://b.test", "https://", "https://$host/", "https://b.test:0", "https://b.test/a b"]
+        {
+            assert!(target(url, 301).is_err(), "{url}");
+        }
+    }
+}

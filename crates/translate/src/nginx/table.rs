@@ -1,0 +1,350 @@
+/// What all names of annotations begin with.
+pub const PREFIX: &str = "nginx.ingress.kubernetes.io/";
+
+/// What an annotation amounts to here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// What it does in ingress-nginx.
+    Same,
+    /// Much of that; the note says what is otherwise.
+    Differs,
+    /// Nothing, and nothing is lost by that: what it tunes is not there, or is always so.
+    NoEffect,
+    /// Nothing: the Ingress is served without it, which is reported.
+    Missing,
+    /// Nothing; as it decides who may pass, the Ingress answers 500 instead.
+    Closed,
+}
+
+impl Support {
+    /// As people and programs read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Differs => "differs",
+            Self::NoEffect => "no effect",
+            Self::Missing => "missing",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Whether an Ingress with it can be served as it was meant.
+    pub fn is_understood(self) -> bool {
+        matches!(self, Self::Same | Self::Differs | Self::NoEffect)
+    }
+}
+
+/// An annotation of ingress-nginx.
+#[derive(Clone, Copy, Debug)]
+pub struct Annotation {
+    /// Without [`PREFIX`].
+    pub name: &'static str,
+    /// What it is about.
+    pub group: &'static str,
+    /// What it amounts to here.
+    pub support: Support,
+    /// What is otherwise, or what to do instead; empty where there is nothing to say.
+    pub note: &'static str,
+}
+
+/// The annotation of this name (without [`PREFIX`]), if ingress-nginx has it.
+pub fn annotation(name: &str) -> Option<&'static Annotation> {
+    TABLE.iter().find(|known| known.name == name)
+}
+
+const fn row(name: &'static str, group: &'static str, support: Support, note: &'static str) -> Annotation {
+    Annotation { name, group, support, note }
+}
+
+use Support::{Closed, Differs, Missing, NoEffect, Same};
+
+const BUFFERS: &str = "bodies pass as they come, through buffers of fixed size";
+const NO_TRACES: &str = "traces are set for the whole gateway";
+const NO_WAF: &str = "there is no web application firewall: put one behind or before the gateway";
+const TLS_POLICY: &str = "write a BackendTLSPolicy for the Service";
+const NO_DIGEST: &str = "clients with certificates come to an HTTPS listener of a Gateway";
+const BY_FLAG: &str = "set it for the Service by a BackendPolicy";
+const NO_COOKIE_EDIT: &str = "cookies of endpoints pass as they are";
+const NO_AUTH_REQUEST: &str = "write a RoutePolicy with extAuth for the Ingress, then remove the annotation";
+
+/// All of them, by group.
+pub const TABLE: &[Annotation] = &[
+    // Redirects.
+    row(
+        "ssl-redirect",
+        "redirects",
+        Differs,
+        "counts where it is written \"true\" and the Ingress has TLS: it is not the default, as Ingresses are served over HTTP",
+    ),
+    row("force-ssl-redirect", "redirects", Same, ""),
+    row(
+        "permanent-redirect",
+        "redirects",
+        Differs,
+        "the query of the request is kept; of variables only $request_uri at the end",
+    ),
+    row("permanent-redirect-code", "redirects", Differs, "301, 302, 303, 307 and 308"),
+    row("temporal-redirect", "redirects", Differs, "as permanent-redirect"),
+    row("temporal-redirect-code", "redirects", Differs, "301, 302, 303, 307 and 308"),
+    row("app-root", "redirects", Same, ""),
+    row("from-to-www-redirect", "redirects", Differs, "an older Ingress with the other name counts instead"),
+    row("preserve-trailing-slash", "redirects", NoEffect, "no slash is added or taken"),
+    row("relative-redirects", "redirects", Missing, "Location is always a whole URL"),
+    // Paths and names.
+    row(
+        "use-regex",
+        "paths",
+        Differs,
+        "for ImplementationSpecific paths of this Ingress alone: other Ingresses of the host are not touched",
+    ),
+    row(
+        "rewrite-target",
+        "paths",
+        Differs,
+        "as use-regex; $1 to $9 stand for groups of the path as it came, not decoded",
+    ),
+    row("x-forwarded-prefix", "paths", Differs, "also without rewrite-target"),
+    row("upstream-vhost", "paths", Differs, "a name, without variables"),
+    row("server-alias", "paths", Differs, "names and wildcards, no regular expressions"),
+    row("default-backend", "paths", Missing, "where no endpoint can serve, clients get 503"),
+    row("custom-http-errors", "paths", Missing, "write a RoutePolicy with errorResponses for the Ingress"),
+    row("disable-proxy-intercept-errors", "paths", NoEffect, "answers of endpoints pass as they are"),
+    row("proxy-redirect-from", "paths", Missing, "Location of endpoints passes as it is"),
+    row("proxy-redirect-to", "paths", Missing, "Location of endpoints passes as it is"),
+    row("enable-rewrite-log", "paths", NoEffect, "`rauta explain request` shows what becomes of a request"),
+    row("proxy-cookie-domain", "paths", Missing, NO_COOKIE_EDIT),
+    row("proxy-cookie-path", "paths", Missing, NO_COOKIE_EDIT),
+    // Limits and times.
+    row("proxy-body-size", "limits", Differs, "without it there is no limit, where ingress-nginx has 1m"),
+    row("client-body-buffer-size", "limits", NoEffect, BUFFERS),
+    row(
+        "proxy-read-timeout",
+        "limits",
+        Missing,
+        "an endpoint may take its time: bound whole requests by timeouts of an HTTPRoute",
+    ),
+    row(
+        "proxy-send-timeout",
+        "limits",
+        Missing,
+        "an endpoint may take its time: bound whole requests by timeouts of an HTTPRoute",
+    ),
+    row("proxy-connect-timeout", "limits", Missing, "it is set for the whole gateway"),
+    row(
+        "proxy-next-upstream",
+        "limits",
+        Differs,
+        "what did not reach an endpoint goes to another one always; http_5xx are retried by RFC 9110",
+    ),
+    row("proxy-next-upstream-tries", "limits", Differs, "from 1 to 11, with statuses in proxy-next-upstream"),
+    row(
+        "proxy-next-upstream-timeout",
+        "limits",
+        NoEffect,
+        "the tries are bounded by their number and a budget",
+    ),
+    row("limit-rps", "limits", Differs, "for each node; status 429 with Retry-After"),
+    row(
+        "limit-rpm",
+        "limits",
+        Differs,
+        "as limit-rps; beside that the one with fewer requests a minute counts alone",
+    ),
+    row("limit-burst-multiplier", "limits", Same, ""),
+    row("limit-connections", "limits", Missing, BY_FLAG),
+    row("limit-rate", "limits", Missing, "bytes a second are not limited"),
+    row("limit-rate-after", "limits", NoEffect, "bytes a second are not limited"),
+    row("limit-whitelist", "limits", Missing, "limits hold for all clients"),
+    row("limit-allowlist", "limits", Missing, "limits hold for all clients"),
+    row("proxy-buffering", "limits", NoEffect, BUFFERS),
+    row("proxy-buffer-size", "limits", NoEffect, BUFFERS),
+    row("proxy-buffers-number", "limits", NoEffect, BUFFERS),
+    row("proxy-busy-buffers-size", "limits", NoEffect, BUFFERS),
+    row("proxy-max-temp-file-size", "limits", NoEffect, "nothing is kept in files"),
+    row("proxy-request-buffering", "limits", NoEffect, BUFFERS),
+    // What endpoints speak.
+    row(
+        "backend-protocol",
+        "backends",
+        Missing,
+        "HTTP is spoken, or what appProtocol of the Service's port (https, grpc, kubernetes.io/h2c) or a BackendTLSPolicy for it says",
+    ),
+    row(
+        "proxy-http-version",
+        "backends",
+        NoEffect,
+        "HTTP/1.1, or what appProtocol of the Service's port says",
+    ),
+    row("proxy-ssl-secret", "backends", Missing, TLS_POLICY),
+    row("proxy-ssl-verify", "backends", Missing, TLS_POLICY),
+    row("proxy-ssl-verify-depth", "backends", Missing, TLS_POLICY),
+    row("proxy-ssl-name", "backends", Missing, TLS_POLICY),
+    row("proxy-ssl-server-name", "backends", NoEffect, "endpoints are always told the name"),
+    row("proxy-ssl-ciphers", "backends", NoEffect, "TLS 1.2 and 1.3 with their secure suites"),
+    row("proxy-ssl-protocols", "backends", NoEffect, "TLS 1.2 and 1.3"),
+    row(
+        "service-upstream",
+        "backends",
+        NoEffect,
+        "requests go to endpoints; one that fails is left out at once",
+    ),
+    row("load-balance", "backends", Same, ""),
+    row(
+        "upstream-hash-by",
+        "backends",
+        Differs,
+        "$remote_addr and $binary_remote_addr; for others write a BackendPolicy with consistentHash",
+    ),
+    row("upstream-hash-by-subset", "backends", Missing, "each key has one endpoint"),
+    row("upstream-hash-by-subset-size", "backends", Missing, "each key has one endpoint"),
+    row(
+        "connection-proxy-header",
+        "backends",
+        NoEffect,
+        "connections to endpoints are kept open; WebSocket needs nothing",
+    ),
+    // Who may pass.
+    row("whitelist-source-range", "access", Same, ""),
+    row("allowlist-source-range", "access", Same, ""),
+    row("denylist-source-range", "access", Same, ""),
+    row("auth-type", "access", Differs, "basic; with digest the Ingress answers 500"),
+    row("auth-secret", "access", Differs, "in the namespace of the Ingress"),
+    row("auth-secret-type", "access", Same, ""),
+    row("auth-realm", "access", Same, ""),
+    row("satisfy", "access", Differs, "all; with any the Ingress answers 500"),
+    row("auth-url", "access", Closed, NO_AUTH_REQUEST),
+    row("auth-method", "access", Missing, NO_AUTH_REQUEST),
+    row("auth-signin", "access", Closed, NO_AUTH_REQUEST),
+    row("auth-signin-redirect-param", "access", Missing, NO_AUTH_REQUEST),
+    row("auth-response-headers", "access", Missing, NO_AUTH_REQUEST),
+    row("auth-request-redirect", "access", Missing, NO_AUTH_REQUEST),
+    row("auth-proxy-set-headers", "access", Missing, NO_AUTH_REQUEST),
+    row("auth-always-set-cookie", "access", Missing, NO_AUTH_REQUEST),
+    row("auth-snippet", "access", Closed, NO_AUTH_REQUEST),
+    row("auth-cache-key", "access", NoEffect, "the service is asked each time"),
+    row("auth-cache-duration", "access", NoEffect, "the service is asked each time"),
+    row("auth-keepalive", "access", NoEffect, "connections are kept open"),
+    row("auth-keepalive-share-vars", "access", NoEffect, "connections are kept open"),
+    row("auth-keepalive-requests", "access", NoEffect, "connections are kept open"),
+    row("auth-keepalive-timeout", "access", NoEffect, "connections are kept open"),
+    row("enable-global-auth", "access", NoEffect, "there is none: write a RoutePolicy for a Gateway"),
+    row("auth-tls-secret", "access", Closed, NO_DIGEST),
+    row("auth-tls-verify-client", "access", Closed, NO_DIGEST),
+    row("auth-tls-verify-depth", "access", Missing, NO_DIGEST),
+    row("auth-tls-error-page", "access", Missing, NO_DIGEST),
+    row("auth-tls-pass-certificate-to-upstream", "access", Missing, NO_DIGEST),
+    row("auth-tls-match-cn", "access", Closed, NO_DIGEST),
+    // CORS.
+    row("enable-cors", "cors", Same, ""),
+    row(
+        "cors-allow-origin",
+        "cors",
+        Differs,
+        "with * credentials are not allowed, which browsers refuse in any case",
+    ),
+    row("cors-allow-methods", "cors", Same, ""),
+    row("cors-allow-headers", "cors", Same, ""),
+    row("cors-expose-headers", "cors", Same, ""),
+    row("cors-allow-credentials", "cors", Same, ""),
+    row("cors-max-age", "cors", Same, ""),
+    // Sessions.
+    row("affinity", "sessions", Same, ""),
+    row("affinity-mode", "sessions", Differs, "always persistent: a session moves when its endpoint is gone"),
+    row("affinity-canary-behavior", "sessions", Missing, "a canary is not bound to sessions"),
+    row("session-cookie-name", "sessions", Same, ""),
+    row(
+        "session-cookie-path",
+        "sessions",
+        Differs,
+        "without it / for regular expressions, where ingress-nginx needs it",
+    ),
+    row("session-cookie-expires", "sessions", Same, ""),
+    row("session-cookie-max-age", "sessions", Same, ""),
+    row(
+        "session-cookie-change-on-failure",
+        "sessions",
+        NoEffect,
+        "a session moves when its endpoint can take no requests",
+    ),
+    row("session-cookie-samesite", "sessions", Missing, NO_COOKIE_EDIT_OURS),
+    row("session-cookie-conditional-samesite-none", "sessions", Missing, NO_COOKIE_EDIT_OURS),
+    row("session-cookie-secure", "sessions", Missing, NO_COOKIE_EDIT_OURS),
+    row("session-cookie-domain", "sessions", Missing, NO_COOKIE_EDIT_OURS),
+    // Canaries.
+    row("canary", "canary", Missing, NO_CANARY),
+    row("canary-by-header", "canary", Missing, NO_CANARY),
+    row("canary-by-header-value", "canary", Missing, NO_CANARY),
+    row("canary-by-header-pattern", "canary", Missing, NO_CANARY),
+    row("canary-by-cookie", "canary", Missing, NO_CANARY),
+    row("canary-weight", "canary", Missing, NO_CANARY),
+    row("canary-weight-total", "canary", Missing, NO_CANARY),
+    // Headers, copies, observation.
+    row(
+        "custom-headers",
+        "headers",
+        Differs,
+        "headers of responses, from a ConfigMap in the namespace of the Ingress, without a list of those allowed",
+    ),
+    row(
+        "configuration-snippet",
+        "headers",
+        Differs,
+        "more_set_headers, add_header, proxy_set_header and return, without variables; with anything else the Ingress answers 500",
+    ),
+    row(
+        "server-snippet",
+        "headers",
+        Closed,
+        "write filters of an HTTPRoute, or a RoutePolicy, then remove the annotation",
+    ),
+    row("stream-snippet", "headers", Missing, "write a TCPRoute"),
+    row("mirror-target", "headers", Missing, "write an HTTPRoute with RequestMirror"),
+    row("mirror-request-body", "headers", Missing, "write an HTTPRoute with RequestMirror"),
+    row("mirror-host", "headers", Missing, "write an HTTPRoute with RequestMirror"),
+    row("enable-access-log", "headers", Missing, "logs are set for the whole gateway"),
+    row("enable-opentelemetry", "headers", Missing, NO_TRACES),
+    row("opentelemetry-trust-incoming-span", "headers", Missing, NO_TRACES),
+    row("opentelemetry-operation-name", "headers", Missing, NO_TRACES),
+    row("http2-push-preload", "headers", NoEffect, "browsers take no pushed responses any more"),
+    // TLS and filters of attacks.
+    row("ssl-passthrough", "tls", Missing, "write a TLSRoute"),
+    row("ssl-ciphers", "tls", NoEffect, "TLS 1.2 and 1.3 with their secure suites"),
+    row("ssl-prefer-server-ciphers", "tls", NoEffect, "TLS 1.2 and 1.3 with their secure suites"),
+    row("enable-modsecurity", "tls", Missing, NO_WAF),
+    row("enable-owasp-core-rules", "tls", Missing, NO_WAF),
+    row("modsecurity-transaction-id", "tls", Missing, NO_WAF),
+    row("modsecurity-snippet", "tls", Missing, NO_WAF),
+];
+
+const NO_COOKIE_EDIT_OURS: &str =
+    "the cookie is HttpOnly and SameSite=Lax for the name that was asked for, and Secure over HTTPS";
+const NO_CANARY: &str = "write an HTTPRoute with weights or matches of headers; the Ingress is not served";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_name_is_there_once_and_what_differs_says_how() {
+        let names: BTreeSet<_> = TABLE.iter().map(|one| one.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+        for one in TABLE.iter().filter(|one| one.support != Support::Same) {
+            assert!(!one.note.is_empty(), "{}", one.name);
+        }
+        assert!(annotation("app-root").is_some() && annotation("app-rot").is_none());
+    }
+
+    #[test]
+    fn the_guide_has_the_table() {
+        let page = include_str!("../../../../docs/guide/ingress-nginx.md");
+        let rows: String = TABLE
+            .iter()
+            .map(|one| format!("| `{}` | {} | {} |\n", one.name, one.support.as_str(), one.note))
+            .collect();
+        assert!(page.contains(&rows), "docs/guide/ingress-nginx.md should hold:\n{rows}");
+        let understood = TABLE.iter().filter(|one| one.support.is_understood()).count();
+        assert!(page.contains(&format!("{understood} of {}", TABLE.len())), "{understood}");
+    }
+}

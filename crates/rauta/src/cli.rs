@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Remove kernel programs that an agent left behind
     Detach(DetachArgs),
+    /// Say what becomes of manifests that were written for something else
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Run a small HTTP backend to try things with
     Echo(EchoArgs),
     /// Show a gateway at work, in this process, on loopback
@@ -111,6 +114,22 @@ pub(crate) enum ExplainCommand {
     Request(Box<ExplainRequestArgs>),
     /// What the kernel knows of a connection, or would do with a new one
     Flow(ExplainFlowArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// What becomes of annotations of ingress-nginx: the same, different, missing
+    IngressNginx(MigrateArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MigrateArgs {
+    /// Files or folders of Kubernetes YAML
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// table, wide or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]

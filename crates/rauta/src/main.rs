@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, ExplainCommand};
+use cli::{Cli, Command, ExplainCommand, MigrateCommand};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => commands::kernel::trace(*args, socket),
         Command::Detach(args) => commands::detach::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
+        Command::Migrate(MigrateCommand::IngressNginx(args)) => commands::migrate::run(args),
         Command::Echo(args) => commands::echo::run(args),
         Command::Demo => commands::demo::run(),
         Command::Completions { shell } => commands::completions::run(*shell),

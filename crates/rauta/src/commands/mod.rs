@@ -9,4 +9,5 @@ pub(crate) mod doctor;
 pub(crate) mod echo;
 pub(crate) mod explain;
 pub(crate) mod kernel;
+pub(crate) mod migrate;
 pub(crate) mod run;

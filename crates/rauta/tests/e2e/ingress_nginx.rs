@@ -1,11 +1,12 @@
 //! Annotations of ingress-nginx, with the binary and a real nginx as the endpoint: what clients get.
 
 use std::fmt::Write;
+use std::process::Command;
 
 use testkit::Addresses;
 
 use crate::manifests::{documents, service};
-use crate::world::World;
+use crate::world::{RAUTA, World};
 
 /// An Ingress for `NAME.test` with these annotations, on one path.
 fn ingress(name: &str, path: &str, annotations: &[(&str, &str)]) -> String {
@@ -107,4 +108,32 @@ fn clients_get_what_annotations_of_ingress_nginx_say() {
     assert_eq!(asked.header("access-control-allow-credentials"), Some("true"));
     assert!(get("kept.test", "/").header("set-cookie").is_some_and(|cookie| cookie.starts_with("kept=")));
     assert_eq!(get("headers.test", "/").header("x-a"), Some("1"));
+}
+
+#[test]
+fn migrate_says_what_becomes_of_each_annotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.yaml");
+    let run = |manifest: &str, more: &[&str]| {
+        std::fs::write(&path, manifest).unwrap();
+        let output = Command::new(RAUTA)
+            .args(["migrate", "ingress-nginx"])
+            .args(more)
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = run(&ingress("good", "/", &[("app-root", "/app")]), &[]);
+    assert_eq!((code, text.contains("same       app-root")), (Some(0), true), "{text}");
+    let mixed = documents(&[
+        &ingress("closed", "/", &[("auth-url", "http://auth/")]),
+        &ingress("bad", "/", &[("proxy-body-size", "8mb")]),
+    ]);
+    let (code, text) = run(&mixed, &["-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &json["ingresses"][0]["annotations"][0]["support"]), (Some(1), &"closed".into()));
+    assert!(json["ingresses"][1]["annotations"][0]["problem"].as_str().unwrap().contains("8mb"), "{text}");
+    let output = Command::new(RAUTA).args(["migrate", "ingress-nginx", "/nowhere"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
-use crate::build::{self, BackendPolicies, Frame, Part, Policies, RoutePolicies};
+use crate::build::{self, BackendPolicies, Beside, Frame, Part, Policies, RoutePolicies};
 use crate::objects::Objects;
 
 /// The parts of the last snapshot. A part is built again when an object that it follows from has changed, and otherwise
@@ -26,6 +26,8 @@ pub(crate) struct Parts {
     named: HashMap<BackendId, usize>,
     /// Ingresses that match paths of every host by regular expressions.
     regex_for_all_hosts: BTreeSet<ObjectRef>,
+    /// Ingresses that are canaries.
+    canaries: BTreeSet<ObjectRef>,
     /// What says something.
     noisy: BTreeSet<ObjectRef>,
     noisy_backends: BTreeSet<BackendId>,
@@ -56,11 +58,13 @@ impl Parts {
         is_first: bool,
     ) -> Changes {
         let had_regex = !self.regex_for_all_hosts.is_empty();
+        let had_canaries = self.canaries.clone();
         let frames =
             is_first || changed.iter().any(|key| is_of_frame(key.kind) || self.frame.bundles.contains(key));
         if frames {
             self.frame = Frame::build(objects, options);
             self.regex_for_all_hosts.clear();
+            self.canaries.clear();
         }
         let ingresses: Vec<_> = match frames {
             true => objects.ingresses.keys().collect(),
@@ -71,6 +75,11 @@ impl Parts {
                 self.regex_for_all_hosts.insert(key.clone());
             } else {
                 self.regex_for_all_hosts.remove(key);
+            }
+            if build::is_canary(key, objects) {
+                self.canaries.insert(key.clone());
+            } else {
+                self.canaries.remove(key);
             }
         }
         let some_regex = !self.regex_for_all_hosts.is_empty();
@@ -89,6 +98,9 @@ impl Parts {
         if frames || some_regex != had_regex {
             affected.extend(objects.ingresses.keys().cloned());
         }
+        let namespaces = build::affected_by_canaries(changed, &had_canaries, &self.canaries);
+        let beside = objects.ingresses.keys().filter(|key| namespaces.contains(&*key.namespace));
+        affected.extend(beside.cloned());
         affected.extend(self.policed(objects, changed, is_first));
         let mut changes = Changes::default();
         let mut asked: BTreeSet<BackendId> = BTreeSet::new();
@@ -96,7 +108,8 @@ impl Parts {
             asked.extend(self.backends_of(service));
         }
         for key in affected.iter().filter(|key| makes_routes(key.kind)) {
-            let part = build::part(key, objects, options, (&self.frame, &self.route_policies), some_regex);
+            let beside = Beside { some_regex, canaries: &self.canaries };
+            let part = build::part(key, objects, options, (&self.frame, &self.route_policies), beside);
             self.exchange(key, part, &mut changes, &mut asked);
         }
         if is_first

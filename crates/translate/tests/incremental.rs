@@ -60,8 +60,12 @@ fn object(dice: &mut Dice) -> Object {
             )
         }
         6..=7 => {
-            let annotations = match dice.below(3) {
+            let annotations = match dice.below(5) {
                 0 => json!({"nginx.ingress.kubernetes.io/use-regex": "true"}),
+                1 => json!({"nginx.ingress.kubernetes.io/canary": "true",
+                    "nginx.ingress.kubernetes.io/canary-weight": "10"}),
+                2 => json!({"nginx.ingress.kubernetes.io/auth-type": "basic",
+                    "nginx.ingress.kubernetes.io/auth-secret": other}),
                 _ => json!({}),
             };
             let backend = json!({"service": {"name": other, "port": {"number": port}}});

@@ -8,6 +8,13 @@ use testkit::Addresses;
 use crate::manifests::{documents, service};
 use crate::world::{RAUTA, World};
 
+/// A canary for the Ingress of this name, with another endpoint.
+fn canary(name: &str, annotations: &[(&str, &str)]) -> String {
+    let all = [&[("canary", "true")], annotations].concat();
+    let text = ingress(&format!("{name}-canary"), "/", &all);
+    text.replace(&format!("{name}-canary.test"), &format!("{name}.test")).replace("name: s0", "name: s1")
+}
+
 /// An Ingress for `NAME.test` with these annotations, on one path.
 fn ingress(name: &str, path: &str, annotations: &[(&str, &str)]) -> String {
     let mut all = String::new();
@@ -31,11 +38,12 @@ fn world() -> World {
     let client = Addresses::client(0).to_string();
     let other = "203.0.113.0/24";
     World::with(
-        1,
+        2,
         &documents(&[
             CLASS,
             USERS,
             &service("s0", &[0]),
+            &service("s1", &[1]),
             &ingress("plain", "/", &[]),
             &ingress("moved", "/", &[("permanent-redirect", "https://new.test$request_uri")]),
             &ingress("forced", "/", &[("force-ssl-redirect", "true")]),
@@ -61,6 +69,15 @@ fn world() -> World {
             &ingress("kept", "/", &[("affinity", "cookie"), ("session-cookie-name", "kept")]),
             &ingress("headers", "/", &[("configuration-snippet", "more_set_headers 'X-A: 1';")]),
             &ingress("snippet", "/", &[("configuration-snippet", "deny all;")]),
+            &ingress("chosen", "/", &[]),
+            &canary("chosen", &[("canary-by-header", "X-Canary"), ("canary-by-cookie", "new")]),
+            &ingress("drawn", "/", &[]),
+            &canary("drawn", &[("canary-weight", "1"), ("canary-weight-total", "0")]),
+            &ingress("taken", "/", &[]),
+            &canary(
+                "taken",
+                &[("canary-weight", "200"), ("canary-weight-total", "200"), ("canary-by-header", "X-Canary")],
+            ),
         ]),
     )
 }
@@ -108,6 +125,37 @@ fn clients_get_what_annotations_of_ingress_nginx_say() {
     assert_eq!(asked.header("access-control-allow-credentials"), Some("true"));
     assert!(get("kept.test", "/").header("set-cookie").is_some_and(|cookie| cookie.starts_with("kept=")));
     assert_eq!(get("headers.test", "/").header("x-a"), Some("1"));
+}
+
+#[test]
+fn canaries_take_what_headers_cookies_and_weights_say() {
+    let world = world();
+    let endpoint = |host: &str, line: &str| {
+        let response = world.connect().request(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{line}\r\n"));
+        let body = String::from_utf8_lossy(&response.unwrap().body).into_owned();
+        body.lines().find_map(|line| line.strip_prefix("endpoint=")).map(str::to_owned)
+    };
+    let (main, canary) = (endpoint("plain.test", ""), endpoint("taken.test", ""));
+    assert!(main.is_some() && canary.is_some() && main != canary, "{main:?} {canary:?}");
+    for (host, line, expected) in [
+        ("chosen.test", "", &main),
+        ("chosen.test", "X-Canary: always\r\n", &canary),
+        ("chosen.test", "X-Canary: sometimes\r\nCookie: a=b; new=always\r\n", &canary),
+        // The header comes before the cookie.
+        ("chosen.test", "X-Canary: never\r\nCookie: new=always\r\n", &main),
+        ("taken.test", "X-Canary: never\r\n", &main),
+    ] {
+        assert_eq!(&endpoint(host, line), expected, "{host} {line:?}");
+    }
+    // One of a hundred: both are met at some time, whatever is drawn.
+    let mut met = std::collections::BTreeSet::new();
+    for _ in 0..5000 {
+        met.extend(endpoint("drawn.test", ""));
+        if met.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(met.len(), 2, "{met:?}");
 }
 
 #[test]

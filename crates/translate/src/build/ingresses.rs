@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use model::{
     Action, BackendRef, BackendTarget, HostPattern, InvalidBackend, ListenerId, ObjectRef, PathMatch, Reason,
-    Redirect, RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts,
+    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts,
 };
 use resources::core::{Ingress, IngressBackend};
 
@@ -15,22 +15,9 @@ use crate::nginx::{self, Instead};
 use crate::own;
 use crate::report::Report;
 
-/// What a record is for, unless annotations say otherwise.
-enum Way<'a> {
-    /// And the field that names it.
-    Backend(&'a IngressBackend, &'a str),
-    Redirect(Redirect),
-}
-
 impl Builder<'_> {
-    /// One record a path of an Ingress of ours, and one for its default backend. `some_regex_takes_all_hosts`: an Ingress of
-    /// ours is one of [`is_regex_for_all_hosts`].
-    pub(super) fn ingress(
-        &mut self,
-        key: &ObjectRef,
-        ingress: &Arc<Ingress>,
-        some_regex_takes_all_hosts: bool,
-    ) {
+    /// One record a path of an Ingress of ours, more where a canary is beside it, and one for its default backend.
+    pub(super) fn ingress(&mut self, key: &ObjectRef, ingress: &Arc<Ingress>) {
         if !self.owns_ingress(key, ingress) {
             return;
         }
@@ -39,10 +26,8 @@ impl Builder<'_> {
         let Some(spec) = ingress.spec.as_ref().filter(|_| !listeners.is_empty()) else { return };
         let has_tls = spec.tls.as_ref().is_some_and(|tls| !tls.is_empty());
         let said = nginx::read(&ingress.metadata, has_tls, &mut Report::new(key, &mut self.part.diagnostics));
-        if said.is_canary {
-            let message = "makes it part of another Ingress, which this version cannot do: it is not served; write an HTTPRoute with \
-                           weights or matches of headers";
-            self.report(key).error(Reason::Unsupported, nginx::field("canary"), message);
+        if nginx::canary(&ingress.metadata, &mut Report::new(key, &mut self.part.diagnostics)).is_some() {
+            self.report_canary(key, ingress);
             return;
         }
         let settings = said.over(settings, &ingress.metadata);
@@ -64,19 +49,15 @@ impl Builder<'_> {
             let aliases = said.aliases.iter().filter(|_| host.is_some());
             host.iter().chain(aliases).cloned().collect()
         };
+        let instead = said.instead.as_ref().map(instead);
         let mut index = 0;
-        let mut push = |builder: &mut Self, hosts: Vec<HostPattern>, path, way: Way<'_>| {
-            let action = match (&said.instead, way) {
-                (Some(Instead::Refuse(why)), _) => respond_500(why),
-                (Some(Instead::Respond(status)), _) => {
-                    let reason = "a snippet of the Ingress says so".into();
-                    Action::Respond { status: *status, reason }
-                }
-                (_, Way::Redirect(redirect)) => Action::Redirect(redirect),
-                (Some(Instead::Redirect(redirect)), _) => Action::Redirect(redirect.clone()),
-                (None, Way::Backend(backend, field)) => builder.ingress_action(key, backend, field),
+        let mut push = |builder: &mut Self, hosts: Vec<HostPattern>, path, headers, action: Action| {
+            let action = match (&said.instead, action) {
+                // Who goes elsewhere in any case is sent there at once.
+                (Some(Instead::Redirect(_)), action @ Action::Redirect(_)) => action,
+                (_, action) => instead.clone().unwrap_or(action),
             };
-            let one = RouteMatch { path, method: None, headers: Vec::new(), queries: Vec::new() };
+            let one = RouteMatch { path, method: None, headers, queries: Vec::new() };
             let route = builder.record(key, ingress, index, &listeners, hosts, one, action, settings);
             let route = said.on(route, &custom, is_balanced);
             builder.part.routes.push(route);
@@ -86,40 +67,50 @@ impl Builder<'_> {
             let field = format!("spec.rules[{i}]");
             let host = own::ingress::host(rule, &field, &mut Report::muted(key));
             if let Some(to) = &said.app_root {
-                push(self, named(&host), PathMatch::Exact("/".into()), Way::Redirect(to.clone()));
+                push(
+                    self,
+                    named(&host),
+                    PathMatch::Exact("/".into()),
+                    Vec::new(),
+                    Action::Redirect(to.clone()),
+                );
             }
             let name = rule.host.as_deref().filter(|_| said.joins_www && host.is_some());
             if let Some((other, to)) = name.and_then(|name| nginx::other_name(name, &mut Report::muted(key)))
             {
-                push(self, vec![other], PathMatch::Prefix("".into()), Way::Redirect(to));
+                push(self, vec![other], PathMatch::Prefix("".into()), Vec::new(), Action::Redirect(to));
             }
             let paths = rule.http.as_ref().map(|http| http.paths.as_slice()).unwrap_or_default();
             for (j, path) in paths.iter().enumerate() {
                 let field = format!("{field}.http.paths[{j}]");
                 let matched = own::ingress::path(path, settings, &field, &mut Report::muted(key));
                 let hosts = named(&host);
-                push(self, hosts, matched, Way::Backend(&path.backend, &format!("{field}.backend")));
+                let action = self.ingress_action(key, &path.backend, &format!("{field}.backend"));
+                let ways = match self.canary_of(key, rule, path) {
+                    Some(taken) if instead.is_none() => self.shared(action, taken),
+                    _ => vec![(None, action)],
+                };
+                for (header, action) in ways {
+                    push(self, hosts.clone(), matched.clone(), header.into_iter().collect(), action);
+                }
             }
             // "A host with no paths": all of its traffic goes to the default backend (HTTPIngressRuleValue).
             if let (true, Some(host), Some(backend)) = (paths.is_empty(), host, &spec.default_backend) {
-                push(
-                    self,
-                    named(&Some(host)),
-                    PathMatch::Prefix("".into()),
-                    Way::Backend(backend, "spec.defaultBackend"),
-                );
+                let action = self.ingress_action(key, backend, "spec.defaultBackend");
+                push(self, named(&Some(host)), PathMatch::Prefix("".into()), Vec::new(), action);
             }
         }
         if let Some(backend) = &spec.default_backend {
             // It comes after every path of every host, so it has no host. A prefix would come before regular
             // expressions; then it is the shortest of these, which comes last.
-            let path = if some_regex_takes_all_hosts {
+            let path = if self.beside.some_regex {
                 let anchor = RegexAnchor::Start;
                 PathMatch::Regex(RegexPattern { pattern: "".into(), anchor, case_insensitive: false })
             } else {
                 PathMatch::Prefix("".into())
             };
-            push(self, Vec::new(), path, Way::Backend(backend, "spec.defaultBackend"));
+            let action = self.ingress_action(key, backend, "spec.defaultBackend");
+            push(self, Vec::new(), path, Vec::new(), action);
         }
     }
 
@@ -127,7 +118,12 @@ impl Builder<'_> {
         self.classes.owns_ingress(ingress, &mut Report::new(key, &mut self.part.diagnostics))
     }
 
-    fn ingress_action(&mut self, key: &ObjectRef, backend: &IngressBackend, field: &str) -> Action {
+    pub(super) fn ingress_action(
+        &mut self,
+        key: &ObjectRef,
+        backend: &IngressBackend,
+        field: &str,
+    ) -> Action {
         let target = match &backend.service {
             None => {
                 let message = "the gateway serves no resource backends, so requests get 500: name a service";
@@ -179,6 +175,17 @@ impl Builder<'_> {
             tier: settings.tier,
             forwarded_headers: settings.forwarded_headers,
         }
+    }
+}
+
+/// What requests get that no endpoint gets.
+fn instead(said: &Instead) -> Action {
+    match said {
+        Instead::Redirect(redirect) => Action::Redirect(redirect.clone()),
+        Instead::Respond(status) => {
+            Action::Respond { status: *status, reason: "a snippet of the Ingress says so".into() }
+        }
+        Instead::Refuse(why) => respond_500(why),
     }
 }
 

@@ -6,6 +6,7 @@ mod attached;
 mod authorities;
 mod backend_policies;
 mod backends;
+mod canaries;
 mod certificates;
 mod clients;
 mod endpoints;
@@ -25,6 +26,7 @@ mod policies;
 mod route_policies;
 mod routing_rules;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::core::ObjectMeta;
@@ -33,6 +35,7 @@ use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Rout
 use crate::Options;
 use crate::class::Classes;
 use crate::few::Few;
+use crate::nginx;
 use crate::objects::Objects;
 use crate::own;
 use crate::own::l4_route::L4Source;
@@ -40,6 +43,7 @@ use crate::own::route_policy::Rules;
 use crate::report::Report;
 
 pub(crate) use backend_policies::BackendPolicies;
+pub(crate) use canaries::affected as affected_by_canaries;
 pub(crate) use frame::Frame;
 pub(crate) use policies::Policies;
 pub(crate) use route_policies::RoutePolicies;
@@ -74,17 +78,16 @@ impl<R> Default for Part<R> {
 
 /// Builds the part of an object; none if it is not there, or of a kind that makes no routes.
 ///
-/// It follows from the object, the frame, the policies for it, the Services that it names, and `some_regex` alone: whether some
-/// Ingress is one of [`is_regex_for_all_hosts`].
+/// It follows from the object, the frame, the policies for it, the objects that it names, and what is `beside` it alone.
 pub(crate) fn part(
     key: &ObjectRef,
     objects: &Objects,
     options: &Options,
     (frame, policies): (&Frame, &RoutePolicies),
-    some_regex: bool,
+    beside: Beside<'_>,
 ) -> Option<Part> {
     let classes = Classes::new(objects, options);
-    let mut builder = Builder { objects, options, classes, frame, part: Part::default() };
+    let mut builder = Builder { objects, options, classes, frame, beside, part: Part::default() };
     match key.kind {
         ObjectKind::HttpRoute => builder.http_route(key, objects.http_routes.get(key)?),
         ObjectKind::GrpcRoute => {
@@ -93,7 +96,7 @@ pub(crate) fn part(
         ObjectKind::TcpRoute => builder.l4_route(key, &L4Source::tcp(key, objects.tcp_routes.get(key)?)),
         ObjectKind::TlsRoute => builder.l4_route(key, &L4Source::tls(key, objects.tls_routes.get(key)?)),
         ObjectKind::UdpRoute => builder.l4_route(key, &L4Source::udp(key, objects.udp_routes.get(key)?)),
-        ObjectKind::Ingress => builder.ingress(key, objects.ingresses.get(key)?, some_regex),
+        ObjectKind::Ingress => builder.ingress(key, objects.ingresses.get(key)?),
         ObjectKind::RoutingRule => builder.routing_rule(key, objects.routing_rules.get(key)?),
         _ => return None,
     }
@@ -144,13 +147,28 @@ pub(crate) fn is_regex_for_all_hosts(key: &ObjectRef, objects: &Objects, options
     ingress.is_some_and(|ingress| ingresses::is_regex_for_all_hosts(&classes, key, ingress))
 }
 
+/// Whether an Ingress is a canary.
+pub(crate) fn is_canary(key: &ObjectRef, objects: &Objects) -> bool {
+    objects.ingresses.get(key).is_some_and(|ingress| nginx::is_canary(&ingress.metadata))
+}
+
 /// One object while it is built.
 struct Builder<'a> {
     objects: &'a Objects,
     options: &'a Options,
     classes: Classes<'a>,
     frame: &'a Frame,
+    beside: Beside<'a>,
     part: Part,
+}
+
+/// What else Ingresses follow from than what they say themselves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beside<'a> {
+    /// Whether some Ingress is one of [`is_regex_for_all_hosts`].
+    pub(crate) some_regex: bool,
+    /// Ingresses that are canaries, of any class. A part follows from those of its namespace, and theirs from all Ingresses of it.
+    pub(crate) canaries: &'a BTreeSet<ObjectRef>,
 }
 
 impl Builder<'_> {

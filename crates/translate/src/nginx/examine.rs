@@ -46,6 +46,7 @@ pub fn examine(document: &Value) -> Option<Examined> {
     let has_tls = ingress.spec.iter().any(|spec| spec.tls.as_ref().is_some_and(|tls| !tls.is_empty()));
     let mut said = Vec::new();
     super::read(&ingress.metadata, has_tls, &mut Report::new(&key, &mut said));
+    super::canary(&ingress.metadata, &mut Report::new(&key, &mut said));
     let names = ingress.metadata.annotations.iter().flatten();
     let names = names.filter_map(|(key, _)| key.strip_prefix(PREFIX));
     let annotations = names.map(|name| {

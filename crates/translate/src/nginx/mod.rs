@@ -2,6 +2,7 @@
 //!
 //! Source of names and defaults: docs/user-guide/nginx-configuration/annotations.md of ingress-nginx v1.15.1.
 
+mod canary;
 mod closing;
 mod cors;
 mod examine;
@@ -15,6 +16,7 @@ mod values;
 pub use examine::{Examined, Finding, examine};
 pub use table::{Annotation, PREFIX, Support, TABLE, annotation};
 
+pub(crate) use canary::{Canary, is_canary, of as canary};
 pub(crate) use closing::CLOSES;
 pub(crate) use redirects::other_name;
 pub(crate) use settings::{Instead, Nginx, Users, custom_header, read, rewrites_by_pattern};

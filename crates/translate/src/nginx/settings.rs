@@ -40,8 +40,6 @@ pub(crate) struct Users {
 #[derive(Debug, Default)]
 pub(crate) struct Nginx {
     pub(crate) instead: Option<Instead>,
-    /// It belongs to another Ingress.
-    pub(crate) is_canary: bool,
     pub(crate) app_root: Option<Redirect>,
     pub(crate) joins_www: bool,
     pub(crate) aliases: Vec<HostPattern>,
@@ -77,6 +75,8 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
     let mut said = Said::new(meta, report);
     let said = &mut said;
     let is_guarded = report_others(said);
+    // Read elsewhere: what it is for is another Ingress.
+    said.flag("canary");
     let (app_root, joins_www) = (redirects::app_root(said), said.flag("from-to-www-redirect") == Some(true));
     let mut filters = Filters { cors: cors::read(said), ..Filters::default() };
     let mut instead = redirects::read(said, has_tls);
@@ -104,7 +104,6 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
     let has_rules = rules != Rules::default() || users.is_some();
     Nginx {
         instead,
-        is_canary: said.flag("canary") == Some(true),
         app_root,
         joins_www,
         aliases: aliases(said),
@@ -149,7 +148,6 @@ fn report_others(said: &mut Said<'_, '_, '_>) -> bool {
             // What is asked for is so.
             Support::Missing
                 if value == "false"
-                    || name == "canary"
                     || name == "backend-protocol" && matches!(value, "HTTP" | "AUTO_HTTP") => {}
             Support::Missing => {
                 said.left_out(name, format!("has no effect in this version: {}", known.note));

@@ -250,7 +250,12 @@ pub const TABLE: &[Annotation] = &[
     // Sessions.
     row("affinity", "sessions", Same, ""),
     row("affinity-mode", "sessions", Differs, "always persistent: a session moves when its endpoint is gone"),
-    row("affinity-canary-behavior", "sessions", Missing, "a canary is not bound to sessions"),
+    row(
+        "affinity-canary-behavior",
+        "sessions",
+        Differs,
+        "sticky: a session keeps what was drawn for it by weight",
+    ),
     row("session-cookie-name", "sessions", Same, ""),
     row(
         "session-cookie-path",
@@ -271,13 +276,23 @@ pub const TABLE: &[Annotation] = &[
     row("session-cookie-secure", "sessions", Missing, NO_COOKIE_EDIT_OURS),
     row("session-cookie-domain", "sessions", Missing, NO_COOKIE_EDIT_OURS),
     // Canaries.
-    row("canary", "canary", Missing, NO_CANARY),
-    row("canary-by-header", "canary", Missing, NO_CANARY),
-    row("canary-by-header-value", "canary", Missing, NO_CANARY),
-    row("canary-by-header-pattern", "canary", Missing, NO_CANARY),
-    row("canary-by-cookie", "canary", Missing, NO_CANARY),
-    row("canary-weight", "canary", Missing, NO_CANARY),
-    row("canary-weight-total", "canary", Missing, NO_CANARY),
+    row(
+        "canary",
+        "canary",
+        Differs,
+        "of paths of Ingresses of the same namespace, not of all paths with the same Service",
+    ),
+    row("canary-by-header", "canary", Same, ""),
+    row("canary-by-header-value", "canary", Same, ""),
+    row(
+        "canary-by-header-pattern",
+        "canary",
+        Differs,
+        "a pattern in the syntax of Rust, without look-around",
+    ),
+    row("canary-by-cookie", "canary", Differs, "a name of letters, digits, '-' and '_'"),
+    row("canary-weight", "canary", Same, ""),
+    row("canary-weight-total", "canary", Same, ""),
     // Headers, copies, observation.
     row(
         "custom-headers",
@@ -318,7 +333,6 @@ pub const TABLE: &[Annotation] = &[
 
 const NO_COOKIE_EDIT_OURS: &str =
     "the cookie is HttpOnly and SameSite=Lax for the name that was asked for, and Secure over HTTPS";
-const NO_CANARY: &str = "write an HTTPRoute with weights or matches of headers; the Ingress is not served";
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show what the running agent does
     Status(OutputArgs),
+    /// End with 0 if the agent takes traffic; in a Pod: if it is this Pod's agent
+    Ready,
     /// List the rules that the running agent serves
     Routes(OutputArgs),
     /// List backends with their endpoints and what those have done
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     Echo(EchoArgs),
     /// Show a gateway at work, in this process, on loopback
     Demo,
+    /// Wait for SIGTERM or SIGINT: what an agent becomes with `run --linger`
+    #[command(hide = true)]
+    Linger,
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -72,6 +77,9 @@ pub(crate) struct RunArgs {
     /// connection is refused; that one drains and ends. Starts as usual where there is none
     #[arg(long)]
     pub(crate) upgrade: bool,
+    /// When another agent has taken over, wait for SIGTERM instead of ending: for those that start again what ends, as a kubelet does
+    #[arg(long)]
+    pub(crate) linger: bool,
     /// Print the settings that would be used, with where each comes from, and end
     #[arg(long)]
     pub(crate) print_config: bool,

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args, socket),
         Command::Check(args) => commands::check::run(args),
         Command::Status(args) => commands::ask::status(*args, socket),
+        Command::Ready => commands::ready::run(socket),
         Command::Routes(args) => commands::ask::routes(*args, socket),
         Command::Backends(args) => commands::ask::backends(*args, socket),
         Command::Explain(ExplainCommand::Request(args)) => commands::explain::run(args, socket),
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Migrate(MigrateCommand::IngressNginx(args)) => commands::migrate::run(args),
         Command::Echo(args) => commands::echo::run(args),
         Command::Demo => commands::demo::run(),
+        Command::Linger => commands::linger::wait(),
         Command::Completions { shell } => commands::completions::run(*shell),
     };
     result.unwrap_or_else(|error| {

@@ -46,6 +46,11 @@ use upgrade::{Giver, Inherited, Predecessor};
 pub(crate) use datapath::Kernel;
 pub(crate) use source::Source;
 
+/// The Pod that this process runs in, as its manifest says by the downward API.
+pub(crate) fn pod_name() -> Option<String> {
+    std::env::var("POD_NAME").ok().filter(|name| !name.is_empty())
+}
+
 /// How often listeners that could not be bound are tried again.
 const RETRY: Duration = Duration::from_secs(3);
 
@@ -61,6 +66,15 @@ pub(crate) enum Start {
     Upgrade,
 }
 
+/// Why an agent has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to.
+    Stopped,
+    /// Another agent has taken over, and nobody has told this one to end.
+    TakenOver,
+}
+
 /// Runs until SIGTERM or SIGINT, or until another agent takes over, then drains.
 ///
 /// # Errors
@@ -70,7 +84,7 @@ pub(crate) fn run(
     source: Source,
     start: Start,
     limiter: &Limiter,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<End> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(run_async(settings, source, start, limiter))
@@ -81,7 +95,7 @@ async fn run_async(
     source: Source,
     start: Start,
     limiter: &Limiter,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<End> {
     // Before anything slow: a signal during the start must not kill what has been pinned or bound.
     let mut signals = Signals::new().context("cannot watch for signals")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
@@ -106,7 +120,7 @@ async fn run_async(
             None => tokio::select! {
                 name = signals.stop() => {
                     info!("{name}: ended before anything was read");
-                    return Ok(());
+                    return Ok(End::Stopped);
                 }
                 next = watched.next() => next.context("cannot read what to serve")?,
             },
@@ -187,11 +201,14 @@ async fn run_async(
         }
     };
 
-    match successor {
+    // From here on nothing of the cluster is written any more either.
+    drop(watched);
+    let end = match successor {
         None => {
-            drain(&agent, &mut signals, settings).await;
+            drain(&agent, &mut signals, settings, Signalled::Once).await;
             drop(giver);
             control.stop();
+            End::Stopped
         }
         Some(successor) => {
             info!(pid = successor.pid, version = successor.version, "another agent has taken over: draining");
@@ -204,9 +221,12 @@ async fn run_async(
             giver.leave();
             successor.released();
             control.leave();
-            drain(&agent, &mut signals, settings).await;
+            match drain(&agent, &mut signals, settings, Signalled::Never).await {
+                Signalled::Never => End::TakenOver,
+                Signalled::Once => End::Stopped,
+            }
         }
-    }
+    };
     agent.kernel.stop();
     if let Some(writer) = writer {
         writer.stop(access::STOP_MAX);
@@ -216,7 +236,7 @@ async fn run_async(
     }
     limiter.report();
     info!("stopped");
-    Ok(())
+    Ok(end)
 }
 
 /// The agent to take over from, with its sockets; none: this one starts by itself.
@@ -267,24 +287,48 @@ fn us(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Lets requests finish. A second signal ends the process at once.
-async fn drain(agent: &Arc<Agent>, signals: &mut Signals, settings: &Settings) {
+/// Whether an agent was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signalled {
+    Never,
+    Once,
+}
+
+/// Lets requests finish; whether a signal came by then. A second signal ends the process at once.
+async fn drain(
+    agent: &Arc<Agent>,
+    signals: &mut Signals,
+    settings: &Settings,
+    mut signalled: Signalled,
+) -> Signalled {
     agent.set_phase(Phase::Draining);
     let draining = Arc::clone(agent);
     let drained = tokio::task::spawn_blocking(move || {
         draining.kernel.drain();
         draining.gateway.drain()
     });
-    tokio::select! {
-        left = tokio::time::timeout(settings.stop_grace(), drained) => match left {
-            Ok(Ok(0)) => info!("drained"),
-            Ok(Ok(left)) => warn!(left, "the time to drain is over: closing connections that are still open"),
-            _ => warn!("draining did not end in time: closing what is still open"),
-        },
-        name = signals.stop() => {
-            warn!("{name} again: ending at once");
-            agent.kernel.end();
-            std::process::exit(1);
+    let mut drained = std::pin::pin!(tokio::time::timeout(settings.stop_grace(), drained));
+    loop {
+        tokio::select! {
+            left = &mut drained => {
+                match left {
+                    Ok(Ok(0)) => info!("drained"),
+                    Ok(Ok(left)) => warn!(left, "the time to drain is over: closing connections that are still open"),
+                    _ => warn!("draining did not end in time: closing what is still open"),
+                }
+                return signalled;
+            }
+            name = signals.stop() => match signalled {
+                Signalled::Never => {
+                    info!("{name}: draining already; a second signal ends at once");
+                    signalled = Signalled::Once;
+                }
+                Signalled::Once => {
+                    warn!("{name} again: ending at once");
+                    agent.kernel.end();
+                    std::process::exit(1);
+                }
+            },
         }
     }
 }

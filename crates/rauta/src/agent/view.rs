@@ -15,6 +15,7 @@ use telemetry::ConnectResult;
 use tokio::sync::mpsc::Receiver;
 
 use super::page;
+use super::pod_name;
 use super::state::{Agent, Phase};
 use crate::view::placed::served;
 use crate::view::question::Question;
@@ -51,6 +52,7 @@ impl ControlView for Agent {
             dataplane: Some(self.dataplane()),
             threads: text::small(self.threads),
             resident_bytes: telemetry::resident_bytes().unwrap_or(0),
+            pod: pod_name().unwrap_or_default(),
         }
     }
 

@@ -9,5 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod echo;
 pub(crate) mod explain;
 pub(crate) mod kernel;
+pub(crate) mod linger;
 pub(crate) mod migrate;
+pub(crate) mod ready;
 pub(crate) mod run;

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use tracing::warn;
 
 use super::check::missing;
+use super::linger;
 use crate::cli::RunArgs;
 use crate::{agent, output, settings};
 
@@ -39,7 +40,10 @@ pub(crate) fn run(args: &RunArgs, socket: Option<&PathBuf>) -> anyhow::Result<Ex
         true => agent::Source::Cluster(Box::new(connect(settings.kubeconfig.as_deref())?)),
         false => agent::Source::Files(args.files.clone()),
     };
-    agent::run(settings, source, start, &limiter)?;
+    let end = agent::run(settings, source, start, &limiter)?;
+    if args.linger && end == agent::End::TakenOver {
+        linger::become_idle()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

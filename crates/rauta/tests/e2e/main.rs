@@ -31,6 +31,7 @@ mod tier;
 mod unprivileged;
 mod upgrade;
 mod upgrade_of_all;
+mod upgrade_of_pods;
 mod upstream_tls;
 mod websocket;
 mod without_loss;

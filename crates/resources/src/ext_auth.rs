@@ -13,7 +13,7 @@ pub struct ExtAuth {
     pub grpc: Option<GrpcExtAuth>,
     /// Headers of requests that it gets, beside those that it always gets; unset, by gRPC: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub headers_to_ext_auth: Vec<String>,
     /// Whether requests go on while it cannot be asked; unset: no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ pub struct HttpExtAuth {
     pub path: Option<String>,
     /// Headers of an answer that lets in, which endpoints get. What clients write into them never passes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     pub headers_to_backend: Vec<String>,
 }
 
@@ -60,15 +60,18 @@ pub struct GrpcExtAuth {
 pub struct PolicyBackendRef {
     /// Its group; unset: the core's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub group: Option<String>,
     /// Its kind; unset: Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub kind: Option<String>,
     /// Its name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
     /// Its namespace; unset: the policy's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
     /// The number of the port.
     #[schemars(range(min = 1, max = 65535))]

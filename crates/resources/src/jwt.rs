@@ -26,7 +26,7 @@ pub struct JwtProvider {
     pub issuer: Option<String>,
     /// What the claim `aud` must have one of; unset: anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), inner(length(max = 1024)))]
     pub audiences: Vec<String>,
     /// The keys that check signatures.
     #[serde(default, rename = "localJWKS", skip_serializing_if = "Option::is_none")]
@@ -82,6 +82,7 @@ pub enum LocalJwksType {
 pub struct LocalObjectRef {
     /// Its group; unset: the core's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
     pub group: Option<String>,
     /// Its kind.
     #[schemars(length(min = 1, max = 63))]
@@ -101,11 +102,11 @@ pub struct JwtExtractor {
     pub headers: Vec<JwtHeader>,
     /// Names of cookies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 256)))]
     pub cookies: Vec<String>,
     /// Names of parameters of the query.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 256)))]
     pub params: Vec<String>,
 }
 
@@ -143,6 +144,6 @@ pub struct RequiredClaim {
     pub name: String,
     /// One of which it must be, or have in its list; unset: anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 32), inner(length(max = 4096)))]
     pub values: Vec<String>,
 }

@@ -69,11 +69,11 @@ pub struct RoutePolicySpec {
 pub struct IpRules {
     /// Who may ask; empty: everybody who is not denied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1024), inner(length(min = 1, max = 64)))]
     pub allow: Vec<String>,
     /// Who may not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1024), inner(length(min = 1, max = 64)))]
     pub deny: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ pub struct IpRules {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ErrorResponse {
     /// Statuses from 400 to 599, such as `404`, or classes: `4xx`, `5xx`.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 3)))]
     pub status_codes: Vec<String>,
     /// The body's `Content-Type`; unset: `text/plain; charset=utf-8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +242,7 @@ pub struct Compression {
     /// Media types without parameters, such as `text/html`, or `text/*`; unset: those of text, scripts, markup and fonts that compress
     /// well. `text/event-stream` only where it stands there itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
     pub content_types: Option<Vec<String>>,
 }
 

@@ -2,6 +2,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Labels of letters, digits and inner hyphens; `*` for the first ones.
+const HOST: &str =
+    r"^(\*\.)?[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*$";
+
+/// An address, that of IPv6 in brackets, and a port.
+const ENDPOINT: &str = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$";
+
 /// A route to literal endpoints or Services, in one object.
 ///
 /// Without `parentRefs` it serves on the default listener (files) or on the Gateways of its namespace (cluster).
@@ -27,7 +34,7 @@ pub struct RoutingRuleSpec {
     pub tier: Option<u8>,
     /// Host names, exact or `*.example.com` (any number of labels). Empty: every name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253), regex(pattern = HOST)))]
     pub hosts: Vec<String>,
     /// The Gateways or listeners to serve on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -96,8 +103,9 @@ pub struct RuleMatch {
 }
 
 /// A condition on the path.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = ("self.type == 'Regex' || self.value.startsWith('/')", "a path begins with /"))]
 pub struct RulePath {
     /// How `value` is compared; unset: Prefix.
     #[serde(default, rename = "type")]
@@ -151,7 +159,7 @@ pub enum RuleValueType {
 pub struct RuleBackend {
     /// A literal address and port: `10.0.1.1:8080`, `[fd00::1]:8080`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = ENDPOINT))]
     pub endpoint: Option<String>,
     /// A Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod fuzz;
 mod lab;
+mod manifests;
 mod paths;
 mod run;
 mod soak;
@@ -57,6 +58,8 @@ enum Task {
         #[command(subcommand)]
         command: cluster::Command,
     },
+    /// Write what is made of the Helm chart: deploy/rauta.yaml; and our definitions into it.
+    Manifests(manifests::Options),
     /// Check layers, licences, sources and versions of dependencies, sizes of files.
     Tidy,
     /// Fuzz a parser with libFuzzer or, without a nightly toolchain, with random input.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Doctor { arguments } => run::doctor(&arguments),
         Task::Lab { command } => lab::run(&command),
         Task::Cluster { command } => cluster::run(&command),
+        Task::Manifests(options) => manifests::run(&options),
         Task::Tidy => tidy::run(),
         Task::Fuzz(options) => fuzz::run(&options),
     };

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::sha256_hex;
 
-/// A program of Kubernetes, of etcd or of the Gateway API's conformance suite.
+/// A program of Kubernetes, of etcd, of the Gateway API's conformance suite, or Helm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `etcd`, the API server's store.
@@ -25,6 +25,8 @@ pub enum Program {
     EchoBasic,
     /// The conformance suite itself, a Go test program.
     Conformance,
+    /// `helm`, which installs the chart.
+    Helm,
 }
 
 impl Program {
@@ -50,6 +52,7 @@ impl Program {
             Self::Kubectl => "kubectl",
             Self::EchoBasic => "echo-basic",
             Self::Conformance => "conformance.test",
+            Self::Helm => "helm",
         }
     }
 
@@ -81,6 +84,7 @@ impl Program {
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::EchoBasic => "sigs.k8s.io/gateway-api/conformance/echo-basic",
             Self::Conformance => ".",
+            Self::Helm => "helm.sh/helm/v4/cmd/helm",
         }
     }
 
@@ -90,6 +94,7 @@ impl Program {
             Self::Etcd => "etcd",
             Self::ApiServer | Self::ControllerManager | Self::Scheduler | Self::Kubectl => "kubernetes",
             Self::EchoBasic | Self::Conformance => CONFORMANCE,
+            Self::Helm => "helm",
         }
     }
 }

@@ -1,0 +1,154 @@
+//! What the real helm says of the chart: `./x cluster test`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::cluster::Program;
+use testkit::exec;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn helm(words: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(Program::Helm.path().unwrap());
+    command.args(words).current_dir(root);
+    exec(None, command, LIMIT).unwrap()
+}
+
+/// What `helm template` makes with these values, as `--set` takes them.
+fn template(values: &[&str]) -> Result<Vec<Value>, String> {
+    let mut words = vec!["template", "edge", "deploy/helm/rauta", "--namespace", "net"];
+    words.extend(values.iter().flat_map(|value| ["--set-json", value]));
+    let output = helm(&words);
+    if !output.status.success() {
+        return Err(String::from_utf8(output.stderr).unwrap());
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    Ok(text
+        .split("\n---\n")
+        .filter(|document| document.lines().any(|line| line.starts_with("kind:")))
+        .map(|document| serde_saphyr::from_str(document).unwrap())
+        .collect())
+}
+
+fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let found: Vec<&Value> = objects.iter().filter(|object| object["kind"] == kind).collect();
+    assert_eq!(found.len(), 1, "{kind}");
+    found[0]
+}
+
+fn container(objects: &[Value]) -> &Value {
+    &one(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]
+}
+
+#[test]
+fn helm_finds_nothing_wrong_and_the_plain_manifests_are_what_it_makes() {
+    let output = helm(&["lint", "--strict", "deploy/helm/rauta"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["manifests", "--check"]);
+    let output = exec(None, command, LIMIT).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn by_default_the_pod_has_the_rights_that_it_needs_and_no_others() {
+    let objects = template(&[]).unwrap();
+    let pod = &one(&objects, "DaemonSet")["spec"]["template"]["spec"];
+    let security = &container(&objects)["securityContext"];
+    assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    let added = serde_json::json!(["NET_BIND_SERVICE", "BPF", "NET_ADMIN", "PERFMON"]);
+    assert_eq!(security["capabilities"]["add"], added);
+    for (field, value) in
+        [("privileged", false), ("allowPrivilegeEscalation", false), ("readOnlyRootFilesystem", true)]
+    {
+        assert_eq!(security[field], value, "{field}");
+    }
+    assert!(pod["hostPID"].is_null() && pod["hostIPC"].is_null());
+    assert!(container(&objects)["ports"].is_null(), "two Pods of a node could not be there at once");
+    let volumes = pod["volumes"].as_array().unwrap();
+    let paths: Vec<_> = volumes.iter().filter_map(|volume| volume["hostPath"]["path"].as_str()).collect();
+    assert_eq!(paths, ["/run/rauta", "/sys/fs/bpf/rauta"]);
+    let roles = one(&objects, "ClusterRole").to_string();
+    assert!(!roles.contains('*'), "{roles}");
+    assert_eq!(one(&objects, "ClusterRole")["metadata"]["name"], "edge-rauta");
+    let kinds: Vec<_> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+    for kind in ["ServiceAccount", "GatewayClass", "IngressClass"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    for kind in ["ConfigMap", "Service", "ServiceMonitor", "PrometheusRule"] {
+        assert!(!kinds.contains(&kind), "{kinds:?}");
+    }
+    assert_eq!(kinds.iter().filter(|kind| **kind == "CustomResourceDefinition").count(), 3);
+}
+
+#[test]
+fn values_become_what_they_say() {
+    let objects = template(&[
+        r#"settings={"listen": ":80", "timeouts": {"drain": "5s"}}"#,
+        r#"kernel={"enabled": false}"#,
+        r#"image={"repository": "registry.example/rauta", "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000"}"#,
+        r#"rbac={"secretNamespaces": ["shop", "pay"]}"#,
+        r#"metrics={"serviceMonitor": {"create": true}, "prometheusRule": {"create": true}}"#,
+        r#"ingressClass={"default": true}"#,
+        r#"crds={"install": false}"#,
+    ])
+    .unwrap();
+    let settings: Value =
+        serde_saphyr::from_str(one(&objects, "ConfigMap")["data"]["rauta.yaml"].as_str().unwrap()).unwrap();
+    assert_eq!(settings, serde_json::json!({"listen": ":80", "timeouts": {"drain": "5s"}}));
+    let container = container(&objects);
+    assert_eq!(
+        container["securityContext"]["capabilities"]["add"],
+        serde_json::json!(["NET_BIND_SERVICE"]),
+        "without kernel programs none of their rights"
+    );
+    assert!(container["image"].as_str().unwrap().starts_with("registry.example/rauta@sha256:"));
+    let volumes = one(&objects, "DaemonSet")["spec"]["template"]["spec"]["volumes"].to_string();
+    assert!(!volumes.contains("bpf"), "{volumes}");
+    assert!(!one(&objects, "ClusterRole").to_string().contains("secrets"));
+    let roles: Vec<_> = objects.iter().filter(|object| object["kind"] == "Role").collect();
+    let of_secrets = roles.iter().filter(|role| role.to_string().contains("secrets"));
+    let namespaces: Vec<_> = of_secrets.map(|role| role["metadata"]["namespace"].as_str().unwrap()).collect();
+    assert_eq!(namespaces, ["shop", "pay"]);
+    one(&objects, "ServiceMonitor");
+    one(&objects, "Service");
+    let rules = &one(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"];
+    let url = rules[0]["annotations"]["runbook_url"].as_str().unwrap();
+    assert!(url.starts_with("https://") && url.ends_with("/start.md"), "{url}");
+    let annotations = &one(&objects, "IngressClass")["metadata"]["annotations"];
+    assert_eq!(annotations["ingressclass.kubernetes.io/is-default-class"], "true");
+    assert!(objects.iter().all(|object| object["kind"] != "CustomResourceDefinition"));
+}
+
+#[test]
+fn other_settings_are_other_pods() {
+    let pod = |values: &[&str]| one(&template(values).unwrap(), "DaemonSet")["spec"]["template"].to_string();
+    assert_eq!(pod(&[r#"settings={"listen": ":80"}"#]), pod(&[r#"settings={"listen": ":80"}"#]));
+    assert_ne!(pod(&[r#"settings={"listen": ":80"}"#]), pod(&[r#"settings={"listen": ":81"}"#]));
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_by_name() {
+    for (value, named) in [
+        (r#"imagee={}"#, "imagee"),
+        (r#"ports={"admin": 0}"#, "/ports/admin"),
+        (r#"ports={"metrics": 70000}"#, "/ports/metrics"),
+        (r#"image={"digest": "latest"}"#, "/image/digest"),
+        (r#"image={"pullPolicy": "Sometimes"}"#, "/image/pullPolicy"),
+        (r#"kernel={"hook": "xdp"}"#, "/kernel/hook"),
+        (r#"host={"runFolder": "run"}"#, "/host/runFolder"),
+        (r#"rbac={"secretNamespaces": ["Shop"]}"#, "/rbac/secretNamespaces/0"),
+        (r#"settings={"admin": "0.0.0.0:9901"}"#, "/settings"),
+        (r#"settings={"dataplane": {"pinRoot": "/x"}}"#, "/settings/dataplane"),
+        (r#"terminationGracePeriodSeconds="soon""#, "/terminationGracePeriodSeconds"),
+        (r#"metrics={"serviceMonitor": {"create": true, "interval": "often"}}"#, "/interval"),
+    ] {
+        let error = template(&[value]).expect_err(value);
+        assert!(error.contains(named), "{value}: {error}");
+    }
+    let error = template(&[r#"ports={"metrics": 0}"#, r#"metrics={"service": true}"#]).unwrap_err();
+    assert!(error.contains("ports.metrics is 0, so that nothing serves metrics"), "{error}");
+}

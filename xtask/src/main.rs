@@ -6,6 +6,7 @@ mod bench;
 mod cluster;
 mod demo;
 mod fuzz;
+mod image;
 mod lab;
 mod manifests;
 mod paths;
@@ -58,6 +59,8 @@ enum Task {
         #[command(subcommand)]
         command: cluster::Command,
     },
+    /// Write an image for container runtimes, without one.
+    Image(image::Options),
     /// Write what is made of the Helm chart: deploy/rauta.yaml; and our definitions into it.
     Manifests(manifests::Options),
     /// Check layers, licences, sources and versions of dependencies, sizes of files.
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Task::Doctor { arguments } => run::doctor(&arguments),
         Task::Lab { command } => lab::run(&command),
         Task::Cluster { command } => cluster::run(&command),
+        Task::Image(options) => image::run(&options),
         Task::Manifests(options) => manifests::run(&options),
         Task::Tidy => tidy::run(),
         Task::Fuzz(options) => fuzz::run(&options),

@@ -18,12 +18,13 @@ impl Images {
 
     /// The program for `image`, such as `registry.example:5000/team/echo-basic:v1@sha256:…`.
     pub(super) fn program(&self, image: &str) -> Option<&Path> {
-        let name = last_part(image);
+        let name = name(image);
         self.programs.iter().find(|(known, _)| known == name).map(|(_, program)| program.as_path())
     }
 }
 
-fn last_part(image: &str) -> &str {
+/// The last part of `image`, without tag and digest.
+pub(super) fn name(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or(image);
     let name = image.rsplit('/').next().unwrap_or(image);
     name.split(':').next().unwrap_or(name)

@@ -1,5 +1,6 @@
 //! Nodes without containers: a Pod is a network namespace, a container a local program in a mount namespace of its own.
 
+mod confinement;
 mod container;
 mod environment;
 mod exec;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use super::confinement::Confinement;
 use super::container::Container;
 use super::place::{Node, Place};
 use super::probe::{Probe, Subject};
-use super::sandbox::{self, ENTRY_POINT, Mount};
+use super::sandbox::{self, ENTRY_FOLDER, ENTRY_POINT, Mount};
 use super::sources::{Missing, namespace};
 use super::status::{Known, status};
-use super::{environment, volumes};
+use super::{environment, images, volumes};
 use crate::cluster::time::whole_seconds;
 
 /// How often programs are looked at.
@@ -236,21 +237,28 @@ impl Pod {
         with_status["status"] = self.written.clone();
         let own = environment::environment(&with_status, spec, &self.node.client)?;
         let words = environment::command(spec, ENTRY_POINT, &own);
-        let mounts: Vec<Mount> = spec["volumeMounts"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|mount| {
-                let text = |field: &str| mount[field].as_str().unwrap_or_default();
-                let from = volumes::place(pod, text("name"), &self.folder.join("volumes"), &self.node.host());
-                let from = if text("subPath").is_empty() { from } else { from.join(text("subPath")) };
-                Mount { from, to: text("mountPath").into(), read_only: mount["readOnly"] == true }
-            })
-            .collect();
+        let by_name = Mount {
+            from: program.to_owned(),
+            to: format!("{ENTRY_FOLDER}/{}", images::name(image)).into(),
+            read_only: false,
+        };
+        let of_spec = spec["volumeMounts"].as_array().into_iter().flatten().map(|mount| {
+            let text = |field: &str| mount[field].as_str().unwrap_or_default();
+            let from = volumes::place(pod, text("name"), &self.folder.join("volumes"), &self.node.host());
+            let from = if text("subPath").is_empty() { from } else { from.join(text("subPath")) };
+            Mount { from, to: text("mountPath").into(), read_only: mount["readOnly"] == true }
+        });
+        let mut mounts: Vec<Mount> = std::iter::once(by_name).chain(of_spec).collect();
+        // One within another comes after it, as runtimes do it.
+        mounts.sort_by_key(|mount| mount.to.components().count());
         let layer = container.layer().map_err(|error| Missing(error.to_string()))?;
         let workdir = spec["workingDir"].as_str().unwrap_or("/");
-        let mut command = sandbox::command(&layer, program, &mounts, workdir, &words);
-        command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let confinement = Confinement::of(spec);
+        let mut command = sandbox::command(&layer, program, &mounts, workdir, &words, &confinement);
+        command.env_clear().env(
+            "PATH",
+            format!("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{ENTRY_FOLDER}"),
+        );
         command.env("HOSTNAME", pod["metadata"]["name"].as_str().unwrap_or_default());
         command.envs(self.node.environment.iter().cloned()).envs(own);
         Ok(command)

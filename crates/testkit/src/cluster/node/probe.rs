@@ -1,7 +1,9 @@
 //! Readiness, liveness and start-up probes.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -90,7 +92,10 @@ impl Probe {
 fn ask(spec: &Value, subject: &Subject, limit: Duration) -> Result<()> {
     if let Some(http) = spec.get("httpGet") {
         ensure!(http["scheme"].as_str().unwrap_or("HTTP") == "HTTP", "the lab's nodes probe HTTP only");
-        let mut stream = connect(subject, &http["port"], limit)?;
+        // As the kubelet: the address that is asked, not only its name.
+        let named = http["host"].as_str().and_then(|host| host.parse().ok());
+        let asked = Subject { address: named.unwrap_or(subject.address), ..subject.clone() };
+        let mut stream = connect(&asked, &http["port"], limit)?;
         let path = http["path"].as_str().unwrap_or("/");
         let host = http["host"].as_str().map_or_else(|| subject.address.to_string(), str::to_owned);
         write!(
@@ -117,6 +122,13 @@ fn ask(spec: &Value, subject: &Subject, limit: Duration) -> Result<()> {
 /// A command in the namespaces of process `pid`, to be given its words.
 pub(super) fn inside(pid: u32) -> Command {
     let mut command = Command::new("nsenter");
+    // What runs in a container has the container's environment.
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let variables = environment.split(|byte| *byte == 0).filter_map(|entry| {
+        let at = entry.iter().position(|byte| *byte == b'=')?;
+        Some((OsStr::from_bytes(&entry[..at]), OsStr::from_bytes(&entry[at + 1..])))
+    });
+    command.env_clear().envs(variables);
     command.args(["--target", &pid.to_string(), "--mount", "--net", "--root", "--wd", "--"]);
     command
 }

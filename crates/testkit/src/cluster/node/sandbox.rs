@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::confinement::Confinement;
+
 /// A folder or file of the machine, as the container sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Mount {
@@ -18,6 +20,9 @@ pub(super) struct Mount {
 /// Where the entry point of the image is in the container.
 pub(super) const ENTRY_POINT: &str = "/image/program";
 
+/// The folder of the entry point, where it has its image's name, too: of the search path of programs.
+pub(super) const ENTRY_FOLDER: &str = "/image";
+
 /// A command that runs `words` in `workdir` of a mount namespace of its own: below `layer` (a folder of the container)
 /// everything of the machine can be read, and what is written goes with the process; `/tmp` and `/run` are empty; the
 /// `mounts` are there, and `program` as [`ENTRY_POINT`].
@@ -29,6 +34,7 @@ pub(super) fn command(
     mounts: &[Mount],
     workdir: &str,
     words: &[String],
+    confinement: &Confinement,
 ) -> Command {
     let mut script = format!(
         "layer={layer}
@@ -49,6 +55,16 @@ mount -t tmpfs tmpfs $root/run
         script.push_str(&bind(mount));
     }
     script.push_str(LEAVE);
+    if confinement.read_only {
+        script.push_str("mount -o remount,bind,ro /\n");
+        // What is a volume is the container's to write.
+        for folder in
+            ["/tmp", "/run"].iter().filter(|folder| !mounts.iter().any(|mount| mount.to == Path::new(folder)))
+        {
+            script.push_str(&format!("mount -o remount,bind,ro {folder}\n"));
+        }
+    }
+    script.push_str(START);
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -61,7 +77,7 @@ mount -t tmpfs tmpfs $root/run
         "container",
         workdir,
     ]);
-    command.args(words);
+    command.args(&confinement.prefix).args(words);
     command
 }
 
@@ -72,7 +88,9 @@ mkdir .machine
 pivot_root . .machine
 umount --lazy /.machine
 rmdir /.machine
-cd \"$1\"
+";
+
+const START: &str = "cd \"$1\"
 shift
 exec \"$@\"
 ";
@@ -113,7 +131,8 @@ mod tests {
         ];
         let script = "cat /etc/one /var/run/rauta-a/b/file && echo $1 >/certs/a/new && ! echo x >/etc/one && pwd && ! grep -q -e /run/netns -e machine /proc/self/mountinfo && touch /left-behind";
         let words = [ENTRY_POINT, "-c", script, "0", "written"].map(str::to_owned);
-        let command = command(&layer, Path::new("/bin/sh"), &mounts, "/certs", &words);
+        let command =
+            command(&layer, Path::new("/bin/sh"), &mounts, "/certs", &words, &Confinement::default());
         let output = crate::exec(None, command, std::time::Duration::from_secs(60)).unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{error}");
@@ -122,5 +141,28 @@ mod tests {
         for left in ["/left-behind", "/certs", "/run/rauta-a"] {
             assert!(!Path::new(left).exists(), "{left}");
         }
+    }
+
+    #[test]
+    fn a_confined_program_has_its_capabilities_and_writes_to_its_volumes_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (layer, volume) = (folder.path().join("layer"), folder.path().join("volume"));
+        fs::create_dir(&layer).unwrap();
+        fs::create_dir(&volume).unwrap();
+        let mounts = [Mount { from: volume.clone(), to: "/run".into(), read_only: false }];
+        let confinement = Confinement::of(&serde_json::json!({"securityContext": {
+            "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+        }}));
+        let script = "touch /run/there; for place in /there /tmp/there; do ! touch $place 2>/dev/null || echo $place; done; grep -E 'Cap(Eff|Bnd)|NoNewPrivs' /proc/self/status";
+        let words = [ENTRY_POINT, "-c", script].map(str::to_owned);
+        let command = command(&layer, Path::new("/bin/sh"), &mounts, "/", &words, &confinement);
+        let output = crate::exec(None, command, std::time::Duration::from_secs(60)).unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let words: Vec<String> =
+            String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect();
+        let one = "0000000000000400";
+        assert_eq!(words, ["CapEff:", one, "CapBnd:", one, "NoNewPrivs:", "1"], "{error}");
+        assert!(volume.join("there").exists(), "{error}");
     }
 }

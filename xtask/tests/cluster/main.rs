@@ -1,4 +1,5 @@
 //! What the real helm says of the chart: `./x cluster test`.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
 
 use std::path::Path;
 use std::process::{Command, Output};

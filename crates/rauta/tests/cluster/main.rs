@@ -1,5 +1,8 @@
 //! The agent on the objects of a real API server, with the rights that docs/guide/kubernetes.md names and no others:
 //! `./x cluster test`.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
+
+mod deploy;
 
 use std::process::Command;
 use std::time::Duration;

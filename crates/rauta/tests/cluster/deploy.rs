@@ -1,0 +1,237 @@
+//! The Helm chart on the nodes of a cluster: installed, looked at, upgraded under load.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use testkit::cluster::{Cluster, Images, Program};
+use testkit::{Connection, Load, exec, until};
+
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// The first node's address, where its Pod of the chart serves.
+const NODE: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 10);
+
+const OBJECTS: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: echo}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: echo}}
+  template:
+    metadata: {labels: {app: echo}}
+    spec:
+      terminationGracePeriodSeconds: 5
+      containers:
+      - name: echo
+        image: echo-basic
+        env:
+        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+        readinessProbe: {httpGet: {path: /, port: 3000}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec:
+  selector: {app: echo}
+  ports: [{port: 80, targetPort: 3000}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: rauta
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: echo}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [a.test]
+  rules: [{backendRefs: [{name: echo, port: 80}]}]
+"#;
+
+/// Rules that the definitions of the chart refuse, and the words that say why.
+const REFUSED: &[(&str, &str)] = &[
+    (r#"{"hosts": ["a_b"], "backends": [{"endpoint": "10.0.0.1:80"}]}"#, "spec.hosts[0]"),
+    (r#"{"backends": [{"endpoint": "shop:80"}]}"#, "spec.backends[0].endpoint"),
+    (r#"{"backends": [{"endpoint": "10.0.0.1:80", "weight": 70000}]}"#, "spec.backends[0].weight"),
+    (r#"{"backends": [{"service": {"name": "a", "port": 0}}]}"#, "spec.backends[0].service.port"),
+    (r#"{"backends": [{}]}"#, "exactly one of endpoint and service must be set"),
+    (
+        r#"{"match": {"path": {"value": "a"}}, "backends": [{"endpoint": "10.0.0.1:80"}]}"#,
+        "a path begins with /",
+    ),
+];
+
+struct World {
+    cluster: Cluster,
+    /// Of this test alone: nodes of the lab share the machine's bpf file system.
+    pins: PathBuf,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // What the agent has left in it is an error that the test has seen.
+        let _ = std::fs::remove_dir(&self.pins);
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let images = Images::default()
+            .with("rauta", env!("CARGO_BIN_EXE_rauta"))
+            .with("echo-basic", Program::EchoBasic.path().unwrap());
+        let cluster = Cluster::start(1, &images).unwrap();
+        let pins = PathBuf::from(format!("/sys/fs/bpf/rauta-chart-{}", std::process::id()));
+        Self { cluster, pins }
+    }
+
+    /// What a program says of the API server; its errors where it fails.
+    fn ask(&self, mut command: Command, words: &[&str]) -> Result<String, String> {
+        let control = self.cluster.control_plane();
+        command.args(words).env("KUBECONFIG", control.kubeconfig()).env("HOME", control.folder());
+        command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+        let output = exec(None, command, LIMIT).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    }
+
+    fn kubectl(&self, words: &[&str]) -> Result<String, String> {
+        self.ask(self.cluster.control_plane().kubectl().unwrap(), words)
+    }
+
+    fn helm(&self, verb: &str, more: &[&str]) {
+        let mut words = vec![verb, "rauta", "deploy/helm/rauta", "--namespace", "rauta"];
+        words.extend(more);
+        self.ask(Command::new(Program::Helm.path().unwrap()), &words).unwrap();
+    }
+
+    /// Waits until the Pods of the chart are those of its last revision, and ready; their names.
+    fn rolled_out(&self) -> String {
+        let wait = ["--namespace", "rauta", "rollout", "status", "daemonset/rauta", "--timeout=200s"];
+        if let Err(error) = self.kubectl(&wait) {
+            let of = |words: &[&str]| self.kubectl(words).unwrap_or_else(|error| error);
+            let pods = of(&["--namespace", "rauta", "describe", "pods"]);
+            let log = of(&["--namespace", "rauta", "logs", "--prefix", "-l", "app.kubernetes.io/name=rauta"]);
+            panic!("{error}\n{pods}\n{log}");
+        }
+        let names = ["--namespace", "rauta", "get", "pods", "-o", "jsonpath={.items[*].metadata.name}"];
+        until(LIMIT, "one Pod", || Some(self.kubectl(&names).unwrap()).filter(|names| !names.contains(' ')))
+            .unwrap()
+    }
+
+    fn rauta(&self, words: &[&str]) -> String {
+        let mut all = vec!["--namespace", "rauta", "exec", "daemonset/rauta", "--", "rauta"];
+        all.extend(words);
+        self.kubectl(&all).unwrap()
+    }
+
+    /// The rights of the chart's account, as the API server lists them.
+    fn rights(&self) -> String {
+        let account = self.cluster.control_plane().kubeconfig_for("rauta", "rauta", false).unwrap();
+        let mut command = self.cluster.control_plane().kubectl().unwrap();
+        command.args(["auth", "can-i", "--list", "--namespace", "rauta", "--kubeconfig"]).arg(account);
+        let output = exec(None, command, LIMIT).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut lines: Vec<String> = text.lines().skip(1).map(words).collect();
+        lines.sort();
+        lines.join("\n") + "\n"
+    }
+}
+
+#[test]
+fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
+    let world = World::new();
+    // The lab has applied them; here they are the chart's.
+    let definitions =
+        ["routingrules", "routepolicies", "backendpolicies"].map(|name| format!("{name}.rauta.io"));
+    let mut delete = vec!["delete", "crd", "--wait"];
+    delete.extend(definitions.iter().map(String::as_str));
+    world.kubectl(&delete).unwrap();
+    let file = world.cluster.control_plane().folder().join("objects.yaml");
+    std::fs::write(&file, OBJECTS).unwrap();
+    world.kubectl(&["apply", "-f", file.to_str().unwrap()]).unwrap();
+
+    let folder = format!("host.pinFolder={}", world.pins.display());
+    world.helm("install", &["--create-namespace", "--set", &folder]);
+    let first = world.rolled_out();
+    world.kubectl(&["rollout", "status", "deployment/echo", "--timeout=200s"]).unwrap();
+    let status = world.rauta(&["status"]);
+    assert!(status.contains("eth0 (tcx)"), "no kernel programs with the chart's capabilities: {status}");
+    assert!(status.contains("serving"), "{status}");
+
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/rights.txt");
+    let rights = world.rights();
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(&golden, &rights).unwrap();
+    }
+    assert_eq!(rights, std::fs::read_to_string(golden).unwrap());
+    refuses_what_cannot_be(&world);
+
+    let netns = world.cluster.control_plane().netns();
+    let address = SocketAddr::from((NODE, 80));
+    until(LIMIT, "an answer", || {
+        let mut connection = Connection::open(netns, address).ok()?;
+        connection.get("a.test", "/").ok().filter(|answer| answer.status == 200)
+    })
+    .unwrap();
+    let load = |end: &str| {
+        let text = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{end}\r\n");
+        let pause = Duration::from_millis(20);
+        Load::paced(netns, address, 4, pause, &text, |answer| {
+            answer.status == 200 && String::from_utf8_lossy(&answer.body).contains("\"pod\": \"echo-")
+        })
+    };
+    let (kept, new) = (load(""), load("Connection: close\r\n"));
+    let mut pods = vec![first];
+    for change in [r#"settings={"timeouts": {"drain": "5s"}}"#, r#"image={"tag": "next"}"#] {
+        for load in [&kept, &new] {
+            load.wait_for_more(50, LIMIT).unwrap();
+        }
+        world.helm("upgrade", &["--reuse-values", "--set-json", change]);
+        let pod = world.rolled_out();
+        assert!(!pods.contains(&pod), "{pod} is not new");
+        pods.push(pod);
+        for load in [&kept, &new] {
+            load.wait_for_more(50, LIMIT).unwrap();
+        }
+    }
+    for report in [kept.stop(), new.stop()] {
+        assert_eq!(report.failed(), 0, "{report:?}");
+    }
+    assert!(world.rauta(&["status"]).contains("eth0 (tcx)"));
+    // What was taken over was not begun anew.
+    let log = world.kubectl(&["--namespace", "rauta", "logs", "daemonset/rauta"]).unwrap();
+    assert!(log.contains("taking over from the agent at work"), "{log}");
+    for word in ["may not", "cannot write", "cannot have"] {
+        assert!(!log.contains(word), "{log}");
+    }
+
+    let mut helm = Command::new(Program::Helm.path().unwrap());
+    helm.args(["uninstall", "rauta", "--namespace", "rauta"]);
+    world.ask(helm, &[]).unwrap();
+    until(LIMIT, "the Pods to be gone, and their pins", || {
+        let left = world.kubectl(&["--namespace", "rauta", "get", "pods", "-o", "name"]).unwrap();
+        (left.is_empty() && std::fs::read_dir(&world.pins).unwrap().next().is_none()).then_some(())
+    })
+    .unwrap();
+    world.kubectl(&["get", "crd", "routingrules.rauta.io"]).unwrap();
+}
+
+fn refuses_what_cannot_be(world: &World) {
+    for (spec, why) in REFUSED {
+        let rule = format!(
+            r#"{{"apiVersion": "rauta.io/v1", "kind": "RoutingRule", "metadata": {{"name": "bad"}}, "spec": {spec}}}"#
+        );
+        let file = world.cluster.control_plane().folder().join("bad.json");
+        std::fs::write(&file, rule).unwrap();
+        let error = world.kubectl(&["apply", "-f", file.to_str().unwrap()]).expect_err(spec);
+        assert!(error.contains(why), "{spec}: {error}");
+    }
+}

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::addresses::Pool;
 use ipnet::IpNet;
 use policy::PathRules;
 use telemetry::access::AccessLog;
@@ -14,6 +15,8 @@ pub struct Config {
     pub limits: http1::Limits,
     /// Time limits.
     pub timeouts: TimeoutConfig,
+    /// Addresses that are listened on whether this machine has them or not: others may have them now, and this one later.
+    pub floating: Pool,
     /// Peers whose forwarding headers are believed and passed on.
     pub trusted_proxies: Vec<IpNet>,
     /// Client connections in all; one more is answered 503 and closed. Streams of HTTP/2 in all, too, of which each thread has an equal
@@ -50,6 +53,7 @@ impl Default for Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             limits: http1::Limits::default(),
             timeouts: TimeoutConfig::default(),
+            floating: Pool::default(),
             trusted_proxies: Vec::new(),
             connections_max: 65_536,
             affinity_entries: 65_536,

@@ -123,11 +123,12 @@ impl Gateway {
             self.shared.publish(Arc::new(state));
         }
         let wanted = sockets::wanted(&snapshot);
+        let floating = &self.shared.config.floating;
         let mut problems = Vec::new();
         let came_with = !listening.inherited.is_empty();
         for (place, mut opened) in std::mem::take(&mut listening.inherited) {
             if let Some(listeners) = wanted.get(&place)
-                && let Err(error) = hand_over::top_up(place, &mut opened, self.threads.len())
+                && let Err(error) = hand_over::top_up(place, &mut opened, self.threads.len(), floating)
             {
                 let (transport, address) = place;
                 problems.push(ListenProblem { transport, address, listeners: listeners.clone(), error });
@@ -152,7 +153,7 @@ impl Gateway {
             let (transport, address) = place;
             let is_same = |open: &Place| (open.0, open.1.port()) == (transport, address.port());
             let is_ours = listening.iter().any(is_same);
-            match sockets::open(place, self.threads.len(), is_ours) {
+            match sockets::open(place, self.threads.len(), is_ours, floating) {
                 Ok(opened) => {
                     self.listen(place, opened);
                     listening.insert(place);

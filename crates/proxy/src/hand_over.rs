@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use ::addresses::Pool;
 use model::Transport;
 use socket2::Socket;
 
@@ -67,9 +68,14 @@ pub(crate) fn by_place(inherited: Vec<ListeningSocket>) -> io::Result<BTreeMap<P
 ///
 /// # Errors
 /// The system's; nothing is lost of what is there.
-pub(crate) fn top_up(place: Place, opened: &mut Vec<Opened>, threads: usize) -> io::Result<()> {
+pub(crate) fn top_up(
+    place: Place,
+    opened: &mut Vec<Opened>,
+    threads: usize,
+    floating: &Pool,
+) -> io::Result<()> {
     let lacking = threads.saturating_sub(opened.len());
-    opened.extend(sockets::open(place, lacking, true)?);
+    opened.extend(sockets::open(place, lacking, true, floating)?);
     Ok(())
 }
 
@@ -85,18 +91,20 @@ mod tests {
 
     #[test]
     fn each_thread_gets_a_socket_and_none_is_lost() {
-        let open =
-            |count| sockets::open((Transport::Tcp, "127.0.0.1:0".parse().unwrap()), count, false).unwrap();
+        let open = |count| {
+            sockets::open((Transport::Tcp, "127.0.0.1:0".parse().unwrap()), count, false, &Pool::default())
+                .unwrap()
+        };
         let Some(Opened::Tcp(first)) = open(1).pop() else { panic!("no TCP socket") };
         let address = first.local_addr().unwrap();
         let place = (Transport::Tcp, address);
         let one = || vec![handed(Transport::Tcp, address, first.try_clone().unwrap())];
         let mut sockets = by_place(one()).unwrap().remove(&place).unwrap();
-        top_up(place, &mut sockets, 3).unwrap();
+        top_up(place, &mut sockets, 3, &Pool::default()).unwrap();
         assert_eq!(sockets.len(), 3);
         let two = one().into_iter().chain(one()).collect();
         let mut sockets = by_place(two).unwrap().remove(&place).unwrap();
-        top_up(place, &mut sockets, 1).unwrap();
+        top_up(place, &mut sockets, 1, &Pool::default()).unwrap();
         assert_eq!(sockets.len(), 2);
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 
+use ::addresses::Pool;
 use model::{ListenerId, Snapshot, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -81,13 +82,16 @@ pub(crate) enum Opened {
 /// Another process on the port is an error even if it, too, says SO_REUSEPORT: a first socket without the option
 /// finds that out, so that two gateways never share a port by accident. Where this gateway itself listens on the port
 /// (`is_ours`: on one address, and now on all) it cannot tell, and is left out.
-pub(crate) fn open(place: Place, threads: usize, is_ours: bool) -> io::Result<Vec<Opened>> {
+///
+/// Addresses of `floating` are listened on though no interface has them: whoever announces one serves from that moment on.
+pub(crate) fn open(place: Place, threads: usize, is_ours: bool, floating: &Pool) -> io::Result<Vec<Opened>> {
+    let is_floating = floating.contains(place.1.ip());
     if !is_ours {
-        drop(bind(place, false)?);
+        drop(bind(place, false, is_floating)?);
     }
     (0..threads)
         .map(|_| {
-            let socket = bind(place, true)?;
+            let socket = bind(place, true, is_floating)?;
             if place.0 == Transport::Udp {
                 return Ok(Opened::Udp(socket.into()));
             }
@@ -97,7 +101,7 @@ pub(crate) fn open(place: Place, threads: usize, is_ours: bool) -> io::Result<Ve
         .collect()
 }
 
-fn bind((transport, address): Place, reuse_port: bool) -> io::Result<Socket> {
+fn bind((transport, address): Place, reuse_port: bool, is_floating: bool) -> io::Result<Socket> {
     let (kind, protocol) = match transport {
         Transport::Tcp => (Type::STREAM, Protocol::TCP),
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
@@ -107,6 +111,11 @@ fn bind((transport, address): Place, reuse_port: bool) -> io::Result<Socket> {
     socket.set_reuse_address(transport == Transport::Tcp)?;
     if reuse_port {
         socket.set_reuse_port(true)?;
+    }
+    match address.ip() {
+        IpAddr::V4(_) if is_floating => socket.set_freebind_v4(true)?,
+        IpAddr::V6(_) if is_floating => socket.set_freebind_v6(true)?,
+        _ => {}
     }
     if transport == Transport::Udp {
         l4::Datagrams::prepare(&socket, address.is_ipv6())?;
@@ -132,13 +141,15 @@ fn any_address() -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use ::addresses::AddressRange;
+
     use super::*;
 
     #[test]
     fn a_port_that_another_socket_holds_is_refused_and_the_message_says_what_to_do() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = open((Transport::Tcp, address), 2, false).unwrap_err();
+        let error = open((Transport::Tcp, address), 2, false, &Pool::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let transport = Transport::Tcp;
         let problem =
@@ -160,26 +171,52 @@ mod tests {
     #[test]
     fn a_port_that_shares_is_refused_to_a_second_gateway() {
         for transport in [Transport::Tcp, Transport::Udp] {
-            let mine = open((transport, "127.0.0.1:0".parse().unwrap()), 1, false).unwrap();
+            let mine = open((transport, "127.0.0.1:0".parse().unwrap()), 1, false, &Pool::default()).unwrap();
             let address = local(&mine[0]);
-            assert_eq!(open((transport, address), 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(
+                open((transport, address), 1, false, &Pool::default()).unwrap_err().kind(),
+                io::ErrorKind::AddrInUse
+            );
             let other = if transport == Transport::Tcp { Transport::Udp } else { Transport::Tcp };
             // Another program may have this one there, but hardly all.
             let has_its_own = (0..20).any(|_| {
-                let mine = open((transport, "127.0.0.1:0".parse().unwrap()), 1, false).unwrap();
-                open((other, local(&mine[0])), 1, false).is_ok()
+                let mine =
+                    open((transport, "127.0.0.1:0".parse().unwrap()), 1, false, &Pool::default()).unwrap();
+                open((other, local(&mine[0])), 1, false, &Pool::default()).is_ok()
             });
             assert!(has_its_own, "the other transport has ports of its own");
         }
     }
 
     #[test]
+    fn addresses_that_come_and_go_are_listened_on_before_they_are_there() {
+        let pool: Pool = ["192.0.2.7", "2001:db8::7"]
+            .map(|text| text.parse::<AddressRange>().unwrap())
+            .into_iter()
+            .collect();
+        for address in ["192.0.2.7:0", "[2001:db8::7]:0"] {
+            for transport in [Transport::Tcp, Transport::Udp] {
+                let place = (transport, address.parse().unwrap());
+                let refused = open(place, 1, false, &Pool::default()).unwrap_err();
+                assert_eq!(refused.kind(), io::ErrorKind::AddrNotAvailable, "{address}");
+                let opened = open(place, 1, false, &pool).unwrap();
+                assert_eq!(local(&opened[0]).ip(), place.1.ip());
+            }
+        }
+    }
+
+    #[test]
     fn every_thread_gets_a_socket_on_the_same_port() {
         for transport in [Transport::Tcp, Transport::Udp] {
-            let port =
-                { local(&open((transport, "127.0.0.1:0".parse().unwrap()), 1, false).unwrap()[0]).port() };
+            let port = {
+                local(
+                    &open((transport, "127.0.0.1:0".parse().unwrap()), 1, false, &Pool::default()).unwrap()
+                        [0],
+                )
+                .port()
+            };
             let place = (transport, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-            let sockets = open(place, 3, false).unwrap();
+            let sockets = open(place, 3, false, &Pool::default()).unwrap();
             assert_eq!(sockets.len(), 3);
             assert!(sockets.iter().all(|socket| local(socket).port() == port));
         }

@@ -225,6 +225,7 @@ impl Settings {
     pub(crate) fn proxy_config(&self) -> proxy::Config {
         let affinity_entries = usize::try_from(self.dataplane.affinity_entries).unwrap_or(usize::MAX);
         let mut config = proxy::Config { affinity_entries, ..self.proxy.clone() };
+        config.floating = self.addresses.pool.iter().copied().collect();
         // A span belongs to a trace.
         config.ids.trace_context |= self.collector.is_some();
         config

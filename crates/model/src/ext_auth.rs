@@ -40,4 +40,53 @@ pub enum ExtAuthProtocol {
     },
     /// By `envoy.service.auth.v3.Authorization/Check`.
     Grpc,
+    /// By a request for one URL, as ingress-nginx does by `auth_request` of nginx.
+    Subrequest(Arc<Subrequest>),
+}
+
+impl ExtAuthProtocol {
+    /// Headers of its answer that endpoints get, where they are named; what clients write into them never passes.
+    pub fn headers_to_backend(&self) -> &[Arc<str>] {
+        match self {
+            Self::Http { headers_to_backend, .. } => headers_to_backend,
+            Self::Subrequest(said) => &said.headers_to_backend,
+            Self::Grpc => &[],
+        }
+    }
+}
+
+/// A request for one URL: it has the headers of the request that it is about, and more that say which that is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subrequest {
+    /// Its method.
+    pub method: Arc<str>,
+    /// Its `Host`.
+    pub host: Arc<str>,
+    /// Path and query.
+    pub target: Arc<str>,
+    /// Headers of the answer that endpoints get.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers_to_backend: Vec<Arc<str>>,
+    /// Where clients are sent that it answers 401 to; empty: nowhere, they get that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sign_in: Vec<UrlPiece>,
+}
+
+/// A piece of a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum UrlPiece {
+    /// This.
+    Text(Arc<str>),
+    /// `http` or `https`, as the request came.
+    Scheme,
+    /// The host that was asked for, without a port.
+    Host,
+    /// The same with the port, if the client says one.
+    Authority,
+    /// Path and query.
+    Uri,
+    /// The same for the value of a parameter: all but letters, digits and `-._~` percent-encoded.
+    EscapedUri,
 }

@@ -34,7 +34,7 @@ pub use backend::{
 };
 pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, OutlierDetection, Probe};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
-pub use ext_auth::{ExtAuth, ExtAuthProtocol};
+pub use ext_auth::{ExtAuth, ExtAuthProtocol, Subrequest, UrlPiece};
 pub use filter::{
     CaptureRewrite, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme,
     UrlRewrite,

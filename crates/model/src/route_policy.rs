@@ -77,6 +77,19 @@ pub struct RateLimit {
     pub burst: u32,
     /// Whose requests are counted together.
     pub key: RateLimitKey,
+    /// The status of the answer to those that do not pass.
+    #[serde(skip_serializing_if = "is_too_many")]
+    pub status: u16,
+}
+
+impl RateLimit {
+    /// Too Many Requests (RFC 6585 section 4): the status unless something is said of it.
+    pub const TOO_MANY: u16 = 429;
+}
+
+/// Whether it goes without saying.
+fn is_too_many(status: &u16) -> bool {
+    *status == RateLimit::TOO_MANY
 }
 
 /// Whose requests are counted together.

@@ -249,7 +249,7 @@ fn limited(limit: &model::RateLimit, wait: Duration) -> Stop<'static> {
         ("RateLimit-Policy", policy),
         ("RateLimit", format!("\"route\";r=0;t={seconds}")),
     ];
-    Said { headers, ..said(429, "more requests than the route's RoutePolicy allows") }.into()
+    Said { headers, ..said(limit.status, "more requests than the route's RoutePolicy allows") }.into()
 }
 
 fn is_drawn(per_million: u32, random: u64) -> bool {
@@ -266,7 +266,8 @@ mod tests {
     fn limited_on(listeners: &[&str], requests: u32) -> AttachedPolicies {
         let listeners = listeners.iter().map(|name| ListenerId::new("test", "gateway", name)).collect();
         let period = Duration::from_secs(60);
-        let limit = RateLimit { requests, period, burst: requests, key: RateLimitKey::Route };
+        let status = RateLimit::TOO_MANY;
+        let limit = RateLimit { requests, period, burst: requests, key: RateLimitKey::Route, status };
         AttachedPolicies { listeners, policies: Policies { rate_limit: Some(limit), ..Default::default() } }
     }
 

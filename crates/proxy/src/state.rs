@@ -242,7 +242,7 @@ impl State {
             guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied(), |said| {
                 let backend = backends.get_mut(&said.backend)?;
                 let protocol = match said.protocol {
-                    ExtAuthProtocol::Http { .. } => backend.source.protocol,
+                    ExtAuthProtocol::Http { .. } | ExtAuthProtocol::Subrequest(_) => backend.source.protocol,
                     ExtAuthProtocol::Grpc => AppProtocol::Http2,
                 };
                 let connectors =

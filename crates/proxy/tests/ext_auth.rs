@@ -7,7 +7,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::{BackendId, BasicAuth, ExtAuth, ExtAuthProtocol, Policies, SecretBytes};
+use model::{BackendId, BasicAuth, ExtAuth, ExtAuthProtocol, Policies, SecretBytes, Subrequest, UrlPiece};
 use support::{Lab, Rule, Scripted, content_length, free_port, rule};
 
 /// Asks the backend of the second rule.
@@ -41,6 +41,77 @@ fn service(answer: &'static str) -> Scripted {
 }
 
 const LETS_IN: &str = "HTTP/1.1 200 OK\r\nX-User: anna\r\nX-Groups: a\r\nX-Groups: b\r\nX-Other: 1\r\nContent-Length: 2\r\n\r\nok";
+
+/// Asks by one URL, and sends clients to sign in.
+fn by_url() -> ExtAuth {
+    let text = |text: &str| UrlPiece::Text(text.into());
+    let said = Subrequest {
+        method: "GET".into(),
+        host: "auth.internal".into(),
+        target: "/oauth2/auth?x=1".into(),
+        headers_to_backend: vec!["x-user".into()],
+        sign_in: vec![text("https://"), UrlPiece::Host, text("/start?rd="), UrlPiece::EscapedUri],
+    };
+    let protocol = ExtAuthProtocol::Subrequest(std::sync::Arc::new(said));
+    ExtAuth { protocol, headers_to_ext_auth: Vec::new(), status_on_error: 500, ..asked() }
+}
+
+#[test]
+fn a_service_is_asked_by_one_url_with_the_headers_of_the_request() {
+    let (endpoint, service) = (Scripted::echo("one"), service(LETS_IN));
+    let lab = lab(by_url(), &endpoint, service.address);
+    let mut client = lab.client();
+    client.send(
+        "POST /a?b=c HTTP/1.1\r\nHost: a.test:81\r\nCookie: s=1\r\nX-Any: 2\r\nX-User: eve\r\nX-Original-URL: x\r\n\
+         Content-Length: 4\r\n\r\nbody",
+    );
+    let answer = client.response();
+    let text = answer.text();
+    assert!(
+        answer.status == 200 && text.contains("\r\nx-user: anna\r\n") && text.ends_with("body"),
+        "{text}"
+    );
+    assert!(!text.contains("eve"), "{text}");
+    let asked = service.received();
+    assert!(asked.starts_with("GET /oauth2/auth?x=1 HTTP/1.1\r\nHost: auth.internal\r\n"), "{asked}");
+    for line in [
+        "X-Original-URL: http://a.test:81/a?b=c",
+        "X-Original-Method: POST",
+        "X-Auth-Request-Redirect: /a?b=c",
+        "Cookie: s=1",
+        "X-Any: 2",
+        "Content-Length: 0",
+    ] {
+        assert_eq!(asked.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line} in {asked}");
+    }
+    assert!(!asked.contains("X-Original-URL: x\r\n"), "{asked}");
+}
+
+#[test]
+fn who_has_no_session_is_sent_to_sign_in_and_other_answers_are_errors() {
+    let endpoint = Scripted::echo("one");
+    for (answer, status, location) in [
+        (
+            "HTTP/1.1 401 Unauthorized\r\nSet-Cookie: csrf=1\r\nContent-Length: 0\r\n\r\n",
+            302,
+            Some("https://a.test/start?rd=%2Fa%3Fb"),
+        ),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", 403, None),
+        ("HTTP/1.1 302 Found\r\nLocation: http://x.test/\r\nContent-Length: 0\r\n\r\n", 500, None),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 500, None),
+        ("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", 500, None),
+    ] {
+        let service = service(answer);
+        let lab = lab(by_url(), &endpoint, service.address);
+        let mut client = lab.client();
+        client.send("GET /a?b HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        let got = client.response();
+        assert_eq!(got.status, status, "{answer}");
+        assert!(location.is_none_or(|url| got.has(&format!("location: {url}"))), "{}", got.text());
+        assert_eq!(got.has("set-cookie: csrf=1"), status == 302, "{}", got.text());
+    }
+    assert_eq!(endpoint.received(), "", "nobody was let in");
+}
 
 #[test]
 fn the_service_is_asked_about_a_request_and_tells_endpoints_who_it_is() {

@@ -194,7 +194,10 @@ fn what_cannot_be_understood_is_closed() {
 /// So many in an hour, which is none more while a test runs.
 fn rate_limit(requests: u32, key: RateLimitKey) -> Policies {
     let period = Duration::from_secs(3600);
-    Policies { rate_limit: Some(RateLimit { requests, period, burst: requests, key }), ..Default::default() }
+    Policies {
+        rate_limit: Some(RateLimit { requests, period, burst: requests, key, status: RateLimit::TOO_MANY }),
+        ..Default::default()
+    }
 }
 
 #[test]

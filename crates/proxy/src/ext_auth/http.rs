@@ -55,7 +55,7 @@ fn leads_up(path: &str) -> bool {
 }
 
 /// With what HTTP/2 does not take in a path (RFC 3986 section 3.3) percent-encoded.
-fn encoded(uri: &str) -> String {
+pub(super) fn encoded(uri: &str) -> String {
     let mut out = String::with_capacity(uri.len());
     for char in uri.chars() {
         match char {

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http;
+mod subrequest;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -137,21 +138,24 @@ impl ExtAuth {
         let question = match &self.said.protocol {
             ExtAuthProtocol::Http { path, .. } => http::question(&asked, path),
             ExtAuthProtocol::Grpc => Ok(grpc::question(&asked)),
+            ExtAuthProtocol::Subrequest(said) => Ok(subrequest::question(&asked, said)),
         };
         // Clients that could make the question fail could open what fails open.
         let question = question.map_err(|(status, reason)| Denied::Failed(status, reason))?;
-        if let ExtAuthProtocol::Http { headers_to_backend, .. } = &self.said.protocol {
-            headers_to_backend.iter().for_each(|name| changes.lines_mut().remove_alike(name));
-        }
+        let sign_in = match &self.said.protocol {
+            ExtAuthProtocol::Subrequest(said) => subrequest::sign_in(&asked, said),
+            _ => None,
+        };
+        let to_backend = self.said.protocol.headers_to_backend();
+        to_backend.iter().for_each(|name| changes.lines_mut().remove_alike(name));
         let answer = match self.ask(worker, listener, down, question).await? {
             Ok(answer) if answer.head.status() >= 500 => return self.failed(worker, WITH_AN_ERROR),
             Ok(answer) => answer,
             Err(reason) => return self.failed(worker, reason),
         };
         let verdict = match &self.said.protocol {
-            ExtAuthProtocol::Http { headers_to_backend, .. } => {
-                http::verdict(answer, headers_to_backend, changes)
-            }
+            ExtAuthProtocol::Http { .. } => http::verdict(answer, to_backend, changes),
+            ExtAuthProtocol::Subrequest(_) => subrequest::verdict(answer, sign_in, to_backend, changes),
             ExtAuthProtocol::Grpc => grpc::verdict(&answer, head, changes),
         };
         match verdict {

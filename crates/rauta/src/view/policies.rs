@@ -20,7 +20,7 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         let but = if deny.is_empty() { String::new() } else { format!(" but {}", nets(deny)) };
         say(format!("lets in {allowed}{but}; others get 403"));
     }
-    if let Some(RateLimit { requests, period, burst, key }) = &policies.rate_limit {
+    if let Some(RateLimit { requests, period, burst, key, status }) = &policies.rate_limit {
         let whose = match key {
             RateLimitKey::Route => "all clients together".to_owned(),
             RateLimitKey::Address => "each client address".to_owned(),
@@ -28,7 +28,7 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         };
         let period = show_duration(*period);
         say(format!(
-            "lets {requests} requests in {period} through for {whose}, up to {burst} at once; more get 429"
+            "lets {requests} requests in {period} through for {whose}, up to {burst} at once; more get {status}"
         ));
     }
     if let Some(auth) = &policies.basic_auth {
@@ -59,6 +59,11 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         let within = show_duration(asked.timeout);
         let by = if asked.protocol == model::ExtAuthProtocol::Grpc { " by gRPC" } else { "" };
         say(format!("asks {}{by} about each request, within {within}; {otherwise}", asked.backend));
+        if let model::ExtAuthProtocol::Subrequest(said) = &asked.protocol {
+            let signs_in =
+                if said.sign_in.is_empty() { "" } else { "; clients without a session are sent to sign in" };
+            say(format!("  by {} {}{signs_in}", said.method, said.target));
+        }
     }
     if let Some(FaultInjection { delay, abort }) = &policies.fault_injection {
         let percent = |per_million: u32| f64::from(per_million) / 10_000.0;
@@ -147,7 +152,8 @@ mod tests {
         assert_eq!(status(&policies, ""), None);
         let key = RateLimitKey::Address;
         let period = std::time::Duration::from_secs(60);
-        let rate_limit = Some(RateLimit { requests: 10, period, burst: 20, key });
+        let rate_limit =
+            Some(RateLimit { requests: 10, period, burst: 20, key, status: RateLimit::TOO_MANY });
         let abort = Some(Share { value: 503, per_million: 5000 });
         let fault_injection = Some(FaultInjection { delay: None, abort });
         assert_eq!(

@@ -63,6 +63,8 @@ fn world() -> World {
             &ingress("others", "/", &[("whitelist-source-range", other)]),
             &ingress("typo", "/", &[("whitelist-source-range", "everybody")]),
             &ingress("asked", "/", &[("auth-url", "http://auth.test/")]),
+            &ingress("let-in", "/", &[("auth-url", "http://s1.default.svc.cluster.local/any")]),
+            &ingress("not-asked", "/", &[("auth-url", "http://s1.default.svc/status/404")]),
             &ingress("small", "/", &[("proxy-body-size", "4")]),
             &ingress("limited", "/", &[("limit-rpm", "1"), ("limit-burst-multiplier", "1")]),
             &ingress("cors", "/", &[("enable-cors", "true"), ("cors-allow-origin", "https://a.test")]),
@@ -112,6 +114,8 @@ fn clients_get_what_annotations_of_ingress_nginx_say() {
         ("others.test", 403),
         ("typo.test", 500),
         ("asked.test", 500),
+        ("not-asked.test", 500),
+        ("let-in.test", 200),
         ("snippet.test", 500),
     ] {
         assert_eq!(get(host, "/").status, status, "{host}");
@@ -119,7 +123,7 @@ fn clients_get_what_annotations_of_ingress_nginx_say() {
     let post = "POST / HTTP/1.1\r\nHost: small.test\r\nContent-Length: 5\r\n\r\nabcde";
     assert_eq!(world.connect().request(post).unwrap().status, 413);
     // One, and one more of the burst; the next comes back in a minute.
-    assert_eq!([1, 2, 3].map(|_| get("limited.test", "/").status), [200, 200, 429]);
+    assert_eq!([1, 2, 3].map(|_| get("limited.test", "/").status), [200, 200, 503]);
     let asked = with("cors.test", "GET / HTTP/1.1\r\nOrigin: https://a.test");
     assert_eq!(asked.header("access-control-allow-origin"), Some("https://a.test"));
     assert_eq!(asked.header("access-control-allow-credentials"), Some("true"));
@@ -175,7 +179,7 @@ fn migrate_says_what_becomes_of_each_annotation() {
     let (code, text) = run(&ingress("good", "/", &[("app-root", "/app")]), &[]);
     assert_eq!((code, text.contains("same       app-root")), (Some(0), true), "{text}");
     let mixed = documents(&[
-        &ingress("closed", "/", &[("auth-url", "http://auth/")]),
+        &ingress("closed", "/", &[("server-snippet", "deny all;")]),
         &ingress("bad", "/", &[("proxy-body-size", "8mb")]),
     ]);
     let (code, text) = run(&mixed, &["-o", "json"]);

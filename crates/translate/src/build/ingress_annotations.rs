@@ -1,18 +1,23 @@
 //! What annotations of ingress-nginx say, put into the records of an Ingress.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::core::ObjectMeta;
 use model::{
-    Action, CaptureRewrite, HeaderLine, ObjectKind, ObjectRef, PathMatch, PathRewrite, Reason, Route,
-    Session, SessionCarrier, UrlRewrite,
+    Action, CaptureRewrite, ExtAuth, ExtAuthProtocol, HeaderLine, ObjectKind, ObjectRef, PathMatch,
+    PathRewrite, Reason, Route, Session, SessionCarrier, UrlRewrite,
 };
 
 use super::Builder;
+use super::backends::PortRef;
 use super::route_policies::annotated_users;
 use crate::annotations::Settings;
-use crate::nginx::{self, Nginx};
+use crate::nginx::{self, AuthRequest, Nginx};
 use crate::own::route_policy::{Rules, Said};
+
+/// How long a service may take: `proxy_read_timeout` of nginx, default.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Builder<'_> {
     /// Who may pass, and how often.
@@ -26,7 +31,30 @@ impl Builder<'_> {
             }
             Err(()) => Said::Broken,
         });
-        said.has_rules.then(|| Rules { basic_auth, ..said.rules.clone() })
+        let ext_auth = said.asked.as_ref().map(|asked| match asked {
+            Ok(asked) => self.auth_request(key, asked).into(),
+            Err(()) => Said::Broken,
+        });
+        said.has_rules.then(|| Rules { basic_auth, ext_auth, ..said.rules.clone() })
+    }
+
+    /// None: who should be asked cannot be, which is reported.
+    fn auth_request(&mut self, key: &ObjectRef, asked: &AuthRequest) -> Option<ExtAuth> {
+        let AuthRequest { namespace, service, port, said } = asked;
+        let field = nginx::field("auth-url");
+        let outcome = "the Ingress answers 500";
+        self.permitted(key, namespace, service, (&field, outcome)).ok()?;
+        let port = PortRef::Number(i32::from(*port));
+        let backend = self.service_backend(namespace, service, port, key, (&field, outcome)).ok()?;
+        Some(ExtAuth {
+            backend,
+            protocol: ExtAuthProtocol::Subrequest(Arc::new(said.clone())),
+            headers_to_ext_auth: Vec::new(),
+            fails_open: false,
+            timeout: AUTH_TIMEOUT,
+            // nginx: an error of the subrequest is one of the request.
+            status_on_error: 500,
+        })
     }
 
     /// The headers of `custom-headers`. Where the ConfigMap is looked for, so is its coming and going.

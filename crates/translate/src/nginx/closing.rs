@@ -14,6 +14,8 @@ use crate::own::route_policy::{Rules, Said as Field, network};
 pub(crate) const CLOSES: &str = "so the Ingress answers 500";
 /// `limit-burst-multiplier`, default.
 const BURST: u32 = 5;
+/// `limit-req-status-code` of ingress-nginx, default.
+const STATUS_LIMITED: u16 = 503;
 /// `auth-realm` where it is not said.
 const REALM: &str = "restricted";
 
@@ -130,7 +132,7 @@ fn rate_limit(said: &mut Said<'_, '_, '_>) -> Option<Option<RateLimit>> {
     // limit_req of nginx: one, and as many as burst says beyond it.
     let burst = requests.saturating_mul(multiplier).saturating_add(1);
     let period = Duration::from_secs(seconds);
-    Some(Some(RateLimit { requests, period, burst, key: RateLimitKey::Address }))
+    Some(Some(RateLimit { requests, period, burst, key: RateLimitKey::Address, status: STATUS_LIMITED }))
 }
 
 fn body_max(said: &mut Said<'_, '_, '_>) -> Option<Field<u64>> {

@@ -82,7 +82,7 @@ mod tests {
             "metadata": {"name": "shop", "namespace": "web", "annotations": {
                 format!("{PREFIX}app-root"): "/app",
                 format!("{PREFIX}proxy-body-size"): "8mb",
-                format!("{PREFIX}auth-url"): "http://auth/",
+                format!("{PREFIX}server-snippet"): "deny all;",
                 format!("{PREFIX}app-rot"): "/app",
                 "example.com/other": "x",
             }},
@@ -99,8 +99,8 @@ mod tests {
             [
                 ("app-root", "same", true, false),
                 ("app-rot", "unknown", false, false),
-                ("auth-url", "closed", false, false),
                 ("proxy-body-size", "differs", true, true),
+                ("server-snippet", "closed", false, false),
             ]
         );
         assert!(examine(&serde_json::json!({"apiVersion": "v1", "kind": "Service"})).is_none());

@@ -2,6 +2,7 @@
 //!
 //! Source of names and defaults: docs/user-guide/nginx-configuration/annotations.md of ingress-nginx v1.15.1.
 
+mod auth_request;
 mod canary;
 mod closing;
 mod cors;
@@ -16,6 +17,7 @@ mod values;
 pub use examine::{Examined, Finding, examine};
 pub use table::{Annotation, PREFIX, Support, TABLE, annotation};
 
+pub(crate) use auth_request::AuthRequest;
 pub(crate) use canary::{Canary, is_canary, of as canary};
 pub(crate) use closing::CLOSES;
 pub(crate) use redirects::other_name;

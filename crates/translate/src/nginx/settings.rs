@@ -8,10 +8,11 @@ use model::{
 };
 use policy::HeadKind;
 
+use super::auth_request::AuthRequest;
 use super::session::Cookie;
 use super::table::{PREFIX, Support, annotation};
 use super::values::{Said, field};
-use super::{closing, cors, headers, redirects, session};
+use super::{auth_request, closing, cors, headers, redirects, session};
 use crate::own::route_policy::Rules;
 use crate::pattern;
 use crate::report::Report;
@@ -53,9 +54,11 @@ pub(crate) struct Nginx {
     /// Without users.
     pub(crate) rules: Rules,
     pub(crate) users: Option<Result<Users, ()>>,
+    /// A service that is asked.
+    pub(crate) asked: Option<Result<AuthRequest, ()>>,
     /// A ConfigMap with headers of responses.
     pub(crate) custom_headers: Option<String>,
-    /// Whether anything is said that `rules` and `users` hold.
+    /// Whether anything is said that `rules`, `users` and `asked` hold.
     pub(crate) has_rules: bool,
 }
 
@@ -86,6 +89,7 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
     let target = target(said, &mut instead);
     let rules = closing::read(said);
     let users = closing::users(said);
+    let asked = auth_request::read(said);
     // Who may not pass is not told anything else instead.
     if said.text("satisfy").is_some_and(|value| value != "all") {
         said.bad(
@@ -101,7 +105,7 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
             "an annotation of the Ingress guards access, which this version cannot enforce",
         ));
     }
-    let has_rules = rules != Rules::default() || users.is_some();
+    let has_rules = rules != Rules::default() || users.is_some() || asked.is_some();
     Nginx {
         instead,
         app_root,
@@ -115,6 +119,7 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
         retry: retry(said),
         rules,
         users,
+        asked,
         custom_headers: said.text("custom-headers").map(str::to_owned),
         has_rules,
     }

@@ -58,7 +58,13 @@ pub(super) fn rate_limit(said: &resources::RateLimit, report: &mut Report<'_>) -
         RateLimitUnit::Hour => 3600,
         RateLimitUnit::Day => 86_400,
     });
-    key.filter(|_| is_good).map(|key| RateLimit { requests: said.requests, period, burst, key })
+    key.filter(|_| is_good).map(|key| RateLimit {
+        requests: said.requests,
+        period,
+        burst,
+        key,
+        status: RateLimit::TOO_MANY,
+    })
 }
 
 /// What goes wrong on purpose; none: it cannot be, and nothing does.

@@ -1,0 +1,156 @@
+//! Services that are asked by a request for one URL, as ingress-nginx does by `auth_request` of nginx.
+//!
+//! Source: `buildAuthLocation` and the location of authentication in rootfs/etc/nginx/template/nginx.tmpl of ingress-nginx v1.15.1;
+//! ngx_http_auth_request_module.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use model::{Subrequest, UrlPiece};
+
+use super::http::{self, encoded};
+use super::{Asked, Denial, Question};
+use crate::capture::Answer;
+use crate::changes::Changes;
+
+/// Headers that the gateway writes for the service itself, whatever a request says in them.
+const OWN: [&str; 10] = [
+    "host",
+    "x-original-url",
+    "x-original-method",
+    "x-auth-request-redirect",
+    "x-real-ip",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-method",
+    "x-forwarded-uri",
+];
+/// Headers of a body, which the question has none of.
+const OF_BODIES: [&str; 3] = ["content-length", "content-type", "expect"];
+/// "If the subrequest returns a 2xx response code, the access is allowed. If it returns 401 or 403, the access is denied with the
+/// corresponding error code. Any other response code returned by the subrequest is considered an error."
+const NEITHER: &str = "the external authorization service answered neither 2xx nor 401 or 403";
+
+/// A request for the URL, with the headers of the one that it is about.
+pub(super) fn question(asked: &Asked<'_>, said: &Subrequest) -> Question {
+    let (host, uri, method) = (asked.host(), asked.uri(), asked.head.method());
+    let mut out = BytesMut::new();
+    let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
+    put(&[said.method.as_bytes(), b" ", said.target.as_bytes(), b" HTTP/1.1\r\n"]);
+    let mut line = |name: &str, value: &[u8]| put(&[name.as_bytes(), b": ", value, b"\r\n"]);
+    line("Host", said.host.as_bytes());
+    let scheme = asked.client.scheme();
+    line("X-Original-URL", format!("{scheme}://{host}{uri}").as_bytes());
+    line("X-Original-Method", method.as_bytes());
+    line("X-Auth-Request-Redirect", uri.as_bytes());
+    if let Some(client) = asked.address() {
+        let client = client.to_string();
+        line("X-Real-IP", client.as_bytes());
+        line("X-Forwarded-For", client.as_bytes());
+    }
+    line("X-Forwarded-Proto", scheme.as_bytes());
+    line("X-Forwarded-Host", host.as_bytes());
+    line("X-Forwarded-Method", method.as_bytes());
+    line("X-Forwarded-Uri", uri.as_bytes());
+    for (name, value) in asked.lines() {
+        if !OWN.iter().chain(&OF_BODIES).any(|other| is_alike(name, other)) {
+            line(name, value);
+        }
+    }
+    put(&[b"Content-Length: 0\r\n\r\n"]);
+    Question { head: out, body: Vec::new() }
+}
+
+/// Where the client is sent if the service wants to know who it is; none: nowhere.
+pub(super) fn sign_in(asked: &Asked<'_>, said: &Subrequest) -> Option<String> {
+    if said.sign_in.is_empty() {
+        return None;
+    }
+    let (authority, uri) = (asked.host(), asked.uri());
+    let mut out = String::new();
+    for piece in &said.sign_in {
+        match piece {
+            UrlPiece::Text(text) => out.push_str(text),
+            UrlPiece::Scheme => out.push_str(asked.client.scheme()),
+            UrlPiece::Host => out.push_str(without_port(&authority)),
+            UrlPiece::Authority => out.push_str(&authority),
+            UrlPiece::Uri => out.push_str(&encoded(&uri)),
+            UrlPiece::EscapedUri => escape(&uri, &mut out),
+        }
+    }
+    Some(out)
+}
+
+/// None: it lets in, and says `to_backend` of the request.
+///
+/// # Errors
+/// Nothing is known: why.
+pub(super) fn verdict(
+    answer: Answer,
+    sign_in: Option<String>,
+    to_backend: &[Arc<str>],
+    changes: &mut Changes,
+) -> Result<Option<Denial>, &'static str> {
+    match (answer.head.status(), sign_in) {
+        (401, Some(url)) => Ok(Some(to_sign_in(&answer, url))),
+        (200..=299 | 401 | 403, _) => http::verdict(answer, to_backend, changes),
+        _ => Err(NEITHER),
+    }
+}
+
+/// 302, with the cookies of the answer.
+fn to_sign_in(answer: &Answer, url: String) -> Denial {
+    let cookies = answer.head.values("set-cookie").map(|value| ("set-cookie".to_owned(), value.to_vec()));
+    let location = ("location".to_owned(), url.into_bytes());
+    Denial {
+        status: 302,
+        headers: std::iter::once(location).chain(cookies).collect(),
+        content_type: "text/plain; charset=utf-8".to_owned(),
+        body: Vec::new(),
+    }
+}
+
+/// Whether programs that see `_` and `-` as the same could take one for the other.
+fn is_alike(name: &str, own: &str) -> bool {
+    let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+    name.len() == own.len() && name.bytes().zip(own.bytes()).all(same)
+}
+
+fn without_port(authority: &str) -> &str {
+    // The colons of an IPv6 address are within brackets.
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// RFC 3986 section 2.3: all but unreserved characters are percent-encoded.
+fn escape(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_parameters_are_parts_of_urls() {
+        for (authority, host) in
+            [("a.test", "a.test"), ("a.test:80", "a.test"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
+        {
+            assert_eq!(without_port(authority), host);
+        }
+        let mut out = String::new();
+        escape("/a b?c=d&\u{e9}-_.~", &mut out);
+        assert_eq!(out, "%2Fa%20b%3Fc%3Dd%26%C3%A9-_.~");
+    }
+}

@@ -132,7 +132,7 @@ pub(crate) enum MigrateCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct MigrateArgs {
-    /// Files or folders of Kubernetes YAML
+    /// Files or folders of Kubernetes YAML; `-` is standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// table, wide or json

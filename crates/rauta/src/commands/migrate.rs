@@ -17,19 +17,29 @@ const USAGE: u8 = 2;
 
 /// Ends with 0 if all annotations are understood, 1 if not, 2 if a path does not exist.
 pub(crate) fn run(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
-    if let Some(path) = missing(&args.paths) {
+    let (piped, paths): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.paths.iter().cloned().partition(|path| path.as_os_str() == "-");
+    if let Some(path) = missing(&paths) {
         let line = format!("error: {} does not exist or cannot be read\n", path.display());
         // Nobody can be told that standard error is gone.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
         return Ok(ExitCode::from(USAGE));
     }
     let mut found = Vec::new();
-    for file in all_files(&args.paths)? {
+    let mut read = |text: &str, place: &str| {
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(text).with_context(|| format!("{place} is no YAML"))?;
+        found.extend(documents.iter().flat_map(objects).filter_map(examine));
+        anyhow::Ok(())
+    };
+    if !piped.is_empty() {
+        let text = std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?;
+        read(&text, "standard input")?;
+    }
+    for file in all_files(&paths)? {
         let text =
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let documents: Vec<Value> =
-            serde_saphyr::from_multiple(&text).with_context(|| format!("{} is no YAML", file.display()))?;
-        found.extend(documents.iter().flat_map(objects).filter_map(examine));
+        read(&text, &file.display().to_string())?;
     }
     let is_whole = found.iter().flat_map(|one| &one.annotations).all(is_served);
     match args.output {

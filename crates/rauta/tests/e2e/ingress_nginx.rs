@@ -186,6 +186,20 @@ fn migrate_says_what_becomes_of_each_annotation() {
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &json["ingresses"][0]["annotations"][0]["support"]), (Some(1), &"closed".into()));
     assert!(json["ingresses"][1]["annotations"][0]["problem"].as_str().unwrap().contains("8mb"), "{text}");
+    // As `kubectl get ingress -o json` writes it.
+    let list = r#"{"kind": "List", "apiVersion": "v1", "items": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "piped", "annotations": {"nginx.ingress.kubernetes.io/app-root": "/a"}}, "spec": {}}]}"#;
+    std::fs::write(&path, list).unwrap();
+    let piped = Command::new(RAUTA)
+        .args(["migrate", "ingress-nginx", "-"])
+        .stdin(std::fs::File::open(&path).unwrap())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(piped.stdout).unwrap();
+    assert!(
+        piped.status.success() && text.contains("Ingress default/piped\n  same       app-root"),
+        "{text}"
+    );
     let output = Command::new(RAUTA).args(["migrate", "ingress-nginx", "/nowhere"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }

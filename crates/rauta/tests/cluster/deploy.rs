@@ -69,15 +69,18 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 struct World {
+    // Dropped in this order: the agent before what it has pinned.
     cluster: Cluster,
-    /// Of this test alone: nodes of the lab share the machine's bpf file system.
-    pins: PathBuf,
+    pins: Pins,
 }
 
-impl Drop for World {
+/// A folder for pins of this test alone: nodes of the lab share the machine's bpf file system.
+struct Pins(PathBuf);
+
+impl Drop for Pins {
     fn drop(&mut self) {
-        // What the agent has left in it is an error that the test has seen.
-        let _ = std::fs::remove_dir(&self.pins);
+        // A test that fails has not uninstalled the chart.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -88,7 +91,7 @@ impl World {
             .with("echo-basic", Program::EchoBasic.path().unwrap());
         let cluster = Cluster::start(1, &images).unwrap();
         let pins = PathBuf::from(format!("/sys/fs/bpf/rauta-chart-{}", std::process::id()));
-        Self { cluster, pins }
+        Self { cluster, pins: Pins(pins) }
     }
 
     /// What a program says of the API server; its errors where it fails.
@@ -158,7 +161,7 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
     std::fs::write(&file, OBJECTS).unwrap();
     world.kubectl(&["apply", "-f", file.to_str().unwrap()]).unwrap();
 
-    let folder = format!("host.pinFolder={}", world.pins.display());
+    let folder = format!("host.pinFolder={}", world.pins.0.display());
     world.helm("install", &["--create-namespace", "--set", &folder]);
     let first = world.rolled_out();
     world.kubectl(&["rollout", "status", "deployment/echo", "--timeout=200s"]).unwrap();
@@ -218,7 +221,7 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
     world.ask(helm, &[]).unwrap();
     until(LIMIT, "the Pods to be gone, and their pins", || {
         let left = world.kubectl(&["--namespace", "rauta", "get", "pods", "-o", "name"]).unwrap();
-        (left.is_empty() && std::fs::read_dir(&world.pins).unwrap().next().is_none()).then_some(())
+        (left.is_empty() && std::fs::read_dir(&world.pins.0).unwrap().next().is_none()).then_some(())
     })
     .unwrap();
     world.kubectl(&["get", "crd", "routingrules.rauta.io"]).unwrap();

@@ -65,7 +65,10 @@ async fn begin(worker: &Worker, stream: TcpStream, client: &Client) -> io::Resul
     let state: Rc<Current> = worker.state();
     let name = hello.server_name().unwrap_or_default().to_owned();
     let Some(SecuredListener { listener, config }) = chosen(&state, client, &hello) else {
-        hello.refuse().await;
+        // Where connections are passed on the Gateway API has them end without a word; a browser is told why.
+        if state.serves_http(client.local) {
+            hello.refuse().await;
+        }
         return Ok(Begun::Unknown);
     };
     let (listener, config) = (listener.clone(), config.cloned());

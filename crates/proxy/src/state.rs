@@ -325,6 +325,12 @@ impl State {
         self.table.socket(local.ip(), local.port())?.listeners().next()
     }
 
+    /// Whether some listener at `local` speaks HTTP.
+    pub(crate) fn serves_http(&self, local: SocketAddr) -> bool {
+        let socket = self.table.socket(local.ip(), local.port());
+        socket.is_some_and(|socket| socket.listeners().any(|listener| listener.protocol.is_http()))
+    }
+
     /// The listener at `local` for clients that ask for `name` in TLS; empty: they name none.
     pub(crate) fn secured(&self, local: SocketAddr, name: &str) -> Option<SecuredListener<'_>> {
         let listener = self.table.socket(local.ip(), local.port())?.listener_of(name)?;

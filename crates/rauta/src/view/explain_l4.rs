@@ -43,7 +43,7 @@ fn answer(snapshot: &Snapshot, table: &Table, asked: &Asked<'_>) -> Explanation 
     let l4 = L4Table::build(snapshot);
     let Some(listener) = listener(snapshot, table, &l4, asked, &mut explanation.steps) else {
         explanation.outcome = match asked.protocol {
-            Protocol::Tls => "refused with the alert unrecognized_name".to_owned(),
+            Protocol::Tls => "closed: nothing here has this name".to_owned(),
             Protocol::Udp => "nothing takes the datagram".to_owned(),
             _ => "no listener is at this address and port: the connection is refused".to_owned(),
         };
@@ -55,7 +55,7 @@ fn answer(snapshot: &Snapshot, table: &Table, asked: &Asked<'_>) -> Explanation 
         let rules = snapshot.l4_routes.iter().filter(|route| route.listeners.contains(&listener.id)).count();
         explanation.steps.push(format!("none of the {rules} rules on this listener takes it"));
         explanation.outcome = match asked.protocol {
-            Protocol::Tls => "refused with the alert unrecognized_name: no route".to_owned(),
+            Protocol::Tls => "closed: no route has this name".to_owned(),
             Protocol::Udp => "dropped: no route".to_owned(),
             _ => "reset: no route".to_owned(),
         };

@@ -158,7 +158,8 @@ impl Mirror {
             AddressMode::Nodes(addresses) => Reach::Nodes(addresses.clone()),
             AddressMode::Pool(pool) => Reach::Assigned(addresses::allocate(pool, &self.claims())),
         };
-        let facts = Facts::new(&self.offered, said, &self.controller, &reach);
+        let facts =
+            Facts::new(&self.offered, said, self.store.attached_to_closed(), &self.controller, &reach);
         let change = |wanted: Wanted| {
             let (version, current) = self.current.get(&wanted.object)?;
             let status = status::merged(current, &wanted.status, &self.controller, now)?;

@@ -28,6 +28,10 @@ impl<T: Ord> Few<T> {
         self.0.is_empty()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
     /// What is here and not in `other`, in order.
     pub(crate) fn difference(&self, other: &Self) -> impl Iterator<Item = &T> {
         self.0.iter().filter(|value| other.0.binary_search(value).is_err())

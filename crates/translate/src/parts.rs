@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
+use model::{Backend, BackendId, Diagnostic, L4Route, ListenerId, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
 use crate::build::{self, BackendPolicies, Beside, Frame, Part, Policies, RoutePolicies};
@@ -261,12 +261,23 @@ impl Parts {
             self.noisy.insert(key.clone());
         }
         // Its rules are in its routes by now.
-        let Part { l4, backend, backends, services, rules: _, diagnostics, .. } = new;
+        let Part { l4, backend, closed, backends, services, rules: _, diagnostics, .. } = new;
         let rules = None;
-        if !routes.is_empty() || !diagnostics.is_empty() || !services.is_empty() {
-            self.routes
-                .insert(key.clone(), Part { routes, l4, backend, backends, services, rules, diagnostics });
+        if !routes.is_empty() || !diagnostics.is_empty() || !services.is_empty() || !closed.is_empty() {
+            let part = Part { routes, l4, backend, closed, backends, services, rules, diagnostics };
+            self.routes.insert(key.clone(), part);
         }
+    }
+
+    /// The listeners that are not open, with the routes that would be served there.
+    pub(crate) fn attached_to_closed(&self) -> BTreeMap<&ListenerId, BTreeSet<&ObjectRef>> {
+        let mut attached: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (route, part) in &self.routes {
+            for listener in part.closed.iter() {
+                attached.entry(listener).or_default().insert(route);
+            }
+        }
+        attached
     }
 
     /// Puts routes of connections or datagrams in the place of those that the object had; says whether they are others.

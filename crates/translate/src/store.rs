@@ -114,6 +114,11 @@ impl Store {
         self.parts.looked_for()
     }
 
+    /// The listeners that the last [`Store::build`] found closed, with the routes that would be served there: all of them are attached.
+    pub fn attached_to_closed(&self) -> BTreeMap<&ListenerId, BTreeSet<&ObjectRef>> {
+        self.parts.attached_to_closed()
+    }
+
     /// Builds the snapshot of the objects in force.
     ///
     /// Records that did not change are shared with the snapshot before; if nothing did, it is that one. The cost follows from

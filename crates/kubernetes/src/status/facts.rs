@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
 use serde_json::Value;
@@ -23,6 +23,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn new(
         objects: &'a HashMap<ObjectRef, Value>,
         (snapshot, diagnostics): (&'a Snapshot, &'a [Diagnostic]),
+        closed: BTreeMap<&'a ListenerId, BTreeSet<&'a ObjectRef>>,
         controller: &'a str,
         reach: &'a Reach,
     ) -> Self {
@@ -32,7 +33,7 @@ impl<'a> Facts<'a> {
                 errors.entry(object).or_default().push(found);
             }
         }
-        let mut routes: HashMap<_, BTreeSet<_>> = HashMap::new();
+        let mut routes: HashMap<_, BTreeSet<_>> = closed.into_iter().collect();
         let l7 = snapshot.routes.iter().map(|route| (&route.id.object, &route.listeners));
         let l4 = snapshot.l4_routes.iter().map(|route| (&route.id.object, &route.listeners));
         for (object, listeners) in l7.chain(l4).filter(|(object, _)| super::is_route(object.kind)) {
@@ -58,6 +59,11 @@ impl<'a> Facts<'a> {
 
     pub(super) fn is_served(&self, listener: &ListenerId) -> bool {
         self.snapshot.listeners.contains_key(listener)
+    }
+
+    /// The listeners with the routes that are attached to them.
+    pub(super) fn attachments(&self) -> impl Iterator<Item = (&'a ListenerId, &BTreeSet<&'a ObjectRef>)> {
+        self.routes.iter().map(|(listener, routes)| (*listener, routes))
     }
 
     /// How many routes are attached to a listener.

@@ -68,8 +68,13 @@ pub(super) fn of_gateway(key: &ObjectRef, gateway: &Value, facts: &Facts<'_>) ->
         let resolved = found.first().map_or((true, "ResolvedRefs"), |found| (false, found.reason.as_str()));
         conditions.push(condition("ResolvedRefs", resolved, &message(found), generation));
     }
+    if falls_back(&spec["tls"]["frontend"]) {
+        let why = "clients without a valid certificate are served, too: spec.tls.frontend says AllowInsecureFallback";
+        let holds = (true, "ConfigurationChanged");
+        conditions.push(condition("InsecureFrontendValidationMode", holds, why, generation));
+    }
     Some(json!({
-        "addresses": reached, "attachedListenerSets": sets_of(key, facts), "conditions": conditions,
+        "addresses": reached, "attachedListenerSets": sets_of((key, gateway), facts), "conditions": conditions,
         "listeners": listeners,
     }))
 }
@@ -86,11 +91,7 @@ pub(super) fn of_set(key: &ObjectRef, set: &Value, facts: &Facts<'_>) -> Option<
             condition("Programmed", (false, "NotAllowed"), &why, generation),
         ]}));
     }
-    let id = |name: &str| {
-        let section = format!("{}/{}/{name}", key.namespace, key.name);
-        ListenerId::new(&gateway_key.namespace, &gateway_key.name, &section)
-    };
-    let (listeners, valid) = listeners((key, set), id, (&gateway_key, gateway), facts);
+    let (listeners, valid) = listeners_of_set((key, set), (&gateway_key, gateway), facts);
     let (accepted, why) = of_listeners(valid, listeners.len());
     let programmed = match listeners.iter().any(is_programmed) {
         true => ((true, "Programmed"), ""),
@@ -103,6 +104,18 @@ pub(super) fn of_set(key: &ObjectRef, set: &Value, facts: &Facts<'_>) -> Option<
         ],
         "listeners": listeners,
     }))
+}
+
+fn listeners_of_set(
+    (key, set): (&ObjectRef, &Value),
+    gateway: (&ObjectRef, &Value),
+    facts: &Facts<'_>,
+) -> (Vec<Value>, usize) {
+    let id = |name: &str| {
+        let section = format!("{}/{}/{name}", key.namespace, key.name);
+        ListenerId::new(&gateway.0.namespace, &gateway.0.name, &section)
+    };
+    listeners((key, set), id, gateway, facts)
 }
 
 /// The statuses of an object's listeners, and how many of them have nothing wrong.
@@ -138,12 +151,22 @@ fn is_programmed(listener: &Value) -> bool {
     conditions.into_iter().any(|one| one["type"] == "Programmed" && one["status"] == "True")
 }
 
-/// How many ListenerSets are attached to a Gateway.
-fn sets_of(gateway: &ObjectRef, facts: &Facts<'_>) -> usize {
+/// Whether somewhere clients may do without the certificate that is asked for.
+fn falls_back(frontend: &Value) -> bool {
+    let per_port = frontend["perPort"].as_array().into_iter().flatten().map(|one| &one["tls"]);
+    let mut all = per_port.chain([&frontend["default"]]);
+    all.any(|tls| tls["validation"]["mode"] == "AllowInsecureFallback")
+}
+
+/// How many ListenerSets are attached to a Gateway: those that it takes, and of which a listener is good.
+fn sets_of(gateway: (&ObjectRef, &Value), facts: &Facts<'_>) -> usize {
     let is_attached = |(key, set): &(&ObjectRef, &Value)| {
         key.kind == ObjectKind::ListenerSet
-            && facts.gateway_of(key, &set["spec"]["parentRef"]).is_some_and(|(parent, _)| parent == *gateway)
+            && facts
+                .gateway_of(key, &set["spec"]["parentRef"])
+                .is_some_and(|(parent, _)| parent == *gateway.0)
             && refusals(key, facts).is_empty()
+            && listeners_of_set((key, set), gateway, facts).1 > 0
     };
     facts.objects().filter(is_attached).count()
 }

@@ -46,11 +46,12 @@ pub(super) fn status(
         Some(found) if found.field.contains(".allowedRoutes.kinds") => (false, "InvalidRouteKinds"),
         Some(found) => (false, found.reason.as_str()),
     };
-    let programmed = match (is_served, found.is_empty()) {
+    let programmed = match (is_served, conflict) {
         (true, _) => (true, "Programmed"),
+        (false, Some(found)) => (false, kind_of_conflict(found)),
         // It waits for an address.
-        (false, true) => (false, "Pending"),
-        (false, false) => (false, "Invalid"),
+        (false, None) if found.is_empty() => (false, "Pending"),
+        (false, None) => (false, "Invalid"),
     };
     let conflicted = match conflict {
         Some(found) => (true, kind_of_conflict(found)),

@@ -2,8 +2,8 @@ use serde_json::{Map, Value, json};
 
 /// The status to write, where it is another than the one that is there.
 ///
-/// Conditions whose status stays keep their time; others have `now` (RFC 3339). Entries of `parents` that other controllers
-/// wrote stay, as do conditions with a domain in their type.
+/// Conditions whose status stays keep their time; others have `now` (RFC 3339). Entries of `parents` and `ancestors` that other
+/// controllers wrote stay, as do conditions with a domain in their type.
 pub(crate) fn merged(current: &Value, wanted: &Value, controller: &str, now: &str) -> Option<Value> {
     let Value::Object(wanted) = wanted else { return None };
     let mut status = current.as_object().cloned().unwrap_or_default();
@@ -14,11 +14,12 @@ pub(crate) fn merged(current: &Value, wanted: &Value, controller: &str, now: &st
             ("listeners", Value::Array(listeners)) => {
                 listeners.iter().map(|one| entry(find(before, one, &["name"]), one, now)).collect()
             }
-            ("parents", Value::Array(parents)) => {
+            (list @ ("parents" | "ancestors"), Value::Array(entries)) => {
                 let others = before.as_array().into_iter().flatten();
                 let others = others.filter(|one| one["controllerName"] != *controller).cloned();
-                let is_it = ["parentRef", "controllerName"];
-                let ours = parents.iter().map(|one| entry(find(before, one, &is_it), one, now));
+                let reference = if list == "parents" { "parentRef" } else { "ancestorRef" };
+                let is_it = [reference, "controllerName"];
+                let ours = entries.iter().map(|one| entry(find(before, one, &is_it), one, now));
                 others.chain(ours).collect()
             }
             (_, value) => value.clone(),
@@ -26,8 +27,10 @@ pub(crate) fn merged(current: &Value, wanted: &Value, controller: &str, now: &st
         status.insert(name.clone(), value);
     }
     let status = Value::Object(status);
-    // A route that is nobody's business has no status, or an empty one.
-    let is_nothing = status == json!({"parents": []}) && current.is_null();
+    // A route or policy that is nobody's business has no status, or an empty one.
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    let is_nothing =
+        current.is_null() && status.as_object().is_some_and(|status| status.values().all(is_empty));
     (status != *current && !is_nothing).then_some(status)
 }
 

@@ -9,6 +9,7 @@ mod facts;
 mod gateway;
 mod listener;
 mod merge;
+mod policy;
 mod reach;
 mod route;
 
@@ -29,11 +30,14 @@ pub(crate) struct Wanted {
 
 /// What should stand in the status of every object that is the gateway's to speak of.
 pub(crate) fn wanted(facts: &Facts<'_>) -> Vec<Wanted> {
+    let has_policies = facts.objects().any(|(object, _)| object.kind == ObjectKind::BackendTlsPolicy);
+    let uses = if has_policies { policy::Uses::new(facts) } else { policy::Uses::default() };
     let of = |(object, value): (&ObjectRef, &Value)| {
         let status = match object.kind {
             ObjectKind::GatewayClass => class::status(object, value, facts),
             ObjectKind::Gateway => gateway::of_gateway(object, value, facts),
             ObjectKind::ListenerSet => gateway::of_set(object, value, facts),
+            ObjectKind::BackendTlsPolicy => Some(policy::status(object, value, facts, &uses)),
             kind if is_route(kind) => route::status(object, value, facts),
             _ => None,
         };
@@ -47,7 +51,8 @@ pub(crate) fn wanted(facts: &Facts<'_>) -> Vec<Wanted> {
 
 /// Whether the gateway writes the status of objects of this kind.
 pub(crate) fn has_status(kind: ObjectKind) -> bool {
-    matches!(kind, ObjectKind::GatewayClass | ObjectKind::Gateway | ObjectKind::ListenerSet) || is_route(kind)
+    use ObjectKind::{BackendTlsPolicy, Gateway, GatewayClass, ListenerSet};
+    matches!(kind, GatewayClass | Gateway | ListenerSet | BackendTlsPolicy) || is_route(kind)
 }
 
 fn is_route(kind: ObjectKind) -> bool {

@@ -131,7 +131,8 @@ fn what_is_wrong_with_a_listener_stands_at_it() {
     };
     let (resolved, calm) = ("True ResolvedRefs@7", "False NoConflicts@7");
     let invalid = "False Invalid@7";
-    assert_eq!(of(1), ["False HostnameConflict@7", invalid, resolved, "True HostnameConflict@7"]);
+    let conflict = "False HostnameConflict@7";
+    assert_eq!(of(1), [conflict, conflict, resolved, "True HostnameConflict@7"]);
     assert_eq!(of(2), ["False UnsupportedProtocol@7", invalid, resolved, calm]);
     assert_eq!(of(3), ["True Accepted@7", invalid, "False InvalidCertificateRef@7", calm]);
     assert_eq!(of(4)[2], "False InvalidRouteKinds@7");
@@ -283,4 +284,50 @@ fn addresses_that_cannot_be_had_are_said_with_the_apis_reasons() {
         assert_eq!(condition(status, "Accepted"), accepted);
         assert_eq!(condition(status, "Programmed"), programmed);
     }
+}
+
+#[test]
+fn routes_count_at_a_listener_that_is_not_open() {
+    let tls = json!({"certificateRefs": [{"name": "missing"}]});
+    let gateway = gateway(json!([{"name": "https", "port": 443, "protocol": "HTTPS", "tls": tls}]));
+    let route = route(json!({"parentRefs": [{"name": "web"}], "rules": redirect()}));
+    let found = statuses([ours(), gateway, route]);
+    assert_eq!(found["Gateway shop/web"]["listeners"][0]["attachedRoutes"], 1);
+    assert_eq!(condition(&found["HTTPRoute shop/web"]["parents"][0], "Accepted"), "True Accepted@5");
+}
+
+#[test]
+fn a_policy_speaks_of_the_gateways_whose_routes_lead_to_its_service() {
+    let policy = |name: &str, ca: &str| {
+        let metadata = json!({"name": name, "namespace": "shop", "generation": 4, "resourceVersion": "1"});
+        let reference = json!({"group": "", "kind": "ConfigMap", "name": ca});
+        let validation = json!({"caCertificateRefs": [reference], "hostname": "a.test"});
+        let target = json!({"group": "", "kind": "Service", "name": "web"});
+        (
+            ObjectKind::BackendTlsPolicy,
+            json!({"metadata": metadata, "spec": {"targetRefs": [target], "validation": validation}}),
+        )
+    };
+    let backend = json!([{"backendRefs": [{"name": "web", "port": 80}]}]);
+    let route = route(json!({"parentRefs": [{"name": "web"}], "rules": backend}));
+    let found =
+        statuses([ours(), gateway(http()), route, policy("first", "missing"), policy("second", "missing")]);
+    let ancestor = |name: &str| found[&format!("BackendTLSPolicy shop/{name}")]["ancestors"][0].clone();
+    let first = ancestor("first");
+    assert_eq!(first["ancestorRef"]["name"], "web");
+    assert_eq!(first["controllerName"], "rauta.io/gateway-controller");
+    assert_eq!(condition(&first, "Accepted"), "False NoValidCACertificate@4");
+    assert_eq!(condition(&first, "ResolvedRefs"), "False InvalidCACertificateRef@4");
+    assert!(condition(&ancestor("second"), "Accepted").starts_with("False "));
+    let found = statuses([ours(), gateway(http()), policy("first", "missing")]);
+    assert!(!found.contains_key("BackendTLSPolicy shop/first"), "no Gateway has anything to do with it");
+}
+
+#[test]
+fn a_gateway_that_serves_clients_without_their_certificate_says_so() {
+    let mut gateway = gateway(http());
+    let validation = json!({"mode": "AllowInsecureFallback", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]});
+    gateway.1["spec"]["tls"] = json!({"frontend": {"default": {"validation": validation}}});
+    let status = &statuses([ours(), gateway])["Gateway shop/web"];
+    assert_eq!(condition(status, "InsecureFrontendValidationMode"), "True ConfigurationChanged@7");
 }

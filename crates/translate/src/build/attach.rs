@@ -16,6 +16,14 @@ pub(super) struct ParentRef<'a> {
     pub(super) port: Option<u16>,
 }
 
+/// What a parentRef attaches a route to.
+struct Attached {
+    /// The Gateway or ListenerSet.
+    to: ObjectRef,
+    open: Vec<ListenerId>,
+    closed: Vec<ListenerId>,
+}
+
 /// Why nothing is attached; none if that has been said, or the parent is not ours.
 type Hindrance = Option<(Reason, String)>;
 
@@ -30,7 +38,22 @@ impl Builder<'_> {
         let mut attached = Vec::new();
         for (i, parent) in parents.iter().enumerate() {
             match self.attach_to(route, hosts, *parent) {
-                Ok(listeners) => attached.extend(listeners),
+                Ok(Attached { open, closed, to }) => {
+                    if open.is_empty() {
+                        let names: Vec<_> = closed.iter().map(|listener| &*listener.section).collect();
+                        let message = format!(
+                            "{to} does not serve listener {}; its own error says why",
+                            names.join(", ")
+                        );
+                        self.report(route).warning(
+                            Reason::NoMatchingParent,
+                            format!("spec.parentRefs[{i}]"),
+                            message,
+                        );
+                    }
+                    attached.extend(open);
+                    closed.into_iter().for_each(|listener| self.part.closed.insert(listener));
+                }
                 Err(Some((reason, message))) => {
                     self.report(route).error(reason, format!("spec.parentRefs[{i}]"), message);
                 }
@@ -81,7 +104,7 @@ impl Builder<'_> {
         route: &ObjectRef,
         hosts: &[HostPattern],
         parent: ParentRef<'_>,
-    ) -> Result<Vec<ListenerId>, Hindrance> {
+    ) -> Result<Attached, Hindrance> {
         let fail = |reason, message: String| Err(Some((reason, message)));
         let (key, listeners) = match (parent.group, parent.kind) {
             (GATEWAY_GROUP, "Gateway") => self.of_gateway(&parent)?,
@@ -111,27 +134,26 @@ impl Builder<'_> {
             let message = format!("{key} has no listener {wanted}; it has {}", names.join(", "));
             return fail(Reason::NoMatchingParent, message);
         }
-        let is_open = |site: &&Site| meant.iter().any(|listener| listener.id == site.record.id);
-        let open: Vec<_> = self.frame.listeners.iter().filter(is_open).collect();
-        if open.is_empty() {
-            let refused: Vec<_> = meant
-                .iter()
-                .filter(|listener| self.frame.refused.contains(&listener.id))
-                .map(|listener| listener.name.as_str())
-                .collect();
+        let is_meant = |site: &&Site| meant.iter().any(|listener| listener.id == site.record.id);
+        let open = self.frame.listeners.iter().filter(is_meant);
+        let closed: Vec<_> =
+            meant.iter().filter_map(|listener| self.frame.refused.get(&listener.id)?.as_ref()).collect();
+        let sites: Vec<_> = open.chain(closed.iter().copied()).collect();
+        if sites.is_empty() {
+            let names: Vec<_> = meant.iter().map(|listener| listener.name.as_str()).collect();
             let message =
-                format!("{key} does not serve listener {}; its own error says why", refused.join(", "));
+                format!("{key} does not serve listener {}; its own error says why", names.join(", "));
             return fail(Reason::NoMatchingParent, message);
         }
         let allowing: Vec<_> =
-            open.iter().copied().filter(|site| site.lets_in(route, self.objects)).collect();
+            sites.iter().copied().filter(|site| site.lets_in(route, self.objects)).collect();
         if allowing.is_empty() {
             let mut message = format!(
                 "no listener of {key} lets an object of kind {} in namespace {} attach: see its protocol and \
                  allowedRoutes",
                 route.kind, route.namespace
             );
-            if open.iter().any(|site| site.from.misses(&route.namespace, self.objects)) {
+            if sites.iter().any(|site| site.from.misses(&route.namespace, self.objects)) {
                 message += &format!(" (there is no Namespace {} to have labels from)", route.namespace);
             }
             return fail(Reason::NotAllowedByListeners, message);
@@ -146,7 +168,10 @@ impl Builder<'_> {
             let message = format!("none of its hosts can reach {key}, which serves {}", names.join(", "));
             return fail(Reason::NoMatchingListenerHostname, message);
         }
-        Ok(serving.into_iter().map(|site| site.record.id.clone()).collect())
+        let is_closed = |site: &&Site| self.frame.refused.contains_key(&site.record.id);
+        let (closed, open): (Vec<_>, Vec<_>) = serving.into_iter().partition(|site| is_closed(site));
+        let ids = |sites: Vec<&Site>| sites.into_iter().map(|site| site.record.id.clone()).collect();
+        Ok(Attached { open: ids(open), closed: ids(closed), to: key })
     }
 
     /// A Gateway of ours, and its listeners.

@@ -14,8 +14,8 @@ use crate::report::Report;
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     pub(super) listeners: Vec<Site>,
-    /// Listeners of ours that cannot be served; their own diagnostics say why.
-    pub(super) refused: BTreeSet<ListenerId>,
+    /// Listeners of ours that are not open; their own diagnostics say why. Routes attach to them all the same, where their protocol is known.
+    pub(super) refused: BTreeMap<ListenerId, Option<Site>>,
     /// The ListenerSets that attach to Gateways of ours, with their listeners.
     pub(super) sets: BTreeMap<ObjectRef, Vec<Named>>,
     /// Where routes without parents go.

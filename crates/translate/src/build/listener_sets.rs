@@ -55,13 +55,7 @@ impl Framing<'_> {
             let id = ListenerId::new(&gateway_key.namespace, &gateway_key.name, &section);
             named.push(Named { name: listener.name.clone(), port: listener.port, id: id.clone() });
             let field = format!("spec.listeners[{i}]");
-            let site = addresses
-                .as_ref()
-                .and_then(|addresses| self.listener(key, gateway, listener, id.clone(), addresses, &field));
-            match site {
-                Some(site) => self.frame.listeners.push(site),
-                None => drop(self.frame.refused.insert(id)),
-            }
+            self.listener((key, gateway), listener, id, addresses.as_deref(), &field);
         }
         self.frame.sets.insert(key.clone(), named);
     }

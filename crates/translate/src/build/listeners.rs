@@ -34,14 +34,7 @@ impl Framing<'_> {
             for (i, listener) in gateway.spec.listeners.iter().enumerate() {
                 let id = ListenerId::new(&key.namespace, &key.name, &listener.name);
                 let field = format!("spec.listeners[{i}]");
-                let site = match &addresses {
-                    Some(addresses) => self.listener(key, gateway, listener, id.clone(), addresses, &field),
-                    None => None,
-                };
-                match site {
-                    Some(site) => self.frame.listeners.push(site),
-                    None => drop(self.frame.refused.insert(id)),
-                }
+                self.listener((key, gateway), listener, id, addresses.as_deref(), &field);
             }
         }
     }
@@ -88,26 +81,67 @@ impl Framing<'_> {
         self.frame.listeners.push(Site { record, from: From::All, kinds: Vec::new(), is_of_set: false });
     }
 
-    /// Opens a listener of `key`, which is `gateway` or a ListenerSet of it.
+    /// Opens a listener of `key`, which is `gateway` or a ListenerSet of it, at `addresses`; none: it stays closed.
     pub(super) fn listener(
         &mut self,
-        key: &ObjectRef,
-        gateway: &Gateway,
+        (key, gateway): (&ObjectRef, &Gateway),
         listener: &GatewayListeners,
         id: ListenerId,
-        addresses: &[IpAddr],
+        addresses: Option<&[IpAddr]>,
+        field: &str,
+    ) {
+        let Some(mut site) = self.site((key, gateway), listener, id.clone(), field) else {
+            self.frame.refused.insert(id, None);
+            return;
+        };
+        let opens = addresses.is_some_and(|addresses| {
+            addresses.clone_into(&mut site.record.addresses);
+            self.has_room(key, &site.record, field)
+                && self.secure(key, listener, &mut site.record, field).is_some()
+        });
+        if opens {
+            self.frame.listeners.push(site);
+        } else {
+            self.frame.refused.insert(id, Some(site));
+        }
+    }
+
+    /// A listener as routes see it, open or not; none: its protocol is none of ours, and no route is for it.
+    fn site(
+        &mut self,
+        (key, gateway): (&ObjectRef, &Gateway),
+        listener: &GatewayListeners,
+        id: ListenerId,
         field: &str,
     ) -> Option<Site> {
-        let secured = self.secured.get(&ObjectRef::new(ObjectKind::Gateway, &id.namespace, &id.gateway))?;
         let port = u16::try_from(listener.port).ok()?;
-        let (backend_certificate, clients) = (secured.backend_certificate.clone(), secured.clients.of(port));
         let mut report = Report::new(key, &mut self.frame.diagnostics);
         let protocol = protocol(listener, field, &mut report)?;
-        let hostname = own::gateway::hostname(listener, field, &mut Report::muted(key));
+        let ends_tls = ends_tls(protocol, listener);
+        let (from, kinds) = allowed_routes(key, listener, (protocol, ends_tls), field, &mut report);
+        let record = Listener {
+            id,
+            addresses: Vec::new(),
+            port,
+            protocol,
+            hostname: own::gateway::hostname(listener, field, &mut Report::muted(key)),
+            tls: None,
+            forwarded_headers: self.options.forwarded_headers,
+            backend_certificate: None,
+            proxy_protocol: protocol.transport() == Transport::Tcp
+                && own::gateway::proxy_protocol(gateway, &listener.name),
+        };
+        Some(Site { record, from, kinds, is_of_set: key.kind == ObjectKind::ListenerSet })
+    }
+
+    /// Whether no listener stands where this one is to stand; says which one does.
+    fn has_room(&mut self, key: &ObjectRef, wanted: &Listener, field: &str) -> bool {
+        let (port, protocol) = (wanted.port, wanted.protocol);
+        let mut report = Report::new(key, &mut self.frame.diagnostics);
         for other in self.frame.listeners.iter().map(|site| &site.record) {
             if other.port != port
                 || other.protocol.transport() != protocol.transport()
-                || !overlap(&other.addresses, addresses)
+                || !overlap(&other.addresses, &wanted.addresses)
             {
                 continue;
             }
@@ -119,46 +153,42 @@ impl Framing<'_> {
                     other.id
                 );
                 report.error(Reason::Conflicted, format!("{field}.protocol"), message);
-                return None;
+                return false;
             }
-            if other.hostname == hostname {
-                let host = hostname.as_ref().map_or("every host".to_owned(), |host| format!("host {host}"));
+            if other.hostname == wanted.hostname {
+                let hostname = wanted.hostname.as_ref();
+                let host = hostname.map_or("every host".to_owned(), |host| format!("host {host}"));
                 let message = format!(
                     "port {port} and {host} are taken by listener {}, which is served instead: choose another port \
                      or hostname",
                     other.id
                 );
                 report.error(Reason::Conflicted, format!("{field}.port"), message);
-                return None;
+                return false;
             }
         }
-        let ends_tls =
-            protocol == Protocol::Https || (protocol == Protocol::Tls && !is_passthrough(listener));
-        let (from, kinds) = allowed_routes(key, listener, (protocol, ends_tls), field, &mut report);
-        let tls = match ends_tls {
-            false => None,
-            true => {
-                let clients = clients?;
-                let min_version = min_version(listener, field, &mut report)?;
-                Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version, clients })
-            }
-        };
-        let forwarded_headers = self.options.forwarded_headers;
-        let addresses = addresses.to_vec();
-        let proxy_protocol =
-            protocol.transport() == Transport::Tcp && own::gateway::proxy_protocol(gateway, &listener.name);
-        let record = Listener {
-            id,
-            addresses,
-            port,
-            protocol,
-            hostname,
-            tls,
-            forwarded_headers,
-            backend_certificate,
-            proxy_protocol,
-        };
-        Some(Site { record, from, kinds, is_of_set: key.kind == ObjectKind::ListenerSet })
+        true
+    }
+
+    /// Gives a listener what it needs for TLS, where that ends here; none: it cannot have that.
+    fn secure(
+        &mut self,
+        key: &ObjectRef,
+        listener: &GatewayListeners,
+        record: &mut Listener,
+        field: &str,
+    ) -> Option<()> {
+        let gateway = ObjectRef::new(ObjectKind::Gateway, &record.id.namespace, &record.id.gateway);
+        let secured = self.secured.get(&gateway)?;
+        record.backend_certificate.clone_from(&secured.backend_certificate);
+        if ends_tls(record.protocol, listener) {
+            let clients = secured.clients.of(record.port)?;
+            let mut report = Report::new(key, &mut self.frame.diagnostics);
+            let min_version = min_version(listener, field, &mut report)?;
+            record.tls =
+                Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version, clients });
+        }
+        Some(())
     }
 }
 
@@ -236,6 +266,10 @@ pub(super) fn addresses(
 
 fn is_passthrough(listener: &GatewayListeners) -> bool {
     listener.tls.as_ref().is_some_and(|tls| tls.mode == Some(GatewayListenersTlsMode::Passthrough))
+}
+
+fn ends_tls(protocol: Protocol, listener: &GatewayListeners) -> bool {
+    protocol == Protocol::Https || (protocol == Protocol::Tls && !is_passthrough(listener))
 }
 
 fn protocol(listener: &GatewayListeners, field: &str, report: &mut Report<'_>) -> Option<Protocol> {

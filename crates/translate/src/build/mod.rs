@@ -30,7 +30,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kube::core::ObjectMeta;
-use model::{Backend, BackendId, Diagnostic, L4Route, ObjectKind, ObjectRef, Route};
+use model::{Backend, BackendId, Diagnostic, L4Route, ListenerId, ObjectKind, ObjectRef, Route};
 
 use crate::Options;
 use crate::class::Classes;
@@ -59,6 +59,8 @@ pub(crate) struct Part<R = Route> {
     pub(crate) l4: Vec<L4Route>,
     /// Its own backend: the literal endpoints of a RoutingRule.
     pub(crate) backend: Option<Backend>,
+    /// Listeners that it attaches to and that are not open.
+    pub(crate) closed: Few<ListenerId>,
     /// The backends behind Services that it names.
     pub(crate) backends: Few<BackendId>,
     /// The Services, Secrets and ConfigMaps that it looked for, whether they are there or not.
@@ -71,8 +73,8 @@ pub(crate) struct Part<R = Route> {
 impl<R> Default for Part<R> {
     fn default() -> Self {
         let (routes, l4, backend, diagnostics) = (Vec::new(), Vec::new(), None, Vec::new());
-        let (backends, services, rules) = (Few::default(), Few::default(), None);
-        Self { routes, l4, backend, backends, services, rules, diagnostics }
+        let (closed, backends, services, rules) = (Few::default(), Few::default(), Few::default(), None);
+        Self { routes, l4, backend, closed, backends, services, rules, diagnostics }
     }
 }
 

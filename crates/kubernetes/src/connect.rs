@@ -17,6 +17,14 @@ pub enum ConnectError {
         #[source]
         source: KubeconfigError,
     },
+    /// The kubeconfig asks for a proxy: connecting without it may reach something else.
+    #[error(
+        "the kubeconfig has proxy-url {proxy}, and proxies are not used: take it out, or name a kubeconfig whose server is reached directly"
+    )]
+    Proxy {
+        /// The proxy.
+        proxy: String,
+    },
     /// A Pod without the files and variables of its service account.
     #[error("cannot use the service account of this Pod")]
     InCluster(#[source] InClusterError),
@@ -80,7 +88,11 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Connection, ConnectErr
         }
         None => Config::infer().await.map_err(ConnectError::Nowhere)?,
     };
-    Ok(Connection { config })
+    match &config.proxy_url {
+        // User names and passwords of it are nobody's business.
+        Some(proxy) => Err(ConnectError::Proxy { proxy: proxy.host().unwrap_or_default().to_owned() }),
+        None => Ok(Connection { config }),
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +117,14 @@ mod tests {
         assert_eq!(connection.url(), "http://127.0.0.1:1/");
         assert_eq!(connection.local_address(), Some(IpAddr::from(Ipv4Addr::LOCALHOST)));
         assert!(!format!("{connection:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn a_proxy_that_would_not_be_used_is_refused() {
+        let text = r#"{"clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1", "proxy-url": "http://me:pw@proxy.test:3128"}}],
+            "current-context": "c", "users": [], "contexts": [{"name": "c", "context": {"cluster": "a", "user": ""}}]}"#;
+        let error = connected(text).unwrap_err().to_string();
+        assert!(error.contains("proxy.test") && !error.contains("pw"), "{error}");
     }
 
     #[test]

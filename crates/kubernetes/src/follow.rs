@@ -37,7 +37,7 @@ struct Follower {
     client: Client,
     scope: Scope,
     events: Sender<Event>,
-    /// Tries in a row that failed.
+    /// Tries in a row that failed, up to a watch that began: a list alone does not keep what was read true.
     attempts: u32,
 }
 
@@ -59,7 +59,6 @@ impl Follower {
         loop {
             match self.list().await {
                 Ok((objects, version)) => {
-                    self.attempts = 0;
                     self.send(News::Listed(objects)).await?;
                     self.watch_from(version).await?;
                 }
@@ -104,8 +103,11 @@ impl Follower {
                 }
                 Err(failure) => return Err(self.cause(failure).await),
             };
-            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-                objects.extend(items);
+            match page.get_mut("items").map(Value::take) {
+                Some(Value::Array(items)) => objects.extend(items),
+                // The API has `null` for a list without entries.
+                Some(Value::Null) => {}
+                _ => return Err(Cause::Refused("the answer is no list of objects".to_owned())),
             }
             let text = |name: &str| page["metadata"][name].as_str().unwrap_or_default().to_owned();
             match text("continue") {

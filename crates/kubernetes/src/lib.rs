@@ -16,6 +16,7 @@ mod clock;
 mod connect;
 mod event;
 mod follow;
+mod hold;
 mod lease;
 mod mirror;
 mod scope;

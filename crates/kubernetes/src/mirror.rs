@@ -71,7 +71,6 @@ impl Mirror {
         let Event { scope, news, .. } = event;
         match news {
             News::Listed(objects) => {
-                self.troubles.remove(&scope);
                 let before = self.known.remove(&scope).unwrap_or_default();
                 let now: BTreeSet<_> =
                     objects.into_iter().filter_map(|one| self.apply(&scope, one)).collect();
@@ -194,7 +193,14 @@ impl Mirror {
             return Some(key);
         }
         let mut said = Vec::new();
-        match Object::decode_known(kind, &value) {
+        let decoded = Object::decode_known(kind, &value).and_then(|(object, unknown)| {
+            // What is not understood of a RoutePolicy may be what protects.
+            match kind == ObjectKind::RoutePolicy && !unknown.is_empty() {
+                true => Err(unknown),
+                false => Ok((object, unknown)),
+            }
+        });
+        match decoded {
             Ok((object, unknown)) => {
                 if !is_of_kubernetes(kind) {
                     said.extend(unknown.iter().map(|error| unknown_field(&key, error)));

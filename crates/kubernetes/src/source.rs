@@ -15,6 +15,7 @@ use translate::{Loaded, Options, Steps};
 use crate::client::client;
 use crate::event::Event;
 use crate::follow::follow;
+use crate::hold::Hold;
 use crate::mirror::{Amount, Mirror};
 use crate::scope::Scope;
 use crate::writer::{Change, write};
@@ -141,6 +142,7 @@ struct Source {
     plans: watch::Sender<Arc<Vec<Change>>>,
     /// What was said when statuses were planned last.
     said: Vec<Diagnostic>,
+    hold: Hold,
     /// What was logged while there was nothing to serve yet.
     waiting: String,
 }
@@ -151,13 +153,14 @@ impl Source {
         let (plans, receiver) = watch::channel(Arc::default());
         tokio::spawn(write(client.clone(), receiver, events.clone()));
         let (tasks, said, waiting) = (BTreeMap::new(), Vec::new(), String::new());
-        Self { client, mirror, sender, inbox, events, tasks, plans, said, waiting }
+        Self { client, mirror, sender, inbox, events, tasks, plans, said, hold: Hold::default(), waiting }
     }
 
     async fn run(mut self, mut leads: watch::Receiver<bool>) {
         Scope::standing().for_each(|scope| self.follow(scope));
         loop {
             let (noticed, is_asked) = tokio::select! {
+                () = at(self.hold.ends()) => (Instant::now(), false),
                 heard = self.hear() => match heard {
                     Some(noticed) => (noticed, false),
                     None => return,
@@ -171,9 +174,12 @@ impl Source {
             let amount = self.mirror.build();
             let translated = started.elapsed();
             self.follow_wanted(&amount);
-            if self.is_known() {
+            let is_known = self.is_known();
+            if is_known {
                 self.plan(&amount, *leads.borrow_and_update(), is_asked);
             }
+            let is_first = self.sender.borrow().is_none();
+            let Some(noticed) = self.hold.release(is_known || is_first, noticed, started) else { continue };
             let waited = started.duration_since(noticed);
             self.publish(amount, noticed, Steps { waited, read: Duration::ZERO, translated });
         }
@@ -278,5 +284,13 @@ impl Source {
             tracing::warn!(kinds = waiting, objects = amount.objects, "nothing is served yet: {text}");
             self.waiting = text;
         }
+    }
+}
+
+/// Waits for a moment, or for ever.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }

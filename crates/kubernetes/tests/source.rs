@@ -5,7 +5,7 @@
 mod api;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::Api;
 use kubernetes::{AddressMode, WatchHandle, Writing};
@@ -127,6 +127,29 @@ async fn kinds_that_cannot_be_read_stop_no_others_and_are_read_once_they_can() {
     api.refuse(RULES, None);
     let loaded = followed.until("no trouble any more", |loaded| loaded.diagnostics.is_empty()).await;
     assert_eq!(loaded.snapshot.routes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_kind_that_can_be_listed_and_not_watched_is_not_asked_for_all_the_time() {
+    let api = with_gateway();
+    api.refuse_watches(RULES);
+    let mut followed = Followed::start(&api).await;
+    let what = "allow get, list and watch of routingrules";
+    followed.until("the missing right", |loaded| says(loaded, what)).await;
+    api.apply(ROUTES, route("a.test"));
+    followed
+        .until("the other kinds", |loaded| !loaded.snapshot.routes.is_empty() && says(loaded, what))
+        .await;
+    // Each pause is twice as long as the one before: four pauses take at least 3.75 s, four without that one second.
+    let lists =
+        || api.asked().into_iter().filter(|one| one.starts_with(RULES) && !one.contains("watch=")).count();
+    let (before, start) = (lists(), Instant::now());
+    followed.until("lists", |_| true).await;
+    while lists() < before + 3 {
+        assert!(start.elapsed() < PATIENCE, "it is asked for no more");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(start.elapsed() > Duration::from_millis(1200), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ struct Collection {
     /// Versions below are forgotten.
     oldest: u64,
     refusal: Option<u16>,
+    /// Only watches are refused.
+    lists: bool,
 }
 
 impl Api {
@@ -97,6 +99,12 @@ impl Api {
             state.collections.entry(path.to_owned()).or_default().refusal = code;
             state.epoch += 1;
         });
+    }
+
+    /// Answers watches of a collection with 403 from now on, and lists as usual.
+    pub(crate) fn refuse_watches(&self, path: &str) {
+        self.refuse(path, Some(403));
+        self.change(|state| state.collections.entry(path.to_owned()).or_default().lists = true);
     }
 
     /// Ends all watches, and forgets what they could go on from.
@@ -176,7 +184,7 @@ impl Api {
         }
         let (version, page_size) = (state.version, state.page_size);
         let collection = state.collections.entry(all.clone()).or_default();
-        if let Some(code) = collection.refusal {
+        if let Some(code) = collection.refusal.filter(|_| !collection.lists || parameter("watch") == "true") {
             return reply(stream, code, &failure(code)).is_ok();
         }
         if parameter("watch") != "true" {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use testkit::cluster::{Cluster, Program, build};
-use testkit::{Netns, Process, exec};
+use testkit::{Netns, Process, exec, until};
 
 use super::images;
 use crate::paths;
@@ -68,6 +68,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     }
     let _gateway = options.gateway.as_ref().map(|words| gateway(&cluster, words, &folder)).transpose()?;
     let log = folder.join("log");
+    until_accepted(&cluster, &options.gateway_class)?;
     let (status, outcome) = suite(&cluster, options, &folder, &log)?;
     println!("{} tests passed, {} failed; {}", outcome.passed, outcome.failed.len(), log.display());
     if !status.success() || !outcome.failed.is_empty() {
@@ -82,6 +83,17 @@ fn gateway(cluster: &Cluster, words: &str, folder: &Path) -> Result<Process> {
     let mut command = Command::new("sh");
     command.args(["-c", words]).env("KUBECONFIG", cluster.kubeconfig_of_nodes()?);
     Process::spawn(Some(&node), "gateway", command, folder)
+}
+
+/// Waits until the class says what its gateway can do: the suite asks at once, and for nothing else.
+fn until_accepted(cluster: &Cluster, class: &str) -> Result<()> {
+    let path = format!("/apis/gateway.networking.k8s.io/v1/gatewayclasses/{class}");
+    let is_accepted = || {
+        let object = cluster.control_plane().client().get(&path).ok()?;
+        let mut conditions = object["status"]["conditions"].as_array()?.iter();
+        conditions.find(|one| one["type"] == "Accepted" && one["status"] == "True").map(drop)
+    };
+    until(Duration::from_secs(60), &format!("GatewayClass {class} to be Accepted"), is_accepted)
 }
 
 fn suite(cluster: &Cluster, options: &Options, folder: &Path, log: &Path) -> Result<(ExitStatus, Outcome)> {

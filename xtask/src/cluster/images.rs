@@ -1,8 +1,8 @@
 //! Programs that stand for images.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 use testkit::cluster::{Images, Program};
@@ -16,16 +16,17 @@ pub(super) fn parse(text: &str) -> Result<(String, PathBuf), String> {
 
 /// Those of `own`, then the conformance suite's and a `shell`. What they need beside themselves goes into `folder`.
 pub(super) fn table(own: &[(String, PathBuf)], folder: &Path) -> Result<Images> {
-    // The suite waits until its CoreDNS is ready, and no test asks it anything.
-    let idle = folder.join("idle");
-    fs::write(&idle, "#!/bin/sh\nexec sleep infinity\n")
-        .with_context(|| format!("cannot write {}", idle.display()))?;
-    fs::set_permissions(&idle, fs::Permissions::from_mode(0o755))?;
+    // One test asks the suite's CoreDNS a question, and any answer will do. Its arguments are CoreDNS's own.
+    let dns = folder.join("dns");
+    let own_program = env::current_exe().context("cannot find this program")?;
+    fs::write(&dns, format!("#!/bin/sh\nexec '{}' cluster dns\n", own_program.display()))
+        .with_context(|| format!("cannot write {}", dns.display()))?;
+    fs::set_permissions(&dns, fs::Permissions::from_mode(0o755))?;
     let mut images = Images::default();
     for (name, program) in own {
         images = images.with(name, program);
     }
-    Ok(images.with("echo-basic", Program::EchoBasic.path()?).with("coredns", idle).with("shell", "/bin/sh"))
+    Ok(images.with("echo-basic", Program::EchoBasic.path()?).with("coredns", dns).with("shell", "/bin/sh"))
 }
 
 #[cfg(test)]

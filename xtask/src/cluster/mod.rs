@@ -1,6 +1,7 @@
 //! `./x cluster`: Kubernetes in network namespaces.
 
 mod conformance;
+mod dns;
 mod images;
 mod stay;
 mod test;
@@ -30,6 +31,9 @@ pub(crate) enum Command {
     Test(tests::Options),
     /// Run the conformance suite of the Gateway API against a gateway in a cluster of its own.
     Conformance(conformance::Options),
+    /// Stands for CoreDNS in the conformance suite.
+    #[command(hide = true)]
+    Dns,
     /// The process behind `up`.
     #[command(hide = true)]
     Serve(stay::Options),
@@ -43,6 +47,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
             build(&Program::CLUSTER)?;
             build(&[Program::Conformance])
         }
+        Command::Dns => dns::serve(53),
         Command::Up(options) => stay::up(options),
         Command::Down => stay::down(),
         Command::Status => stay::status(),

@@ -290,10 +290,13 @@ fn addresses_that_cannot_be_had_are_said_with_the_apis_reasons() {
 fn routes_count_at_a_listener_that_is_not_open() {
     let tls = json!({"certificateRefs": [{"name": "missing"}]});
     let gateway = gateway(json!([{"name": "https", "port": 443, "protocol": "HTTPS", "tls": tls}]));
-    let route = route(json!({"parentRefs": [{"name": "web"}], "rules": redirect()}));
+    let backend = json!([{"backendRefs": [{"name": "missing", "port": 80}]}]);
+    let route = route(json!({"parentRefs": [{"name": "web"}], "rules": backend}));
     let found = statuses([ours(), gateway, route]);
     assert_eq!(found["Gateway shop/web"]["listeners"][0]["attachedRoutes"], 1);
-    assert_eq!(condition(&found["HTTPRoute shop/web"]["parents"][0], "Accepted"), "True Accepted@5");
+    let parent = &found["HTTPRoute shop/web"]["parents"][0];
+    assert_eq!(condition(parent, "Accepted"), "True Accepted@5");
+    assert_eq!(condition(parent, "ResolvedRefs"), "False BackendNotFound@5");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Builder<'_> {
             })
             .collect();
         let listeners = self.attach(key, &hosts, &parents);
-        if listeners.is_empty() {
+        if listeners.is_empty() && self.part.closed.is_empty() {
             return;
         }
         let settings = annotations::read(&route.metadata, false, &mut Report::muted(key));

@@ -34,7 +34,7 @@ impl Builder<'_> {
             .collect();
         let hosts = own::l4_route::hosts(route, &mut Report::muted(key));
         let listeners = self.attach(key, &hosts, &parents);
-        if listeners.is_empty() {
+        if listeners.is_empty() && self.part.closed.is_empty() {
             return;
         }
         for (rule, index) in route.rules.iter().zip(0_u32..) {

@@ -103,6 +103,12 @@ pub(crate) fn part(
         _ => return None,
     }
     let mut part = builder.part;
+    // Where all listeners are closed nothing is served; what is wrong with the route is said all the same.
+    part.routes.retain(|route| !route.listeners.is_empty());
+    part.l4.retain(|route| !route.listeners.is_empty());
+    if part.routes.is_empty() && part.l4.is_empty() {
+        part.backends = Few::default();
+    }
     let names = rule_names(key, objects);
     for (route, i) in part.routes.iter_mut().zip(0..) {
         let name = names.get::<usize>(i).copied().flatten();

@@ -66,7 +66,9 @@ fn conditions(key: &ObjectRef, policy: &Value, facts: &Facts<'_>) -> Vec<Value> 
     };
     let resolved = match references.first() {
         None => (true, "ResolvedRefs"),
-        Some(found) if found.reason == Reason::InvalidCaCertificateKind => (false, "InvalidKind"),
+        Some(found) if matches!(found.reason, Reason::InvalidKind | Reason::InvalidCaCertificateKind) => {
+            (false, "InvalidKind")
+        }
         Some(_) => (false, "InvalidCACertificateRef"),
     };
     vec![

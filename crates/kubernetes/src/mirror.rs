@@ -1,6 +1,7 @@
 //! What is known of the API server's objects, and what it amounts to; no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use addresses::Claim;
@@ -32,6 +33,8 @@ pub(crate) struct Mirror {
     /// GatewayClasses with this `controllerName` are ours.
     controller: String,
     mode: AddressMode,
+    /// Addresses that this agent has given and no status says yet: what is being written must not be given to another.
+    given: BTreeMap<ObjectRef, Vec<IpAddr>>,
     /// What is to be said of objects on their own.
     said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     /// Scopes that cannot be read.
@@ -57,6 +60,7 @@ impl Mirror {
             controller: options.controller_name.clone(),
             store: Store::new(Options { assigns_addresses, ..options }),
             mode,
+            given: BTreeMap::new(),
             current: HashMap::new(),
             is_stale: true,
             known: BTreeMap::new(),
@@ -151,11 +155,20 @@ impl Mirror {
     }
 
     /// The statuses that should be others than they are. `now`: RFC 3339.
-    pub(crate) fn changes(&self, amount: &Amount, now: &str) -> Vec<Change> {
+    pub(crate) fn changes(&mut self, amount: &Amount, now: &str) -> Vec<Change> {
         let said = (&*amount.snapshot, &*amount.diagnostics);
         let reach = match &self.mode {
             AddressMode::Nodes(addresses) => Reach::Nodes(addresses.clone()),
-            AddressMode::Pool(pool) => Reach::Assigned(addresses::allocate(pool, &self.claims())),
+            AddressMode::Pool(pool) => {
+                let mut claims = self.claims();
+                for claim in claims.iter_mut().filter(|claim| claim.held.is_empty()) {
+                    claim.held = self.given.remove(&claim.gateway).unwrap_or_default();
+                }
+                let assigned = addresses::allocate(pool, &claims);
+                self.given =
+                    assigned.iter().map(|(gateway, has)| (gateway.clone(), has.addresses.clone())).collect();
+                Reach::Assigned(assigned)
+            }
         };
         let facts =
             Facts::new(&self.offered, said, self.store.attached_to_closed(), &self.controller, &reach);
@@ -165,6 +178,11 @@ impl Mirror {
             Some(Change { object: wanted.object, version: version.clone(), status })
         };
         status::wanted(&facts).into_iter().filter_map(change).collect()
+    }
+
+    /// Another agent gives addresses now.
+    pub(crate) fn forget_given(&mut self) {
+        self.given.clear();
     }
 
     /// What our Gateways ask for.

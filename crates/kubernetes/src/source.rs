@@ -193,6 +193,7 @@ impl Source {
     /// Has statuses written, where this agent does that.
     fn plan(&mut self, amount: &Amount, leads: bool, is_asked: bool) {
         if !leads {
+            self.mirror.forget_given();
             self.plans.send_if_modified(|plan| !std::mem::take(plan).is_empty());
             return;
         }

@@ -10,6 +10,7 @@ use crate::AddressMode;
 use crate::event::{Event, News};
 use crate::mirror::Mirror;
 use crate::scope::Scope;
+use crate::writer::Change;
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -333,4 +334,27 @@ fn a_gateway_that_serves_clients_without_their_certificate_says_so() {
     gateway.1["spec"]["tls"] = json!({"frontend": {"default": {"validation": validation}}});
     let status = &statuses([ours(), gateway])["Gateway shop/web"];
     assert_eq!(condition(status, "InsecureFrontendValidationMode"), "True ConfigurationChanged@7");
+}
+
+#[test]
+fn an_address_that_is_being_written_is_not_given_to_another() {
+    let mut mirror = mirror(pool("10.0.0.8-10.0.0.9"));
+    let mut hear = |(kind, object): (ObjectKind, Value)| {
+        mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
+        let amount = mirror.build();
+        let changes = mirror.changes(&amount, NOW);
+        let address = |change: &Change| change.status["addresses"][0]["value"].clone();
+        changes.iter().map(|one| (one.object.name.to_string(), address(one))).collect::<BTreeMap<_, _>>()
+    };
+    hear(ours());
+    let named = |name: &str, second: u8| {
+        let (kind, mut gateway) = gateway(http());
+        gateway["metadata"]["name"] = json!(name);
+        gateway["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
+        (kind, gateway)
+    };
+    assert_eq!(hear(named("young", 5))["young"], "10.0.0.8");
+    // The older one is heard of before the status of the other has come back.
+    let planned = hear(named("old", 0));
+    assert_eq!((&planned["young"], &planned["old"]), (&json!("10.0.0.8"), &json!("10.0.0.9")));
 }

@@ -90,6 +90,7 @@ fn values_become_what_they_say() {
     let objects = template(&[
         r#"settings={"listen": ":80", "timeouts": {"drain": "5s"}}"#,
         r#"kernel={"enabled": false}"#,
+        r#"extraCapabilities=["NET_RAW"]"#,
         r#"image={"repository": "registry.example/rauta", "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000"}"#,
         r#"rbac={"secretNamespaces": ["shop", "pay"]}"#,
         r#"metrics={"serviceMonitor": {"create": true}, "prometheusRule": {"create": true}}"#,
@@ -103,7 +104,7 @@ fn values_become_what_they_say() {
     let container = container(&objects);
     assert_eq!(
         container["securityContext"]["capabilities"]["add"],
-        serde_json::json!(["NET_BIND_SERVICE"]),
+        serde_json::json!(["NET_BIND_SERVICE", "NET_RAW"]),
         "without kernel programs none of their rights"
     );
     assert!(container["image"].as_str().unwrap().starts_with("registry.example/rauta@sha256:"));
@@ -142,6 +143,7 @@ fn values_that_cannot_be_are_refused_by_name() {
         (r#"kernel={"hook": "xdp"}"#, "/kernel/hook"),
         (r#"host={"runFolder": "run"}"#, "/host/runFolder"),
         (r#"rbac={"secretNamespaces": ["Shop"]}"#, "/rbac/secretNamespaces/0"),
+        (r#"extraCapabilities=["ALL"]"#, "/extraCapabilities/0"),
         (r#"settings={"admin": "0.0.0.0:9901"}"#, "/settings"),
         (r#"settings={"dataplane": {"pinRoot": "/x"}}"#, "/settings/dataplane"),
         (r#"terminationGracePeriodSeconds="soon""#, "/terminationGracePeriodSeconds"),

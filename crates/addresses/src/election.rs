@@ -9,8 +9,8 @@ pub struct Peer {
     pub node: String,
     /// Changes whenever the Lease is renewed, and only then.
     pub version: String,
-    /// How long the node is believed to live without renewing; none: it has left in order.
-    pub patience: Option<Duration>,
+    /// Whether it has left in order.
+    pub has_left: bool,
     /// The addresses that it announces.
     pub announces: BTreeSet<IpAddr>,
 }
@@ -28,6 +28,7 @@ pub struct Peer {
 #[derive(Clone, Debug)]
 pub struct Election {
     own: String,
+    patience: Duration,
     seen: BTreeMap<String, Seen>,
     /// When it was looked last.
     looked: Option<Instant>,
@@ -38,21 +39,18 @@ struct Seen {
     peer: Peer,
     /// How long it has been seen not to renew.
     silent: Duration,
+    /// In how many looks in a row.
+    looks: u32,
 }
 
-impl Seen {
-    fn lives(&self) -> bool {
-        self.peer.patience.is_some_and(|patience| self.silent <= patience)
-    }
-}
-
-/// The longest time between two looks that counts as having looked all the time.
-const GAP_MAX: Duration = Duration::from_millis(1000);
+/// So often a node is seen silent before it counts as dead, however far apart: after a silence of the API server every node has the
+/// time to be heard of.
+const LOOKS_MIN: u32 = 3;
 
 impl Election {
-    /// Nothing seen yet, on the node `own`.
-    pub fn new(own: &str) -> Self {
-        Self { own: own.to_owned(), seen: BTreeMap::new(), looked: None }
+    /// Nothing seen yet, on the node `own`. Others are believed to live for `patience` without renewing.
+    pub fn new(own: &str, patience: Duration) -> Self {
+        Self { own: own.to_owned(), patience, seen: BTreeMap::new(), looked: None }
     }
 
     /// What there is to see at `now`: the Leases of all nodes. To be called after this node has renewed its own, and only if it could: who
@@ -60,12 +58,13 @@ impl Election {
     pub fn observe(&mut self, peers: Vec<Peer>, now: Instant) {
         let since = self.looked.map(|looked| now.duration_since(looked));
         // Who did not look did not see anybody be silent.
-        let watched = since.filter(|since| *since <= GAP_MAX).unwrap_or_default();
+        let watched = since.filter(|since| *since <= self.patience).unwrap_or_default();
         let mut before = std::mem::take(&mut self.seen);
         let see = |peer: Peer| {
             let same = before.remove(&peer.node).filter(|seen| seen.peer.version == peer.version);
-            let silent = same.map_or(Duration::ZERO, |seen| seen.silent + watched);
-            (peer.node.clone(), Seen { peer, silent })
+            let (silent, looks) =
+                same.map_or((Duration::ZERO, 0), |seen| (seen.silent + watched, seen.looks + 1));
+            (peer.node.clone(), Seen { peer, silent, looks })
         };
         self.seen = peers.into_iter().filter(|peer| peer.node != self.own).map(see).collect();
         self.looked = Some(now);
@@ -82,22 +81,29 @@ impl Election {
 
     /// The other living nodes that announce an address.
     pub fn others(&self, address: IpAddr) -> impl Iterator<Item = &str> {
-        let announces = move |seen: &&Seen| seen.lives() && seen.peer.announces.contains(&address);
-        self.seen.values().filter(announces).map(|seen| seen.peer.node.as_str())
+        self.living().filter(move |peer| peer.announces.contains(&address)).map(|peer| peer.node.as_str())
     }
 
     /// Every address that a living node announces, this one's `held` among them.
     pub fn announced(&self, held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        let others = self.seen.values().filter(|seen| seen.lives()).flat_map(|seen| &seen.peer.announces);
-        others.chain(held).copied().collect()
+        self.living().flat_map(|peer| &peer.announces).chain(held).copied().collect()
+    }
+
+    /// Whether no other node lives.
+    pub fn is_alone(&self) -> bool {
+        self.living().next().is_none()
+    }
+
+    /// The other nodes that live.
+    fn living(&self) -> impl Iterator<Item = &Peer> {
+        let lives =
+            |seen: &&Seen| !seen.peer.has_left && (seen.silent < self.patience || seen.looks < LOOKS_MIN);
+        self.seen.values().filter(lives).map(|seen| &seen.peer)
     }
 
     fn announcer(&self, address: IpAddr, is_held: bool) -> &str {
         let holders: Vec<&str> = self.others(address).chain(is_held.then_some(self.own.as_str())).collect();
-        let living = || {
-            let others = self.seen.values().filter(|seen| seen.lives()).map(|seen| seen.peer.node.as_str());
-            others.chain([self.own.as_str()]).collect()
-        };
+        let living = || self.living().map(|peer| peer.node.as_str()).chain([self.own.as_str()]).collect();
         let candidates: Vec<&str> = if holders.is_empty() { living() } else { holders };
         candidates.into_iter().max_by_key(|node| (rank(node, address), *node)).unwrap_or(&self.own)
     }

@@ -35,7 +35,7 @@ impl Node {
             name: name.to_owned(),
             lives: true,
             reaches: true,
-            election: Election::new(name),
+            election: Election::new(name, STEP * PATIENCE),
             held: BTreeSet::new(),
             offset,
         }
@@ -47,8 +47,8 @@ impl Node {
         }
         if self.reaches && (step + self.offset).is_multiple_of(ROUND) {
             let (node, version) = (self.name.clone(), step.to_string());
-            let patience = Some(STEP * PATIENCE);
-            leases.insert(node.clone(), Peer { node, version, patience, announces: self.held.clone() });
+            leases
+                .insert(node.clone(), Peer { node, version, has_left: false, announces: self.held.clone() });
             self.election.observe(leases.values().cloned().collect(), now);
         }
         self.held = self.election.own(wanted, &self.held);

@@ -19,6 +19,7 @@ mod follow;
 mod hold;
 mod lease;
 mod mirror;
+mod node_leases;
 mod scope;
 mod source;
 mod status;
@@ -27,4 +28,5 @@ mod writer;
 
 pub use client::ClientError;
 pub use connect::{ConnectError, Connection, connect};
+pub use node_leases::{NodeLeaseError, NodeLeases};
 pub use source::{AddressMode, Followed, StartError, WatchHandle, Writing, watch};

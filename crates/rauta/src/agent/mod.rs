@@ -5,11 +5,13 @@
 //!  files or kubernetes    reads objects, and follows them
 //!  rauta-control thread   control socket, status page, metrics
 //!  rauta-trace thread     events of the kernel, while somebody traces
+//!  rauta-announce thread  addresses of the pool that are this node's
 //!  rauta-upgrade thread   waits for an agent that takes over
 //!  rauta-proxy-N threads  the traffic
 //! ```
 
 mod access;
+mod announcing;
 mod control;
 mod datapath;
 mod differences;
@@ -36,6 +38,7 @@ use tracing::{debug, error, info, warn};
 use translate::Loaded;
 
 use crate::settings::Settings;
+use announcing::Announcing;
 use differences::Differences;
 use memory::Memory;
 use network::Network;
@@ -111,6 +114,10 @@ async fn run_async(
     let config = proxy::Config { session_key, access_log, spans, ..settings.proxy_config() };
     let gateway = Gateway::take_over(config, Arc::clone(&metrics), traffic.unwrap_or_default())?;
     let sources = source.names();
+    let announcing = match &source {
+        Source::Cluster(connection) => Announcing::start(settings, connection)?,
+        Source::Files(_) => None,
+    };
     let mut watched = Watched::start(source, settings)?;
     let mut first = watched.latest();
     if let Some(predecessor) = predecessor {
@@ -164,6 +171,11 @@ async fn run_async(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut tried = Instant::now();
     let successor = loop {
+        if agent.phase() == Phase::Serving
+            && let Some(announcing) = &announcing
+        {
+            announcing.want(&agent.gateway.listening());
+        }
         tokio::select! {
             biased;
             name = signals.stop() => {
@@ -205,7 +217,13 @@ async fn run_async(
     drop(watched);
     let end = match successor {
         None => {
+            if let Some(announcing) = &announcing {
+                announcing.hand_over();
+            }
             drain(&agent, &mut signals, settings, Signalled::Once).await;
+            if let Some(announcing) = announcing {
+                announcing.end(false);
+            }
             drop(giver);
             control.stop();
             End::Stopped
@@ -221,6 +239,9 @@ async fn run_async(
             giver.leave();
             successor.released();
             control.leave();
+            if let Some(announcing) = announcing {
+                announcing.end(true);
+            }
             match drain(&agent, &mut signals, settings, Signalled::Never).await {
                 Signalled::Never => End::TakenOver,
                 Signalled::Once => End::Stopped,

@@ -102,6 +102,8 @@ mod tests {
             ("kubeconfig", "config"),
             ("addresses.nodes", "10.0.0.0/8"),
             ("addresses.pool", "10.0.0.7/24"),
+            ("addresses.interface", "a name much too long"),
+            ("addresses.heartbeat", "400"),
             ("endpoints.allowLocal", "maybe"),
             ("threads", "0"),
             ("log.level", "loud"),

@@ -24,12 +24,40 @@ use translate::DefaultListener;
 pub(crate) use merge::load;
 
 /// Where Gateways of a cluster can be reached.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct AddressSettings {
     /// What the status of Gateways says that have no address of their own; none: the address that leads to the API server.
     pub(crate) nodes: Vec<IpAddr>,
     /// Of these each Gateway is given its own; none: they listen on all addresses of the node.
     pub(crate) pool: Vec<AddressRange>,
+    /// Where this node announces addresses of the pool.
+    pub(crate) announce_on: AnnounceOn,
+    /// How often it says that it lives, and how long others are believed to without saying so.
+    pub(crate) heartbeat: Duration,
+    pub(crate) heartbeat_timeout: Duration,
+}
+
+impl Default for AddressSettings {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            pool: Vec::new(),
+            announce_on: AnnounceOn::DefaultRoute,
+            heartbeat: Duration::from_millis(400),
+            heartbeat_timeout: Duration::from_millis(1200),
+        }
+    }
+}
+
+/// Where addresses of the pool are announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AnnounceOn {
+    /// On the interface with the default route.
+    DefaultRoute,
+    /// On this one.
+    Interface(String),
+    /// Nowhere: the network brings them by other means.
+    Nothing,
 }
 
 /// Everything that can be set, ready to use.

@@ -4,6 +4,8 @@
 
 mod deploy;
 
+mod failover;
+
 use std::process::Command;
 use std::time::Duration;
 

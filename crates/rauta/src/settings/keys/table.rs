@@ -2,12 +2,12 @@
 
 use super::Key;
 use super::values::{
-    access_log, access_log_format, admin, affinity_entries, boolean_or_auto, collector, counted_endpoints,
-    counted_routes, escaped_slashes, forward, head_bytes, header_or_off, hook, interface, log_format,
-    log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy,
+    access_log, access_log_format, admin, affinity_entries, announce_on, boolean_or_auto, collector,
+    counted_endpoints, counted_routes, escaped_slashes, forward, head_bytes, header_or_off, hook, interface,
+    log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy,
     redraw_after, requests, response_header_or_off, route_metrics, show_access_log, show_address,
-    show_collector, show_escaped_slashes, show_forward, show_listen, show_on_exit, show_or_auto, show_or_off,
-    show_path, show_path_or_off, show_policy, shown, shown_bytes,
+    show_announce_on, show_collector, show_escaped_slashes, show_forward, show_listen, show_on_exit,
+    show_or_auto, show_or_off, show_path, show_path_or_off, show_policy, shown, shown_bytes,
 };
 use crate::settings::parse::{
     Expected, address, boolean, bytes, count, duration, listen, network, ports, range,
@@ -75,6 +75,21 @@ pub(crate) static KEYS: &[Key] = &[
         "networks, ranges and addresses of which each Gateway is given its own; none: they listen on all of the node's",
         addresses.pool,
         range
+    ),
+    one!(
+        "addresses.interface",
+        "where they are announced: auto for the interface with the default route, a name, or off",
+        addresses.announce_on,
+        announce_on,
+        show_announce_on
+    ),
+    one!("addresses.heartbeat", "how often a node says that it lives", addresses.heartbeat, duration, shown),
+    one!(
+        "addresses.heartbeatTimeout",
+        "how long others are believed to live that do not",
+        addresses.heartbeat_timeout,
+        duration,
+        shown
     ),
     one!("threads", "proxy threads", proxy.threads, count, ToString::to_string),
     one!("connectionsMax", "client connections at once", proxy.connections_max, count, ToString::to_string),

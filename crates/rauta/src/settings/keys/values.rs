@@ -9,7 +9,7 @@ use telemetry::access::{Format, FormatError, Target};
 use crate::settings::parse::{
     ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, show_bytes, show_duration,
 };
-use crate::settings::{Forward, OnExit, Policy};
+use crate::settings::{AnnounceOn, Forward, OnExit, Policy};
 
 pub(super) fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
     address_or_off(text, LOOPBACK)
@@ -128,6 +128,24 @@ pub(super) fn interface(text: &str) -> Result<String, Expected> {
     // IFNAMSIZ with its closing zero, and what the kernel refuses in names (dev_valid_name).
     let fits = !text.is_empty() && text.len() < 16 && !text.contains(|c: char| c == '/' || c.is_whitespace());
     if fits { Ok(text.to_owned()) } else { Err(Expected("names of interfaces such as eth0")) }
+}
+
+pub(super) fn announce_on(text: &str) -> Result<AnnounceOn, Expected> {
+    match text {
+        "auto" => Ok(AnnounceOn::DefaultRoute),
+        "off" => Ok(AnnounceOn::Nothing),
+        name => interface(name)
+            .map(AnnounceOn::Interface)
+            .map_err(|_| Expected("the name of an interface such as eth0, auto, or off")),
+    }
+}
+
+pub(super) fn show_announce_on(value: &AnnounceOn) -> String {
+    match value {
+        AnnounceOn::DefaultRoute => "auto".to_owned(),
+        AnnounceOn::Interface(name) => name.clone(),
+        AnnounceOn::Nothing => "off".to_owned(),
+    }
 }
 
 pub(super) fn on_exit(text: &str) -> Result<OnExit, Expected> {

@@ -84,6 +84,8 @@ impl World {
     fn until_at(&self, node: usize) {
         let what = format!("the address to be at {}", NODES[node]);
         until(LIMIT, &what, || {
+            // Who does not use what it knows of a neighbour does not learn that it is wrong, either.
+            self.is_answered();
             (self.announces(node) && self.neighbour() == self.hardware(node)).then_some(())
         })
         .unwrap();

@@ -26,7 +26,7 @@ fn a_change_reaches_open_connections(network: Network) {
     for (index, endpoint) in [(0, "b0"), (1, "b1"), (0, "b0")] {
         world.gateway.replace("all.yaml", &only(network, index)).unwrap();
         // Before the change both answered in turn.
-        until(Duration::from_secs(5), "the change to arrive", || {
+        until(Duration::from_secs(30), "the change to arrive", || {
             let all =
                 (0..20).all(|_| connection.get("a.test", "/both").unwrap().endpoint() == Some(endpoint));
             all.then_some(())
@@ -90,7 +90,7 @@ fn connections_at_rest_outlive_their_endpoints(network: Network) {
         load.wait_for_more(100, Duration::from_secs(10)).unwrap();
         world.gateway.replace("all.yaml", &alone(network, index)).unwrap();
         // All of them, and no longer than the answers of a moment take.
-        until(Duration::from_secs(5), "the old endpoint to lose its connections", || {
+        until(Duration::from_secs(30), "the old endpoint to lose its connections", || {
             (crate::requests::established(&world, usize::from(1 - index)) == 0).then_some(())
         })
         .unwrap();
@@ -156,7 +156,7 @@ fn an_endpoint_that_is_taken_out_loses_its_connections(network: Network) {
     }
     // No route leads to b1 any more.
     world.gateway.replace("all.yaml", &alone(network, 0)).unwrap();
-    until(Duration::from_secs(5), "b1 to lose its connections", || {
+    until(Duration::from_secs(30), "b1 to lose its connections", || {
         (crate::requests::established(&world, 1) == 0).then_some(())
     })
     .unwrap();

@@ -216,7 +216,7 @@ fn a_reset_in_any_state_ends_both_sides(network: Network) {
         });
     });
     // Userspace keeps up to one connection for each of its two threads and endpoints.
-    testkit::until(Duration::from_secs(5), "endpoints to lose their connections", || {
+    testkit::until(Duration::from_secs(30), "endpoints to lose their connections", || {
         (crate::requests::established(&world, 0) + crate::requests::established(&world, 1) <= 4).then_some(())
     })
     .unwrap();

@@ -254,7 +254,7 @@ fn a_leg_that_is_left_is_reset(network: Network) {
     let before = open();
     assert!(before > 0);
     world.decides(1, || assert_eq!(connection.get("a.test", "/b").unwrap().endpoint(), Some("b1")));
-    until(Duration::from_secs(5), "the endpoint that was left to lose its connection", || {
+    until(Duration::from_secs(30), "the endpoint that was left to lose its connection", || {
         (open() < before).then_some(())
     })
     .unwrap();

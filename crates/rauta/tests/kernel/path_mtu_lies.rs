@@ -30,7 +30,7 @@ fn assert_counts(world: &World, (passed, dropped): (u32, u32), send: impl FnOnce
     let mut after = before;
     // The wire takes its time; and nothing must follow.
     let wanted = (before.0 + f64::from(passed), before.1 + f64::from(dropped));
-    let found = testkit::until(Duration::from_secs(2), "the errors to be counted", || {
+    let found = testkit::until(Duration::from_secs(30), "the errors to be counted", || {
         after = counted(world);
         (after == wanted).then_some(())
     });

@@ -305,7 +305,7 @@ fn a_hundred_changes_of_endpoint(network: Network) {
         }
     });
     // The legs that were left are gone at their endpoints.
-    until(Duration::from_secs(5), "old legs to close", || {
+    until(Duration::from_secs(30), "old legs to close", || {
         let open: usize = (0..2).map(|index| established(&world, index)).sum();
         (open <= 2).then_some(())
     })

@@ -39,7 +39,7 @@ pub(crate) fn wait_for(world: &World, client: SocketAddr, matter: &str, text: &s
         return;
     }
     let mut told = String::new();
-    let found = until(Duration::from_secs(5), text, || {
+    let found = until(Duration::from_secs(30), text, || {
         told = of(world, client);
         line(&told, matter)?.contains(text).then_some(())
     });

@@ -322,7 +322,7 @@ impl World {
     /// Endpoints enter the kernel's tables a moment after the agent is ready.
     fn wait_for_the_kernel(&self) {
         let Some(mut before) = self.decided() else { return };
-        until(Duration::from_secs(5), "a request to be decided in the kernel alone", || {
+        until(Duration::from_secs(30), "a request to be decided in the kernel alone", || {
             assert_eq!(self.get("/b").status, 200);
             let after = self.decided()?;
             let found = after.kernel > before.kernel && after.userspace - before.userspace < 0.5;

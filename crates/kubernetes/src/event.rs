@@ -20,6 +20,8 @@ pub(crate) enum News {
     Listed(Vec<Value>),
     /// An object is new or like this now.
     Applied(Value),
+    /// The answer to a status that was written over this version of the object.
+    Written { over: String, object: Value },
     /// An object is gone; this was its last version.
     Deleted(Value),
     /// The scope cannot be read right now.

@@ -14,12 +14,15 @@ use crate::trouble::words;
 
 /// How long a holder that says nothing is believed to live.
 const DURATION: Duration = Duration::from_secs(15);
-/// A holder that could not renew for so long no longer acts as one: before another may.
+/// A holder that could not renew for so long no longer acts as one. It sees that within [`PERIOD`] and [`ANSWER_MAX`], before another
+/// may act.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How often the Lease is looked at and renewed.
 const PERIOD: Duration = Duration::from_secs(2);
 /// An answer that takes longer is none.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// And when everything ends: nobody waits long for it.
+const LAST_ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// Takes part in the election by the Lease `name` in `namespace`, for ever.
 pub(crate) async fn take_part(
@@ -50,6 +53,25 @@ pub(crate) async fn take_part(
         });
         sleep(PERIOD).await;
     }
+}
+
+/// Gives the Lease up, if `identity` holds it, so that another takes it at once.
+pub(crate) async fn release(client: &Client, (namespace, name): (&str, &str), identity: &str) {
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let give_up = async {
+        let bad = kube::Error::BuildRequest;
+        let request = Request::new(&path).get(name, &GetParams::default()).map_err(bad)?;
+        let mut lease = client.request::<Value>(request).await?;
+        if lease["spec"]["holderIdentity"] == *identity {
+            lease["spec"]["holderIdentity"] = json!("");
+            let request =
+                Request::new(&path).replace(name, &PostParams::default(), body(&lease)).map_err(bad)?;
+            client.request::<Value>(request).await?;
+        }
+        Ok::<(), kube::Error>(())
+    };
+    // Who cannot give it up loses it in time.
+    let _ = timeout(LAST_ANSWER_MAX, give_up).await;
 }
 
 struct Candidate {

@@ -15,7 +15,7 @@ use crate::event::{Event, News};
 use crate::scope::Scope;
 use crate::status::{self, Facts, Reach, Wanted};
 use crate::trouble::{self, Trouble};
-use crate::writer::Change;
+use crate::writer::{Change, Write};
 
 /// The objects as they were heard of last.
 #[derive(Debug)]
@@ -88,6 +88,14 @@ impl Mirror {
                     self.known.entry(scope).or_default().insert(key);
                 }
             }
+            News::Written { over, object } => {
+                // Unless the watch was faster: then this may be older than what is known.
+                let key = key(scope.kind(), &object);
+                let known = key.and_then(|key| self.current.get(&key));
+                if known.is_some_and(|(version, _)| *version == over) {
+                    self.apply(&scope, object);
+                }
+            }
             News::Deleted(object) => {
                 if let Some(key) = key(scope.kind(), &object) {
                     self.remove(&key);
@@ -154,8 +162,8 @@ impl Mirror {
         std::mem::take(&mut self.is_stale)
     }
 
-    /// The statuses that should be others than they are. `now`: RFC 3339.
-    pub(crate) fn changes(&mut self, amount: &Amount, now: &str) -> Vec<Change> {
+    /// The statuses, and the objects of ours, that should be others than they are. `now`: RFC 3339.
+    pub(crate) fn plan(&mut self, amount: &Amount, now: &str) -> Vec<Write> {
         let said = (&*amount.snapshot, &*amount.diagnostics);
         let reach = match &self.mode {
             AddressMode::Nodes(addresses) => Reach::Nodes(addresses.clone()),
@@ -175,9 +183,10 @@ impl Mirror {
         let change = |wanted: Wanted| {
             let (version, current) = self.current.get(&wanted.object)?;
             let status = status::merged(current, &wanted.status, &self.controller, now)?;
-            Some(Change { object: wanted.object, version: version.clone(), status })
+            Some(Write::Status(Change { object: wanted.object, version: version.clone(), status }))
         };
-        status::wanted(&facts).into_iter().filter_map(change).collect()
+        let services = status::services(&facts).into_iter().map(|(key, value)| Write::Object(key, value));
+        status::wanted(&facts).into_iter().filter_map(change).chain(services).collect()
     }
 
     /// Another agent gives addresses now.

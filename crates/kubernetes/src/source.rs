@@ -18,7 +18,7 @@ use crate::follow::follow;
 use crate::hold::Hold;
 use crate::mirror::{Amount, Mirror};
 use crate::scope::Scope;
-use crate::writer::{Change, write};
+use crate::writer::{Write, write};
 use crate::{ClientError, Connection};
 use crate::{clock, lease};
 
@@ -116,13 +116,17 @@ pub fn watch(
         .spawn(move || {
             runtime.block_on(async move {
                 let (leads, is_leader) = watch::channel(false);
-                let lease = (namespace, LEASE);
-                tokio::spawn(lease::take_part(client.clone(), lease, writing.identity, leads));
+                let lease = (namespace.clone(), LEASE);
+                let part =
+                    tokio::spawn(lease::take_part(client.clone(), lease, writing.identity.clone(), leads));
+                let last = client.clone();
                 let source = Source::new(client, Mirror::new(url, options, writing.addresses), sender);
                 tokio::select! {
                     () = source.run(is_leader) => {}
                     _ = stopped => {}
                 }
+                part.abort();
+                lease::release(&last, (&namespace, LEASE), &writing.identity).await;
             });
             // Nobody waits for answers any more.
             runtime.shutdown_background();
@@ -139,9 +143,11 @@ struct Source {
     events: mpsc::Sender<Event>,
     /// What is watched.
     tasks: BTreeMap<Scope, AbortHandle>,
-    plans: watch::Sender<Arc<Vec<Change>>>,
+    plans: watch::Sender<Arc<Vec<Write>>>,
     /// What was said when statuses were planned last.
     said: Vec<Diagnostic>,
+    /// Whether this agent has come to write since what there is to write was planned last.
+    is_asked: bool,
     hold: Hold,
     /// What was logged while there was nothing to serve yet.
     waiting: String,
@@ -153,7 +159,19 @@ impl Source {
         let (plans, receiver) = watch::channel(Arc::default());
         tokio::spawn(write(client.clone(), receiver, events.clone()));
         let (tasks, said, waiting) = (BTreeMap::new(), Vec::new(), String::new());
-        Self { client, mirror, sender, inbox, events, tasks, plans, said, hold: Hold::default(), waiting }
+        Self {
+            client,
+            mirror,
+            sender,
+            inbox,
+            events,
+            tasks,
+            plans,
+            said,
+            is_asked: false,
+            hold: Hold::default(),
+            waiting,
+        }
     }
 
     async fn run(mut self, mut leads: watch::Receiver<bool>) {
@@ -175,8 +193,11 @@ impl Source {
             let translated = started.elapsed();
             self.follow_wanted(&amount);
             let is_known = self.is_known();
-            if is_known {
-                self.plan(&amount, *leads.borrow_and_update(), is_asked);
+            self.is_asked |= is_asked;
+            if !*leads.borrow_and_update() {
+                self.yield_writing();
+            } else if is_known {
+                self.plan(&amount);
             }
             let is_first = self.sender.borrow().is_none();
             let Some(noticed) = self.hold.release(is_known || is_first, noticed, started) else { continue };
@@ -190,21 +211,22 @@ impl Source {
         self.tasks.keys().all(|scope| self.mirror.is_settled(scope))
     }
 
-    /// Has statuses written, where this agent does that.
-    fn plan(&mut self, amount: &Amount, leads: bool, is_asked: bool) {
-        if !leads {
-            self.mirror.forget_given();
-            self.plans.send_if_modified(|plan| !std::mem::take(plan).is_empty());
-            return;
-        }
+    /// Another agent writes.
+    fn yield_writing(&mut self) {
+        self.mirror.forget_given();
+        self.plans.send_if_modified(|plan| !std::mem::take(plan).is_empty());
+    }
+
+    /// Has written what should be others than it is.
+    fn plan(&mut self, amount: &Amount) {
         let is_stale = self.mirror.take_is_stale() || self.said != amount.diagnostics;
-        if is_stale || is_asked {
+        if is_stale || std::mem::take(&mut self.is_asked) {
             self.said.clone_from(&amount.diagnostics);
-            let changes = self.mirror.changes(amount, &clock::seconds());
+            let planned = self.mirror.plan(amount, &clock::seconds());
             self.plans.send_if_modified(|plan| {
-                let is_new = **plan != changes;
+                let is_new = **plan != planned;
                 if is_new {
-                    *plan = Arc::new(changes);
+                    *plan = Arc::new(planned);
                 }
                 is_new
             });

@@ -30,11 +30,71 @@ pub(crate) struct Change {
     pub(crate) status: Value,
 }
 
-/// Writes what the latest plan says and is not written yet, for ever. What the API server answers goes to `events`, as if a
-/// watch had brought it.
+/// One thing to write.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Write {
+    Status(Change),
+    /// A whole object of ours, by server-side apply.
+    Object(ObjectRef, Value),
+}
+
+impl Write {
+    fn object(&self) -> &ObjectRef {
+        match self {
+            Self::Status(change) => &change.object,
+            Self::Object(object, _) => object,
+        }
+    }
+
+    /// What tells this from what was written before.
+    fn version(&self) -> String {
+        match self {
+            Self::Status(change) => change.version.clone(),
+            Self::Object(_, value) => value.to_string(),
+        }
+    }
+
+    /// What must be allowed for it.
+    fn right(&self) -> String {
+        match self {
+            Self::Status(change) => format!("patch of {}/status", plural(change.object.kind)),
+            Self::Object(object, _) => format!("create and patch of {}", plural(object.kind)),
+        }
+    }
+
+    fn request(&self) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
+        let manager = Some("rauta".to_owned());
+        let request = Request::new(Scope::One(self.object().clone()).path());
+        let name = &self.object().name;
+        match self {
+            Self::Status(Change { version, status, .. }) => {
+                let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
+                let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
+                request.patch_subresource("status", name, &parameters, &Patch::Merge(patch))
+            }
+            Self::Object(_, value) => {
+                let parameters =
+                    PatchParams { field_manager: manager, force: true, ..PatchParams::default() };
+                request.patch(name, &parameters, &Patch::Apply(value))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Write {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(change) => write!(f, "the status of {}", change.object),
+            Self::Object(object, _) => object.fmt(f),
+        }
+    }
+}
+
+/// Writes what the latest plan says and is not written yet, for ever. What the API server answers goes to `events`, since
+/// it may be there before the watch.
 pub(crate) async fn write(
     client: Client,
-    mut plans: watch::Receiver<Arc<Vec<Change>>>,
+    mut plans: watch::Receiver<Arc<Vec<Write>>>,
     events: mpsc::Sender<Event>,
 ) {
     let mut writer = Writer { client, events, done: HashMap::new(), said: BTreeSet::new() };
@@ -48,10 +108,10 @@ pub(crate) async fn write(
             return;
         }
         let plan = Arc::clone(&plans.borrow_and_update());
-        writer.done.retain(|object, _| plan.iter().any(|change| change.object == *object));
+        writer.done.retain(|object, _| plan.iter().any(|write| write.object() == object));
         is_complete = true;
-        for change in plan.iter() {
-            is_complete &= writer.put(change).await;
+        for write in plan.iter() {
+            is_complete &= writer.put(write).await;
             if plans.has_changed().unwrap_or(false) {
                 break;
             }
@@ -69,41 +129,43 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes one status; false: it is to be tried again.
-    async fn put(&mut self, change: &Change) -> bool {
-        if self.done.get(&change.object) == Some(&change.version) {
+    /// Writes one thing; false: it is to be tried again.
+    async fn put(&mut self, write: &Write) -> bool {
+        let (object, version) = (write.object(), write.version());
+        if self.done.get(object) == Some(&version) {
             return true;
         }
-        let patch = json!({"metadata": {"resourceVersion": change.version}, "status": change.status});
-        let parameters = PatchParams { field_manager: Some("rauta".to_owned()), ..PatchParams::default() };
-        let path = Scope::One(change.object.clone()).path();
-        let name = &change.object.name;
-        let request = Request::new(path).patch_subresource("status", name, &parameters, &Patch::Merge(patch));
-        let Ok(request) = request else { return true };
+        let Ok(request) = write.request() else { return true };
         let outcome = match timeout(ANSWER_MAX, self.client.request::<Value>(request)).await {
             Ok(outcome) => outcome,
             Err(_) => return false,
         };
-        let kind = change.object.kind;
         match outcome {
-            Ok(object) => {
-                tracing::debug!(object = %change.object, "status written");
-                self.done.insert(change.object.clone(), change.version.clone());
-                let (scope, heard) = (Scope::All(kind), Instant::now());
-                let event = Event { scope, heard, news: News::Applied(object) };
-                // Fails only when everything ends.
-                let _ = self.events.send(event).await;
+            Ok(value) => {
+                tracing::debug!("written: {write}");
+                self.done.insert(object.clone(), version);
+                if let Write::Status(Change { version, .. }) = write {
+                    let (scope, heard) = (Scope::All(object.kind), Instant::now());
+                    let news = News::Written { over: version.clone(), object: value };
+                    // Fails only when everything ends.
+                    let _ = self.events.send(Event { scope, heard, news }).await;
+                }
                 true
             }
             // It has changed or gone meanwhile; its watch says so, and another plan follows.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => true,
+            // Not like this, however often.
+            Err(kube::Error::Api(status)) if status.code == 422 => {
+                tracing::warn!("cannot write {write}: {}", status.message);
+                self.done.insert(object.clone(), version);
+                true
+            }
             Err(error) => {
                 let why = words(&error);
-                if self.said.insert(format!("{kind} {why}")) {
-                    let plural = plural(kind);
+                if self.said.insert(format!("{} {why}", object.kind)) {
                     tracing::warn!(
-                        "cannot write the status of {}: {why}; it is tried again; patch of {plural}/status must be allowed",
-                        change.object
+                        "cannot write {write}: {why}; it is tried again; {} must be allowed",
+                        write.right()
                     );
                 }
                 false

@@ -1,6 +1,7 @@
 use model::ObjectRef;
 use serde_json::{Value, json};
 
+use super::Reach;
 use super::condition::condition;
 use super::facts::Facts;
 
@@ -11,11 +12,13 @@ const FEATURES: &[&str] = &[
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
+    "GatewayAddressEmpty",
     "GatewayBackendClientCertificate",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayInfrastructurePropagation",
     "GatewayPort8080",
     "GatewayStaticAddresses",
     "HTTPRoute",
@@ -54,6 +57,9 @@ const FEATURES: &[&str] = &[
     "UDPRoute",
 ];
 
+/// Those that need addresses to give.
+const OF_POOLS: &[&str] = &["GatewayAddressEmpty", "GatewayStaticAddresses"];
+
 /// The status of a GatewayClass of ours.
 pub(super) fn status(_: &ObjectRef, class: &Value, facts: &Facts<'_>) -> Option<Value> {
     if class["spec"]["controllerName"] != *facts.controller {
@@ -64,7 +70,8 @@ pub(super) fn status(_: &ObjectRef, class: &Value, facts: &Facts<'_>) -> Option<
         None => (true, "Accepted", "Gateways of this class are served"),
         Some(_) => (false, "InvalidParameters", "spec.parametersRef: no parameters are known: leave it out"),
     };
-    let features: Vec<_> = FEATURES.iter().map(|name| json!({"name": name})).collect();
+    let can = |name: &&&str| matches!(facts.reach, Reach::Assigned(_)) || !OF_POOLS.contains(name);
+    let features: Vec<_> = FEATURES.iter().filter(can).map(|name| json!({"name": name})).collect();
     Some(json!({
         "conditions": [condition("Accepted", (holds, reason), message, generation)],
         "supportedFeatures": features,

@@ -15,6 +15,8 @@ pub(crate) struct Facts<'a> {
     /// GatewayClasses with this `controllerName` are ours.
     pub(super) controller: &'a str,
     pub(super) reach: &'a Reach,
+    /// The ListenerSets.
+    sets: Vec<(&'a ObjectRef, &'a Value)>,
     errors: HashMap<&'a ObjectRef, Vec<&'a Diagnostic>>,
     routes: HashMap<&'a ListenerId, BTreeSet<&'a ObjectRef>>,
 }
@@ -41,11 +43,16 @@ impl<'a> Facts<'a> {
                 routes.entry(listener).or_default().insert(object);
             }
         }
-        Self { objects, snapshot, controller, reach, errors, routes }
+        let sets = objects.iter().filter(|(key, _)| key.kind == ObjectKind::ListenerSet).collect();
+        Self { objects, sets, snapshot, controller, reach, errors, routes }
     }
 
     pub(super) fn objects(&self) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {
         self.objects.iter()
+    }
+
+    pub(super) fn sets(&self) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {
+        self.sets.iter().copied()
     }
 
     pub(super) fn object(&self, key: &ObjectRef) -> Option<&'a Value> {

@@ -1,5 +1,5 @@
 use addresses::{Assignment, ProblemReason};
-use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef};
+use model::{Diagnostic, ListenerId, ObjectRef};
 use serde_json::{Value, json};
 
 use super::condition::{condition, message};
@@ -161,14 +161,11 @@ fn falls_back(frontend: &Value) -> bool {
 /// How many ListenerSets are attached to a Gateway: those that it takes, and of which a listener is good.
 fn sets_of(gateway: (&ObjectRef, &Value), facts: &Facts<'_>) -> usize {
     let is_attached = |(key, set): &(&ObjectRef, &Value)| {
-        key.kind == ObjectKind::ListenerSet
-            && facts
-                .gateway_of(key, &set["spec"]["parentRef"])
-                .is_some_and(|(parent, _)| parent == *gateway.0)
+        facts.gateway_of(key, &set["spec"]["parentRef"]).is_some_and(|(parent, _)| parent == *gateway.0)
             && refusals(key, facts).is_empty()
             && listeners_of_set((key, set), gateway, facts).1 > 0
     };
-    facts.objects().filter(is_attached).count()
+    facts.sets().filter(is_attached).count()
 }
 
 /// Why a Gateway does not take a ListenerSet.

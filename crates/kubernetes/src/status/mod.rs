@@ -7,6 +7,7 @@ mod class;
 mod condition;
 mod facts;
 mod gateway;
+mod infrastructure;
 mod listener;
 mod merge;
 mod policy;
@@ -17,6 +18,7 @@ use model::{ObjectKind, ObjectRef};
 use serde_json::Value;
 
 pub(crate) use facts::{Facts, is_ours};
+pub(crate) use infrastructure::services;
 pub(crate) use merge::merged;
 pub(crate) use reach::{Reach, claim};
 

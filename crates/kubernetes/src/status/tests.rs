@@ -8,9 +8,9 @@ use translate::Options;
 use super::*;
 use crate::AddressMode;
 use crate::event::{Event, News};
-use crate::mirror::Mirror;
+use crate::mirror::{Amount, Mirror};
 use crate::scope::Scope;
-use crate::writer::Change;
+use crate::writer::{Change, Write};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -57,6 +57,14 @@ fn mirror(mode: AddressMode) -> Mirror {
     Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode)
 }
 
+fn changes(mirror: &mut Mirror, amount: &Amount, now: &str) -> Vec<Change> {
+    let status = |write| match write {
+        Write::Status(change) => Some(change),
+        Write::Object(..) => None,
+    };
+    mirror.plan(amount, now).into_iter().filter_map(status).collect()
+}
+
 /// The statuses that would be written, by object.
 fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<String, Value> {
     let mut mirror = mirror(AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]));
@@ -65,7 +73,7 @@ fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<
         mirror.take(Event { scope, heard, news: News::Applied(object) });
     }
     let amount = mirror.build();
-    let changes = mirror.changes(&amount, NOW);
+    let changes = changes(&mut mirror, &amount, NOW);
     changes.into_iter().map(|change| (change.object.to_string(), change.status)).collect()
 }
 
@@ -85,6 +93,8 @@ fn a_gateway_with_a_route_is_accepted_and_programmed() {
     let route = route(json!({"parentRefs": [{"name": "web"}], "rules": redirect()}));
     let found = statuses([ours(), gateway(http()), route]);
     assert_eq!(condition(&found["GatewayClass rauta"], "Accepted"), "True Accepted@3");
+    let features = found["GatewayClass rauta"]["supportedFeatures"].to_string();
+    assert!(features.contains("TLSRoute") && !features.contains("GatewayStaticAddresses"), "without a pool");
     let gateway = &found["Gateway shop/web"];
     assert_eq!(condition(gateway, "Accepted"), "True Accepted@7");
     assert_eq!(condition(gateway, "Programmed"), "True Programmed@7");
@@ -188,7 +198,7 @@ fn a_status_that_is_as_it_should_be_is_not_written_again() {
     let mut hear = |(kind, object): (ObjectKind, Value)| {
         mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
         let amount = mirror.build();
-        mirror.changes(&amount, "2026-02-02T00:00:00Z")
+        changes(&mut mirror, &amount, "2026-02-02T00:00:00Z")
     };
     let (kind, mut object) = ours();
     let changes = hear((kind, object.clone()));
@@ -214,8 +224,7 @@ fn gateways_of_a_pool_have_addresses_of_their_own_and_open_there() {
     objects.iter().for_each(|object| hear(&mut mirror, object.clone()));
     let amount = mirror.build();
     assert!(amount.snapshot.listeners.is_empty(), "nobody listens where no status says so");
-    let planned: BTreeMap<_, _> = mirror
-        .changes(&amount, NOW)
+    let planned: BTreeMap<_, _> = changes(&mut mirror, &amount, NOW)
         .into_iter()
         .map(|change| (change.object.to_string(), change.status))
         .collect();
@@ -253,7 +262,7 @@ fn gateways_of_a_pool_have_addresses_of_their_own_and_open_there() {
             ("shop/b/http".to_owned(), vec!["10.0.0.9".to_owned()]),
         ])
     );
-    let changes = mirror.changes(&amount, NOW);
+    let changes = changes(&mut mirror, &amount, NOW);
     let second = changes.iter().find(|change| &*change.object.name == "b").unwrap();
     assert_eq!(condition(&second.status, "Programmed"), "True Programmed@7");
 }
@@ -280,7 +289,7 @@ fn addresses_that_cannot_be_had_are_said_with_the_apis_reasons() {
             });
         }
         let amount = mirror.build();
-        let changes = mirror.changes(&amount, NOW);
+        let changes = changes(&mut mirror, &amount, NOW);
         let status = &changes.iter().find(|change| change.object.kind == ObjectKind::Gateway).unwrap().status;
         assert_eq!(condition(status, "Accepted"), accepted);
         assert_eq!(condition(status, "Programmed"), programmed);
@@ -342,7 +351,7 @@ fn an_address_that_is_being_written_is_not_given_to_another() {
     let mut hear = |(kind, object): (ObjectKind, Value)| {
         mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
         let amount = mirror.build();
-        let changes = mirror.changes(&amount, NOW);
+        let changes = changes(&mut mirror, &amount, NOW);
         let address = |change: &Change| change.status["addresses"][0]["value"].clone();
         changes.iter().map(|one| (one.object.name.to_string(), address(one))).collect::<BTreeMap<_, _>>()
     };
@@ -357,4 +366,80 @@ fn an_address_that_is_being_written_is_not_given_to_another() {
     // The older one is heard of before the status of the other has come back.
     let planned = hear(named("old", 0));
     assert_eq!((&planned["young"], &planned["old"]), (&json!("10.0.0.8"), &json!("10.0.0.9")));
+}
+
+#[test]
+fn labels_of_infrastructure_are_put_on_a_service_of_the_gateway() {
+    let mut mirror = mirror(pool("10.0.0.8"));
+    let mut services = |objects: Vec<(ObjectKind, Value)>| {
+        for (kind, object) in objects {
+            mirror.take(Event {
+                scope: Scope::All(kind),
+                heard: Instant::now(),
+                news: News::Applied(object),
+            });
+        }
+        let amount = mirror.build();
+        let object = |write| match write {
+            Write::Object(key, value) => Some((key.to_string(), value)),
+            Write::Status(_) => None,
+        };
+        mirror.plan(&amount, NOW).into_iter().filter_map(object).collect::<Vec<_>>()
+    };
+    let (_, mut gateway) = gateway(http());
+    gateway["metadata"]["uid"] = json!("7");
+    assert!(
+        services(vec![ours(), (ObjectKind::Gateway, gateway.clone())]).is_empty(),
+        "nothing is to be put anywhere"
+    );
+    gateway["spec"]["infrastructure"] = json!({"labels": {"team": "a"}, "annotations": {"cost": "b"}});
+    let planned = services(vec![(ObjectKind::Gateway, gateway.clone())]);
+    let [(name, service)] = planned.as_slice() else { panic!("{planned:?}") };
+    assert_eq!(name, "Service shop/web-rauta");
+    let metadata = &service["metadata"];
+    assert_eq!(metadata["labels"]["team"], "a");
+    assert_eq!(metadata["labels"]["gateway.networking.k8s.io/gateway-name"], "web");
+    assert_eq!(metadata["annotations"], json!({"cost": "b"}));
+    assert_eq!(metadata["ownerReferences"][0]["uid"], "7");
+    assert_eq!(service["spec"]["ports"], json!([{"name": "tcp-80", "port": 80, "protocol": "TCP"}]));
+
+    // As the API server has it, with what it adds.
+    let mut there = service.clone();
+    there["spec"]["clusterIPs"] = json!(["None"]);
+    there["spec"]["ports"][0]["targetPort"] = json!(80);
+    assert!(services(vec![(ObjectKind::Service, there.clone())]).is_empty());
+    gateway["spec"]["infrastructure"]["labels"]["team"] = json!("c");
+    assert_eq!(services(vec![(ObjectKind::Gateway, gateway.clone())]).len(), 1);
+    // Somebody else's Service of that name is not touched.
+    there["metadata"]["labels"] = json!({});
+    assert!(services(vec![(ObjectKind::Service, there)]).is_empty());
+}
+
+#[test]
+fn what_was_written_does_not_undo_what_came_meanwhile() {
+    let mut mirror = mirror(AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]));
+    let mut hear = |news: News, kind: ObjectKind| {
+        mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news });
+        let amount = mirror.build();
+        changes(&mut mirror, &amount, NOW)
+            .into_iter()
+            .find(|change| change.object.kind == ObjectKind::Gateway)
+    };
+    let (kind, class) = ours();
+    hear(News::Applied(class), kind);
+    let (kind, mut object) = gateway(http());
+    let first = hear(News::Applied(object.clone()), kind).unwrap();
+    let mut written = object.clone();
+    written["status"] = first.status.clone();
+    written["metadata"]["resourceVersion"] = json!("2");
+    // The spec has changed since, and the watch says so first.
+    object["metadata"]["generation"] = json!(8);
+    object["metadata"]["resourceVersion"] = json!("3");
+    object["status"] = first.status;
+    assert_eq!(hear(News::Applied(object), kind).unwrap().version, "3");
+    let left = hear(News::Written { over: "1".to_owned(), object: written }, kind).unwrap();
+    assert_eq!(
+        (left.version.as_str(), condition(&left.status, "Accepted").as_str()),
+        ("3", "True Accepted@8")
+    );
 }

@@ -89,8 +89,11 @@ fn writing(connection: &Connection, settings: &Settings) -> Writing {
         ([], nodes) => AddressMode::Nodes(nodes.to_vec()),
         (pool, _) => AddressMode::Pool(pool.iter().copied().collect()),
     };
-    // A machine without a name has at least a process number.
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let identity = format!("{}-{}", host.trim(), std::process::id());
+    // Process 1 of a Pod on the host's network has the node's name, and so has that of the Pod before it.
+    let identity = super::pod_name().unwrap_or_else(|| {
+        // A machine without a name has at least a process number.
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        format!("{}-{}", host.trim(), std::process::id())
+    });
     Writing { addresses, namespace: std::env::var("POD_NAMESPACE").ok(), identity }
 }

@@ -172,7 +172,11 @@ fn what_is_applied_is_served_and_its_status_says_so() {
     // What is not to be read or written would have been complained of.
     let log = world.rauta.log();
     assert!(!log.contains("may not") && !log.contains("cannot write"), "{log}");
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/rauta/leases/rauta-status";
+    assert_ne!(world.client().get(lease).unwrap()["spec"]["holderIdentity"], "");
     world.rauta.stop(LIMIT).unwrap();
+    // Given up, so that the next one need not wait.
+    assert_eq!(world.client().get(lease).unwrap()["spec"]["holderIdentity"], "");
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Framing<'_> {
             if !self.classes.owns_gateway(&gateway.spec.gateway_class_name, &mut report) {
                 continue;
             }
-            warn_of_unsupported(gateway, &mut report);
+            warn_of_unsupported(gateway, self.options.standalone, &mut report);
             // For what is to be said: sets ask again.
             allowed_listeners(key, gateway, &mut report);
             let addresses = addresses(self.objects.assigned_to(key, self.options), gateway, &mut report);
@@ -192,14 +192,15 @@ impl Framing<'_> {
     }
 }
 
-fn warn_of_unsupported(gateway: &Gateway, report: &mut Report<'_>) {
+fn warn_of_unsupported(gateway: &Gateway, standalone: bool, report: &mut Report<'_>) {
     let spec = &gateway.spec;
     let mut warn = |is_set: bool, field: &str| {
         if is_set {
             report.warning(Reason::Unsupported, field, "has no effect in this version");
         }
     };
-    warn(spec.infrastructure.is_some(), "spec.infrastructure");
+    // In a cluster it is the status writer's.
+    warn(standalone && spec.infrastructure.is_some(), "spec.infrastructure");
     for (i, listener) in spec.listeners.iter().enumerate() {
         let options = listener.tls.iter().filter_map(|tls| tls.options.as_ref()).flatten();
         for (name, _) in options.filter(|(name, _)| *name != MIN_VERSION) {

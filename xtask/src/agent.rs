@@ -55,7 +55,11 @@ impl Tiers {
         ratio(self.program_ns, self.packets)
     }
 
-    fn parse(json: &str) -> Result<Self> {
+    /// Of what `rauta status -o json` prints.
+    ///
+    /// # Errors
+    /// It is not that, or there are no kernel programs.
+    pub(crate) fn parse(json: &str) -> Result<Self> {
         let status: Status = serde_json::from_str(json).context("rauta status -o json")?;
         let dataplane = status.dataplane.unwrap_or_default();
         let tier = dataplane.tier.with_context(|| {

@@ -5,6 +5,7 @@ use crate::run::{cargo, pass};
 
 /// Options of `./x test` and `./x cluster test`.
 #[derive(Args)]
+#[group(id = "tests")]
 pub(crate) struct Options {
     /// Only this crate.
     #[arg(short, long)]

@@ -12,14 +12,21 @@ use testkit::cluster::{Cluster, Program, build};
 use testkit::{Netns, Process, exec, until};
 
 use super::images;
+use super::own::{self, Own};
 use crate::paths;
 
 /// All that a gateway can have; the others are of meshes.
 const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP";
 
-/// Options of `./x cluster conformance`.
+/// Options of `./x cluster conformance`. Without `--gateway` and `--apply` the gateway is RAUTA, as its chart installs it.
 #[derive(Args)]
 pub(crate) struct Options {
+    /// The tier that serves at most: 3 is RAUTA without its kernel programs.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3), conflicts_with_all = ["gateway", "manifests"])]
+    tier: u8,
+    /// Keep the suite's report in docs/conformance.
+    #[arg(long)]
+    keep_report: bool,
     /// The GatewayClass to test.
     #[arg(long, default_value = "rauta")]
     gateway_class: String,
@@ -35,7 +42,7 @@ pub(crate) struct Options {
     /// A gateway that runs beside the first node's Pods, as a shell's command; KUBECONFIG leads to the API server.
     #[arg(long, value_name = "COMMAND")]
     gateway: Option<String>,
-    /// How many nodes.
+    /// How many nodes, where the gateway is another one.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=100))]
     nodes: u8,
     /// A program that stands for all images of a name.
@@ -46,6 +53,28 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
+impl Options {
+    /// All of the suite, against RAUTA with this tier at most.
+    pub(super) fn own(tier: u8) -> Self {
+        Self {
+            tier,
+            keep_report: false,
+            gateway_class: "rauta".to_owned(),
+            profiles: PROFILES.to_owned(),
+            run_test: None,
+            manifests: Vec::new(),
+            gateway: None,
+            nodes: 1,
+            images: Vec::new(),
+            arguments: Vec::new(),
+        }
+    }
+
+    fn is_own(&self) -> bool {
+        self.gateway.is_none() && self.manifests.is_empty()
+    }
+}
+
 /// Runs the suite. It is judged by its exit code and the lines of its tests, since its report may be written before
 /// the last of them have ended.
 pub(super) fn run(options: &Options) -> Result<()> {
@@ -54,27 +83,54 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let folder = paths::target().join("conformance");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let folder = fs::canonicalize(folder)?;
-    let cluster = Cluster::start(options.nodes, &images::table(&options.images, &folder)?)?;
-    for manifest in &options.manifests {
-        let mut command = cluster.control_plane().kubectl()?;
-        command.args(["apply", "--server-side", "-f"]).arg(manifest);
-        let output = exec(None, command, Duration::from_secs(60))?;
-        ensure!(
-            output.status.success(),
-            "cannot apply {}: {}",
-            manifest.display(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+    let is_own = options.is_own();
+    let mut named = options.images.clone();
+    if is_own {
+        named.push(("rauta".to_owned(), Own::build()?));
     }
+    // Nodes share the machine's bpf file system: one of them has the chart's kernel programs.
+    let nodes = if is_own { 1 } else { options.nodes };
+    let cluster = Cluster::start(nodes, &images::table(&named, &folder)?)?;
+    for manifest in &options.manifests {
+        apply(&cluster, manifest)?;
+    }
+    let own = is_own.then(|| Own::install(&cluster, options.tier < 3)).transpose()?;
     let _gateway = options.gateway.as_ref().map(|words| gateway(&cluster, words, &folder)).transpose()?;
-    let log = folder.join("log");
     until_accepted(&cluster, &options.gateway_class)?;
+    let log = folder.join("log");
     let (status, outcome) = suite(&cluster, options, &folder, &log)?;
     println!("{} tests passed, {} failed; {}", outcome.passed, outcome.failed.len(), log.display());
+    if let Some(own) = own.as_ref().filter(|_| options.tier < 3) {
+        let tiers = own.tiers()?;
+        let (kernel, all) = (tiers.kernel, tiers.kernel + tiers.userspace);
+        println!(
+            "{kernel} of {all} requests in the kernel, those over TLS and HTTP/2 counted, which it leaves to userspace"
+        );
+    }
     if !status.success() || !outcome.failed.is_empty() {
         bail!("conformance failed ({status}): {}", outcome.failed.join(", "));
     }
     ensure!(outcome.passed > 0, "the suite has run no test: see {}", log.display());
+    if options.keep_report {
+        keep(&folder.join("report.yaml"), options.tier)?;
+    }
+    Ok(())
+}
+
+fn apply(cluster: &Cluster, manifest: &Path) -> Result<()> {
+    let mut command = cluster.control_plane().kubectl()?;
+    command.args(["apply", "--server-side", "-f"]).arg(manifest);
+    let output = exec(None, command, Duration::from_secs(60))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cannot apply {}: {}", manifest.display(), said.trim());
+    Ok(())
+}
+
+fn keep(report: &Path, tier: u8) -> Result<()> {
+    let name = if tier < 3 { "kernel" } else { "userspace" };
+    let place = paths::root().join(format!("docs/conformance/v1.6.1-{name}.yaml"));
+    fs::copy(report, &place).with_context(|| format!("cannot write {}", place.display()))?;
+    println!("{}", place.display());
     Ok(())
 }
 
@@ -112,6 +168,9 @@ fn suite(cluster: &Cluster, options: &Options, folder: &Path, log: &Path) -> Res
         &format!("--version={}", env!("CARGO_PKG_VERSION")),
         "--contact=https://github.com/rauta/rauta/issues",
     ]);
+    if options.is_own() {
+        command.args(own::ADDRESSES);
+    }
     command.args(options.run_test.as_ref().map(|test| format!("--run-test={test}"))).args(&options.arguments);
     // It dials addresses of Gateways, which are in there.
     control.netns().place(&mut command);

@@ -3,14 +3,13 @@
 mod conformance;
 mod dns;
 mod images;
+mod own;
 mod stay;
 mod test;
 
 use anyhow::Result;
 use clap::Subcommand;
 use testkit::cluster::{Program, build};
-
-use crate::tests;
 
 /// What to do with the cluster.
 #[derive(Subcommand)]
@@ -27,8 +26,8 @@ pub(crate) enum Command {
     Down,
     /// Say whether it is up, and how to use it.
     Status,
-    /// Run the tests that need an API server.
-    Test(tests::Options),
+    /// Run the tests that need an API server, and the conformance suite against RAUTA.
+    Test(test::Options),
     /// Run the conformance suite of the Gateway API against a gateway in a cluster of its own.
     Conformance(conformance::Options),
     /// Stands for CoreDNS in the conformance suite.

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 /// What newly named Secrets and ConfigMaps hold is waited for so long: without them listeners would close that are to have
 /// another certificate.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Holds changes back while something that they name is not read yet.
 #[derive(Debug, Default)]

@@ -127,8 +127,7 @@ impl Mirror {
     pub(crate) fn is_settled(&self, scope: &Scope) -> bool {
         let has_read = !self.known.is_empty();
         let trouble = self.troubles.get(scope);
-        self.known.contains_key(scope)
-            || trouble.is_some_and(|trouble| trouble.is_settled(scope.kind(), has_read))
+        self.known.contains_key(scope) || trouble.is_some_and(|trouble| trouble.is_settled(scope, has_read))
     }
 
     /// The first of what cannot be read.

@@ -48,13 +48,16 @@ impl Trouble {
     ///
     /// A server that does not answer is waited for, one that knows nobody, too, and one that `has_read` says has given nothing yet: what it
     /// would say may be anything. Kinds that protect are waited for as long as they exist: without them routes would be open.
-    pub(crate) fn is_settled(&self, kind: ObjectKind, has_read: bool) -> bool {
-        let protects = matches!(kind, ObjectKind::RoutePolicy | ObjectKind::BackendTlsPolicy);
+    /// A single object that may not be read holds nobody up: whoever names one could have all others wait.
+    pub(crate) fn is_settled(&self, scope: &Scope, has_read: bool) -> bool {
+        let protects = matches!(scope.kind(), ObjectKind::RoutePolicy | ObjectKind::BackendTlsPolicy);
+        let is_one = matches!(scope, Scope::One(_));
         match self.cause {
             Cause::Unreachable(_) | Cause::Unauthorized(_) => false,
             _ if !has_read => false,
             Cause::NotServed(_) => self.attempts >= 2,
             _ if protects => false,
+            Cause::Forbidden(_) if is_one => true,
             Cause::Forbidden(_) => self.attempts >= BELIEVED_ATTEMPTS,
             Cause::Refused(_) => self.attempts >= DELETED_ATTEMPTS,
         }
@@ -219,7 +222,8 @@ mod tests {
         let settled = |cause: Cause, attempts| {
             let trouble = Trouble { cause, attempts };
             [ObjectKind::HttpRoute, ObjectKind::RoutePolicy, ObjectKind::BackendTlsPolicy]
-                .map(|kind| (trouble.is_settled(kind, true), trouble.is_settled(kind, false)))
+                .map(Scope::All)
+                .map(|scope| (trouble.is_settled(&scope, true), trouble.is_settled(&scope, false)))
         };
         let (no, yes) = ((false, false), (true, false));
         assert_eq!(settled(Cause::NotServed(Vec::new()), 2), [yes; 3]);
@@ -231,6 +235,9 @@ mod tests {
         assert_eq!(settled(Cause::Refused(String::new()), 6), [no; 3]);
         assert_eq!(settled(Cause::Unauthorized(String::new()), 1_000), [no; 3]);
         assert_eq!(settled(Cause::Unreachable(String::new()), 1_000), [no; 3]);
+        let secret = Scope::One(ObjectRef::new(ObjectKind::Secret, "shop", "tls"));
+        let forbidden = Trouble { cause: Cause::Forbidden(String::new()), attempts: 1 };
+        assert!(forbidden.is_settled(&secret, true) && !forbidden.is_settled(&secret, false));
     }
 
     #[test]

@@ -75,39 +75,20 @@ impl Announcer {
         self.held.iter().filter(|(_, held)| held.is_there).map(|(address, _)| *address).collect()
     }
 
-    /// Holds `wanted` from now on and nothing else: what an earlier agent left goes, too. Others' addresses stay as they are; one that is
+    /// Holds `wanted` from now on and nothing else, as [`Announcer::tick`] sees to: what an earlier agent left goes, too. Others' addresses stay as they are; one that is
     /// wanted is announced where it stands.
     ///
     /// # Errors
-    /// One for each address that could not be had or given up; the others are as they should be. An address that could not
-    /// be had is tried again by [`Announcer::tick`].
+    /// One for each address that could not be had or given up, or one for all; the others are as they should be. What failed
+    /// is tried again by [`Announcer::tick`].
     pub fn hold(&mut self, wanted: &BTreeSet<IpAddr>, now: Instant) -> Vec<HoldError> {
-        let found = match kernel::list(&self.kernel, self.interface.index) {
-            Ok(found) => found,
-            Err(source) => return vec![HoldError::List { interface: self.interface.name.clone(), source }],
-        };
-        let mut errors = Vec::new();
-        for address in found.iter().filter(|found| found.is_ours).map(|found| found.address) {
-            if !wanted.contains(&address)
-                && let Err(source) = kernel::remove(&self.kernel, self.interface.index, address)
-            {
-                let interface = self.interface.name.clone();
-                errors.push(HoldError::Remove { address, interface, source, seconds: LIFETIME_S });
-            }
-        }
         self.held.retain(|address, _| wanted.contains(address));
         for address in wanted {
-            let is_foreign = found.iter().any(|found| found.address == *address && !found.is_ours);
-            self.held.entry(*address).or_insert(Held {
-                since: now,
-                told: 0,
-                is_there: is_foreign,
-                is_foreign,
-            });
+            let new = Held { since: now, told: 0, is_there: false, is_foreign: false };
+            self.held.entry(*address).or_insert(new);
         }
         self.renewed = None;
-        errors.extend(self.tick(now));
-        errors
+        self.tick(now)
     }
 
     /// Tells the neighbours of an address anew: somebody else said that it was his.
@@ -117,36 +98,64 @@ impl Announcer {
         }
     }
 
-    /// Does what is due: to be called every 100 ms or so.
+    /// Does what is due: to be called every 100 ms or so, once it was said what to hold.
     ///
     /// # Errors
     /// One for each address that is not held as it should be; it is tried again in time.
     pub fn tick(&mut self, now: Instant) -> Vec<HoldError> {
         let mut errors = Vec::new();
-        let interface = &self.interface;
         if self.renewed.is_none_or(|renewed| now.duration_since(renewed) >= RENEW) {
             self.renewed = Some(now);
-            for (address, held) in self.held.iter_mut().filter(|(_, held)| !held.is_foreign) {
-                let added = kernel::add(&self.kernel, interface.index, *address);
-                held.is_there = added.is_ok();
-                if let Err(source) = added {
-                    errors.push(HoldError::Add {
-                        address: *address,
-                        interface: interface.name.clone(),
-                        source,
-                    });
-                }
-            }
+            errors = self.renew();
         }
+        let interface = &self.interface;
         for (address, held) in self.held.iter_mut().filter(|(_, held)| held.is_there) {
             let due = TELL_AT.iter().filter(|at| now.duration_since(held.since) >= **at).count();
             if held.told >= due {
                 continue;
             }
-            held.told = due;
             let frame = announcement(interface.hardware, *address);
-            if let Err(source) = sent(&self.frames, &frame, interface) {
-                errors.push(HoldError::Tell { address: *address, interface: interface.name.clone(), source });
+            match sent(&self.frames, &frame, interface) {
+                Ok(()) => held.told = due,
+                Err(source) => errors.push(HoldError::Tell {
+                    address: *address,
+                    interface: interface.name.clone(),
+                    source,
+                }),
+            }
+        }
+        errors
+    }
+
+    /// Makes the interface have what is held and nothing else of ours. Others may have changed it since the last time.
+    fn renew(&mut self) -> Vec<HoldError> {
+        let interface = &self.interface;
+        let mut errors = Vec::new();
+        match kernel::list(&self.kernel, interface.index) {
+            Ok(found) => {
+                for address in found.iter().filter(|found| found.is_ours).map(|found| found.address) {
+                    if !self.held.contains_key(&address)
+                        && let Err(source) = kernel::remove(&self.kernel, interface.index, address)
+                    {
+                        let interface = interface.name.clone();
+                        errors.push(HoldError::Remove { address, interface, source, seconds: LIFETIME_S });
+                    }
+                }
+                for (address, held) in &mut self.held {
+                    held.is_foreign = found.iter().any(|found| found.address == *address && !found.is_ours);
+                    held.is_there |= held.is_foreign;
+                }
+            }
+            Err(source) => errors.push(HoldError::List { interface: interface.name.clone(), source }),
+        }
+        // Not listed, one that is not there yet may be somebody else's: adding would give it a lifetime.
+        let is_listed = errors.iter().all(|error| !matches!(error, HoldError::List { .. }));
+        let due = |held: &Held| !held.is_foreign && (held.is_there || is_listed);
+        for (address, held) in self.held.iter_mut().filter(|(_, held)| due(held)) {
+            let added = kernel::add(&self.kernel, interface.index, *address);
+            held.is_there = added.is_ok();
+            if let Err(source) = added {
+                errors.push(HoldError::Add { address: *address, interface: interface.name.clone(), source });
             }
         }
         errors

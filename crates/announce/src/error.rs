@@ -71,3 +71,15 @@ pub enum HoldError {
         source: io::Error,
     },
 }
+
+impl HoldError {
+    /// Whether the interface itself is there no longer: another one of its name is another interface.
+    pub fn is_of_lost_interface(&self) -> bool {
+        let (Self::Add { source, .. }
+        | Self::Remove { source, .. }
+        | Self::Tell { source, .. }
+        | Self::List { source, .. }) = self;
+        // Packet sockets say ENXIO (packet(7)).
+        matches!(source.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
+    }
+}

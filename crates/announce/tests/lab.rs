@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use announce::{AnnounceError, Announcer};
+use announce::{AnnounceError, Announcer, HoldError};
 use testkit::{Lab, Netns, exec, until};
 
 /// Long enough for a busy machine.
@@ -93,6 +93,38 @@ fn what_an_agent_left_is_taken_away_and_what_is_others_is_not() {
     let last = shown(machine);
     assert!(last.contains("10.77.1.101/32") && !last.contains("10.77.1.102"), "{last}");
     assert!(last.contains("10.77.1.11/24"), "{last}");
+}
+
+#[test]
+fn what_others_do_to_the_interface_is_seen_in_time() {
+    let lab = Lab::builder().build().unwrap();
+    let machine = lab.backend(0);
+    let mut announcer = announcer(machine);
+    let wanted = addresses(&[V4, "10.77.1.101"]);
+    ip(machine, &["addr", "add", "10.77.1.101/32", "dev", "eth0"]);
+    assert!(announcer.hold(&wanted, Instant::now()).is_empty());
+    // One that is held is taken away, the administrator takes away the other one, and an agent's that died comes up.
+    ip(machine, &["addr", "del", &format!("{V4}/32"), "dev", "eth0"]);
+    ip(machine, &["addr", "del", "10.77.1.101/32", "dev", "eth0"]);
+    let left = ["addr", "add", "10.77.1.102/32", "dev", "eth0", "valid_lft", "10", "preferred_lft", "0"];
+    ip(machine, &left);
+    let now = until(LIMIT, "both to be there", || {
+        assert!(announcer.tick(Instant::now()).is_empty());
+        let now = shown(machine);
+        let is_there = |address: &str| now.contains(&format!("{address}/32"));
+        (is_there(V4) && is_there("10.77.1.101")).then_some(now)
+    })
+    .unwrap();
+    assert!(!now.contains("10.77.1.102"), "left by an agent that died: {now}");
+
+    // The interface goes: it is said, and its addresses are no longer this machine's.
+    ip(machine, &["link", "del", "eth0"]);
+    until(LIMIT, "the loss of the interface", || {
+        let errors = announcer.tick(Instant::now());
+        errors.iter().any(HoldError::is_of_lost_interface).then_some(())
+    })
+    .unwrap();
+    assert_eq!(announcer.held(), BTreeSet::new());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use addresses::Peer;
 use kube::Client;
 use kube::core::Request;
-use kube::core::params::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::params::{ListParams, Patch, PatchParams, PostParams, VersionMatch};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -75,17 +75,18 @@ impl NodeLeases {
     /// # Errors
     /// [`NodeLeaseError`]: nothing was seen.
     pub async fn look(&self) -> Result<Vec<Peer>, NodeLeaseError> {
-        self.in_time(self.list()).await
+        self.in_time(self.list(None)).await
     }
 
-    /// Renews this node's Lease, which says that it announces these addresses, and then looks at all: a complete round, or none.
+    /// Renews this node's Lease, which says that it announces these addresses, and then looks at all: a complete round, or none. Without
+    /// `announces` it says that it could announce none, and others do not count on it.
     ///
     /// # Errors
     /// [`NodeLeaseError`]: what is seen by others is not known, and nothing was seen.
-    pub async fn round(&self, announces: &BTreeSet<IpAddr>) -> Result<Vec<Peer>, NodeLeaseError> {
+    pub async fn round(&self, announces: Option<&BTreeSet<IpAddr>>) -> Result<Vec<Peer>, NodeLeaseError> {
         self.in_time(async {
-            self.put(lease(&self.node, &self.node, announces)).await?;
-            self.list().await
+            let version = self.put(lease(&self.node, announces)).await?;
+            self.list(version.as_deref()).await
         })
         .await
     }
@@ -95,7 +96,7 @@ impl NodeLeases {
     /// # Errors
     /// [`NodeLeaseError`]: others wait until the Lease is over.
     pub async fn leave(&self) -> Result<(), NodeLeaseError> {
-        self.in_time(self.put(lease(&self.node, "", &BTreeSet::new()))).await
+        self.in_time(self.put(lease(&self.node, None))).await.map(drop)
     }
 
     async fn in_time<T>(
@@ -105,8 +106,12 @@ impl NodeLeases {
         timeout(self.answer_max, work).await.unwrap_or(Err(NodeLeaseError::Late(self.answer_max)))
     }
 
-    async fn list(&self) -> Result<Vec<Peer>, NodeLeaseError> {
-        let parameters = ListParams::default().labels(&format!("{LABEL}=node"));
+    /// At `version` or later, which the API server answers out of its memory; none: the latest, for which it asks its database.
+    async fn list(&self, version: Option<&str>) -> Result<Vec<Peer>, NodeLeaseError> {
+        let mut parameters = ListParams::default().labels(&format!("{LABEL}=node"));
+        if let Some(version) = version {
+            parameters = parameters.at(version).matching(VersionMatch::NotOlderThan);
+        }
         let request = Request::new(&self.path).list(&parameters).map_err(kube::Error::BuildRequest);
         let advice = "allow list of leases in API group \"coordination.k8s.io\" there";
         let refused = |error| self.refused("list", advice, &error);
@@ -114,7 +119,8 @@ impl NodeLeases {
         Ok(list["items"].as_array().into_iter().flatten().filter_map(peer).collect())
     }
 
-    async fn put(&self, lease: Value) -> Result<(), NodeLeaseError> {
+    /// Writes it; which version it has now.
+    async fn put(&self, lease: Value) -> Result<Option<String>, NodeLeaseError> {
         let advice = "allow create and patch of leases in API group \"coordination.k8s.io\" there";
         let refused = |error| self.refused("renew", advice, &error);
         let name = format!("{PREFIX}{}", self.node);
@@ -122,14 +128,14 @@ impl NodeLeases {
         let request = Request::new(&self.path).patch(&name, &PatchParams::default(), &patch);
         let request = request.map_err(kube::Error::BuildRequest).map_err(refused)?;
         match self.client.request::<Value>(request).await {
-            Ok(_) => return Ok(()),
+            Ok(written) => return Ok(version(&written)),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(refused(error)),
         }
         let body = lease.to_string().into_bytes();
         let request = Request::new(&self.path).create(&PostParams::default(), body);
         let request = request.map_err(kube::Error::BuildRequest).map_err(refused)?;
-        self.client.request::<Value>(request).await.map(drop).map_err(refused)
+        self.client.request(request).await.map(|written| version(&written)).map_err(refused)
     }
 
     fn refused(&self, what: &'static str, advice: &'static str, error: &kube::Error) -> NodeLeaseError {
@@ -137,9 +143,14 @@ impl NodeLeases {
     }
 }
 
-/// The Lease of a node, as its holder writes it.
-fn lease(node: &str, holder: &str, announces: &BTreeSet<IpAddr>) -> Value {
-    let announces: Vec<_> = announces.iter().map(ToString::to_string).collect();
+fn version(object: &Value) -> Option<String> {
+    object["metadata"]["resourceVersion"].as_str().map(ToOwned::to_owned)
+}
+
+/// The Lease of a node, as its holder writes it; held by nobody if it announces nothing and could not.
+fn lease(node: &str, announces: Option<&BTreeSet<IpAddr>>) -> Value {
+    let holder = if announces.is_some() { node } else { "" };
+    let announces: Vec<_> = announces.into_iter().flatten().map(ToString::to_string).collect();
     json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -159,7 +170,7 @@ fn peer(lease: &Value) -> Option<Peer> {
     let announces = metadata["annotations"][ANNOUNCES].as_str().unwrap_or_default();
     Some(Peer {
         node: metadata["name"].as_str()?.strip_prefix(PREFIX)?.to_owned(),
-        version: metadata["resourceVersion"].as_str()?.to_owned(),
+        version: version(lease)?,
         has_left: lease["spec"]["holderIdentity"].as_str().is_none_or(str::is_empty),
         announces: announces.split(',').filter_map(|address| address.parse().ok()).collect(),
     })
@@ -182,9 +193,9 @@ mod tests {
             has_left: false,
             announces: addresses.clone(),
         };
-        assert_eq!(read(lease("node-1.example", "node-1.example", &addresses)), Some(wanted.clone()));
+        assert_eq!(read(lease("node-1.example", Some(&addresses))), Some(wanted.clone()));
         let left = Peer { has_left: true, announces: BTreeSet::new(), ..wanted };
-        assert_eq!(read(lease("node-1.example", "", &BTreeSet::new())), Some(left));
+        assert_eq!(read(lease("node-1.example", None)), Some(left));
         assert_eq!(read(json!({"metadata": {"name": "rauta-status"}, "spec": {}})), None);
     }
 }

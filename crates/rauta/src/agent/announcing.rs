@@ -9,6 +9,8 @@
 //!
 //! A thread of its own: a long translation must not make this node look dead. Decisions: docs/adr/0026-addresses-of-gateways.md.
 
+mod standing;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc as blocking;
@@ -16,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use addresses::{Election, Peer, Pool};
-use announce::{AnnounceError, Announcer};
+use announce::{AnnounceError, Announcer, HoldError};
 use anyhow::{Context, ensure};
 use kubernetes::{Connection, NodeLeases};
 use tokio::sync::{mpsc, watch};
@@ -27,8 +29,12 @@ use tracing::{info, warn};
 use crate::settings::parse::show_duration;
 use crate::settings::{AddressSettings, AnnounceOn, Settings};
 
+use standing::Standing;
+
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_millis(100);
+/// How often an interface that cannot be announced on is tried.
+const OPEN_EVERY: Duration = Duration::from_secs(1);
 /// How long other nodes may take to announce what this one hands over.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
 /// How long the agent waits for the thread.
@@ -140,13 +146,12 @@ struct Task {
     leases: NodeLeases,
     node: String,
     election: Election,
-    /// None: nothing was decided yet, or it could not be opened.
+    /// None: it could not be opened, or need not be yet.
     announcer: Option<Announcer>,
+    /// When it was tried to open it last.
+    tried: Option<Instant>,
     wanted: BTreeSet<IpAddr>,
-    /// What an earlier agent of this node announced last, until this one has decided for the first time.
-    inherited: BTreeSet<IpAddr>,
-    /// How often the other nodes were seen, at least: the first time they have not seen this one yet, and would not give way.
-    looks: u8,
+    standing: Standing,
     /// Whether this one has left.
     has_left: bool,
     /// What is announced, or should be.
@@ -171,9 +176,9 @@ impl Task {
             election: Election::new(&node, settings.heartbeat_timeout),
             node,
             announcer: None,
+            tried: None,
             wanted: BTreeSet::new(),
-            inherited: BTreeSet::new(),
-            looks: 0,
+            standing: Standing::default(),
             has_left: false,
             own: BTreeSet::new(),
             contested: BTreeSet::new(),
@@ -188,7 +193,7 @@ impl Task {
         mut orders: mpsc::UnboundedReceiver<Command>,
         answer: blocking::Sender<()>,
     ) {
-        let (held, told) = watch::channel(BTreeSet::new());
+        let (says, said) = watch::channel(None);
         let (seen, mut rounds) = mpsc::channel(1);
         let mut beating: Option<AbortHandle> = None;
         let mut tick = interval(TICK);
@@ -208,16 +213,18 @@ impl Task {
                     self.wanted = wishes.borrow_and_update().clone().unwrap_or_default();
                     // Who listens on nothing yet can take nothing over.
                     beating.get_or_insert_with(|| {
-                        let beat = beat(self.leases.clone(), self.heartbeat, told.clone(), seen.clone());
+                        let beat = beat(self.leases.clone(), self.heartbeat, said.clone(), seen.clone());
                         tokio::spawn(beat).abort_handle()
                     });
                 }
                 Some(round) = rounds.recv() => self.take_in(round),
                 _ = tick.tick() => {}
             }
-            self.decide();
-            held.send_if_modified(|last| {
-                let now = self.held();
+            if beating.is_some() && !self.has_left {
+                self.decide();
+            }
+            says.send_if_modified(|last| {
+                let now = self.standing.announces(self.held());
                 let is_new = *last != now;
                 *last = now;
                 is_new
@@ -261,13 +268,10 @@ impl Task {
         match round {
             Ok(peers) => {
                 let before = peers.iter().find(|peer| peer.node == self.node && !peer.has_left);
-                let announced = before.map(|peer| peer.announces.clone()).unwrap_or_default();
+                let mut announced = before.map(|peer| peer.announces.clone()).unwrap_or_default();
                 self.election.observe(peers, Instant::now());
-                if self.looks == 0 {
-                    self.inherited = announced;
-                    self.inherited.retain(|address| self.election.others(*address).next().is_none());
-                }
-                self.looks = self.looks.saturating_add(1);
+                announced.retain(|address| self.election.others(*address).next().is_none());
+                self.standing.look(announced);
                 self.said_of_leases.clear();
             }
             Err(error) if error != self.said_of_leases => {
@@ -280,20 +284,14 @@ impl Task {
 
     /// Announces what is this node's, and does what is due.
     fn decide(&mut self) {
-        if self.looks < 2 || self.has_left {
+        let now = Instant::now();
+        self.open(now);
+        if !self.standing.may_decide() {
             return;
         }
-        let mut held = self.held();
-        held.append(&mut self.inherited);
+        let held = self.standing.announces(self.held()).unwrap_or_default();
         let own = self.election.own(&self.wanted, &held);
-        let now = Instant::now();
-        let is_first = self.announcer.is_none();
-        if is_first {
-            match Announcer::open(self.interface.as_deref()) {
-                Ok(opened) => self.announcer = Some(opened),
-                Err(error) => return self.say(cannot(&error)),
-            }
-        }
+        let is_first = self.standing.decide();
         let Some(announcer) = &mut self.announcer else { return };
         let mut errors = announcer.tick(now);
         if is_first || own != self.own {
@@ -316,10 +314,30 @@ impl Task {
             }
         }
         self.contested = contested;
+        if errors.iter().any(HoldError::is_of_lost_interface) {
+            self.announcer = None;
+            self.own.clear();
+            self.standing.set_able(false);
+        }
         if !errors.is_empty() {
             let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
             self.say(texts.join("; "));
         }
+    }
+
+    /// Sees to it that this node can announce, if it can. Until then other nodes are not to count on it.
+    fn open(&mut self, now: Instant) {
+        if self.announcer.is_some() || self.tried.is_some_and(|tried| now.duration_since(tried) < OPEN_EVERY)
+        {
+            return;
+        }
+        self.tried = Some(now);
+        match Announcer::open(self.interface.as_deref()) {
+            Ok(opened) => self.announcer = Some(opened),
+            Err(error) => return self.say(cannot(&error)),
+        }
+        self.said.clear();
+        self.standing.set_able(true);
     }
 
     fn held(&self) -> BTreeSet<IpAddr> {
@@ -342,7 +360,7 @@ fn cannot(error: &AnnounceError) -> String {
 async fn beat(
     leases: NodeLeases,
     heartbeat: Duration,
-    held: watch::Receiver<BTreeSet<IpAddr>>,
+    says: watch::Receiver<Option<BTreeSet<IpAddr>>>,
     seen: mpsc::Sender<Result<Vec<Peer>, String>>,
 ) {
     let mut beat = interval(heartbeat);
@@ -352,14 +370,18 @@ async fn beat(
         beat.tick().await;
         let round = match is_known {
             true => {
-                let held = held.borrow().clone();
-                leases.round(&held).await
+                let says = says.borrow().clone();
+                leases.round(says.as_ref()).await
             }
             // What this node's own Lease said before must not be lost.
             false => leases.look().await,
         };
         is_known |= round.is_ok();
         if seen.send(round.map_err(|error| error.to_string())).await.is_err() {
+            return;
+        }
+        // There is room again when it was taken in: the next round says what follows from it.
+        if seen.reserve().await.is_err() {
             return;
         }
     }

@@ -1,5 +1,5 @@
 //! Two nodes with an agent each, and a client on their segment: an address of the pool goes on answering when the node that has it
-//! dies, and when its agent is stopped.
+//! dies, and when its agent is stopped; it stays when another agent takes over on the same node.
 
 use std::process::Command;
 use std::time::Instant;
@@ -57,6 +57,22 @@ impl World {
         self.nodes[node] = start(&self.lab, &self.control, node);
     }
 
+    /// Another agent takes over from that of `node`. Until it has decided what it announces, the Leases never say anything else than before.
+    fn upgrade(&mut self, node: usize) {
+        let name = format!("{}-upgraded", NODES[node]);
+        let mut command = agent(&self.lab, &self.control, node);
+        command.arg("--upgrade");
+        let next = self.lab.spawn(self.lab.backend(node), &name, command).unwrap();
+        let mut before = std::mem::replace(&mut self.nodes[node], next);
+        until(LIMIT, "the next agent to announce", || {
+            assert!(self.announces(node), "given up on the way: {}", self.nodes[node].log());
+            assert!(!self.announces(1 - node), "taken over by the other node");
+            self.nodes[node].log().contains("announced by this node").then_some(())
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}\n----\n{}", before.log(), self.nodes[node].log()));
+        until(LIMIT, "the agent before it to end", || before.ended().map(drop)).unwrap();
+    }
+
     fn is_answered(&self) -> bool {
         let mut curl = Command::new("curl");
         let url = format!("http://{ADDRESS}:{GATEWAY_PORT}/");
@@ -102,6 +118,10 @@ impl World {
 }
 
 fn start(lab: &Lab, control: &ControlPlane, node: usize) -> Process {
+    lab.spawn(lab.backend(node), NODES[node], agent(lab, control, node)).unwrap()
+}
+
+fn agent(lab: &Lab, control: &ControlPlane, node: usize) -> Command {
     // The server's certificate has its other names.
     let inside = std::fs::read_to_string(control.kubeconfig_for("rauta", "agent", true).unwrap()).unwrap();
     let server = "server: https://127.0.0.1:";
@@ -114,7 +134,7 @@ fn start(lab: &Lab, control: &ControlPlane, node: usize) -> Process {
     command.arg(format!("addresses.pool={ADDRESS}")).arg("--kubeconfig").arg(kubeconfig);
     command.env("POD_NAMESPACE", "rauta").env("NODE_NAME", NODES[node]);
     command.arg("--socket").arg(lab.folder().join(format!("{node}.sock")));
-    lab.spawn(lab.backend(node), NODES[node], command).unwrap()
+    command
 }
 
 fn announces(lease: &Value) -> bool {
@@ -131,7 +151,7 @@ fn word_behind(netns: &Netns, arguments: &[&str], word: &str) -> String {
 }
 
 #[test]
-fn an_address_answers_when_its_node_dies_and_when_its_agent_stops() {
+fn an_address_stays_with_its_node_and_leaves_when_it_dies_or_its_agent_stops() {
     let mut world = World::new();
     let path = format!("{GATEWAY_API}/namespaces/shop/gateways/web");
     let status = world.control.client().get(&path).unwrap()["status"].clone();
@@ -147,6 +167,11 @@ fn an_address_answers_when_its_node_dies_and_when_its_agent_stops() {
     })
     .unwrap();
     let second = 1 - first;
+    world.until_at(first);
+
+    // A newer agent of the same node goes on with it.
+    world.upgrade(first);
+    world.until_answered("the upgraded node");
     world.until_at(first);
 
     let killed = Instant::now();

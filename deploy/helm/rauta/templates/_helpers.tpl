@@ -54,6 +54,15 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* Whether agents announce addresses: "true" or nothing. The interface `off` is false to YAML where it has no quotes. */}}
+{{- define "rauta.announces" -}}
+{{- $addresses := default dict .Values.settings.addresses -}}
+{{- $interface := dig "interface" "" $addresses -}}
+{{- if and $addresses.pool (not (has (toString $interface) (list "off" "false"))) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* Secrets and ConfigMaps: of all namespaces, or of one. */}}
 {{- define "rauta.secretRules" -}}
 - apiGroups: [""]

@@ -41,9 +41,8 @@ pub(crate) fn line(kind: HeadKind, name: &str, value: &str) -> Result<HeaderLine
 }
 
 fn directive(words: &[&str], read: &mut Snippet) -> Result<(), String> {
-    if words.iter().any(|word| word.contains('$') && *word != "$request_uri")
-        && words.first() != Some(&"return")
-    {
+    // The URL of `return` may end with one, and is read by itself.
+    if words.first() != Some(&"return") && words.iter().any(|word| word.contains('$')) {
         return Err("has a variable".to_owned());
     }
     match words {
@@ -158,6 +157,10 @@ mod tests {
             "deny all;",
             "if ($http_x) { return 403; }",
             "more_set_headers \"X-A: $host\";",
+            "proxy_set_header X-A $request_uri;",
+            "add_header X-A $request_uri always;",
+            "more_clear_headers $request_uri;",
+            "return $request_uri;",
             "proxy_set_header Host b.test;",
             "more_set_headers \"X-A: 1\"",
             "return 200 \"ok\";",

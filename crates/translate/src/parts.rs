@@ -8,6 +8,7 @@ use model::{Backend, BackendId, Diagnostic, L4Route, ListenerId, ObjectKind, Obj
 use crate::Options;
 use crate::build::{self, BackendPolicies, Beside, Frame, Part, Policies, RoutePolicies};
 use crate::objects::Objects;
+use crate::pattern::is_object_name;
 
 /// The parts of the last snapshot. A part is built again when an object that it follows from has changed, and otherwise
 /// taken as it is; nothing is ever patched.
@@ -138,13 +139,15 @@ impl Parts {
         self.l4_routes.values().flatten()
     }
 
-    /// The ConfigMaps and Secrets that were looked for, whether they are there or not.
+    /// The ConfigMaps and Secrets that were looked for, whether they are there or not. What no object can be named is never asked for: names
+    /// become parts of paths of the API.
     pub(crate) fn looked_for(&self) -> BTreeSet<ObjectRef> {
         let named =
             self.frame.bundles.iter().chain(&self.policies.bundles).chain(self.route_policies.named());
         // Of annotations of Ingresses.
         let named = named.chain(self.users.keys());
-        named.filter(|key| matches!(key.kind, ObjectKind::Secret | ObjectKind::ConfigMap)).cloned().collect()
+        let named = named.filter(|key| matches!(key.kind, ObjectKind::Secret | ObjectKind::ConfigMap));
+        named.filter(|key| is_object_name(&key.namespace) && is_object_name(&key.name)).cloned().collect()
     }
 
     /// The backends behind a Service.

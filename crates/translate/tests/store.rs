@@ -184,3 +184,60 @@ fn a_policy_that_never_was_good_closes_its_route_and_one_that_was_stays() {
     assert!(store.apply(policy(half)).is_err());
     assert!(said(&mut store)[0].policies.is_closed, "a target that can be read in part is closed as a whole");
 }
+
+/// Names of annotations become parts of paths of the API: none that leads elsewhere may be asked for.
+#[test]
+fn what_annotations_name_is_looked_for_in_their_own_namespace_and_by_a_good_name_alone() {
+    let looked_for = |secret: &str, map: &str| {
+        let value = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": "a", "namespace": "web", "annotations": {
+                "nginx.ingress.kubernetes.io/auth-type": "basic",
+                "nginx.ingress.kubernetes.io/auth-secret": secret,
+                "nginx.ingress.kubernetes.io/custom-headers": map,
+            }},
+            "spec": {"ingressClassName": "rauta", "rules": [{"http": {"paths": [
+                {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "w", "port": {"number": 80}}}}
+            ]}}]}
+        });
+        let mut store = Store::new(Options::for_files());
+        store.apply(Object::decode(ObjectKind::Ingress, &value).unwrap()).unwrap();
+        let built = store.build();
+        assert!(built.snapshot.routes[0].policies[0].policies.is_closed, "{secret}");
+        store.looked_for().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(looked_for("users", "more"), ["Secret web/users", "ConfigMap web/more"]);
+    assert_eq!(looked_for("web/users.v1", "web/more"), ["Secret web/users.v1", "ConfigMap web/more"]);
+    for name in [
+        "kube-system/users",
+        "kube-system/secrets/x?/users",
+        "web/../../users",
+        "Users",
+        "a b",
+        "x,metadata.namespace!=y",
+        "/users",
+        "a..b",
+        "-a",
+        "web/",
+    ] {
+        assert_eq!(looked_for(name, name), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn what_policies_name_is_looked_for_by_a_good_name_alone() {
+    let looked_for = |name: &str| {
+        let value = json!({
+            "apiVersion": "rauta.io/v1", "kind": "RoutePolicy", "metadata": {"name": "p", "namespace": "web"},
+            "spec": {
+                "targetRefs": [{"group": "rauta.io", "kind": "RoutingRule", "name": "a"}],
+                "basicAuth": {"users": {"name": name}}
+            }
+        });
+        let mut store = Store::new(Options::for_files());
+        store.apply(Object::decode(ObjectKind::RoutePolicy, &value).unwrap()).unwrap();
+        store.build();
+        store.looked_for().len()
+    };
+    assert_eq!((looked_for("users"), looked_for("../x"), looked_for("a,b")), (1, 0, 0));
+}

@@ -15,6 +15,7 @@ use super::route_policies::annotated_users;
 use crate::annotations::Settings;
 use crate::nginx::{self, AuthRequest, Nginx};
 use crate::own::route_policy::{Rules, Said};
+use crate::pattern;
 
 /// How long a service may take: `proxy_read_timeout` of nginx, default.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ impl Builder<'_> {
         let basic_auth = said.users.as_ref().map(|users| match users {
             Ok(users) => {
                 let (secret, read) = annotated_users(users, key, objects, &mut self.report(key));
-                self.part.services.insert(secret);
+                secret.into_iter().for_each(|secret| self.part.services.insert(secret));
                 read
             }
             Err(()) => Said::Broken,
@@ -67,6 +68,11 @@ impl Builder<'_> {
             let message =
                 format!("{map} is in another namespace, so no header is set: copy it into {}", key.namespace);
             self.report(key).error(Reason::RefNotPermitted, field, message);
+            return Vec::new();
+        }
+        if !pattern::is_object_name(name) {
+            let message = format!("{name:?} is no name of a ConfigMap, so no header is set");
+            self.report(key).invalid(field, message);
             return Vec::new();
         }
         self.part.services.insert(map.clone());

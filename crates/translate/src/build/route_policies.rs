@@ -15,6 +15,7 @@ use crate::objects::Objects;
 use crate::own;
 use crate::own::jwt::{self, KeyPlace};
 use crate::own::route_policy::{self, Rules, Said};
+use crate::pattern;
 use crate::report::Report;
 
 /// The entry of a Secret that holds users.
@@ -163,20 +164,29 @@ fn basic_auth(
     }
 }
 
-/// Users of an annotation of ingress-nginx, and the Secret that they are looked for in; broken: they cannot be had, which is
-/// reported.
+/// Users of an annotation of ingress-nginx, and the Secret that they are looked for in, if it may be; broken: they cannot be had, which
+/// is reported.
 pub(super) fn annotated_users(
     said: &Users,
     key: &ObjectRef,
     objects: &Objects,
     report: &mut Report<'_>,
-) -> (ObjectRef, Said<BasicAuth>) {
+) -> (Option<ObjectRef>, Said<BasicAuth>) {
     let (namespace, name) = said.secret.split_once('/').unwrap_or((&key.namespace, &said.secret));
+    let mut broken = |message: String| {
+        let message = format!("{message}, {}", nginx::CLOSES);
+        report.error(Reason::InvalidSecretRef, nginx::field("auth-secret"), message);
+        Said::Broken
+    };
+    if namespace != &*key.namespace {
+        let message = format!("{:?} is in another namespace: copy it into {}", said.secret, key.namespace);
+        return (None, broken(message));
+    }
+    if !pattern::is_object_name(name) {
+        return (None, broken(format!("{name:?} is no name of a Secret")));
+    }
     let secret = ObjectRef::new(ObjectKind::Secret, namespace, name);
     let text = match objects.secrets.get(&secret) {
-        _ if namespace != &*key.namespace => {
-            Err(format!("{secret} is in another namespace: copy it into {}", key.namespace))
-        }
         None => Err(format!("there is no {secret}")),
         Some(found) if said.is_map => {
             let entries = found.data.iter().flatten().map(|(user, hash)| (user, hash.0.as_slice()));
@@ -194,13 +204,9 @@ pub(super) fn annotated_users(
     });
     let users = match checked {
         Ok(users) => Said::Is(BasicAuth { realm: said.realm.clone(), username_header: None, users }),
-        Err(message) => {
-            let message = format!("{message}, {}", nginx::CLOSES);
-            report.error(Reason::InvalidSecretRef, nginx::field("auth-secret"), message);
-            Said::Broken
-        }
+        Err(message) => broken(message),
     };
-    (secret, users)
+    (Some(secret), users)
 }
 
 impl Fields for Rules {

@@ -241,3 +241,35 @@ fn what_policies_name_is_looked_for_by_a_good_name_alone() {
     };
     assert_eq!((looked_for("users"), looked_for("../x"), looked_for("a,b")), (1, 0, 0));
 }
+
+#[test]
+fn sessions_of_a_path_are_the_same_for_all_its_ways_and_whatever_stands_before_it() {
+    let ingress = |name: &str, annotations: serde_json::Value, paths: &[&str]| {
+        let path = |path: &&str| json!({"path": path, "pathType": "Exact", "backend": {"service": {"name": "w", "port": {"number": 80}}}});
+        let paths: Vec<_> = paths.iter().map(path).collect();
+        let value = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {"ingressClassName": "rauta", "rules": [{"host": "a.test", "http": {"paths": paths}}]}
+        });
+        Object::decode(ObjectKind::Ingress, &value).unwrap()
+    };
+    let mut store = Store::new(Options::for_files());
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "w"}, "spec": {"ports": [{"port": 80}]}});
+    store.apply(Object::decode(ObjectKind::Service, &service).unwrap()).unwrap();
+    let by_header = json!({
+        "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-by-header": "X-New"
+    });
+    store.apply(ingress("canary", by_header, &["/a"])).unwrap();
+    let mut scopes = |paths: &[&str]| {
+        let cookie = json!({"nginx.ingress.kubernetes.io/affinity": "cookie"});
+        store.apply(ingress("main", cookie, paths)).unwrap();
+        let snapshot = store.build().snapshot;
+        let of_a =
+            snapshot.routes.iter().filter(|route| route.matches[0].path == PathMatch::Exact("/a".into()));
+        of_a.map(|route| route.session.as_ref().unwrap().scope.to_string()).collect::<Vec<_>>()
+    };
+    let alone = scopes(&["/a"]);
+    assert_eq!(alone, ["Ingress default/main a.test Exact /a"; 3]);
+    assert_eq!(scopes(&["/0", "/a"]), alone);
+}

@@ -133,9 +133,22 @@ impl Nginx {
                 path: cookie.path.clone().unwrap_or(of_route),
                 is_permanent: cookie.lifetime.is_some(),
             };
-            let scope = route.id.to_string().into();
+            let scope = session_scope(&route).into();
             Session { name: cookie.name.clone(), scope, carrier, absolute: cookie.lifetime, idle: None }
         });
         route
     }
+}
+
+/// Whose sessions they are: those of a path, the same whatever paths stand before it and whichever way a request of it takes.
+fn session_scope(route: &Route) -> String {
+    let host = route.hosts.first().map(ToString::to_string).unwrap_or_default();
+    let (kind, path) = match route.matches.first().map(|one| &one.path) {
+        Some(PathMatch::Exact(path)) => ("Exact", &**path),
+        Some(PathMatch::Prefix(path)) => ("Prefix", &**path),
+        Some(PathMatch::StringPrefix(path)) => ("StringPrefix", &**path),
+        Some(PathMatch::Regex(pattern)) => ("Regex", &*pattern.pattern),
+        None => ("", ""),
+    };
+    format!("{} {host} {kind} {path}", route.id.object)
 }

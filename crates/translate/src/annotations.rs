@@ -50,9 +50,13 @@ pub(crate) fn read(meta: &ObjectMeta, is_ingress: bool, report: &mut Report<'_>)
                 Ok(value) => settings.forwarded_headers = value,
                 Err(_) => report.invalid(field(), format!("{value:?} is neither \"true\" nor \"false\"")),
             },
-            "rauta.io/use-regex" | "nginx.ingress.kubernetes.io/use-regex" if is_ingress => match value.parse::<bool>() {
+            "rauta.io/use-regex" if is_ingress => match value.parse::<bool>() {
                 Ok(value) => settings.use_regex |= value,
                 Err(_) => report.invalid(field(), format!("{value:?} is neither \"true\" nor \"false\"")),
+            },
+            nginx::USE_REGEX if is_ingress && !value.trim().is_empty() => match nginx::boolean(value.trim()) {
+                Some(value) => settings.use_regex |= value,
+                None => report.invalid(field(), format!("{value:?} is neither \"true\" nor \"false\"")),
             },
             affinity::ANNOTATION => kept = Some((value.as_str(), field())),
             affinity::TIMEOUT => kept_for = Some((value.as_str(), field())),

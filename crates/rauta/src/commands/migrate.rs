@@ -15,7 +15,7 @@ use crate::output::{Output, print, print_json};
 /// Bad usage, such as a path that does not exist; clap ends with the same.
 const USAGE: u8 = 2;
 
-/// Ends with 0 if all annotations are understood, 1 if not, 2 if a path does not exist.
+/// Ends with 0 if all Ingresses can be read and all annotations are understood, 1 if not, 2 if a path does not exist.
 pub(crate) fn run(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
     let (piped, paths): (Vec<PathBuf>, Vec<PathBuf>) =
         args.paths.iter().cloned().partition(|path| path.as_os_str() == "-");
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
             std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         read(&text, &file.display().to_string())?;
     }
-    let is_whole = found.iter().flat_map(|one| &one.annotations).all(is_served);
+    let is_whole = found.iter().all(|one| one.error.is_none() && one.annotations.iter().all(is_served));
     match args.output {
         Output::Json => print_json(&json!({ "ingresses": found.iter().map(record).collect::<Vec<_>>() }))?,
         Output::Table | Output::Wide => print(&text(&found))?,
@@ -98,7 +98,7 @@ fn record(one: &Examined) -> Value {
         })
     };
     let annotations: Vec<_> = one.annotations.iter().map(row).collect();
-    json!({ "namespace": one.namespace, "name": one.name, "annotations": annotations })
+    json!({ "namespace": one.namespace, "name": one.name, "annotations": annotations, "error": one.error })
 }
 
 fn text(found: &[Examined]) -> String {
@@ -115,7 +115,9 @@ fn text(found: &[Examined]) -> String {
             let line = format!("  {:<9}  {}  {said}", finding.support, finding.name);
             let _ = writeln!(out, "{}", line.trim_end());
         }
-        if one.annotations.is_empty() {
+        if let Some(error) = &one.error {
+            let _ = writeln!(out, "  cannot be read: {error}");
+        } else if one.annotations.is_empty() {
             let _ = writeln!(out, "  no annotations of ingress-nginx");
         }
     }

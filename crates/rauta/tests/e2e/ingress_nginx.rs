@@ -186,6 +186,17 @@ fn migrate_says_what_becomes_of_each_annotation() {
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &json["ingresses"][0]["annotations"][0]["support"]), (Some(1), &"closed".into()));
     assert!(json["ingresses"][1]["annotations"][0]["problem"].as_str().unwrap().contains("8mb"), "{text}");
+    // One that cannot be read is not passed over; a field that is not known is no reason for that.
+    let good = ingress("good", "/", &[("app-root", "/app"), ("backend-protocol", "HTTP")]);
+    let (code, text) = run(&good.replace("spec:", "spec:\n  later: 1"), &[]);
+    assert_eq!((code, text.contains("same       app-root")), (Some(0), true), "{text}");
+    let bad = good.replace("networking.k8s.io/v1", "networking.k8s.io/v1beta1");
+    let (code, text) = run(&bad, &[]);
+    let line = "cannot be read: apiVersion must be networking.k8s.io/v1";
+    assert_eq!((code, text.contains(line)), (Some(1), true), "{text}");
+    let (code, text) = run(&bad, &["-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, json["ingresses"][0]["error"].is_string()), (Some(1), true), "{text}");
     // As `kubectl get ingress -o json` writes it.
     let list = r#"{"kind": "List", "apiVersion": "v1", "items": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
         "metadata": {"name": "piped", "annotations": {"nginx.ingress.kubernetes.io/app-root": "/a"}}, "spec": {}}]}"#;

@@ -116,6 +116,7 @@ impl Builder<'_> {
         let mut found: Vec<_> = beside
             .filter_map(|other| Some((other.clone(), Arc::clone(self.objects.ingresses.get(other)?))))
             .filter(|(other, ingress)| self.classes.owns_ingress(ingress, &mut Report::muted(other)))
+            .filter(|(other, ingress)| nginx::canary(&ingress.metadata, &mut Report::muted(other)).is_some())
             .collect();
         found.sort_by_key(|(other, ingress)| {
             (created_unix_s(&ingress.metadata).unwrap_or(i64::MAX), other.name.clone())

@@ -26,10 +26,15 @@ impl Builder<'_> {
         let Some(spec) = ingress.spec.as_ref().filter(|_| !listeners.is_empty()) else { return };
         let has_tls = spec.tls.as_ref().is_some_and(|tls| !tls.is_empty());
         let said = nginx::read(&ingress.metadata, has_tls, &mut Report::new(key, &mut self.part.diagnostics));
-        if nginx::canary(&ingress.metadata, &mut Report::new(key, &mut self.part.diagnostics)).is_some() {
-            self.report_canary(key, ingress);
+        if nginx::is_canary(&ingress.metadata) {
+            let canary = nginx::canary(&ingress.metadata, &mut self.report(key));
+            // What cannot be read may be one.
+            if canary.is_some() {
+                self.report_canary(key, ingress);
+            }
             return;
         }
+        nginx::report_wildcards(&said, ingress, &mut self.report(key));
         let settings = said.over(settings, &ingress.metadata);
         self.part.rules = self.annotated_rules(key, &said).map(Box::new);
         let custom = self.custom_headers(key, &said);

@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 use model::{HeaderMatch, RegexAnchor, RegexPattern, ValueMatch};
 
 use super::table::PREFIX;
-use super::values::Said;
+use super::values::{Said, boolean};
 use crate::pattern;
 use crate::report::Report;
 
@@ -74,15 +74,28 @@ fn whole(text: &str) -> RegexPattern {
     RegexPattern { pattern: text.into(), anchor: RegexAnchor::Full, case_insensitive: false }
 }
 
-/// Whether an Ingress is a canary.
+/// Whether an Ingress is a canary, or may have been meant to be one: what it says of its paths is nothing by itself.
 pub(crate) fn is_canary(meta: &ObjectMeta) -> bool {
-    let value = meta.annotations.as_ref().and_then(|all| all.get(&format!("{PREFIX}canary")));
-    value.is_some_and(|value| value.trim() == "true")
+    asked(meta).is_some_and(|value| boolean(value) != Some(false))
 }
 
 /// The canary that an Ingress is, if it is one. What cannot be draws no requests.
 pub(crate) fn of(meta: &ObjectMeta, report: &mut Report<'_>) -> Option<Canary> {
-    is_canary(meta).then(|| read(&mut Said::new(meta, report)))
+    let value = asked(meta)?;
+    let is_canary = boolean(value);
+    let mut said = Said::new(meta, report);
+    if is_canary.is_none() {
+        let message = format!(
+            "{value:?} is neither \"true\" nor \"false\", so the Ingress takes no requests: it may have been meant to take some of another one's"
+        );
+        said.bad("canary", message);
+    }
+    is_canary?.then(|| read(&mut said))
+}
+
+fn asked(meta: &ObjectMeta) -> Option<&str> {
+    let value = meta.annotations.as_ref()?.get(&format!("{PREFIX}canary"))?.trim();
+    (!value.is_empty()).then_some(value)
 }
 
 fn read(said: &mut Said<'_, '_, '_>) -> Canary {

@@ -2,6 +2,7 @@
 //!
 //! Source of names and defaults: docs/user-guide/nginx-configuration/annotations.md of ingress-nginx v1.15.1.
 
+mod asked;
 mod auth_request;
 mod canary;
 mod closing;
@@ -20,6 +21,9 @@ pub use table::{Annotation, PREFIX, Support, TABLE, annotation};
 pub(crate) use auth_request::AuthRequest;
 pub(crate) use canary::{Canary, is_canary, of as canary};
 pub(crate) use closing::CLOSES;
-pub(crate) use redirects::other_name;
+pub(crate) use redirects::{other_name, report_wildcards};
 pub(crate) use settings::{Instead, Nginx, Users, custom_header, read, rewrites_by_pattern};
-pub(crate) use values::field;
+pub(crate) use values::{boolean, field};
+
+/// The annotation of ingress-nginx that `rauta.io/use-regex` is modelled on; read with that.
+pub(crate) const USE_REGEX: &str = "nginx.ingress.kubernetes.io/use-regex";

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use model::{PathRewrite, Redirect, Scheme, WildcardLabels};
+use model::{PathRewrite, Reason, Redirect, Scheme, WildcardLabels};
 use policy::path_problem;
+use resources::core::Ingress;
 
-use super::settings::Instead;
-use super::values::Said;
+use super::settings::{Instead, Nginx};
+use super::values::{Said, field};
 use crate::pattern;
 use crate::report::Report;
 
@@ -101,6 +102,16 @@ pub(crate) fn other_name(host: &str, report: &mut Report<'_>) -> Option<(model::
     let other = pattern::host(&other, "spec.rules", WildcardLabels::One, report)?;
     let hostname: Option<Arc<str>> = Some(host.into());
     Some((other, Redirect { scheme: None, hostname, port: None, path: None, status: STATUS_DEFAULT }))
+}
+
+/// Says once of an Ingress that names by a wildcard have no other name.
+pub(crate) fn report_wildcards(said: &Nginx, ingress: &Ingress, report: &mut Report<'_>) {
+    let rules = ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+    let mut hosts = rules.filter_map(|rule| rule.host.as_deref()).filter(|host| host.starts_with("*."));
+    if let Some(host) = hosts.next().filter(|_| said.joins_www) {
+        let message = format!("{host:?} is a wildcard, which has no other name, so it has no effect there");
+        report.warning(Reason::Unsupported, field("from-to-www-redirect"), message);
+    }
 }
 
 #[cfg(test)]

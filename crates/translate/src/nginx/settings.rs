@@ -8,6 +8,7 @@ use model::{
 };
 use policy::HeadKind;
 
+use super::asked::is_nothing_asked;
 use super::auth_request::AuthRequest;
 use super::session::Cookie;
 use super::table::{PREFIX, Support, annotation};
@@ -78,8 +79,6 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
     let mut said = Said::new(meta, report);
     let said = &mut said;
     let is_guarded = report_others(said);
-    // Read elsewhere: what it is for is another Ingress.
-    said.flag("canary");
     let (app_root, joins_www) = (redirects::app_root(said), said.flag("from-to-www-redirect") == Some(true));
     let mut filters = Filters { cors: cors::read(said), ..Filters::default() };
     let mut instead = redirects::read(said, has_tls);
@@ -141,6 +140,7 @@ fn report_others(said: &mut Said<'_, '_, '_>) -> bool {
             continue;
         };
         match known.support {
+            _ if is_nothing_asked(name, value) => {}
             Support::Closed => {
                 is_guarded = true;
                 let message = format!(
@@ -150,10 +150,6 @@ fn report_others(said: &mut Said<'_, '_, '_>) -> bool {
                 );
                 said.report.error(Reason::Unsupported, field(name), message);
             }
-            // What is asked for is so.
-            Support::Missing
-                if value == "false"
-                    || name == "backend-protocol" && matches!(value, "HTTP" | "AUTO_HTTP") => {}
             Support::Missing => {
                 said.left_out(name, format!("has no effect in this version: {}", known.note));
             }

@@ -33,13 +33,11 @@ impl<'a, 'r, 'd> Said<'a, 'r, 'd> {
     /// Whether it is `"true"`. What is neither that nor `"false"` is reported.
     pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
         let value = self.text(name)?;
-        match value.parse() {
-            Ok(flag) => Some(flag),
-            Err(_) => {
-                self.bad(name, format!("{value:?} is neither \"true\" nor \"false\", so it has no effect"));
-                None
-            }
+        let flag = boolean(value);
+        if flag.is_none() {
+            self.bad(name, format!("{value:?} is neither \"true\" nor \"false\", so it has no effect"));
         }
+        flag
     }
 
     /// A whole number; the outer none: nothing is said. What is none is reported with `outcome`.
@@ -74,6 +72,15 @@ pub(crate) fn field(name: &str) -> String {
     format!("metadata.annotations[{PREFIX}{name}]")
 }
 
+/// `true` or `false`, in the words of `strconv.ParseBool` of Go, by which ingress-nginx reads them.
+pub(crate) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// Bytes as nginx writes them: `8m`, `1g`, `100k`, or a number. Source: "Configuration file measurement units" of nginx.
 pub(super) fn bytes(text: &str) -> Option<u64> {
     let (digits, unit) = match text.char_indices().last()? {
@@ -89,6 +96,14 @@ pub(super) fn bytes(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn booleans_are_the_words_of_ingress_nginx() {
+        let all = |words: &str| words.split(' ').map(boolean).collect::<Vec<_>>();
+        assert_eq!(all("1 t T TRUE true True"), [Some(true); 6]);
+        assert_eq!(all("0 f F FALSE false False"), [Some(false); 6]);
+        assert_eq!(all("yes on tRUE 2  "), [None; 6]);
+    }
 
     #[test]
     fn sizes_have_the_units_of_nginx() {

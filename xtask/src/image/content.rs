@@ -19,6 +19,9 @@ pub(super) const PROGRAM: &str = "usr/bin/rauta";
 /// Of BackendTLSPolicies that trust the system's authorities.
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
+/// Which licence is for what, and their texts: the program has its part for the kernel in it.
+const LICENCES: [&str; 4] = ["LICENSE", "LICENSE-APACHE", "LICENSE-MIT", "LICENSE-GPL-2.0"];
+
 /// What changes seldom, then what changes with every version.
 ///
 /// # Errors
@@ -44,7 +47,10 @@ pub(super) fn layers(program: &Path, sbom: &str) -> Result<[Layer; 2]> {
     }
     let mut above = Layer::new();
     put(&mut above, PROGRAM, Entry::File(0o755, read(program)?));
-    put(&mut above, "usr/share/doc/rauta/LICENSE", Entry::File(0o644, read(&root().join("LICENSE"))?));
+    for licence in LICENCES {
+        let path = format!("usr/share/doc/rauta/{licence}");
+        put(&mut above, &path, Entry::File(0o644, read(&root().join(licence))?));
+    }
     put(&mut above, "usr/share/doc/rauta/sbom.cdx.json", text(sbom));
     Ok([below, above])
 }
@@ -116,6 +122,16 @@ mod tests {
             assert_eq!(library(line).unwrap().as_deref(), path, "{line}");
         }
         assert!(library("\tlibx.so => not found").unwrap_err().to_string().contains("libx.so"));
+    }
+
+    #[test]
+    fn the_texts_of_all_licences_are_in_the_image() {
+        let [_, above] = layers(Path::new("/bin/ls"), "{}").unwrap();
+        let overview = fs::read_to_string(root().join("LICENSE")).unwrap();
+        let named = overview.split(['(', ')', ',', ' ']).filter(|word| word.starts_with("LICENSE-"));
+        for name in named.chain(["LICENSE"]) {
+            assert!(above.contains_key(&format!("usr/share/doc/rauta/{name}")), "{name}");
+        }
     }
 
     #[test]

@@ -76,7 +76,12 @@ pub const TABLE: &[Annotation] = &[
         Differs,
         "counts where it is written \"true\" and the Ingress has TLS: it is not the default, as Ingresses are served over HTTP",
     ),
-    row("force-ssl-redirect", "redirects", Same, ""),
+    row(
+        "force-ssl-redirect",
+        "redirects",
+        Differs,
+        "does not look at X-Forwarded-Proto: a load balancer in front that ends TLS and speaks HTTP would send clients round in circles",
+    ),
     row(
         "permanent-redirect",
         "redirects",
@@ -143,7 +148,12 @@ pub const TABLE: &[Annotation] = &[
         NoEffect,
         "the tries are bounded by their number and a budget",
     ),
-    row("limit-rps", "limits", Differs, "for each node; 503 with Retry-After; tokens, not a leaking bucket"),
+    row(
+        "limit-rps",
+        "limits",
+        Differs,
+        "for each node and each path, not for the whole Ingress; 503 with Retry-After; tokens, not a leaking bucket",
+    ),
     row(
         "limit-rpm",
         "limits",
@@ -216,7 +226,7 @@ pub const TABLE: &[Annotation] = &[
         "auth-url",
         "access",
         Differs,
-        "http:// to a Service of the cluster, in another namespace by a ReferenceGrant; with another URL the Ingress answers 500",
+        "http:// to a Service of the cluster, in another namespace by a ReferenceGrant; with another URL the Ingress answers 500; Set-Cookie of a 2xx is not passed on",
     ),
     row("auth-method", "access", Same, ""),
     row(
@@ -369,6 +379,10 @@ mod tests {
             .collect();
         assert!(page.contains(&rows), "docs/guide/ingress-nginx.md should hold:\n{rows}");
         let understood = TABLE.iter().filter(|one| one.support.is_understood()).count();
-        assert!(page.contains(&format!("{understood} of {}", TABLE.len())), "{understood}");
+        let nothing = TABLE.iter().filter(|one| one.support == Support::NoEffect).count();
+        let counted =
+            format!("Of {} {} act, {nothing} have nothing to do", TABLE.len(), understood - nothing);
+        let log = include_str!("../../../../CHANGELOG.md");
+        assert!(page.contains(&counted) && log.contains(&counted.replace("Of", "of")), "{counted}");
     }
 }

@@ -48,7 +48,7 @@ impl<'r> CorsRequest<'r> {
 }
 
 /// What becomes of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum CorsVerdict<'a> {
     /// It goes on; its answer gets these lines.
     Pass(CorsLines<'a>),
@@ -58,12 +58,9 @@ pub enum CorsVerdict<'a> {
     Denied,
 }
 
-/// A few header lines.
-#[derive(Clone, Copy, Debug)]
-pub struct CorsLines<'a> {
-    lines: [(&'a str, &'a [u8]); 7],
-    count: usize,
-}
+/// A few header lines, on the heap: a connection has room for them whether or not it ever has any.
+#[derive(Clone, Debug, Default)]
+pub struct CorsLines<'a>(Vec<(&'a str, &'a [u8])>);
 
 /// What endpoints may say of CORS on their own; a rule with a CORS filter says it instead.
 pub const CORS_HEADERS: &[&str] = &[
@@ -99,7 +96,7 @@ impl Cors {
     pub fn judge<'a>(&'a self, request: &CorsRequest<'a>) -> CorsVerdict<'a> {
         let is_preflight =
             request.method == "OPTIONS" && request.origin.is_some() && request.asked_method.is_some();
-        let mut lines = CorsLines { lines: [("", b""); 7], count: 0 };
+        let mut lines = CorsLines::default();
         let allowed = request.origin.filter(|origin| self.allows(origin));
         if let Some(origin) = allowed {
             let origin = if self.is_same_for_all() { b"*" } else { origin };
@@ -168,14 +165,11 @@ impl Cors {
 impl<'a> CorsLines<'a> {
     /// The lines.
     pub fn as_slice(&self) -> &[(&'a str, &'a [u8])] {
-        self.lines.get(..self.count).unwrap_or_default()
+        &self.0
     }
 
     fn push(&mut self, name: &'a str, value: &'a [u8]) {
-        if let Some(line) = self.lines.get_mut(self.count) {
-            *line = (name, value);
-            self.count += 1;
-        }
+        self.0.push((name, value));
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Store {
     /// What is to be said of objects in force by themselves.
     warnings: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     last: Arc<Snapshot>,
+    /// What was said with it; none: something was applied or removed since.
+    said: Option<Vec<Diagnostic>>,
 }
 
 /// What the objects in force amount to.
@@ -43,6 +45,7 @@ impl Store {
             moved: BTreeSet::new(),
             warnings: BTreeMap::new(),
             last: Arc::new(Snapshot::default()),
+            said: None,
         }
     }
 
@@ -53,6 +56,7 @@ impl Store {
     /// The object on its own is not valid: every reason. The version in force, if any, stays; of a RoutePolicy without one,
     /// this is in force all the same, and closes what it is for.
     pub fn apply(&mut self, object: Object) -> Result<(), Vec<Diagnostic>> {
+        self.said = None;
         let key = object.key();
         let mut found = own::check(&key, &object);
         if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
@@ -84,6 +88,7 @@ impl Store {
 
     /// Takes an object out; says whether it was there.
     pub fn remove(&mut self, key: &ObjectRef) -> bool {
+        self.said = None;
         self.touch(key);
         self.warnings.remove(key);
         self.objects.remove(key)
@@ -95,6 +100,7 @@ impl Store {
         if before == addresses {
             return;
         }
+        self.said = None;
         self.touch(gateway);
         if addresses.is_empty() {
             self.objects.assigned.remove(gateway);
@@ -124,6 +130,9 @@ impl Store {
     /// Records that did not change are shared with the snapshot before; if nothing did, it is that one. The cost follows from
     /// what was applied and removed since, and what refers to it.
     pub fn build(&mut self) -> Built {
+        if let Some(said) = &self.said {
+            return Built { snapshot: Arc::clone(&self.last), diagnostics: said.clone() };
+        }
         let is_first = self.last.version == 0;
         let (changed, moved) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.moved));
         let changes = self.parts.update(&self.objects, &self.options, &changed, &moved, is_first);
@@ -163,6 +172,7 @@ impl Store {
         diagnostics.extend(self.warnings.values().flatten().cloned());
         diagnostics.sort();
         diagnostics.dedup();
+        self.said = Some(diagnostics.clone());
         Built { snapshot: Arc::clone(&self.last), diagnostics }
     }
 

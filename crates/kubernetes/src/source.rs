@@ -90,6 +90,7 @@ pub enum AddressMode {
 
 /// Reads the objects of an API server, and follows them; while this agent holds the Lease, writes their status.
 ///
+/// `on_thread` is what the thread that watches does before anything else.
 /// The receiver has nothing until every kind has been read or has turned out to be unreadable; a later [`Loaded`] comes only
 /// if it serves differently or says something else. Where nothing has been read yet and something is wrong, that is logged.
 ///
@@ -99,6 +100,7 @@ pub fn watch(
     connection: Connection,
     options: Options,
     writing: Writing,
+    on_thread: fn(),
 ) -> Result<(Followed, WatchHandle), StartError> {
     let (sender, receiver) = watch::channel(None);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -114,6 +116,7 @@ pub fn watch(
     let thread = thread::Builder::new()
         .name("kubernetes".to_owned())
         .spawn(move || {
+            on_thread();
             runtime.block_on(async move {
                 let (leads, is_leader) = watch::channel(false);
                 let lease = (namespace.clone(), LEASE);

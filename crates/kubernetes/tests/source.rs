@@ -34,7 +34,7 @@ impl Followed {
         let writing =
             Writing { addresses: AddressMode::Nodes(Vec::new()), namespace: None, identity: "a".to_owned() };
         let connection = kubernetes::connect(Some(file.path())).await.unwrap();
-        let (loaded, handle) = kubernetes::watch(connection, Options::for_cluster(), writing).unwrap();
+        let (loaded, handle) = kubernetes::watch(connection, Options::for_cluster(), writing, || {}).unwrap();
         Self { loaded, _handle: handle }
     }
 

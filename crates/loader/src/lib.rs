@@ -9,6 +9,7 @@ mod attach;
 mod bpf;
 mod capabilities;
 mod collector;
+mod confine;
 mod datapath;
 pub mod doctor;
 pub mod dry_run;
@@ -30,6 +31,7 @@ mod usage;
 
 pub use capabilities::MissingCapabilities;
 pub use collector::{Collected, Limits};
+pub use confine::give_up_capabilities;
 pub use datapath::{Datapath, detach_all};
 pub use enforcers::Enforcers;
 pub use error::{

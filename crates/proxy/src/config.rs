@@ -45,6 +45,8 @@ pub struct Config {
     pub ids: IdConfig,
     /// Different endpoints tried for one request that none has acknowledged.
     pub tries_max: u32,
+    /// What each thread does before anything else.
+    pub on_thread: fn(),
 }
 
 impl Default for Config {
@@ -67,6 +69,7 @@ impl Default for Config {
             spans: None,
             ids: IdConfig::default(),
             tries_max: 3,
+            on_thread: || {},
         }
     }
 }

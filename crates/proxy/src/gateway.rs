@@ -95,10 +95,12 @@ impl Gateway {
         let count = config.threads;
         let inherited = hand_over::by_place(inherited).map_err(StartError::Inherited)?;
         let session_key = SessionKey::new(config.session_key.clone()).map_err(StartError::NoRandom)?;
-        let health = Health::new(metrics.clone(), config.limits);
+        let on_thread = config.on_thread;
+        let health = Health::new(metrics.clone(), config.limits, on_thread);
         let shared = Arc::new(Shared::new(config, metrics, session_key));
         shared.metrics.set_routes_max(shared.config.route_metrics);
-        let threads = (0..count).map(|index| Thread::start(index, &shared)).collect::<io::Result<_>>();
+        let start = |index| Thread::start(index, &shared, on_thread);
+        let threads = (0..count).map(start).collect::<io::Result<_>>();
         let threads = threads.map_err(StartError::Thread)?;
         let is_shared = AtomicBool::new(!inherited.is_empty());
         let listening = Mutex::new(Listening { places: BTreeSet::new(), inherited });
@@ -286,11 +288,12 @@ impl Gateway {
 }
 
 impl Thread {
-    fn start(index: usize, shared: &Arc<Shared>) -> io::Result<Self> {
+    fn start(index: usize, shared: &Arc<Shared>, on_thread: fn()) -> io::Result<Self> {
         let (commands, received) = mpsc::unbounded_channel();
         let shared = shared.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let handle = std::thread::Builder::new().name(format!("rauta-proxy-{index}")).spawn(move || {
+            on_thread();
             let worker = Rc::new(Worker::new(index, shared));
             tokio::task::LocalSet::new().block_on(&runtime, thread::run(worker, received));
         })?;

@@ -95,6 +95,8 @@ pub(crate) struct Health {
     /// None until something is to be probed.
     thread: Mutex<Option<Thread>>,
     limits: http1::Limits,
+    /// What the thread does before anything else.
+    on_thread: fn(),
     last: Mutex<Last>,
 }
 
@@ -112,11 +114,12 @@ impl Health {
         &self.board
     }
 
-    pub(crate) fn new(metrics: Arc<Metrics>, limits: http1::Limits) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, limits: http1::Limits, on_thread: fn()) -> Self {
         Self {
             board: Arc::new(Board::new(metrics)),
             thread: Mutex::default(),
             limits,
+            on_thread,
             last: Mutex::default(),
         }
     }
@@ -129,7 +132,7 @@ impl Health {
         let changes = self.board.watch(wanted);
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() && !changes.start.is_empty() {
-            *thread = Some(Thread::start(self.board.clone(), self.limits)?);
+            *thread = Some(Thread::start(self.board.clone(), self.limits, self.on_thread)?);
         }
         if let Some(thread) = &*thread {
             thread.tell(changes);

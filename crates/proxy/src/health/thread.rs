@@ -21,10 +21,11 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn start(board: Arc<Board>, limits: http1::Limits) -> io::Result<Self> {
+    pub(super) fn start(board: Arc<Board>, limits: http1::Limits, on_thread: fn()) -> io::Result<Self> {
         let (commands, received) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let handle = std::thread::Builder::new().name("rauta-health".to_owned()).spawn(move || {
+            on_thread();
             tokio::task::LocalSet::new().block_on(&runtime, run(board, limits, received));
         })?;
         Ok(Self { commands: Some(commands), handle: Some(handle) })

@@ -1,4 +1,4 @@
-//! Limits of the process.
+//! Limits of the process and of its threads.
 
 use tracing::{debug, warn};
 
@@ -22,5 +22,13 @@ pub(crate) fn raise_descriptors() {
             limit = before,
             "cannot raise the limit of open descriptors: raise it with `ulimit -n` or LimitNOFILE"
         );
+    }
+}
+
+/// Takes from the calling thread what only the main thread needs, to open sockets, and those of the kernel programs and of
+/// announced addresses: who reads what strangers send has no capability that could be turned against the machine.
+pub(crate) fn confine() {
+    if let Err(error) = loader::give_up_capabilities() {
+        warn!(%error, "a thread keeps capabilities that it does not need");
     }
 }

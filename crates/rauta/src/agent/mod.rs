@@ -111,7 +111,8 @@ async fn run_async(
     let session_key = settings.session_key_file.as_deref().map(session_key::read).transpose()?;
     let (access_log, writer) = access::start(settings, &metrics)?;
     let (spans, exporting) = access::start_spans(settings, &metrics)?;
-    let config = proxy::Config { session_key, access_log, spans, ..settings.proxy_config() };
+    let on_thread = limits::confine;
+    let config = proxy::Config { session_key, access_log, spans, on_thread, ..settings.proxy_config() };
     let gateway = Gateway::take_over(config, Arc::clone(&metrics), traffic.unwrap_or_default())?;
     let sources = source.names();
     let announcing = match &source {

@@ -49,8 +49,10 @@ impl Watched {
             }
             Source::Cluster(connection) => {
                 let writing = writing(&connection, settings);
-                let (loaded, handle) = kubernetes::watch(*connection, settings.cluster_options(), writing)
-                    .context("cannot watch the cluster's objects")?;
+                let options = settings.cluster_options();
+                let (loaded, handle) =
+                    kubernetes::watch(*connection, options, writing, super::limits::confine)
+                        .context("cannot watch the cluster's objects")?;
                 Self::Cluster(loaded, handle)
             }
         })

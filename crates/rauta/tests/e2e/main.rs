@@ -4,6 +4,7 @@
 mod attacks;
 mod backend_policy;
 mod bodies;
+mod capabilities;
 mod changes;
 mod command_line;
 mod conformance;

@@ -20,6 +20,8 @@ mod hold;
 mod lease;
 mod mirror;
 mod node_leases;
+mod pace;
+mod plan;
 mod scope;
 mod source;
 mod status;

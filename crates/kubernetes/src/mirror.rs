@@ -12,6 +12,7 @@ use translate::{Object, Options, Store};
 
 use crate::AddressMode;
 use crate::event::{Event, News};
+use crate::plan::Plan;
 use crate::scope::Scope;
 use crate::status::{self, Facts, Reach, Wanted};
 use crate::trouble::{self, Trouble};
@@ -28,8 +29,10 @@ pub(crate) struct Mirror {
     offered: HashMap<ObjectRef, Value>,
     /// Of each object that has a status of the gateway's: its version and its status.
     current: HashMap<ObjectRef, (String, Value)>,
-    /// Whether statuses may have to be others since that was asked last.
-    is_stale: bool,
+    /// What is to be written.
+    plan: Plan,
+    /// What the objects amounted to last.
+    snapshot: Arc<Snapshot>,
     /// GatewayClasses with this `controllerName` are ours.
     controller: String,
     mode: AddressMode,
@@ -62,7 +65,8 @@ impl Mirror {
             mode,
             given: BTreeMap::new(),
             current: HashMap::new(),
-            is_stale: true,
+            plan: Plan::new(),
+            snapshot: Arc::default(),
             known: BTreeMap::new(),
             offered: HashMap::new(),
             said: BTreeMap::new(),
@@ -138,7 +142,7 @@ impl Mirror {
     /// Builds what the objects amount to.
     pub(crate) fn build(&mut self) -> Amount {
         if let AddressMode::Pool(pool) = &self.mode
-            && self.is_stale
+            && self.plan.is_stale()
         {
             for (gateway, addresses) in addresses::confirm(pool, &self.claims()) {
                 self.store.assign(&gateway, addresses);
@@ -148,6 +152,8 @@ impl Mirror {
         let mut diagnostics = trouble::diagnostics(&self.troubles, &self.url);
         diagnostics.extend(self.said.values().flatten().cloned());
         diagnostics.extend(built.diagnostics);
+        self.plan.say(&diagnostics);
+        self.snapshot = Arc::clone(&built.snapshot);
         Amount {
             snapshot: built.snapshot,
             diagnostics,
@@ -156,14 +162,19 @@ impl Mirror {
         }
     }
 
-    /// Whether statuses may have to be others since this was asked last.
-    pub(crate) fn take_is_stale(&mut self) -> bool {
-        std::mem::take(&mut self.is_stale)
+    /// Whether statuses may have to be others than planned.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.plan.is_stale()
     }
 
-    /// The statuses, and the objects of ours, that should be others than they are. `now`: RFC 3339.
-    pub(crate) fn plan(&mut self, amount: &Amount, now: &str) -> Vec<Write> {
-        let said = (&*amount.snapshot, &*amount.diagnostics);
+    /// Lets everything be planned anew.
+    pub(crate) fn touch_all(&mut self) {
+        self.plan.touch_all();
+    }
+
+    /// The statuses, and the objects of ours, that should be others than they are, by what [`Mirror::build`] built last.
+    /// `now`: RFC 3339.
+    pub(crate) fn plan(&mut self, now: &str) -> Vec<Arc<Write>> {
         let reach = match &self.mode {
             AddressMode::Nodes(addresses) => Reach::Nodes(addresses.clone()),
             AddressMode::Pool(pool) => {
@@ -177,6 +188,7 @@ impl Mirror {
                 Reach::Assigned(assigned)
             }
         };
+        let said = (&*self.snapshot, self.plan.said());
         let facts =
             Facts::new(&self.offered, said, self.store.attached_to_closed(), &self.controller, &reach);
         let change = |wanted: Wanted| {
@@ -185,12 +197,15 @@ impl Mirror {
             Some(Write::Status(Change { object: wanted.object, version: version.clone(), status }))
         };
         let services = status::services(&facts).into_iter().map(|(key, value)| Write::Object(key, value));
-        status::wanted(&facts).into_iter().filter_map(change).chain(services).collect()
+        let wanted = status::wanted(&facts, |object| self.plan.is_due(object));
+        let writes = wanted.into_iter().filter_map(change).chain(services).collect();
+        self.plan.update(writes)
     }
 
-    /// Another agent gives addresses now.
-    pub(crate) fn forget_given(&mut self) {
+    /// Another agent writes and gives addresses now.
+    pub(crate) fn yield_writing(&mut self) {
         self.given.clear();
+        self.plan.clear();
     }
 
     /// What our Gateways ask for.
@@ -211,8 +226,10 @@ impl Mirror {
         if status::has_status(kind) {
             let text = value["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             let now = (text.to_owned(), value["status"].take());
-            self.is_stale |= self.current.get(&key) != Some(&now);
-            self.current.insert(key.clone(), now);
+            if self.current.get(&key) != Some(&now) {
+                self.plan.touch(&key);
+                self.current.insert(key.clone(), now);
+            }
         }
         strip(&mut value);
         if self.offered.get(&key) == Some(&value) {
@@ -254,7 +271,7 @@ impl Mirror {
         } else {
             self.said.insert(key.clone(), said);
         }
-        self.is_stale |= kind != ObjectKind::EndpointSlice;
+        self.plan.respecify(&key);
         // Of what is secret there is one copy, the store's.
         if kind != ObjectKind::Secret {
             self.offered.insert(key.clone(), value);
@@ -263,7 +280,7 @@ impl Mirror {
     }
 
     fn remove(&mut self, key: &ObjectRef) {
-        self.is_stale |= key.kind != ObjectKind::EndpointSlice;
+        self.plan.respecify(key);
         self.current.remove(key);
         self.offered.remove(key);
         self.said.remove(key);

@@ -189,3 +189,55 @@ fn a_scope_is_settled_when_it_was_read_or_cannot_be() {
     cluster.hear(ObjectKind::Gateway, News::Listed(vec![]));
     assert!(cluster.0.is_settled(&scope));
 }
+
+/// Of each object whose status is planned the reasons in it.
+fn planned(cluster: &mut Cluster) -> Vec<String> {
+    let text = |write: &Arc<Write>| match &**write {
+        Write::Status(change) => format!("{} {}", change.object, change.status),
+        Write::Object(object, _) => object.to_string(),
+    };
+    cluster.0.plan("2026-01-01T00:00:00Z").iter().map(text).collect()
+}
+
+/// A second route, to the same Service.
+fn other_route() -> Value {
+    let mut other = route("b.test");
+    other["metadata"]["name"] = json!("other");
+    other
+}
+
+#[test]
+fn what_is_planned_after_changes_is_what_a_first_plan_says() {
+    let mut cluster = Cluster::with_route();
+    cluster.apply(ObjectKind::HttpRoute, other_route());
+    let first = planned(&mut cluster);
+    assert_eq!(first.len(), 4, "{first:?}");
+    assert!(!cluster.0.is_stale());
+    assert_eq!(planned(&mut cluster), first, "what is not written stays planned");
+
+    // What is said of routes changes, the routes do not.
+    cluster.hear(ObjectKind::Service, News::Deleted(service()));
+    assert!(cluster.0.is_stale());
+    let broken = planned(&mut cluster);
+    let is_broken = |line: &&String| line.starts_with("HTTPRoute") && line.contains("BackendNotFound");
+    assert_eq!(broken.iter().filter(is_broken).count(), 2, "{broken:?}");
+    cluster.apply(ObjectKind::Service, service());
+    assert_eq!(planned(&mut cluster), first);
+
+    // What routes attach to goes, and comes again.
+    cluster.hear(ObjectKind::GatewayClass, News::Deleted(class()));
+    assert_eq!(planned(&mut cluster), [] as [&str; 0]);
+    cluster.apply(ObjectKind::GatewayClass, class());
+    assert_eq!(planned(&mut cluster), first);
+
+    // A status that is there as it should be is planned no more, and no other is.
+    let mut written = route("a.test");
+    let status = first.iter().find_map(|line| line.strip_prefix("HTTPRoute shop/web ")).unwrap();
+    written["status"] = serde_json::from_str(status).unwrap();
+    cluster.apply(ObjectKind::HttpRoute, written);
+    let left = planned(&mut cluster);
+    assert_eq!(left.len(), 3, "{left:?}");
+    cluster.hear(ObjectKind::HttpRoute, News::Deleted(other_route()));
+    let left = planned(&mut cluster);
+    assert!(left.len() == 2 && left.iter().all(|line| !line.starts_with("HTTPRoute")), "{left:?}");
+}

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use addresses::Pool;
 use kube::Client;
-use model::Diagnostic;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout};
@@ -17,6 +16,7 @@ use crate::event::Event;
 use crate::follow::follow;
 use crate::hold::Hold;
 use crate::mirror::{Amount, Mirror};
+use crate::pace::Pace;
 use crate::scope::Scope;
 use crate::writer::{Write, write};
 use crate::{ClientError, Connection};
@@ -25,7 +25,7 @@ use crate::{clock, lease};
 /// Events that come this close together are one change.
 const QUIET: Duration = Duration::from_millis(2);
 /// A stream of events delays a change no longer than this.
-const DELAY_MAX: Duration = Duration::from_millis(50);
+const DELAY_MAX: Duration = Duration::from_millis(5);
 /// Events that may wait to be taken in, before the API server has to.
 const EVENTS_MAX: usize = 1024;
 
@@ -146,11 +146,10 @@ struct Source {
     events: mpsc::Sender<Event>,
     /// What is watched.
     tasks: BTreeMap<Scope, AbortHandle>,
-    plans: watch::Sender<Arc<Vec<Write>>>,
-    /// What was said when statuses were planned last.
-    said: Vec<Diagnostic>,
-    /// Whether this agent has come to write since what there is to write was planned last.
-    is_asked: bool,
+    plans: watch::Sender<Vec<Arc<Write>>>,
+    pace: Pace,
+    /// Of what was taken in and not built yet: when it was first heard of, and until when more may come.
+    heard: Option<(Instant, tokio::time::Instant)>,
     hold: Hold,
     /// What was logged while there was nothing to serve yet.
     waiting: String,
@@ -159,51 +158,46 @@ struct Source {
 impl Source {
     fn new(client: Client, mirror: Mirror, sender: watch::Sender<Option<Arc<Loaded>>>) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
-        let (plans, receiver) = watch::channel(Arc::default());
+        let (plans, receiver) = watch::channel(Vec::new());
         tokio::spawn(write(client.clone(), receiver, events.clone()));
-        let (tasks, said, waiting) = (BTreeMap::new(), Vec::new(), String::new());
-        Self {
-            client,
-            mirror,
-            sender,
-            inbox,
-            events,
-            tasks,
-            plans,
-            said,
-            is_asked: false,
-            hold: Hold::default(),
-            waiting,
-        }
+        let (tasks, waiting) = (BTreeMap::new(), String::new());
+        let (pace, hold) = (Pace::default(), Hold::default());
+        Self { client, mirror, sender, inbox, events, tasks, plans, pace, heard: None, hold, waiting }
     }
 
     async fn run(mut self, mut leads: watch::Receiver<bool>) {
         Scope::standing().for_each(|scope| self.follow(scope));
         loop {
-            let (noticed, is_asked) = tokio::select! {
-                () = at(self.hold.ends()) => (Instant::now(), false),
+            let leads_now = *leads.borrow_and_update();
+            let plans = leads_now && self.may_plan();
+            let planned = plans.then(|| self.pace.next(Instant::now()));
+            tokio::select! {
+                () = at(self.hold.ends()) => self.rebuild(Instant::now()),
                 heard = self.hear() => match heard {
-                    Some(noticed) => (noticed, false),
+                    Some(noticed) => self.rebuild(noticed),
                     None => return,
                 },
                 changed = leads.changed() => match changed {
-                    Ok(()) => (Instant::now(), true),
+                    Ok(()) => self.mirror.touch_all(),
                     Err(_) => return,
                 },
-            };
-            let started = Instant::now();
-            let amount = self.mirror.build();
-            let translated = started.elapsed();
-            self.follow_wanted(&amount);
-            let is_known = self.is_known();
-            self.is_asked |= is_asked;
-            if !*leads.borrow_and_update() {
-                self.yield_writing();
-            } else if is_known {
-                self.plan(&amount);
+                () = at(planned) => {}
             }
-            let is_first = self.sender.borrow().is_none();
-            let Some(noticed) = self.hold.release(is_known || is_first, noticed, started) else { continue };
+            match *leads.borrow() {
+                true => self.plan(),
+                false => self.yield_writing(),
+            }
+        }
+    }
+
+    /// Lets what was heard of first at `noticed` be in force, unless it has to wait for what it names.
+    fn rebuild(&mut self, noticed: Instant) {
+        let started = Instant::now();
+        let amount = self.mirror.build();
+        let translated = started.elapsed();
+        self.follow_wanted(&amount);
+        let is_ready = self.is_known() || self.sender.borrow().is_none();
+        if let Some(noticed) = self.hold.release(is_ready, noticed, started) {
             let waited = started.duration_since(noticed);
             self.publish(amount, noticed, Steps { waited, read: Duration::ZERO, translated });
         }
@@ -216,41 +210,52 @@ impl Source {
 
     /// Another agent writes.
     fn yield_writing(&mut self) {
-        self.mirror.forget_given();
+        self.mirror.yield_writing();
         self.plans.send_if_modified(|plan| !std::mem::take(plan).is_empty());
     }
 
-    /// Has written what should be others than it is.
-    fn plan(&mut self, amount: &Amount) {
-        let is_stale = self.mirror.take_is_stale() || self.said != amount.diagnostics;
-        if is_stale || std::mem::take(&mut self.is_asked) {
-            self.said.clone_from(&amount.diagnostics);
-            let planned = self.mirror.plan(amount, &clock::seconds());
-            self.plans.send_if_modified(|plan| {
-                let is_new = **plan != planned;
-                if is_new {
-                    *plan = Arc::new(planned);
-                }
-                is_new
-            });
-        }
+    /// Whether there is something to plan. What was taken in and not built would be said of as if nothing were wrong with it.
+    fn may_plan(&self) -> bool {
+        self.heard.is_none() && self.mirror.is_stale() && self.is_known()
     }
 
-    /// Takes in what comes until nothing does for a moment; when it began.
+    /// Has written what should be others than it is, once its turn has come.
+    fn plan(&mut self) {
+        let started = Instant::now();
+        if !self.may_plan() || !self.pace.is_due(started) {
+            return;
+        }
+        let planned = self.mirror.plan(&clock::seconds());
+        self.plans.send_if_modified(|plan| {
+            let is_new = *plan != planned;
+            *plan = planned;
+            is_new
+        });
+        self.pace.took(started, started.elapsed());
+    }
+
+    /// Takes in what comes until nothing does for a moment; when it began. Goes on where it was if it is dropped.
     async fn hear(&mut self) -> Option<Instant> {
-        let first = self.inbox.recv().await?;
-        let noticed = first.heard;
-        self.take(first);
-        let latest = tokio::time::Instant::now() + DELAY_MAX;
+        let latest = match self.heard {
+            Some((_, latest)) => latest,
+            None => {
+                let first = self.inbox.recv().await?;
+                let latest = tokio::time::Instant::now() + DELAY_MAX;
+                self.heard = Some((first.heard, latest));
+                self.take(first);
+                latest
+            }
+        };
         loop {
             tokio::select! {
                 next = timeout(QUIET, self.inbox.recv()) => match next {
                     Ok(Some(event)) => self.take(event),
-                    Ok(None) | Err(_) => return Some(noticed),
+                    Ok(None) | Err(_) => break,
                 },
-                () = sleep_until(latest) => return Some(noticed),
+                () = sleep_until(latest) => break,
             }
         }
+        self.heard.take().map(|(noticed, _)| noticed)
     }
 
     fn take(&mut self, event: Event) {
@@ -284,16 +289,22 @@ impl Source {
     }
 
     fn publish(&mut self, amount: Amount, noticed: Instant, steps: Steps) {
+        let started = noticed + steps.waited;
         let is_first = self.sender.borrow().is_none();
         if is_first && !self.is_known() {
             return self.log_waiting(&amount);
         }
         let Amount { snapshot, diagnostics, objects, .. } = amount;
         let (changed_at, files) = (SystemTime::now(), 0);
-        let loaded = Loaded { snapshot, diagnostics, files, objects, changed_at, noticed, steps };
+        let mut loaded = Loaded { snapshot, diagnostics, files, objects, changed_at, noticed, steps };
         self.sender.send_if_modified(|last| {
             let is_new = last.as_ref().is_none_or(|last| loaded.differs_from(last));
             if is_new {
+                // Who takes one keeps it until the next: this one has not been taken, and what it was about waits since then.
+                if let Some(passed_over) = last.as_ref().filter(|last| Arc::strong_count(last) == 1) {
+                    loaded.noticed = passed_over.noticed;
+                    loaded.steps.waited = started - passed_over.noticed;
+                }
                 *last = Some(Arc::new(loaded));
             }
             is_new

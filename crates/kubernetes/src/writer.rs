@@ -1,6 +1,6 @@
 //! Writes statuses, one after the other, the latest plan only.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ pub(crate) enum Write {
 }
 
 impl Write {
-    fn object(&self) -> &ObjectRef {
+    pub(crate) fn object(&self) -> &ObjectRef {
         match self {
             Self::Status(change) => &change.object,
             Self::Object(object, _) => object,
@@ -94,7 +94,7 @@ impl std::fmt::Display for Write {
 /// it may be there before the watch.
 pub(crate) async fn write(
     client: Client,
-    mut plans: watch::Receiver<Arc<Vec<Write>>>,
+    mut plans: watch::Receiver<Vec<Arc<Write>>>,
     events: mpsc::Sender<Event>,
 ) {
     let mut writer = Writer { client, events, done: HashMap::new(), said: BTreeSet::new() };
@@ -107,10 +107,11 @@ pub(crate) async fn write(
         if !is_alive {
             return;
         }
-        let plan = Arc::clone(&plans.borrow_and_update());
-        writer.done.retain(|object, _| plan.iter().any(|write| write.object() == object));
+        let plan = plans.borrow_and_update().clone();
+        let planned: HashSet<_> = plan.iter().map(|write| write.object()).collect();
+        writer.done.retain(|object, _| planned.contains(object));
         is_complete = true;
-        for write in plan.iter() {
+        for write in &plan {
             is_complete &= writer.put(write).await;
             if plans.has_changed().unwrap_or(false) {
                 break;

@@ -30,8 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) status: Value,
 }
 
-/// What should stand in the status of every object that is the gateway's to speak of.
-pub(crate) fn wanted(facts: &Facts<'_>) -> Vec<Wanted> {
+/// What should stand in the status of every object that is due and the gateway's to speak of.
+pub(crate) fn wanted(facts: &Facts<'_>, is_due: impl Fn(&ObjectRef) -> bool) -> Vec<Wanted> {
     let has_policies = facts.objects().any(|(object, _)| object.kind == ObjectKind::BackendTlsPolicy);
     let uses = if has_policies { policy::Uses::new(facts) } else { policy::Uses::default() };
     let of = |(object, value): (&ObjectRef, &Value)| {
@@ -45,10 +45,7 @@ pub(crate) fn wanted(facts: &Facts<'_>) -> Vec<Wanted> {
         };
         status.map(|status| Wanted { object: object.clone(), status })
     };
-    let mut all: Vec<_> = facts.objects().filter_map(of).collect();
-    // What routes attach to first: whoever waits for a Gateway should not wait for a thousand routes.
-    all.sort_by(|a, b| (is_route(a.object.kind), &a.object).cmp(&(is_route(b.object.kind), &b.object)));
-    all
+    facts.objects().filter(|(object, _)| is_due(object)).filter_map(of).collect()
 }
 
 /// Whether the gateway writes the status of objects of this kind.
@@ -57,7 +54,8 @@ pub(crate) fn has_status(kind: ObjectKind) -> bool {
     matches!(kind, GatewayClass | Gateway | ListenerSet | BackendTlsPolicy) || is_route(kind)
 }
 
-fn is_route(kind: ObjectKind) -> bool {
+/// Whether objects of this kind attach to listeners.
+pub(crate) fn is_route(kind: ObjectKind) -> bool {
     use ObjectKind::{GrpcRoute, HttpRoute, TcpRoute, TlsRoute, UdpRoute};
     matches!(kind, HttpRoute | GrpcRoute | TcpRoute | TlsRoute | UdpRoute)
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use addresses::AddressRange;
@@ -8,7 +9,7 @@ use translate::Options;
 use super::*;
 use crate::AddressMode;
 use crate::event::{Event, News};
-use crate::mirror::{Amount, Mirror};
+use crate::mirror::Mirror;
 use crate::scope::Scope;
 use crate::writer::{Change, Write};
 
@@ -57,12 +58,12 @@ fn mirror(mode: AddressMode) -> Mirror {
     Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode)
 }
 
-fn changes(mirror: &mut Mirror, amount: &Amount, now: &str) -> Vec<Change> {
-    let status = |write| match write {
-        Write::Status(change) => Some(change),
+fn changes(mirror: &mut Mirror, now: &str) -> Vec<Change> {
+    let status = |write: Arc<Write>| match &*write {
+        Write::Status(change) => Some(change.clone()),
         Write::Object(..) => None,
     };
-    mirror.plan(amount, now).into_iter().filter_map(status).collect()
+    mirror.plan(now).into_iter().filter_map(status).collect()
 }
 
 /// The statuses that would be written, by object.
@@ -72,8 +73,8 @@ fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<
         let (scope, heard) = (Scope::All(kind), Instant::now());
         mirror.take(Event { scope, heard, news: News::Applied(object) });
     }
-    let amount = mirror.build();
-    let changes = changes(&mut mirror, &amount, NOW);
+    mirror.build();
+    let changes = changes(&mut mirror, NOW);
     changes.into_iter().map(|change| (change.object.to_string(), change.status)).collect()
 }
 
@@ -197,8 +198,8 @@ fn a_status_that_is_as_it_should_be_is_not_written_again() {
     let mut mirror = mirror(AddressMode::Nodes(Vec::new()));
     let mut hear = |(kind, object): (ObjectKind, Value)| {
         mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
-        let amount = mirror.build();
-        changes(&mut mirror, &amount, "2026-02-02T00:00:00Z")
+        mirror.build();
+        changes(&mut mirror, "2026-02-02T00:00:00Z")
     };
     let (kind, mut object) = ours();
     let changes = hear((kind, object.clone()));
@@ -224,7 +225,7 @@ fn gateways_of_a_pool_have_addresses_of_their_own_and_open_there() {
     objects.iter().for_each(|object| hear(&mut mirror, object.clone()));
     let amount = mirror.build();
     assert!(amount.snapshot.listeners.is_empty(), "nobody listens where no status says so");
-    let planned: BTreeMap<_, _> = changes(&mut mirror, &amount, NOW)
+    let planned: BTreeMap<_, _> = changes(&mut mirror, NOW)
         .into_iter()
         .map(|change| (change.object.to_string(), change.status))
         .collect();
@@ -262,7 +263,7 @@ fn gateways_of_a_pool_have_addresses_of_their_own_and_open_there() {
             ("shop/b/http".to_owned(), vec!["10.0.0.9".to_owned()]),
         ])
     );
-    let changes = changes(&mut mirror, &amount, NOW);
+    let changes = changes(&mut mirror, NOW);
     let second = changes.iter().find(|change| &*change.object.name == "b").unwrap();
     assert_eq!(condition(&second.status, "Programmed"), "True Programmed@7");
 }
@@ -288,8 +289,8 @@ fn addresses_that_cannot_be_had_are_said_with_the_apis_reasons() {
                 news: News::Applied(object),
             });
         }
-        let amount = mirror.build();
-        let changes = changes(&mut mirror, &amount, NOW);
+        mirror.build();
+        let changes = changes(&mut mirror, NOW);
         let status = &changes.iter().find(|change| change.object.kind == ObjectKind::Gateway).unwrap().status;
         assert_eq!(condition(status, "Accepted"), accepted);
         assert_eq!(condition(status, "Programmed"), programmed);
@@ -350,8 +351,8 @@ fn an_address_that_is_being_written_is_not_given_to_another() {
     let mut mirror = mirror(pool("10.0.0.8-10.0.0.9"));
     let mut hear = |(kind, object): (ObjectKind, Value)| {
         mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
-        let amount = mirror.build();
-        let changes = changes(&mut mirror, &amount, NOW);
+        mirror.build();
+        let changes = changes(&mut mirror, NOW);
         let address = |change: &Change| change.status["addresses"][0]["value"].clone();
         changes.iter().map(|one| (one.object.name.to_string(), address(one))).collect::<BTreeMap<_, _>>()
     };
@@ -379,12 +380,12 @@ fn labels_of_infrastructure_are_put_on_a_service_of_the_gateway() {
                 news: News::Applied(object),
             });
         }
-        let amount = mirror.build();
-        let object = |write| match write {
-            Write::Object(key, value) => Some((key.to_string(), value)),
+        mirror.build();
+        let object = |write: Arc<Write>| match &*write {
+            Write::Object(key, value) => Some((key.to_string(), value.clone())),
             Write::Status(_) => None,
         };
-        mirror.plan(&amount, NOW).into_iter().filter_map(object).collect::<Vec<_>>()
+        mirror.plan(NOW).into_iter().filter_map(object).collect::<Vec<_>>()
     };
     let (_, mut gateway) = gateway(http());
     gateway["metadata"]["uid"] = json!("7");
@@ -420,10 +421,8 @@ fn what_was_written_does_not_undo_what_came_meanwhile() {
     let mut mirror = mirror(AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]));
     let mut hear = |news: News, kind: ObjectKind| {
         mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news });
-        let amount = mirror.build();
-        changes(&mut mirror, &amount, NOW)
-            .into_iter()
-            .find(|change| change.object.kind == ObjectKind::Gateway)
+        mirror.build();
+        changes(&mut mirror, NOW).into_iter().find(|change| change.object.kind == ObjectKind::Gateway)
     };
     let (kind, class) = ours();
     hear(News::Applied(class), kind);

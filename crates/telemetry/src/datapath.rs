@@ -40,6 +40,8 @@ pub struct KernelCounters {
     pub legs: u64,
     /// Room for legs.
     pub legs_max: u64,
+    /// Entries of tables that this agent has written or removed.
+    pub table_writes: u64,
 }
 
 /// Responses through the kernel, of one address that listeners share, one route or one endpoint.

@@ -181,6 +181,10 @@ fn config(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
     )?;
     let help = "From a changed configuration to sockets and tables in place.";
     histogram(to, "rauta_config_apply_seconds", help, [(vec![], metrics.config_apply.totals())])?;
+    let help =
+        "From the first event of a change to its being in force in all tiers; not the first configuration.";
+    let totals = metrics.config_propagation.totals();
+    histogram(to, "rauta_config_propagation_seconds", help, [(vec![], totals)])?;
     let version = vec![("version", Cow::from(env!("CARGO_PKG_VERSION")))];
     gauge(to, "rauta_build_info", "The version of the agent; always 1.", [(version, 1)])
 }

@@ -91,6 +91,7 @@ pub struct Metrics {
     pub responses_generated: LabelledCounter,
     pub(crate) upstream_connects: [ShardedCounter; ConnectResult::ALL.len()],
     pub(crate) config_apply: ShardedHistogram,
+    pub(crate) config_propagation: ShardedHistogram,
     pub(crate) snapshot_version: AtomicU64,
     pub(crate) diagnostics_errors: AtomicU64,
     pub(crate) diagnostics_warnings: AtomicU64,
@@ -137,6 +138,7 @@ impl Metrics {
             responses_generated: LabelledCounter::new(shards),
             upstream_connects: std::array::from_fn(|_| counter()),
             config_apply: ShardedHistogram::new(1),
+            config_propagation: ShardedHistogram::new(1),
             snapshot_version: AtomicU64::new(0),
             diagnostics_errors: AtomicU64::new(0),
             diagnostics_warnings: AtomicU64::new(0),
@@ -253,6 +255,11 @@ impl Metrics {
         self.snapshot_version.store(version, Relaxed);
         self.config_apply.observe(0, took);
         self.set_listener_problems(listener_problems);
+    }
+
+    /// Tells how long it took from the first event of a change to its being in force in all tiers.
+    pub fn config_propagated(&self, took: Duration) {
+        self.config_propagation.observe(0, took);
     }
 
     /// Tells how many listener addresses are not bound.

@@ -281,14 +281,19 @@ fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
     let started = Instant::now();
     differences.log_diagnostics(&loaded.diagnostics);
     let (steps, noticed) = (loaded.steps, loaded.noticed);
+    let is_first = agent.phase() == Phase::Starting;
     let done = agent.apply(loaded, differences);
+    let total = done.in_kernel.duration_since(noticed);
+    if done.is_new && !is_first {
+        agent.metrics.config_propagated(total);
+    }
     debug!(
         waited_us = us(steps.waited),
         read_us = us(steps.read),
         translated_us = us(steps.translated),
         swapped_us = us(done.swapped.duration_since(started)),
         kernel_us = us(done.in_kernel.duration_since(done.swapped)),
-        total_us = us(noticed.elapsed()),
+        total_us = us(total),
         "a change is in force"
     );
     let snapshot = &agent.gateway.state().snapshot;

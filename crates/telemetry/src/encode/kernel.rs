@@ -40,7 +40,8 @@ pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) 
     ] {
         gauge(to, name, help, [(vec![], signed(value))])?;
     }
-    Ok(())
+    let help = "Entries of the kernel's tables that this agent has written or removed.";
+    counter(to, "rauta_kernel_table_writes", help, [(vec![], counters.table_writes)])
 }
 
 /// Classes and times; `of` is a part of the series' names.

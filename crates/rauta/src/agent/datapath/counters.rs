@@ -118,6 +118,7 @@ impl Inner {
             flows_max: in_use.flows_max.into(),
             legs: in_use.legs,
             legs_max: in_use.legs_max.into(),
+            table_writes: routing.table_writes(),
         })
     }
 }

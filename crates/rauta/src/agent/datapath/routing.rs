@@ -59,6 +59,7 @@ pub(super) struct Routing {
     captures: bool,
     /// Whether the maps may hold something else than what the compiler wants.
     is_unsure: bool,
+    table_writes: u64,
     /// What it was compiled from.
     compiled_from: Option<(Arc<Snapshot>, Facts)>,
     placements: Vec<RoutePlacement>,
@@ -102,6 +103,7 @@ impl Routing {
             compiler: Compiler::resume(tables),
             machine,
             is_unsure: false,
+            table_writes: 0,
             compiled_from: None,
             placements: Vec::new(),
             listeners: BTreeMap::new(),
@@ -233,6 +235,7 @@ impl Routing {
         }))?;
         self.set(datapath, sizes, captures)?;
         (self.captures, self.is_unsure) = (captures, false);
+        self.table_writes += writes.len() as u64;
         Ok(())
     }
 
@@ -290,6 +293,11 @@ impl Routing {
     pub(super) fn answered(&mut self, datapath: &Datapath) -> &[Ledger; 2] {
         self.take_up(datapath);
         &self.answered
+    }
+
+    /// Entries of tables that were written or removed since the start.
+    pub(super) fn table_writes(&self) -> u64 {
+        self.table_writes
     }
 
     /// The tier of each route.

@@ -1,5 +1,6 @@
 //! Limits of the process and of its threads.
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tracing::{debug, warn};
 
 /// Raises the soft limit of open descriptors to the hard one: each connection takes one or two (the pipes of
@@ -31,4 +32,18 @@ pub(crate) fn confine() {
     if let Err(error) = loader::give_up_capabilities() {
         warn!(%error, "a thread keeps capabilities that it does not need");
     }
+}
+
+/// Lets SIGTERM and SIGINT end the process at once, with success, whichever thread gets them.
+pub(super) fn end_on_signals() -> nix::Result<()> {
+    extern "C" fn end(_: libc::c_int) {
+        // SAFETY: _exit(2) may be called in a signal handler (signal-safety(7)).
+        unsafe { libc::_exit(0) }
+    }
+    let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // SAFETY: the handler does nothing but to end the process.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
 }

@@ -44,7 +44,7 @@ use memory::Memory;
 use network::Network;
 use source::Watched;
 use state::{Agent, Phase};
-use upgrade::{Giver, Inherited, Predecessor};
+use upgrade::{Giver, Inherited, Predecessor, TakeError};
 
 pub(crate) use datapath::Kernel;
 pub(crate) use source::Source;
@@ -56,6 +56,9 @@ pub(crate) fn pod_name() -> Option<String> {
 
 /// How often listeners that could not be bound are tried again.
 const RETRY: Duration = Duration::from_secs(3);
+
+/// How often an agent that ends is asked whether it is gone.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often small housekeeping is done.
 const TICK: Duration = Duration::from_secs(1);
@@ -103,7 +106,8 @@ async fn run_async(
     let mut signals = Signals::new().context("cannot watch for signals")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
     limits::raise_descriptors();
-    let (predecessor, inherited) = predecessor(settings, start)?.unzip();
+    let Some(found) = predecessor(settings, start, &mut signals).await? else { return Ok(End::Stopped) };
+    let (predecessor, inherited) = found.unzip();
     let (traffic, inherited) = inherited.map(|Inherited { traffic, control }| (traffic, control)).unzip();
     let mut bound = control::bind(settings, inherited)?;
     let took_over = predecessor.is_some();
@@ -216,7 +220,7 @@ async fn run_async(
 
     // From here on nothing of the cluster is written any more either.
     drop(watched);
-    let end = match successor {
+    let (end, giver) = match successor {
         None => {
             if let Some(announcing) = &announcing {
                 announcing.hand_over();
@@ -225,9 +229,8 @@ async fn run_async(
             if let Some(announcing) = announcing {
                 announcing.end(false);
             }
-            drop(giver);
             control.stop();
-            End::Stopped
+            (End::Stopped, Some(giver))
         }
         Some(successor) => {
             info!(pid = successor.pid, version = successor.version, "another agent has taken over: draining");
@@ -244,12 +247,14 @@ async fn run_async(
                 announcing.end(true);
             }
             match drain(&agent, &mut signals, settings, Signalled::Never).await {
-                Signalled::Never => End::TakenOver,
-                Signalled::Once => End::Stopped,
+                Signalled::Never => (End::TakenOver, None),
+                Signalled::Once => (End::Stopped, None),
             }
         }
     };
     agent.kernel.stop();
+    // Whoever waits for this agent to be gone may start: nothing of the machine is held any more.
+    drop(giver);
     if let Some(writer) = writer {
         writer.stop(access::STOP_MAX);
     }
@@ -258,22 +263,48 @@ async fn run_async(
     }
     limiter.report();
     info!("stopped");
-    Ok(end)
+    match end {
+        End::TakenOver if signals.end_process().await? => Ok(End::Stopped),
+        end => Ok(end),
+    }
 }
 
-/// The agent to take over from, with its sockets; none: this one starts by itself.
-fn predecessor(settings: &Settings, start: Start) -> anyhow::Result<Option<(Predecessor, Inherited)>> {
+/// The agent to take over from, with its sockets, if this one does not start by itself. One that ends is waited for, since a new
+/// Pod comes while the one before it, deleted by hand, drains. None: this one was told to end meanwhile.
+async fn predecessor(
+    settings: &Settings,
+    start: Start,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Option<(Predecessor, Inherited)>>> {
     if start == Start::Alone {
-        return Ok(None);
+        return Ok(Some(None));
     }
-    let found = upgrade::ask(settings)?;
+    let mut is_waiting = false;
+    let found = loop {
+        match upgrade::ask(settings) {
+            Err(TakeError::Ending) => {}
+            // It was asked in its last moment.
+            Err(TakeError::Broken { .. } | TakeError::Io { .. }) if is_waiting => {}
+            found => break found?,
+        }
+        if !std::mem::replace(&mut is_waiting, true) {
+            info!("the agent at work is stopping: waiting until it is gone");
+        }
+        tokio::select! {
+            name = signals.stop() => {
+                info!("{name}: ended before the agent at work was gone");
+                return Ok(None);
+            }
+            () = tokio::time::sleep(ASK_AGAIN) => {}
+        }
+    };
     match &found {
         Some((_, inherited)) => {
             info!(sockets = inherited.traffic.len(), "taking over from the agent at work")
         }
         None => info!("no agent at work to take over from: starting as usual"),
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// Serves what was loaded, and says what changed.
@@ -369,6 +400,13 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// From now on a signal to stop ends the process at once, as success. True: one came before.
+    async fn end_process(&mut self) -> anyhow::Result<bool> {
+        limits::end_on_signals().context("cannot set what signals do")?;
+        // What had come by then is in the streams once the runtime has looked.
+        Ok(tokio::time::timeout(Duration::from_millis(10), self.stop()).await.is_ok())
     }
 
     /// Waits for a signal to stop; which one it was.

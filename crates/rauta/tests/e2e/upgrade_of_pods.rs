@@ -62,6 +62,61 @@ fn who_was_taken_over_from_waits_to_be_stopped_and_holds_nothing() {
 }
 
 #[test]
+fn a_pod_that_comes_while_the_one_before_it_drains_waits_and_serves() {
+    let mut world = World::simple();
+    let mut slow = world.connect();
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(slow.head().unwrap().status, 200);
+    world.gateway.process().signal(Signal::SIGTERM).unwrap();
+    world.gateway.wait_for_log("draining").unwrap();
+    let mut command = Command::new(RAUTA);
+    command.args([
+        "run",
+        "--upgrade",
+        "--linger",
+        "--admin",
+        "127.0.0.1:9901",
+        "--metrics",
+        "off",
+        "--hook",
+        "off",
+    ]);
+    command.arg("-f").arg(world.lab.folder().join("manifests")).env("POD_NAME", "two");
+    command.arg("--socket").arg(world.lab.folder().join("rauta.sock"));
+    let mut next = world.lab.spawn(world.lab.gateway(), "two", command).unwrap();
+    let log = next.log_path().to_owned();
+    let says = |text: &str| std::fs::read_to_string(&log).unwrap().contains(text);
+    next.wait_for(ENDS, "the next agent to wait", || says("waiting until it is gone").then_some(())).unwrap();
+    assert!(!says("starting as usual"), "it started beside the one that drains");
+    assert_eq!(slow.rest().unwrap().len(), 16 * 1024, "{}", world.gateway.log());
+    assert_eq!(world.gateway.process().wait(ENDS).unwrap().code(), Some(0), "{}", world.gateway.log());
+    let (lab, address) = (&world.lab, world.gateway.address());
+    let ask = || testkit::Connection::open(lab.client(), address).ok()?.get("a", "/128").ok();
+    let answer = next.wait_for(ENDS, "the next agent to serve", ask).unwrap();
+    assert_eq!(answer.body.len(), 128);
+    assert_eq!(not_ready(lab, "two"), None);
+    // Who waits can be stopped, too, as can who serves.
+    assert_eq!(next.stop(ENDS).unwrap().code(), Some(0), "{}", next.log());
+}
+
+#[test]
+fn a_signal_after_the_old_agent_drained_ends_it() {
+    let lab = Lab::builder().build().unwrap();
+    let _endpoint = Nginx::start(&lab, 0).unwrap();
+    let mut old = agent(&lab, "one", &[("all.yaml", &all_to(&[0]))]);
+    for (before, pod) in ["two", "three", "four", "five"].into_iter().enumerate() {
+        let next = agent(&lab, pod, &[]);
+        // Between here and the program that only waits the process executes itself anew. All write one log.
+        let stopped = || old.log().matches("agent: stopped").count();
+        eventually("the old agent to have drained", || stopped() > before);
+        old.process().signal(Signal::SIGTERM).unwrap();
+        let status = old.process().wait(ENDS).unwrap();
+        assert_eq!(status.code(), Some(0), "{}", old.log());
+        old = next;
+    }
+}
+
+#[test]
 fn a_signal_while_the_old_agent_drains_is_the_first() {
     let mut world = World::simple();
     let mut slow = world.connect();

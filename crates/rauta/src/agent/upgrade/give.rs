@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use proxy::ListeningSocket;
@@ -25,7 +25,11 @@ pub(in crate::agent) struct Giver {
     path: PathBuf,
     /// Whether the path is another agent's by now.
     is_left: bool,
+    given: Shared,
 }
+
+/// What is given beside the sockets of traffic: those of looking at the agent; none: they are closed.
+type Shared = Arc<Mutex<Option<SharedSockets>>>;
 
 /// An agent that serves, and waits to be told that all is its own.
 #[derive(Debug)]
@@ -66,10 +70,12 @@ impl Giver {
         let door = Door::open(&path)?;
         let (found, successors) = mpsc::channel(1);
         let (agent, kernel) = (Arc::downgrade(agent), super::kernel_programs(settings));
+        let given = Arc::new(Mutex::new(Some(shared)));
+        let shared = Arc::clone(&given);
         std::thread::Builder::new()
             .name("rauta-upgrade".to_owned())
             .spawn(move || wait(&door, &agent, (&shared, kernel.as_deref()), &found))?;
-        Ok((Self { path, is_left: false }, successors))
+        Ok((Self { path, is_left: false, given }, successors))
     }
 
     /// Leaves the path to the agent that has taken over.
@@ -80,6 +86,8 @@ impl Giver {
 
 impl Drop for Giver {
     fn drop(&mut self) {
+        // Before the path goes: who finds nobody there binds the same addresses.
+        drop(lock(&self.given).take());
         if !self.is_left {
             // It may be gone already.
             let _ = fs::remove_file(&self.path);
@@ -87,8 +95,12 @@ impl Drop for Giver {
     }
 }
 
-/// What is given beside the sockets of traffic: those of looking at the agent, and kernel programs.
-type Given<'g> = (&'g SharedSockets, Option<&'g str>);
+/// What is given beside the sockets of traffic, and kernel programs.
+type Given<'g> = (&'g Shared, Option<&'g str>);
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Option<SharedSockets>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn wait(door: &Door, agent: &Weak<Agent>, given: Given<'_>, found: &mpsc::Sender<Successor>) {
     loop {
@@ -134,13 +146,19 @@ fn give(channel: Channel, agent: &Agent, (shared, programs): Given<'_>) -> io::R
             env!("CARGO_PKG_VERSION")
         ))
     } else {
-        stopping(agent)
+        None
     };
     if let Some(why) = why {
         return refuse(&channel, why);
     }
+    let sockets = match &*lock(shared) {
+        Some(shared) if !is_ending(agent) => descriptors(agent.gateway.sockets()?, shared)?,
+        _ => {
+            channel.send(&Message::Ending, &[])?;
+            return Ok(None);
+        }
+    };
     info!(pid, %version, "another agent takes over");
-    let sockets = descriptors(agent.gateway.sockets()?, shared)?;
     let parts: Vec<_> = sockets.chunks(DESCRIPTORS_MAX).collect();
     for (i, part) in parts.iter().enumerate() {
         let (purposes, sockets): (Vec<_>, Vec<_>) =
@@ -148,13 +166,14 @@ fn give(channel: Channel, agent: &Agent, (shared, programs): Given<'_>) -> io::R
         channel.send(&Message::Sockets { sockets: purposes, more: i + 1 < parts.len() }, &sockets)?;
     }
     match channel.receive()? {
-        Some((Message::Serving, _)) => match stopping(agent) {
-            Some(why) => refuse(&channel, why),
-            None => {
-                let adopts = kernel.is_some() && kernel.as_deref() == programs;
-                Ok(Some(Successor { channel, pid, version, adopts }))
-            }
-        },
+        Some((Message::Serving, _)) if is_ending(agent) => {
+            channel.send(&Message::Ending, &[])?;
+            Ok(None)
+        }
+        Some((Message::Serving, _)) => {
+            let adopts = kernel.is_some() && kernel.as_deref() == programs;
+            Ok(Some(Successor { channel, pid, version, adopts }))
+        }
         _ => {
             warn!(pid, %version, "the agent that wanted to take over ended before it served: this one goes on");
             Ok(None)
@@ -162,10 +181,9 @@ fn give(channel: Channel, agent: &Agent, (shared, programs): Given<'_>) -> io::R
     }
 }
 
-/// Why an agent that is told to end cannot be taken over from: it takes what it shares with it.
-fn stopping(agent: &Agent) -> Option<String> {
-    let is_draining = agent.phase() == Phase::Draining;
-    is_draining.then(|| "the agent at work is stopping already: start this one when it is gone".to_owned())
+/// Whether an agent is told to end: it takes what it shares with it, so nothing can be taken over.
+fn is_ending(agent: &Agent) -> bool {
+    agent.phase() == Phase::Draining
 }
 
 fn refuse(channel: &Channel, why: String) -> io::Result<Option<Successor>> {

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::settings::Settings;
 
 pub(super) use give::Giver;
-pub(super) use take::{Inherited, Left, Predecessor, ask};
+pub(super) use take::{Inherited, Left, Predecessor, TakeError, ask};
 
 /// What both must speak. Another number: another meaning of the messages.
 const PROTOCOL: u32 = 1;
@@ -43,6 +43,8 @@ enum Message {
     Ask { protocol: u32, version: String, pid: u32, kernel: Option<String> },
     /// Old to new: it cannot be.
     Refused { why: String },
+    /// Old to new: I was told to end, and all will be free then.
+    Ending,
     /// Old to new: what descriptors of this message are. `more`: others follow.
     Sockets { sockets: Vec<Purpose>, more: bool },
     /// New to old: I serve.

@@ -45,6 +45,9 @@ pub(in crate::agent) enum TakeError {
     /// It does not want to.
     #[error("cannot take over: {why}")]
     Refused { why: String },
+    /// It ends by itself.
+    #[error("cannot take over: the agent at work is stopping already: start this one when it is gone")]
+    Ending,
     /// It ended, or says something that is not understood.
     #[error("the agent at {} ended or says what is not understood; nothing was taken over", path.display())]
     Broken { path: PathBuf },
@@ -76,6 +79,7 @@ pub(in crate::agent) fn ask(settings: &Settings) -> Result<Option<(Predecessor, 
     match converse(&channel, super::kernel_programs(settings)) {
         Ok(Some(inherited)) => Ok(Some((Predecessor { channel, path }, inherited))),
         Ok(None) => Err(TakeError::Broken { path }),
+        Err(Refusal::Ending) => Err(TakeError::Ending),
         Err(Refusal::Said(why)) => Err(TakeError::Refused { why }),
         Err(Refusal::Io(source)) => Err(TakeError::Io { path, source }),
     }
@@ -97,6 +101,7 @@ impl Predecessor {
             Some((Message::Released, _)) => Ok(Left::Released),
             None => Ok(Left::Gone),
             Some((Message::Refused { why }, _)) => Err(TakeError::Refused { why }),
+            Some((Message::Ending, _)) => Err(TakeError::Ending),
             Some(_) => Err(TakeError::Broken { path }),
         }
     }
@@ -104,6 +109,7 @@ impl Predecessor {
 
 enum Refusal {
     Said(String),
+    Ending,
     Io(io::Error),
 }
 
@@ -126,6 +132,7 @@ fn converse(channel: &Channel, kernel: Option<String>) -> Result<Option<Inherite
                 }
             }
             Some((Message::Refused { why }, _)) => return Err(Refusal::Said(why)),
+            Some((Message::Ending, _)) => return Err(Refusal::Ending),
             _ => return Ok(None),
         }
     }
@@ -173,6 +180,9 @@ mod tests {
         let (new, old) = ask();
         old.send(&Message::Refused { why: "it stops".to_owned() }, &[]).unwrap();
         assert_eq!(new.serving().unwrap_err().to_string(), "cannot take over: it stops");
+        let (new, old) = ask();
+        old.send(&Message::Ending, &[]).unwrap();
+        assert!(matches!(new.serving(), Err(TakeError::Ending)));
         let (new, old) = ask();
         old.send(&Message::Released, &[]).unwrap();
         assert_eq!(new.serving().unwrap(), Left::Released);

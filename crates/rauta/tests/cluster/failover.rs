@@ -28,7 +28,7 @@ impl World {
         let control = ControlPlane::start_in(lab.gateway()).unwrap();
         let nginx = Nginx::start(&lab, 2).unwrap();
         let client = control.client();
-        account(client);
+        account(&control);
         client.create("/api/v1/namespaces", &named("shop", json!({}))).unwrap();
         let class = json!({"spec": {"controllerName": "rauta.io/gateway-controller"}});
         create(client, "gatewayclasses", "GatewayClass", named("rauta", class));

@@ -1,4 +1,4 @@
-//! A client of the API server: HTTP/1.1 over TLS, one connection a request, JSON in and out.
+//! A client of the API server: HTTP/1.1 over TLS, one connection a request unless there is a session, JSON in and out.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -66,6 +66,37 @@ impl ApiError {
 pub type Lines = io::Lines<BufReader<Body>>;
 
 type Stream = BufReader<StreamOwned<ClientConnection, TcpStream>>;
+
+/// A connection that is kept, for many requests one after the other.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    stream: Option<Stream>,
+}
+
+impl Session {
+    /// Makes an object in the collection `path`.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn create(&mut self, path: &str, object: &Value) -> Result<Value, ApiError> {
+        let (method, object) = ("POST", object.to_string());
+        let failed = |source| io_error(method, path, source);
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.client.connect().map_err(failed)?,
+        };
+        let request = self.client.request(method, path, "application/json", &object, "keep-alive");
+        let (status, mut body) = exchange(stream, &request).map_err(failed)?;
+        let mut text = String::new();
+        body.read_to_string(&mut text).map_err(failed)?;
+        self.stream = Some(body.stream);
+        match status {
+            200..300 => serde_json::from_str(&text).map_err(|error| failed(error.into())),
+            _ => Err(refusal(method, path, status, &text)),
+        }
+    }
+}
 
 impl Client {
     /// For the API server at `address` (in `netns`, or here), whose certificate `ca` (PEM) has signed.
@@ -163,6 +194,11 @@ impl Client {
         Ok(BufReader::new(body).lines())
     }
 
+    /// A connection for many requests. It is opened with the first one.
+    pub fn session(&self) -> Session {
+        Session { client: self.clone(), stream: None }
+    }
+
     fn call(&self, method: &'static str, path: &str, kind: &str, body: &str) -> Result<Value, ApiError> {
         let answer = self.send(method, path, kind, body)?;
         serde_json::from_reader(BufReader::new(answer)).map_err(|error| io_error(method, path, error.into()))
@@ -170,32 +206,28 @@ impl Client {
 
     /// Sends a request; the answer's status is a good one.
     fn send(&self, method: &'static str, path: &str, kind: &str, body: &str) -> Result<Body, ApiError> {
-        let exchange = || -> io::Result<(u16, Body)> {
-            let mut stream = self.connect()?;
-            let content = match kind {
-                "" => String::new(),
-                kind => format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len()),
-            };
-            let head = format!(
-                "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
-                 Accept: application/json, */*\r\nConnection: close\r\n{content}\r\n",
-                self.address, self.token
-            );
-            stream.get_mut().write_all(head.as_bytes())?;
-            stream.get_mut().write_all(body.as_bytes())?;
-            stream.get_mut().flush()?;
-            read_head(stream)
-        };
-        let (status, mut body) = exchange().map_err(|source| io_error(method, path, source))?;
+        let request = self.request(method, path, kind, body, "close");
+        let answer = self.connect().and_then(|stream| exchange(stream, &request));
+        let (status, mut body) = answer.map_err(|source| io_error(method, path, source))?;
         if (200..300).contains(&status) {
             return Ok(body);
         }
         let mut text = String::new();
         // Half of a complaint is better than none.
         let _ = body.read_to_string(&mut text);
-        let parsed: Value = serde_json::from_str(&text).unwrap_or_default();
-        let message = parsed["message"].as_str().unwrap_or(text.trim()).to_owned();
-        Err(ApiError::Status { method, path: path.to_owned(), status, message })
+        Err(refusal(method, path, status, &text))
+    }
+
+    fn request(&self, method: &str, path: &str, kind: &str, body: &str, connection: &str) -> String {
+        let content = match kind {
+            "" => String::new(),
+            kind => format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len()),
+        };
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+             Accept: application/json, */*\r\nConnection: {connection}\r\n{content}\r\n{body}",
+            self.address, self.token
+        )
     }
 
     fn connect(&self) -> io::Result<Stream> {
@@ -210,6 +242,18 @@ impl Client {
         let session = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         Ok(BufReader::new(StreamOwned::new(session, socket)))
     }
+}
+
+fn exchange(mut stream: Stream, request: &str) -> io::Result<(u16, Body)> {
+    stream.get_mut().write_all(request.as_bytes())?;
+    stream.get_mut().flush()?;
+    read_head(stream)
+}
+
+fn refusal(method: &'static str, path: &str, status: u16, text: &str) -> ApiError {
+    let parsed: Value = serde_json::from_str(text).unwrap_or_default();
+    let message = parsed["message"].as_str().unwrap_or(text.trim()).to_owned();
+    ApiError::Status { method, path: path.to_owned(), status, message }
 }
 
 fn io_error(method: &'static str, path: &str, source: io::Error) -> ApiError {

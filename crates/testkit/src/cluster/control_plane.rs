@@ -132,6 +132,14 @@ impl ControlPlane {
         Ok(file)
     }
 
+    /// Applies a manifest of several objects; of each, name and namespace come first of what is indented by two.
+    ///
+    /// # Errors
+    /// The API server refuses one.
+    pub fn apply(&self, manifest: &str) -> Result<()> {
+        apply_documents(&self.client, manifest)
+    }
+
     /// A client that may do everything.
     pub fn client(&self) -> &Client {
         &self.client
@@ -267,11 +275,14 @@ fn apply_documents(client: &Client, manifest: &str) -> Result<()> {
         let field = |field: &str| document.lines().find_map(|line| line.strip_prefix(field)).map(str::trim);
         let (Some(version), Some(kind)) = (field("apiVersion:"), field("kind:")) else { continue };
         let name = field("  name:").context("an object without a name")?.trim_matches('"');
+        let root = if version.contains('/') { "apis" } else { "api" };
+        let place =
+            field("  namespace:").map(|namespace| format!("namespaces/{namespace}/")).unwrap_or_default();
         let plural = match kind {
             "ValidatingAdmissionPolicy" => "validatingadmissionpolicies".to_owned(),
             kind => format!("{}s", kind.to_ascii_lowercase()),
         };
-        client.apply(&format!("/apis/{version}/{plural}/{name}"), document)?;
+        client.apply(&format!("/{root}/{version}/{place}{plural}/{name}"), document)?;
     }
     Ok(())
 }

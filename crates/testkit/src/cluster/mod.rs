@@ -12,7 +12,7 @@ mod time;
 mod whole;
 
 pub use build::build;
-pub use client::{ApiError, Body, Client, Lines};
+pub use client::{ApiError, Body, Client, Lines, Session};
 pub use control_plane::{API_PORT, ControlPlane};
 pub use node::Images;
 pub use programs::Program;

@@ -9,6 +9,7 @@ mod profile;
 mod programs;
 mod propagation;
 mod report;
+mod routes;
 mod wrk;
 
 use anyhow::Result;
@@ -31,6 +32,8 @@ enum Bench {
     Programs(programs::Options),
     /// How long a change of a file takes to be in force, by number of routes.
     Propagation(propagation::Options),
+    /// How long a new HTTPRoute of a real API server takes to be served, while thousands come.
+    Routes(routes::Options),
     /// The benches there are.
     List,
 }
@@ -41,6 +44,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Bench::Http(options) => http::run(options),
         Bench::Programs(options) => programs::run(options),
         Bench::Propagation(options) => propagation::run(options),
+        Bench::Routes(options) => routes::run(options),
         Bench::List => list(),
     }
 }
@@ -55,6 +59,8 @@ fn list() -> Result<()> {
         "./x bench programs           nanoseconds of each kind of packet in the kernel programs (seconds)"
     );
     println!("./x bench propagation        from a change of a file to the kernel's maps (about 5 minutes)");
+    println!("./x bench routes             HTTPRoutes created on a real API server (about 2 minutes)");
+    println!("./x bench routes --outage 60 and what the API server's absence costs");
     let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     for package in metadata["packages"].as_array().into_iter().flatten() {

@@ -1,10 +1,12 @@
 //! Routers that forward no more than 1,300 bytes, which the ends learn of by ICMP alone (RFC 1191, RFC 8201).
 
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use testkit::{
     Connection, Lab, Netns, Nginx, ONE_MEGABYTE_SHA256, Offloads, Response, exec, one_megabyte, sha256_hex,
+    until,
 };
 
 use crate::world::{Network, World};
@@ -50,6 +52,16 @@ fn narrow(lab: &Lab, network: Network, behind: &Behind<'_>) {
     );
     let forwarding = if network.is_v6 { "net/ipv6/conf/all/forwarding" } else { "net/ipv4/ip_forward" };
     router.sysctl(forwarding, "1").unwrap();
+}
+
+/// Until the endpoint is reached: a new interface with IPv6 is deaf for a second or two, in which an endpoint seems dead.
+fn wait_for_the_way(lab: &Lab, network: Network, wire: &str) {
+    let address = format!("{wire}2").parse().unwrap();
+    let socket = SocketAddr::new(address, network.endpoint(0).port());
+    let connects = || {
+        lab.gateway().run(|| TcpStream::connect_timeout(&socket, Duration::from_millis(200)).ok()).unwrap()
+    };
+    until(Duration::from_secs(10), "the narrow way to the endpoint", connects).unwrap();
 }
 
 /// How often the router said so: a case without it would prove nothing.
@@ -113,6 +125,7 @@ fn meet_a_narrow_way(network: Network, forwarded_headers: &str) {
     };
     narrow(&lab, network, &behind);
     let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+    wait_for_the_way(&lab, network, wire);
     let world = World::around(network, lab, nginx, None, &[("RAUTA_FORWARDED_HEADERS", forwarded_headers)]);
     // On the leg that another request opened.
     let sends = |connection: &mut Connection| {

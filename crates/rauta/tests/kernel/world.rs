@@ -320,7 +320,7 @@ impl World {
     }
 
     /// Endpoints enter the kernel's tables a moment after the agent is ready.
-    fn wait_for_the_kernel(&self) {
+    pub(crate) fn wait_for_the_kernel(&self) {
         let Some(mut before) = self.decided() else { return };
         until(Duration::from_secs(30), "a request to be decided in the kernel alone", || {
             assert_eq!(self.get("/b").status, 200);

@@ -5,8 +5,8 @@ use wire::{TcpFlags, TcpOptions, Tuple};
 use crate::repeat::{Step, repeat};
 use crate::sum::Sum;
 
-/// The longest TCP header, in bytes, and a word of room.
-pub const TCP_MAX: usize = 64;
+/// The longest TCP header, in bytes, and room for a word at any place that six bits say.
+pub const TCP_MAX: usize = 68;
 
 /// The IP header: 20 bytes of IPv4 without options, or 40 of IPv6.
 pub const IP_MAX: usize = 40;
@@ -115,16 +115,16 @@ impl Image {
     #[inline(always)]
     pub fn word(&self, at: u32) -> u32 {
         let tcp = self.tcp.as_ptr();
-        // SAFETY: at most 60 + 4 bytes into an array of 64.
-        u32::from_be_bytes(unsafe { tcp.add((at as usize & 63).min(60)).cast::<[u8; 4]>().read() })
+        // SAFETY: at most 63 + 4 bytes into an array of 68.
+        u32::from_be_bytes(unsafe { tcp.add(at as usize & 63).cast::<[u8; 4]>().read() })
     }
 
     /// Two bytes of the TCP header.
     #[inline(always)]
     pub fn half(&self, at: u32) -> u16 {
         let tcp = self.tcp.as_ptr();
-        // SAFETY: at most 60 + 2 bytes into an array of 64.
-        u16::from_be_bytes(unsafe { tcp.add((at as usize & 63).min(60)).cast::<[u8; 2]>().read() })
+        // SAFETY: at most 63 + 2 bytes into an array of 68.
+        u16::from_be_bytes(unsafe { tcp.add(at as usize & 63).cast::<[u8; 2]>().read() })
     }
 
     /// Writes four bytes of the TCP header.
@@ -132,7 +132,7 @@ impl Image {
     pub fn set_word(&mut self, at: u32, value: u32) {
         let tcp = self.tcp.as_mut_ptr();
         // SAFETY: as in `word`.
-        unsafe { tcp.add((at as usize & 63).min(60)).cast::<[u8; 4]>().write(value.to_be_bytes()) };
+        unsafe { tcp.add(at as usize & 63).cast::<[u8; 4]>().write(value.to_be_bytes()) };
     }
 
     /// Writes two bytes of the TCP header.
@@ -140,7 +140,7 @@ impl Image {
     pub fn set_half(&mut self, at: u32, value: u16) {
         let tcp = self.tcp.as_mut_ptr();
         // SAFETY: as in `half`.
-        unsafe { tcp.add((at as usize & 63).min(60)).cast::<[u8; 2]>().write(value.to_be_bytes()) };
+        unsafe { tcp.add(at as usize & 63).cast::<[u8; 2]>().write(value.to_be_bytes()) };
     }
 
     /// The checksum field, as it stands.

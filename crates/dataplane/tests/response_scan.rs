@@ -11,10 +11,10 @@ use dataplane::response::Unknown::{self, *};
 use scans::{RESPONSE_PARTS, scan_response, spoil, together};
 use wire::ResponseFacts;
 
-const LENGTH: u32 = ResponseFacts::LENGTH;
-const CHUNKED: u32 = ResponseFacts::CHUNKED;
-const CLOSE: u32 = ResponseFacts::CLOSE;
-const UPGRADE: u32 = ResponseFacts::UPGRADE;
+const LENGTH: u16 = ResponseFacts::LENGTH;
+const CHUNKED: u16 = ResponseFacts::CHUNKED;
+const CLOSE: u16 = ResponseFacts::CLOSE;
+const UPGRADE: u16 = ResponseFacts::UPGRADE;
 
 #[test]
 fn ordinary_responses_are_understood() {
@@ -142,7 +142,7 @@ fn check(bytes: &[u8]) -> bool {
     let options: Vec<_> = options.iter().flat_map(|value| value.split(',').map(str::trim)).collect();
     assert!(options.iter().all(|option| ["close", "keep-alive", "upgrade"].contains(option)), "{text}");
     let upgrade = !values(Known::Upgrade).is_empty() || facts.status == 101;
-    let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+    let flag = |is: bool, flag: u16| if is { flag } else { 0 };
     let flags = flag(length.is_some(), LENGTH)
         | flag(!codings.is_empty(), CHUNKED)
         | flag(options.contains(&"close") || scan.version == Version::Http10, CLOSE)

@@ -54,8 +54,10 @@ pub struct RequestFacts {
     pub method: u8,
     /// Flags: [`RequestFacts::CLOSE`], [`RequestFacts::FORWARDING`].
     pub flags: u8,
-    /// Zero.
-    pub pad: u16,
+    /// The scan's own: which fields that may stand there once it has seen.
+    pub seen: u8,
+    /// The scan's own: what is wrong with the field lines; 0: nothing.
+    pub fault: u8,
     /// Values of the captured names, by number.
     pub captures: [PayloadSpan; CAPTURES_MAX],
 }
@@ -99,17 +101,21 @@ pub struct ResponseFacts {
     /// Length of the head with its closing empty line.
     pub head_len: u16,
     /// Flags: [`ResponseFacts::LENGTH`], [`ResponseFacts::CHUNKED`], [`ResponseFacts::CLOSE`], [`ResponseFacts::UPGRADE`].
-    pub flags: u32,
+    pub flags: u16,
+    /// The scan's own: 1 if it has seen a `Connection`.
+    pub seen: u8,
+    /// The scan's own: what is wrong with the field lines; 0: nothing.
+    pub fault: u8,
 }
 const _: () = assert!(size_of::<ResponseFacts>() == 16 && align_of::<ResponseFacts>() == 8);
 
 impl ResponseFacts {
     /// One Content-Length, and no Transfer-Encoding.
-    pub const LENGTH: u32 = 1;
+    pub const LENGTH: u16 = 1;
     /// `Transfer-Encoding: chunked` and nothing else, and no Content-Length.
-    pub const CHUNKED: u32 = 2;
+    pub const CHUNKED: u16 = 2;
     /// `Connection: close`, or HTTP/1.0.
-    pub const CLOSE: u32 = 4;
+    pub const CLOSE: u16 = 4;
     /// `Upgrade` or status 101.
-    pub const UPGRADE: u32 = 8;
+    pub const UPGRADE: u16 = 8;
 }

@@ -189,7 +189,7 @@ pub(super) fn decode<E: Env>(env: &mut E, scratch: &mut Scratch) -> Decoded {
         && record.flags & RouteAction::FORWARDED_HEADERS != 0;
     // Text goes into one plain segment only, and the stored form has limits.
     let is_long = scratch.image.payload_len > INSERTED_MAX || scratch.facts.line_len > LINE_MAX;
-    if inserts && (is_large || is_long) {
+    if inserts && (env.is_large() || is_long) {
         return Decoded::TooLong;
     }
     scratch.request.inserts = u32::from(inserts);

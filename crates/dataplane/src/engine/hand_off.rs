@@ -10,9 +10,9 @@ use crate::sequence::latest;
 /// A connection that has no flow: what the cookie said is in `image.options`.
 #[inline(never)]
 pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
-    let image = &scratch.image;
-    let attributes = attributes(image, image.options, image.tsecr);
-    if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
+    let Scratch { image, attributes, .. } = &mut *scratch;
+    *attributes = describe(image, image.options, image.tsecr);
+    if env.hand_off(&image.tuple, image.is_v6 != 0, attributes) {
         // Until the client ends it the request may come again: the stack may have had no room for it.
         env.note_closed(&image.tuple, &Closed { isn: image.ack.wrapping_sub(1), is_over: 0 });
         observe::hand_off(env, scratch, reason);
@@ -33,7 +33,7 @@ pub(super) fn midstream<E: Env>(
         let is_handed = flow.state == state::HANDED;
         (flow.client_options, flow.next_seq, flow.sent_end, flow.sent_tsval, is_handed)
     });
-    let image = &scratch.image;
+    let Scratch { image, attributes, .. } = &mut *scratch;
     match env.owner(&image.tuple, image.is_v6 != 0) {
         Owner::Connection => return pass(env, Reason::PassOwned),
         Owner::TimeWait => return pass(env, Reason::PassOwned),
@@ -45,8 +45,8 @@ pub(super) fn midstream<E: Env>(
         return drop(env, Reason::DropEarly);
     }
     // The stack's timestamps go on from the newest that the client was shown, which it may not have echoed yet.
-    let attributes = attributes(image, options, latest(shown, image.tsecr));
-    if env.hand_off(&image.tuple, image.is_v6 != 0, &attributes) {
+    *attributes = describe(image, options, latest(shown, image.tsecr));
+    if env.hand_off(&image.tuple, image.is_v6 != 0, attributes) {
         observe::hand_off(env, scratch, reason);
         return pass(env, reason);
     }
@@ -54,7 +54,7 @@ pub(super) fn midstream<E: Env>(
 }
 
 #[inline(always)]
-fn attributes(image: &Image, options: TcpOptions, tsecr: u32) -> HandOff {
+fn describe(image: &Image, options: TcpOptions, tsecr: u32) -> HandOff {
     let has_scale = options.window_scale != TcpOptions::NO_SCALE;
     // Less than these the kernel refuses (RFC 879 and RFC 8200 section 5 less headers).
     let mss_least = if image.is_v6 != 0 { 1220 } else { 536 };

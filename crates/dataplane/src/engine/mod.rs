@@ -33,7 +33,7 @@ use wire::{
 };
 
 use crate::flow::{Plan, ResponseView};
-use crate::image::Image;
+use crate::image::{Image, TCP_MAX};
 use crate::lookup::LookupScratch;
 use first::Request;
 use reserve::Chosen;
@@ -90,6 +90,8 @@ pub struct Scratch {
     pub client: Tuple,
     /// A leg that is left.
     pub old_leg: Leg,
+    /// What the host is told of a connection that it gets.
+    pub attributes: HandOff,
     /// An ICMP error to write.
     pub error: [u8; too_big::ROOM],
     /// An event to tell.
@@ -246,7 +248,7 @@ fn read<E: Env>(env: &mut E, scratch: &mut Scratch) -> bool {
     image.tcp_len = tcp_len;
     image.payload_len = total - tcp_len;
     image.read_numbers();
-    tcp_len == 20 || env.load_at::<64, 40>(image.tcp_at + 20, &mut image.tcp, 20, tcp_len - 20)
+    tcp_len == 20 || env.load_at::<TCP_MAX, 40>(image.tcp_at + 20, &mut image.tcp, 20, tcp_len - 20)
 }
 
 #[inline(always)]

@@ -10,7 +10,7 @@ use super::endpoint::note_lack;
 use super::{Env, Owner, Scratch, Verdict, drop, first, hand_off, pass, ways};
 use crate::cookie::{self, Cookie};
 use crate::flow::{REACH, state};
-use crate::image::Image;
+use crate::image::{Image, TCP_MAX};
 use crate::repeat::{Step, repeat};
 use crate::sequence::is_near;
 
@@ -85,7 +85,7 @@ fn read<E: Env>(env: &mut E, scratch: &mut Scratch) -> Shape {
     image.tuple.destination_port = [c, d];
     if shape == Shape::Whole
         && tcp_len != 20
-        && !env.load_at::<64, 40>(image.tcp_at + 20, &mut image.tcp, 20, tcp_len - 20)
+        && !env.load_at::<TCP_MAX, 40>(image.tcp_at + 20, &mut image.tcp, 20, tcp_len - 20)
     {
         return Shape::Other;
     }

@@ -1,7 +1,9 @@
 use wire::{Payload, PayloadSpan};
 
 use super::line::{CRLF, control_byte};
-use super::word::{TOPS, alphanumeric, before, byte, equal, first, forget, front, small, text, word};
+use super::word::{
+    TOPS, alphanumeric, before, byte, equal, first, forget, front, nothing, small, text, word,
+};
 use crate::repeat::{Step, repeat};
 
 /// Words of a name that are kept.
@@ -45,11 +47,11 @@ pub(crate) fn field<const UNDERSCORE: bool>(
     scratch: &mut u16,
 ) -> Result<Field, FieldError> {
     let (name, name_len) = name::<UNDERSCORE>(payload, at);
+    let name_len = forget(name_len, scratch);
     if name_len == 0 {
         let incomplete = control_byte(payload, at, len) + 2 > len;
         return Err(if incomplete { FieldError::Incomplete } else { FieldError::Odd });
     }
-    let name_len = forget(name_len, scratch);
     let colon = at + name_len;
     let end = forget(control_byte(payload, colon + 1, len), scratch);
     if end + 2 > len {
@@ -95,7 +97,7 @@ pub(crate) fn short_text(payload: &Payload, value: PayloadSpan) -> [u64; 2] {
 /// The name at `at` and its length; length 0 if it is none, or longer than [`NAME_MAX`].
 #[inline(always)]
 fn name<const UNDERSCORE: bool>(payload: &Payload, at: u32) -> ([u64; WORDS], u32) {
-    let mut name = [0; WORDS];
+    let mut name = [nothing(word(payload, at)); WORDS];
     let mut index = 0;
     while index < WORDS {
         let offset = index as u32 * 8;

@@ -1,5 +1,7 @@
 use wire::{PAYLOAD_MAX, Payload};
 
+use crate::opaque::opaque;
+
 /// 0x80 in every byte: where marks stand.
 pub(crate) const TOPS: u64 = 0x8080_8080_8080_8080;
 /// In every byte all but the mark.
@@ -67,6 +69,13 @@ pub(crate) fn forget(offset: u32, scratch: &mut u16) -> u32 {
     }
 }
 
+/// Zero, of which the verifier knows nothing: with a constant it would take the ways that leave it there for others than
+/// the ways that write something.
+#[inline(always)]
+pub(crate) fn nothing(word: u64) -> u64 {
+    word ^ opaque(word)
+}
+
 /// `byte` in every place.
 const fn each(byte: u8) -> u64 {
     0x0101_0101_0101_0101 * byte as u64
@@ -117,6 +126,22 @@ pub(crate) fn first(marks: u64) -> u32 {
     (((marks & marks.wrapping_neg()) >> 7).wrapping_mul(0x0001_0203_0405_0607) >> 56) as u32
 }
 
+/// Bit n: byte n bears a mark.
+#[inline(always)]
+pub(crate) fn gathered(marks: u64) -> u64 {
+    // Bit 8n goes to bit 56 + n.
+    (marks >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// How many bits are set: the programs' instructions have none for it.
+#[inline(always)]
+pub(crate) fn ones(word: u64) -> u32 {
+    let pairs = word - ((word >> 1) & 0x5555_5555_5555_5555);
+    let fours = (pairs & 0x3333_3333_3333_3333) + ((pairs >> 2) & 0x3333_3333_3333_3333);
+    let eights = (fours + (fours >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    (eights.wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32
+}
+
 /// All bits of the bytes before the first mark; all bits without one.
 #[inline(always)]
 pub(crate) fn before(marks: u64) -> u64 {
@@ -153,14 +178,18 @@ mod tests {
                     assert_eq!(digits(word), marks(|b| b.is_ascii_digit()), "{bytes:?}");
                     assert_eq!(equal(word, b':'), marks(|b| b == b':'), "{bytes:?}");
                     assert_eq!(equal(word, 0xff), marks(|b| b == 0xff), "{bytes:?}");
-                    let ones = digits(word);
-                    if ones == 0 {
-                        assert_eq!(before(ones), u64::MAX);
+                    let found = digits(word);
+                    if found == 0 {
+                        assert_eq!(before(found), u64::MAX);
                     } else {
                         let at = bytes.iter().position(u8::is_ascii_digit);
-                        assert_eq!(Some(first(ones) as usize), at);
-                        assert_eq!(before(ones), front(first(ones)));
+                        assert_eq!(Some(first(found) as usize), at);
+                        assert_eq!(before(found), front(first(found)));
                     }
+                    let bits =
+                        bytes.iter().rev().fold(0, |bits, b| bits << 1 | u64::from(b.is_ascii_digit()));
+                    assert_eq!(gathered(found), bits);
+                    assert_eq!((ones(word), nothing(word)), (word.count_ones(), 0));
                 }
             }
         }

@@ -7,21 +7,29 @@ use crate::payload::line::CRLF;
 use crate::payload::word::{front, text, word};
 use crate::repeat::{Step, repeat};
 
-/// What the walk over the field lines needs and finds.
+/// What the walk over the field lines needs.
 ///
-/// Where it is stands in [`RequestFacts::head_len`], in a map's value: of what is read there the verifier knows nothing, so
-/// that all lines are alike to it. (Offsets on the stack it would follow from line to line: 10 times the instructions.)
+/// What changes from line to line is in the facts, in a map's value: of what is read there the verifier knows nothing, so
+/// that all lines are alike to it. On the stack it would follow each from line to line.
 struct Fields<'s, N> {
     payload: &'s Payload,
     names: &'s N,
     facts: &'s mut RequestFacts,
     len: u32,
     captures: bool,
-    connection: bool,
-    content_length: bool,
-    closed: bool,
-    error: Option<Undecidable>,
 }
+
+/// In [`RequestFacts::seen`]: `Content-Length`.
+const LENGTH: u8 = 1;
+
+/// In [`RequestFacts::seen`]: `Connection`.
+const CONNECTION: u8 = 2;
+
+/// [`RequestFacts::fault`] for none; others are one more than the number of an [`Undecidable`].
+const NO_FAULT: u8 = 0;
+
+/// [`RequestFacts::fault`] until the empty line was found: there are more lines than are read.
+const TOO_MANY: u8 = Undecidable::Head as u8 + 1;
 
 /// Walks over the field lines from [`RequestFacts::head_len`] up to and with the empty line. Returns whether there is a
 /// Content-Length; [`RequestFacts::host`] is the value of Host then, or starts at 0.
@@ -35,30 +43,21 @@ pub(super) fn fields<N: Names>(
 ) -> Result<bool, Undecidable> {
     facts.captured = 0;
     facts.flags = 0;
+    facts.seen = 0;
     facts.content_length = 0;
     facts.host = PayloadSpan { start: 0, len: 0 };
-    let mut fields = Fields {
-        payload,
-        names,
-        facts,
-        len,
-        captures,
-        connection: false,
-        content_length: false,
-        closed: false,
-        error: None,
-    };
+    facts.fault = TOO_MANY;
+    let mut fields = Fields { payload, names, facts, len, captures };
     repeat(LINES_MAX + 1, &mut fields, |_, fields| match line(fields) {
         Ok(step) => step,
         Err(error) => {
-            fields.error = Some(error);
+            fields.facts.fault = error as u8 + 1;
             Step::Stop
         }
     });
-    match fields.error {
-        Some(error) => Err(error),
-        None if !fields.closed => Err(Undecidable::Head),
-        None => Ok(fields.content_length),
+    match fields.facts.fault {
+        NO_FAULT => Ok(fields.facts.seen & LENGTH != 0),
+        fault => Err(Undecidable::of(fault - 1)),
     }
 }
 
@@ -71,7 +70,7 @@ fn line<N: Names>(fields: &mut Fields<'_, N>) -> Result<Step, Undecidable> {
         return Err(Undecidable::Incomplete);
     }
     if word(payload, at) & 0xffff == CRLF {
-        fields.closed = true;
+        fields.facts.fault = NO_FAULT;
         fields.facts.head_len = (at + 2) as u16;
         return Ok(Step::Stop);
     }
@@ -103,13 +102,13 @@ fn take<N: Names>(fields: &mut Fields<'_, N>, field: &Field) -> Result<(), Undec
             fields.facts.host = value.ok_or(Undecidable::Host)?;
         }
         Kind::ContentLength => {
-            let value = field.value(payload).filter(|_| !fields.content_length).ok_or(Undecidable::Body)?;
-            fields.content_length = true;
+            let value = field.value(payload).filter(|_| is_first(fields, LENGTH));
+            let value = value.ok_or(Undecidable::Body)?;
             fields.facts.content_length = content_length(payload, value).ok_or(Undecidable::Body)?;
         }
         Kind::Connection => {
-            let value = field.value(payload).filter(|_| !fields.connection).ok_or(Undecidable::Connection)?;
-            fields.connection = true;
+            let value = field.value(payload).filter(|_| is_first(fields, CONNECTION));
+            let value = value.ok_or(Undecidable::Connection)?;
             match short_text(payload, value) {
                 KEEP_ALIVE => {}
                 CLOSE => fields.facts.flags |= RequestFacts::CLOSE,
@@ -118,6 +117,14 @@ fn take<N: Names>(fields: &mut Fields<'_, N>, field: &Field) -> Result<(), Undec
         }
     }
     Ok(())
+}
+
+/// Notes that a field is there; whether it was not seen before.
+#[inline(always)]
+fn is_first<N: Names>(fields: &mut Fields<'_, N>, field: u8) -> bool {
+    let before = fields.facts.seen;
+    fields.facts.seen = before | field;
+    before & field == 0
 }
 
 /// A length of at most [`CONTENT_LENGTH_MAX`].

@@ -54,7 +54,7 @@ pub fn scan<N: Names>(
     facts: &mut RequestFacts,
 ) -> Result<(), Undecidable> {
     let segment = len;
-    let len = segment.min(PAYLOAD_MAX as u32);
+    let len = forget(segment.min(PAYLOAD_MAX as u32), &mut facts.line_len);
     let Some((method, method_len)) = method(payload) else { return Err(no_method(payload, len)) };
     facts.method = method as u8;
     let method_len = forget(method_len, &mut facts.line_len);
@@ -64,7 +64,6 @@ pub fn scan<N: Names>(
     let line_len = (line_end + 2) as u16;
     facts.line_len = line_len;
     facts.head_len = line_len;
-    facts.pad = 0;
     let has_length = fields(payload, len, captures, names, facts)?;
     host(payload, facts)?;
     const HAVE_BODIES: u32 = 1 << Method::Post as u32 | 1 << Method::Put as u32 | 1 << Method::Patch as u32;

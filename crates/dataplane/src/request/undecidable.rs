@@ -15,6 +15,15 @@ macro_rules! reasons {
             /// All, in the order of their numbers, which start at 0.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
+            /// The one of that number; any other number is that of [`Undecidable::Head`].
+            #[inline(always)]
+            pub(super) const fn of(number: u8) -> Self {
+                match number {
+                    $($number => Self::$name,)+
+                    _ => Self::Head,
+                }
+            }
+
             /// A label: a few words in snake_case.
             pub const fn as_str(self) -> &'static str {
                 match self {

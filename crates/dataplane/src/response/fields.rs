@@ -7,31 +7,35 @@ use crate::payload::line::CRLF;
 use crate::payload::word::{front, small, text, word};
 use crate::repeat::{Step, repeat};
 
-/// What the walk over the field lines needs and finds. Where it is stands in [`ResponseFacts::head_len`] (as for requests).
+/// What the walk over the field lines needs. What changes from line to line is in the facts (as for requests).
 struct Fields<'s> {
     payload: &'s Payload,
     facts: &'s mut ResponseFacts,
     len: u32,
-    closed: bool,
-    connection: bool,
-    error: Option<Unknown>,
 }
+
+/// [`ResponseFacts::fault`] for none; others are one more than the number of an [`Unknown`].
+const NO_FAULT: u8 = 0;
+
+/// [`ResponseFacts::fault`] until the empty line was found: there are more lines than are read.
+const TOO_MANY: u8 = Unknown::Head as u8 + 1;
 
 /// Walks over the field lines from [`ResponseFacts::head_len`] up to and with the empty line.
 #[inline(always)]
 pub(super) fn fields(payload: &Payload, len: u32, facts: &mut ResponseFacts) -> Result<(), Unknown> {
-    let mut fields = Fields { payload, facts, len, closed: false, connection: false, error: None };
+    facts.seen = 0;
+    facts.fault = TOO_MANY;
+    let mut fields = Fields { payload, facts, len };
     repeat(LINES_MAX + 1, &mut fields, |_, fields| match line(fields) {
         Ok(step) => step,
         Err(error) => {
-            fields.error = Some(error);
+            fields.facts.fault = error as u8 + 1;
             Step::Stop
         }
     });
-    match fields.error {
-        Some(error) => Err(error),
-        None if !fields.closed => Err(Unknown::Head),
-        None => Ok(()),
+    match fields.facts.fault {
+        NO_FAULT => Ok(()),
+        fault => Err(Unknown::of(fault - 1)),
     }
 }
 
@@ -44,7 +48,7 @@ fn line(fields: &mut Fields<'_>) -> Result<Step, Unknown> {
         return Err(Unknown::Incomplete);
     }
     if word(payload, at) & 0xffff == CRLF {
-        fields.closed = true;
+        fields.facts.fault = NO_FAULT;
         fields.facts.head_len = (at + 2) as u16;
         return Ok(Step::Stop);
     }
@@ -85,8 +89,9 @@ fn take(fields: &mut Fields<'_>, field: &Field) -> Result<(), Unknown> {
             fields.facts.flags |= ResponseFacts::CHUNKED;
         }
         CONNECTION if second == const { text(b"on") } => {
-            let value = field.value(payload).filter(|_| !fields.connection).ok_or(Unknown::Connection)?;
-            fields.connection = true;
+            let first = fields.facts.seen == 0;
+            let value = field.value(payload).filter(|_| first).ok_or(Unknown::Connection)?;
+            fields.facts.seen = 1;
             fields.facts.flags |= connection(payload, value).ok_or(Unknown::Connection)?;
         }
         UPGRADE => fields.facts.flags |= ResponseFacts::UPGRADE,
@@ -109,7 +114,7 @@ const CHUNKED: [u64; 2] = [text(b"chunked"), 0];
 ///
 /// Some endpoints offer an upgrade with every response: `Upgrade, Keep-Alive`, or `upgrade` alone.
 #[inline(always)]
-fn connection(payload: &Payload, value: PayloadSpan) -> Option<u32> {
+fn connection(payload: &Payload, value: PayloadSpan) -> Option<u16> {
     const UPGRADE: [u64; 2] = [text(b"upgrade"), 0];
     const UPGRADE_KEEP: [u64; 2] = [text(b"upgrade,"), text(b" keep-al")];
     if value.len == 19 {

@@ -37,6 +37,21 @@ impl Unknown {
         Self::Chunk,
     ];
 
+    /// The one of that number; any other number is that of [`Unknown::Head`].
+    #[inline(always)]
+    pub(super) const fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Incomplete,
+            1 => Self::StatusLine,
+            3 => Self::Length,
+            4 => Self::Encoding,
+            5 => Self::LengthAndEncoding,
+            6 => Self::Connection,
+            7 => Self::Chunk,
+            _ => Self::Head,
+        }
+    }
+
     /// A label: a few words in snake_case.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -57,7 +57,7 @@ pub(crate) fn scan_request(bytes: &[u8], captures: bool) -> Result<RequestFacts,
 pub(crate) fn scan_response(bytes: &[u8]) -> Result<ResponseFacts, Unknown> {
     let len = bytes.len().min(PAYLOAD_MAX) as u32;
     let scan = |shift: usize| {
-        let mut facts = ResponseFacts { flags: shift as u32, status: shift as u16, ..Default::default() };
+        let mut facts = ResponseFacts { flags: shift as u16, status: shift as u16, ..Default::default() };
         response::scan(&payload(bytes, shift), len, &mut facts).map(|()| facts)
     };
     let first = scan(0);

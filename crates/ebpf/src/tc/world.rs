@@ -207,13 +207,12 @@ impl Env for Tc<'_> {
         if listener.is_null() {
             return false;
         }
-        let mut attributes = *attributes;
         // SAFETY: the loader makes this a call of the kernel function `bpf_sk_assign_tcp_reqsk` (Linux 6.9), or of nothing,
         // which answers -EOPNOTSUPP.
         unsafe {
-            let assign: unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *mut HandOff, i32) -> i32 =
+            let assign: unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *const HandOff, i32) -> i32 =
                 mem::transmute(ASSIGN_TCP_REQSK);
-            assign(self.skb(), listener.cast(), &raw mut attributes, size_of::<HandOff>() as i32) == 0
+            assign(self.skb(), listener.cast(), &raw const *attributes, size_of::<HandOff>() as i32) == 0
         }
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Tiers {
     pub(crate) kernel: u64,
     /// Requests that userspace answered.
     pub(crate) userspace: u64,
+    /// Of them those over HTTP/1.1 without TLS: what the kernel can decide.
+    pub(crate) cleartext_http11: u64,
     /// Time in the programs, in nanoseconds, while the kernel measured it.
     pub(crate) program_ns: u64,
     /// Packets meanwhile, the gateway's or not.
@@ -35,6 +37,7 @@ impl Tiers {
         Self {
             kernel: self.kernel.saturating_sub(earlier.kernel),
             userspace: self.userspace.saturating_sub(earlier.userspace),
+            cleartext_http11: self.cleartext_http11.saturating_sub(earlier.cleartext_http11),
             program_ns: self.program_ns.saturating_sub(earlier.program_ns),
             packets: self.packets.saturating_sub(earlier.packets),
         }
@@ -69,6 +72,7 @@ impl Tiers {
         Ok(Self {
             kernel: tier.requests,
             userspace: status.traffic.requests,
+            cleartext_http11: status.traffic.requests_cleartext_http11,
             program_ns: time.nanoseconds,
             packets: time.packets,
         })
@@ -104,8 +108,10 @@ struct Status {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Traffic {
     requests: u64,
+    requests_cleartext_http11: u64,
 }
 
 #[derive(Default, Deserialize)]
@@ -133,10 +139,13 @@ mod tests {
 
     #[test]
     fn a_status_is_read_by_tier() {
-        let json = r#"{"traffic":{"requests":10,"refusals":0},"dataplane":{"summary":"TC routes all","tier":
+        let json = r#"{"traffic":{"requests":10,"requestsCleartextHttp11":9,"refusals":0},"dataplane":{"summary":"TC routes all","tier":
             {"requests":90,"flows":1,"runTime":{"measured":true,"nanoseconds":5000,"packets":20}}}}"#;
         let tiers = Tiers::parse(json).unwrap();
-        assert_eq!(tiers, Tiers { kernel: 90, userspace: 10, program_ns: 5000, packets: 20 });
+        assert_eq!(
+            tiers,
+            Tiers { kernel: 90, userspace: 10, cleartext_http11: 9, program_ns: 5000, packets: 20 }
+        );
         assert!((tiers.kernel_share() - 0.9).abs() < 1e-9);
         assert!((tiers.ns_per_packet() - 250.0).abs() < 1e-9);
         let later = Tiers { kernel: 95, ..tiers };
@@ -147,7 +156,7 @@ mod tests {
 
     #[test]
     fn without_programs_the_status_says_why() {
-        let json = r#"{"traffic":{"requests":1},"dataplane":{"summary":"off: not root","tier":null}}"#;
+        let json = r#"{"traffic":{"requests":1,"requestsCleartextHttp11":1},"dataplane":{"summary":"off: not root","tier":null}}"#;
         let error = Tiers::parse(json).unwrap_err().to_string();
         assert!(error.contains("off: not root") && error.contains("doctor"), "{error}");
     }

@@ -57,6 +57,7 @@ pub(crate) async fn handle<S: Transport>(
     }
     let (listener, route) = (listener.map(|listener| &**listener), route.map(|(_, route)| route));
     let (protocol, story) = (story::protocol(down, head), &down.story);
+    worker.metrics().requests.inc(worker.index, protocol, down.client.secured.is_some());
     let told = Told { story, protocol, head, listener, route, started, bytes_in, outcome };
     story::tell(worker, &down.client, &told);
     outcome.fate

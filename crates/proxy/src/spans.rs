@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use otlp::{Kind, Span, Value};
 use policy::TraceContext;
+use telemetry::Protocol;
 
 use crate::client::Client;
 use crate::forward::Forward;
@@ -92,9 +93,9 @@ pub(crate) fn send(worker: &Worker, client: &Client, told: &Told<'_>, start: Sys
 fn own(client: &Client, told: &Told<'_>, method: &str, (start, end): (SystemTime, SystemTime)) -> Span {
     let Told { head, story, outcome, .. } = told;
     let version = match told.protocol {
-        "HTTP/1.0" => "1.0",
-        "HTTP/2" => "2",
-        _ => "1.1",
+        Protocol::Http10 => "1.0",
+        Protocol::Http11 => "1.1",
+        Protocol::Http2 => "2",
     };
     let mut attributes = vec![
         ("http.request.method", method.into()),

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http1::{RequestHead, Version};
 use model::Listener;
+use telemetry::Protocol;
 use telemetry::access::{Entry, Show};
 use tokio::time::Instant;
 
@@ -39,7 +40,7 @@ pub(crate) struct Story {
 /// A request that is over.
 pub(crate) struct Told<'t> {
     pub(crate) story: &'t Story,
-    pub(crate) protocol: &'static str,
+    pub(crate) protocol: Protocol,
     pub(crate) head: &'t RequestHead,
     pub(crate) listener: Option<&'t Listener>,
     pub(crate) route: Option<&'t model::Route>,
@@ -78,7 +79,7 @@ pub(crate) fn tell(worker: &Worker, client: &Client, told: &Told<'_>) {
         duration: Some(took),
         first_byte: story.answered.map(|at| at.duration_since(*started)),
         connect: story.connect,
-        protocol: Some(told.protocol),
+        protocol: Some(told.protocol.as_str()),
         user_agent: head.values("user-agent").next(),
         request_id: story.ids.request_id(&worker.config().ids, head),
         trace_id: story.ids.trace.map(|trace| trace.own.trace),
@@ -87,11 +88,11 @@ pub(crate) fn tell(worker: &Worker, client: &Client, told: &Told<'_>) {
 }
 
 /// What a request came by.
-pub(crate) fn protocol<S: Transport>(down: &Downstream<S>, head: &RequestHead) -> &'static str {
+pub(crate) fn protocol<S: Transport>(down: &Downstream<S>, head: &RequestHead) -> Protocol {
     match head.version() {
-        _ if down.stream.is_http2() => "HTTP/2",
-        Version::Http10 => "HTTP/1.0",
-        Version::Http11 => "HTTP/1.1",
+        _ if down.stream.is_http2() => Protocol::Http2,
+        Version::Http10 => Protocol::Http10,
+        Version::Http11 => Protocol::Http11,
     }
 }
 

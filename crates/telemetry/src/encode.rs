@@ -110,6 +110,13 @@ fn connections(to: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result
     let active = metrics.connections_active.get();
     gauge(to, "rauta_downstream_connections_active", "Client connections open now.", [(vec![], active)])?;
 
+    let by_protocol =
+        metrics.requests.values().filter(|(.., count)| *count > 0).map(|(protocol, scheme, count)| {
+            (vec![("protocol", Cow::from(protocol)), ("scheme", Cow::from(scheme))], count)
+        });
+    let help = "Requests answered in userspace, by what they came by.";
+    counter(to, "rauta_downstream_requests", help, by_protocol)?;
+
     let connects = metrics.connects().map(|(result, count)| (vec![("result", Cow::from(result))], count));
     counter(to, "rauta_upstream_connections", "Attempts to connect to endpoints, by result.", connects)?;
     let reuses = metrics.upstream_reuses.get();

@@ -17,6 +17,7 @@ mod l4;
 pub mod log;
 mod metrics;
 mod process;
+mod protocols;
 mod routes;
 mod sharded;
 
@@ -28,4 +29,5 @@ pub use health::HealthMetrics;
 pub use l4::{L4Metrics, L4Totals};
 pub use metrics::{ConnectResult, GATEWAYS_MAX, Metrics};
 pub use process::resident_bytes;
+pub use protocols::{Protocol, ProtocolCounters};
 pub use sharded::{ShardedCounter, ShardedGauge, ShardedHistogram};

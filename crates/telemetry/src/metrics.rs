@@ -8,7 +8,7 @@ use crate::family::OTHER;
 use crate::routes::RouteCounters;
 use crate::{
     DatapathCounters, DatapathSource, GatewayMetrics, HealthMetrics, L4Metrics, LabelledCounter,
-    ShardedCounter, ShardedGauge, ShardedHistogram, encode,
+    ProtocolCounters, ShardedCounter, ShardedGauge, ShardedHistogram, encode,
 };
 
 /// Gateways with series of their own; more fold into `gateway="other"`.
@@ -57,6 +57,8 @@ pub struct Metrics {
     pub connections_active: ShardedGauge,
     /// Downstream connections closed at once because there are too many.
     pub connections_rejected: ShardedCounter,
+    /// Requests answered, by what they came by.
+    pub requests: ProtocolCounters,
     /// Requests that went over a kept upstream connection.
     pub upstream_reuses: ShardedCounter,
     /// Upstream connections open now, idle ones included.
@@ -120,6 +122,7 @@ impl Metrics {
             connections_accepted: counter(),
             connections_active: ShardedGauge::new(shards),
             connections_rejected: counter(),
+            requests: ProtocolCounters::new(shards),
             upstream_reuses: counter(),
             upstream_connections_active: ShardedGauge::new(shards),
             upstream_retries: counter(),

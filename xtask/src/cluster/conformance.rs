@@ -13,6 +13,7 @@ use testkit::{Netns, Process, exec, until};
 
 use super::images;
 use super::own::{self, Own};
+use crate::agent::Tiers;
 use crate::paths;
 
 /// All that a gateway can have; the others are of meshes.
@@ -100,21 +101,33 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let log = folder.join("log");
     let (status, outcome) = suite(&cluster, options, &folder, &log)?;
     println!("{} tests passed, {} failed; {}", outcome.passed, outcome.failed.len(), log.display());
-    if let Some(own) = own.as_ref().filter(|_| options.tier < 3) {
-        let tiers = own.tiers()?;
-        let (kernel, all) = (tiers.kernel, tiers.kernel + tiers.userspace);
-        println!(
-            "{kernel} of {all} requests in the kernel, those over TLS and HTTP/2 counted, which it leaves to userspace"
-        );
+    if let Some(own) = &own {
+        let place = folder.join("metrics");
+        fs::write(&place, own.metrics()?).with_context(|| format!("cannot write {}", place.display()))?;
+    }
+    let tiers = own.as_ref().filter(|_| options.tier < 3).map(Own::tiers).transpose()?;
+    let share = tiers.as_ref().map(share_of_the_kernel);
+    if let Some(share) = &share {
+        println!("{share}");
     }
     if !status.success() || !outcome.failed.is_empty() {
         bail!("conformance failed ({status}): {}", outcome.failed.join(", "));
     }
     ensure!(outcome.passed > 0, "the suite has run no test: see {}", log.display());
     if options.keep_report {
-        keep(&folder.join("report.yaml"), options.tier)?;
+        keep(&folder.join("report.yaml"), options.tier, share.as_deref())?;
     }
     Ok(())
+}
+
+fn share_of_the_kernel(tiers: &Tiers) -> String {
+    let http11 = tiers.kernel + tiers.cleartext_http11;
+    format!(
+        "{} of {http11} requests over HTTP/1.1 without TLS were decided in the kernel ({:.0} %), of {} requests in all",
+        tiers.kernel,
+        100.0 * Tiers { userspace: tiers.cleartext_http11, ..*tiers }.kernel_share(),
+        tiers.requests(),
+    )
 }
 
 fn apply(cluster: &Cluster, manifest: &Path) -> Result<()> {
@@ -126,10 +139,13 @@ fn apply(cluster: &Cluster, manifest: &Path) -> Result<()> {
     Ok(())
 }
 
-fn keep(report: &Path, tier: u8) -> Result<()> {
+/// Copies the report into the documentation, `share` as a comment in front.
+fn keep(report: &Path, tier: u8, share: Option<&str>) -> Result<()> {
     let name = if tier < 3 { "kernel" } else { "userspace" };
     let place = paths::root().join(format!("docs/conformance/v1.6.1-{name}.yaml"));
-    fs::copy(report, &place).with_context(|| format!("cannot write {}", place.display()))?;
+    let text = fs::read_to_string(report).with_context(|| format!("cannot read {}", report.display()))?;
+    let comment = share.map(|share| format!("# {share}.\n")).unwrap_or_default();
+    fs::write(&place, comment + &text).with_context(|| format!("cannot write {}", place.display()))?;
     println!("{}", place.display());
     Ok(())
 }

@@ -65,6 +65,16 @@ impl<'a> Own<'a> {
         Tiers::parse(&self.kubectl(&["exec", "daemonset/rauta", "--", "rauta", "status", "-o", "json"])?)
     }
 
+    /// What it has counted.
+    pub(super) fn metrics(&self) -> Result<String> {
+        let address = self.kubectl(&["get", "pods", "-o", "jsonpath={.items[0].status.hostIP}"])?;
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--fail", &format!("http://{address}:9900/metrics")]);
+        let output = exec(Some(self.cluster.control_plane().netns()), curl, Duration::from_secs(10))?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     fn kubectl(&self, words: &[&str]) -> Result<String> {
         let mut command = self.cluster.control_plane().kubectl()?;
         command.args(["--namespace", NAMESPACE]).args(words);

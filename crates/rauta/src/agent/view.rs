@@ -11,7 +11,7 @@ use api::v1::{
 };
 use api::{ControlView, ExplainError, KernelError};
 use model::Severity;
-use telemetry::ConnectResult;
+use telemetry::{ConnectResult, Protocol};
 use tokio::sync::mpsc::Receiver;
 
 use super::page;
@@ -172,6 +172,7 @@ impl Agent {
         let (requests, responses_5xx) = requests.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         Traffic {
             requests,
+            requests_cleartext_http11: self.metrics.requests.get(Protocol::Http11, false),
             responses_5xx,
             refusals: self.metrics.refusals.values().iter().map(|(_, count)| count).sum(),
             connections: self.metrics.connections_accepted.get(),

@@ -154,6 +154,7 @@ mod tests {
             flows_max: 65_536,
             legs: 4,
             legs_max: 131_072,
+            table_writes: 9,
         });
         let labels = r#"listener="shop/web/http",address="198.51.100.1:80""#;
         for line in [
@@ -172,6 +173,7 @@ mod tests {
             "rauta_kernel_flows_max 65536",
             "rauta_kernel_legs 4",
             "rauta_kernel_legs_max 131072",
+            "rauta_kernel_table_writes_total 9",
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
         }

@@ -305,6 +305,10 @@ impl Read for Body {
         }
         let (Left::Bytes(left) | Left::Chunk(left)) = &mut self.left else { return Ok(0) };
         let room = into.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        // Nothing is left, or asked for: a connection that is kept has no more to read.
+        if room == 0 {
+            return Ok(0);
+        }
         let count = self.stream.read(&mut into[..room])?;
         *left -= count as u64;
         if let Left::Chunk(0) = self.left {
@@ -320,6 +324,10 @@ impl Body {
         self.stream.read_line(&mut line)?;
         let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
         self.left = if size == 0 { Left::End } else { Left::Chunk(size) };
+        if size == 0 {
+            // The empty line behind the last chunk; the API server sends no trailers.
+            self.stream.read_line(&mut String::new())?;
+        }
         Ok(())
     }
 }

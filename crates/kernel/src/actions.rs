@@ -86,7 +86,7 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     if !route.filters.is_empty() || backends.iter().any(|one| !one.filters.is_empty()) {
         return Err(Why::Filters);
     }
-    if route.timeouts.request.is_some() || route.timeouts.backend_request.is_some() {
+    if !route.timeouts.is_empty() {
         return Err(Why::Timeouts);
     }
     if route.retry.is_some() {

@@ -106,7 +106,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
         (
             Why::Timeouts,
             Box::new(|c| {
-                c.route.timeouts = Timeouts { request: Some(Duration::from_secs(1)), backend_request: None }
+                c.route.timeouts = Timeouts { read: Some(Duration::from_secs(1)), ..Timeouts::default() }
             }),
         ),
         (

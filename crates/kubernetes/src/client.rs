@@ -93,7 +93,8 @@ impl Connector {
         let options = ClientOptions {
             names: vec![PeerName::Dns(name.clone())],
             server_name: name,
-            authorities: authorities(config)?,
+            tells_name: true,
+            authorities: Some(authorities(config)?),
             certificate: certificate(config)?.map(Arc::new),
             protocols: vec![alpn::HTTP11],
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{BackendPolicy, BackendSecurity, Balancing};
+use crate::{BackendPolicy, BackendSecurity, Balancing, Speaks};
 
 /// What kind of object stands behind a [`Backend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -29,12 +29,16 @@ pub struct BackendId {
     pub name: Arc<str>,
     /// The Service's port (not the endpoint's); 0 for literal endpoints, which carry their own.
     pub port: u16,
+    /// How it is spoken to, where routes say it: then those that say the same share it. None: as the Service says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speaks: Option<Arc<Speaks>>,
 }
 
 impl BackendId {
     /// Names port `port` of Service `namespace/name`.
     pub fn service(namespace: &str, name: &str, port: u16) -> Self {
-        Self { kind: BackendKind::Service, namespace: namespace.into(), name: name.into(), port }
+        let (namespace, name) = (namespace.into(), name.into());
+        Self { kind: BackendKind::Service, namespace, name, port, speaks: None }
     }
 
     /// Names UDP port `port` of Service `namespace/name`.
@@ -44,7 +48,7 @@ impl BackendId {
 
     /// Names the literal endpoints of RoutingRule `namespace/name`.
     pub fn routing_rule(namespace: &str, name: &str) -> Self {
-        Self { kind: BackendKind::RoutingRule, namespace: namespace.into(), name: name.into(), port: 0 }
+        Self { kind: BackendKind::RoutingRule, ..Self::service(namespace, name, 0) }
     }
 }
 
@@ -54,7 +58,8 @@ impl fmt::Display for BackendId {
             BackendKind::Service => write!(f, "{}/{}:{}", self.namespace, self.name, self.port),
             BackendKind::UdpService => write!(f, "{}/{}:{}/udp", self.namespace, self.name, self.port),
             BackendKind::RoutingRule => write!(f, "RoutingRule {}/{}", self.namespace, self.name),
-        }
+        }?;
+        self.speaks.iter().try_for_each(|speaks| write!(f, " ({speaks})"))
     }
 }
 

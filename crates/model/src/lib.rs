@@ -28,6 +28,7 @@ mod route_policy;
 mod security;
 mod session;
 mod snapshot;
+mod speaks;
 
 pub use backend::{
     Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition, OtherAddress,
@@ -57,3 +58,4 @@ pub use route_policy::{
 pub use security::{Authorities, BackendSecurity, BackendTls, ClientValidation, PeerName, PemBundle};
 pub use session::{Session, SessionCarrier};
 pub use snapshot::Snapshot;
+pub use speaks::{Speaks, SpokenTls};

@@ -317,12 +317,29 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// The same for one try at an endpoint (`timeouts.backendRequest`).
     pub backend_request: Option<Duration>,
+    /// Connecting to an endpoint, TLS included; instead of the gateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Duration>,
+    /// An endpoint that has got the request and sends nothing, or a connection of another protocol on which nothing moves; instead of the
+    /// gateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<Duration>,
+    /// An endpoint that takes nothing of what is to be sent to it; instead of the gateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send: Option<Duration>,
+}
+
+impl Timeouts {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// When a request is sent again although an endpoint took it (Gateway API, HTTPRouteRetry).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Retry {
-    /// Statuses, 400 to 599.
+    /// Statuses, 400 to 599. None: only where an endpoint does not answer in time.
     pub codes: Vec<u16>,
     /// Retries of one request; at least 1.
     pub attempts: u32,

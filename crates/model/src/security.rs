@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::Certificate;
+
 /// How connections to a backend's endpoints are secured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,12 +21,18 @@ pub enum BackendSecurity {
 /// Who the endpoints of a backend must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BackendTls {
-    /// The name that they are asked for (SNI): a DNS name.
+    /// The name that they are asked for: a DNS name.
     pub server_name: Arc<str>,
+    /// Whether they are told it (SNI).
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub tells_name: bool,
     /// The names of which their certificates must have one; never empty.
     pub names: Vec<PeerName>,
     /// Who vouches for them.
     pub authorities: Authorities,
+    /// What is shown to those that ask for a certificate, whatever the Gateway shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 /// A name in a certificate (RFC 5280 section 4.2.1.6).
@@ -45,6 +53,8 @@ pub enum Authorities {
     System,
     /// These alone.
     Bundle(PemBundle),
+    /// Anybody: certificates are not looked at, and names count for nothing. Who is in the way can read and change everything.
+    Anybody,
 }
 
 /// Whether the clients of a listener show certificates.

@@ -156,9 +156,11 @@ fn client_config(
     certificate: Option<&Certificate>,
 ) -> Result<ClientConfig, SetupError> {
     let authorities = match &tls.authorities {
-        Authorities::System => tls::Authorities::of_system(),
-        Authorities::Bundle(bundle) => tls::Authorities::from_pem(bundle.pem()),
+        Authorities::System => Some(tls::Authorities::of_system()),
+        Authorities::Bundle(bundle) => Some(tls::Authorities::from_pem(bundle.pem())),
+        Authorities::Anybody => None,
     };
+    let certificate = tls.certificate.as_deref().or(certificate);
     let certificate =
         certificate.map(|record| tls::Certificate::from_pem(&record.chain_pem, record.key_pem.expose()));
     let name = |name: &PeerName| match name {
@@ -167,8 +169,9 @@ fn client_config(
     };
     let options = ClientOptions {
         server_name: tls.server_name.to_string(),
+        tells_name: tls.tells_name,
         names: tls.names.iter().map(name).collect(),
-        authorities: authorities.map_err(SetupError::Authorities)?,
+        authorities: authorities.transpose().map_err(SetupError::Authorities)?,
         certificate: certificate.transpose().map_err(SetupError::Certificate)?.map(Arc::new),
         protocols: match protocol {
             AppProtocol::Http1 => vec![alpn::HTTP11],

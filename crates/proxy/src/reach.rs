@@ -47,7 +47,7 @@ impl Forward<'_> {
             return Ok(upstream);
         }
         let begun = Instant::now();
-        let most = worker.config().timeouts.connect;
+        let most = self.action.timeouts.connect.unwrap_or(worker.config().timeouts.connect);
         let limit = self.deadline().map_or(most, |at| at.saturating_duration_since(begun).min(most));
         let mut permit = None;
         let _pending = match breaker {

@@ -428,7 +428,7 @@ fn compile(
                 // A copy is the request as its endpoint gets it, changed by the same filters; it is sent to no other backend.
                 let mirrors = all.filter_map(|said| {
                     let copy = Target { kept: None, ..target(&said.backend, &reference.filters)? };
-                    let timeouts = Timeouts { request: Some(mirror::TIME_MAX), backend_request: None };
+                    let timeouts = Timeouts { request: Some(mirror::TIME_MAX), ..Timeouts::default() };
                     let choice = WeightedChoice::new(&[1]);
                     let action = ForwardAction {
                         choice,

@@ -38,7 +38,7 @@ fn each_failure_has_its_status_and_a_reason() {
         conn.head();
         conn.send("HTTP/1.1 200 OK\r\nContent-Le");
     });
-    let limit = Timeouts { request: Some(Duration::from_millis(100)), backend_request: None };
+    let limit = Timeouts { request: Some(Duration::from_millis(100)), ..Timeouts::default() };
     let refused = free_port();
     let addresses = [
         garbage.address,

@@ -271,7 +271,7 @@ fn blame(lab: &Lab) -> (u64, bool) {
 #[test]
 fn a_client_that_is_late_has_no_endpoint_left_out() {
     let (silent, _told) = Scripted::silent();
-    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), backend_request: None };
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() };
     let all = [silent.address];
     let rules = [Rule { policy: judged(Duration::from_secs(3600)), timeouts, ..rule("/", &all) }];
     let lab = Lab::new(&rules);
@@ -299,7 +299,7 @@ fn a_client_that_takes_its_answer_late_has_no_endpoint_left_out() {
         // Until the gateway goes.
         while is_asked && conn.stream.write_all(&[b'x'; 1 << 14]).is_ok() {}
     });
-    let timeouts = Timeouts { request: Some(Duration::from_millis(300)), backend_request: None };
+    let timeouts = Timeouts { request: Some(Duration::from_millis(300)), ..Timeouts::default() };
     let all = [endpoint.address];
     let rules = [Rule { policy: judged(Duration::from_secs(3600)), timeouts, ..rule("/", &all) }];
     let lab = Lab::new(&rules);

@@ -101,7 +101,7 @@ fn nothing_is_tried_again_once_the_client_has_seen_a_part_or_the_time_is_up() {
         }
     });
     let busy = failing(100, "503 Busy");
-    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), backend_request: None };
+    let timeouts = Timeouts { request: Some(Duration::from_millis(500)), ..Timeouts::default() };
     let lab = Lab::new(&[
         Rule { retry: on(&[503], 2, 1), ..rule("/early", &[early.address]) },
         Rule { retry: on(&[503], 2, 5000), timeouts, ..rule("/late", &[busy.address]) },
@@ -126,7 +126,7 @@ fn a_try_that_takes_too_long_is_followed_by_another_if_that_is_safe() {
             }
         }
     });
-    let timeouts = Timeouts { request: None, backend_request: Some(Duration::from_millis(200)) };
+    let timeouts = Timeouts { backend_request: Some(Duration::from_millis(200)), ..Timeouts::default() };
     let slow = |prefix| Rule {
         retry: on(&[], 1, 1),
         timeouts,
@@ -147,7 +147,7 @@ fn a_try_that_takes_too_long_is_followed_by_another_if_that_is_safe() {
 async fn time_limits_and_retries_hold_over_http2() {
     let (never, _told) = Scripted::silent();
     let busy = failing(1, "503 Busy");
-    let limited = |request, backend_request| Timeouts { request, backend_request };
+    let limited = |request, backend_request| Timeouts { request, backend_request, ..Timeouts::default() };
     let time = Some(Duration::from_millis(200));
     let lab = Lab::new(&[
         Rule { timeouts: limited(time, None), ..rule("/request", &[never.address]) },

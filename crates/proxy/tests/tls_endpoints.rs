@@ -43,8 +43,10 @@ impl Authority {
     fn security(&self, name: &str) -> BackendSecurity {
         BackendSecurity::Tls(Arc::new(BackendTls {
             server_name: name.into(),
+            tells_name: true,
             names: vec![PeerName::Dns(name.into())],
             authorities: Authorities::Bundle(PemBundle::new(self.0.pem().as_bytes())),
+            certificate: None,
         }))
     }
 }
@@ -221,8 +223,10 @@ async fn where_tls_cannot_be_set_up_nothing_leaves() {
     let plain = support::Scripted::echo("plain");
     let no_bundle = BackendSecurity::Tls(Arc::new(BackendTls {
         server_name: "a.test".into(),
+        tells_name: true,
         names: vec![PeerName::Dns("a.test".into())],
         authorities: Authorities::Bundle(PemBundle::new(b"nothing")),
+        certificate: None,
     }));
     for security in [BackendSecurity::Broken, no_bundle] {
         let lab = Lab::new(&secured(&[plain.address], AppProtocol::Http1, security));
@@ -273,6 +277,28 @@ async fn endpoints_see_the_certificate_of_the_gateway_and_refuse_without() {
     lab.gateway.apply(Arc::new(snapshot));
     // It is passed over for a moment, but it is the only one.
     assert_eq!(ask(&lab, 1).await, [(200, "HTTP/1.1, asked for a.test, shown 1".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_a_backend_shows_comes_before_what_the_gateway_shows_and_anybody_may_be_asked_for() {
+    let (theirs, clients) = (Authority::new(), Authority::new());
+    let endpoint = Endpoint::new(&theirs, "other.test", &[], Some(&clients)).await;
+    let (certificate, key) = clients.issue("backend.test");
+    let shown = Arc::new(Certificate {
+        id: CertificateId { namespace: "test".into(), name: "shown".into() },
+        chain_pem: certificate.pem().into_bytes().into(),
+        key_pem: SecretBytes::new(key.serialize_pem().as_bytes()),
+    });
+    let tls = BackendTls {
+        server_name: "a.test".into(),
+        tells_name: false,
+        names: vec![PeerName::Dns("a.test".into())],
+        authorities: Authorities::Anybody,
+        certificate: Some(shown),
+    };
+    let security = BackendSecurity::Tls(Arc::new(tls));
+    let lab = Lab::new(&secured(&[endpoint.address], AppProtocol::Http1, security));
+    assert_eq!(ask(&lab, 1).await, [(200, "HTTP/1.1, asked for nobody, shown 1".to_owned())]);
 }
 
 #[tokio::test]

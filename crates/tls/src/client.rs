@@ -2,11 +2,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
+use crate::any_endpoint::AnyEndpoint;
 use crate::peer::OneOf;
 use crate::provider::provider;
 use crate::{Authorities, Certificate, ConfigError, PeerName};
@@ -17,12 +19,14 @@ pub type ClientStream<S> = tokio_rustls::client::TlsStream<S>;
 /// How endpoints are spoken to over TLS, and who they must be.
 #[derive(Clone, Debug)]
 pub struct ClientOptions {
-    /// The name that is asked for (SNI, RFC 6066 section 3): a DNS name.
+    /// The name that is asked for: a DNS name.
     pub server_name: String,
+    /// Whether the endpoint is told it (SNI, RFC 6066 section 3).
+    pub tells_name: bool,
     /// Who the endpoint may be: its certificate must have one of these names.
     pub names: Vec<PeerName>,
-    /// Who may say so.
-    pub authorities: Authorities,
+    /// Who may say so. None: nobody has to, and names count for nothing.
+    pub authorities: Option<Authorities>,
     /// The certificate to show to endpoints that ask for one.
     pub certificate: Option<Arc<Certificate>>,
     /// ALPN names, the best first.
@@ -44,11 +48,14 @@ impl ClientConfig {
     pub fn new(options: &ClientOptions) -> Result<Self, ConfigError> {
         let server_name =
             ServerName::try_from(options.server_name.clone()).map_err(|_| ConfigError::BadServerName)?;
-        let verifier = Arc::new(OneOf::new(options.authorities.clone(), &options.names)?);
+        let verifier: Arc<dyn ServerCertVerifier> = match &options.authorities {
+            Some(authorities) => Arc::new(OneOf::new(authorities.clone(), &options.names)?),
+            None => Arc::new(AnyEndpoint),
+        };
         let builder = rustls::ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(ConfigError::Rejected)?
-            // Not so dangerous: `OneOf` checks the chain as the library does, and then our names.
+            // Not so dangerous but where it is asked for: `OneOf` checks the chain as the library does, and then our names.
             .dangerous()
             .with_custom_certificate_verifier(verifier);
         let mut config = match &options.certificate {
@@ -58,6 +65,7 @@ impl ClientConfig {
                 builder.with_client_cert_resolver(Arc::new(key))
             }
         };
+        config.enable_sni = options.tells_name;
         config.alpn_protocols = options.protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Self { config: Arc::new(config), server_name })
     }

@@ -4,7 +4,7 @@
 //!  socket ──hello──> Hello ──accept(ServerConfig)──> ServerStream
 //!                      └────into_parts (passthrough)──> socket, bytes read so far
 //!
-//!  socket ──ClientConfig::connect──> ClientStream, for an endpoint that has proved who it is
+//!  socket ──ClientConfig::connect──> ClientStream, for an endpoint that has proved who it is, where that is asked
 //! ```
 //!
 //! The name that a client asks for is read before anything is decided, so that one port serves many listeners, each
@@ -13,6 +13,7 @@
 //! Invariants: no knowledge of HTTP but the names of ALPN; no file is read but the system's authorities; keys appear in no log.
 
 mod any_client;
+mod any_endpoint;
 mod authorities;
 mod certificate;
 mod client;

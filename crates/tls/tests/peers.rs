@@ -48,8 +48,9 @@ fn server(certificate: &Arc<Certificate>, clients: ClientCertificates) -> Server
 fn client(authorities: Authorities, names: &[PeerName]) -> ClientOptions {
     ClientOptions {
         server_name: "a.test".to_owned(),
+        tells_name: true,
         names: names.to_vec(),
-        authorities,
+        authorities: Some(authorities),
         certificate: None,
         protocols: vec![alpn::H2],
     }
@@ -133,6 +134,18 @@ async fn clients_without_a_certificate_of_the_authority_are_refused_unless_any_w
         let options = ClientOptions { certificate: shown.clone(), ..client(ours.trust(), &[dns("a.test")]) };
         let met = meet(&server(&certificate, clients), &options).await;
         assert_eq!(met.is_ok(), expected, "{what}: {met:?}");
+    }
+}
+
+#[tokio::test]
+async fn any_endpoint_will_do_where_nobody_has_to_vouch_and_it_is_told_no_name_where_that_is_asked() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let server = server(&others.issue(&["b.test"], None), ClientCertificates::NotAsked);
+    let verified = client(ours.trust(), &[dns("a.test")]);
+    assert!(meet(&server, &verified).await.is_err());
+    for (tells_name, expected) in [(true, "a.test"), (false, "")] {
+        let any = ClientOptions { authorities: None, tells_name, ..verified.clone() };
+        assert_eq!(meet(&server, &any).await.unwrap(), expected);
     }
 }
 

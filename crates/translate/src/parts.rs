@@ -108,6 +108,13 @@ impl Parts {
         for service in changed.iter().filter(|key| key.kind == ObjectKind::Service).chain(moved) {
             asked.extend(self.backends_of(service));
         }
+        if changed.iter().any(|key| key.kind == ObjectKind::Secret) {
+            let follows = |id: &&BackendId| {
+                let tls = id.speaks.as_ref().and_then(|speaks| speaks.tls.as_ref());
+                tls.and_then(|tls| tls.secret.as_ref()).is_some_and(|secret| changed.contains(secret))
+            };
+            asked.extend(self.backends.keys().filter(follows).cloned());
+        }
         for key in affected.iter().filter(|key| makes_routes(key.kind)) {
             let beside = Beside { some_regex, canaries: &self.canaries };
             let part = build::part(key, objects, options, (&self.frame, &self.route_policies), beside);
@@ -155,8 +162,11 @@ impl Parts {
         let (namespace, name) = (&service.namespace, &service.name);
         let firsts = [BackendId::service(namespace, name, 0), BackendId::udp_service(namespace, name, 0)];
         let of = |first: BackendId| {
-            let last = BackendId { port: u16::MAX, ..first.clone() };
-            self.backends.range(first..=last).map(|(id, _)| id.clone())
+            let is_of = |id: &BackendId| {
+                id.kind == first.kind && id.namespace == first.namespace && id.name == first.name
+            };
+            let ids = self.backends.range(&first..).map(|(id, _)| id);
+            ids.take_while(|id| is_of(id)).cloned().collect::<Vec<_>>()
         };
         firsts.into_iter().flat_map(of).collect()
     }

@@ -66,6 +66,10 @@ fn object(dice: &mut Dice) -> Object {
                     "nginx.ingress.kubernetes.io/canary-weight": "10"}),
                 2 => json!({"nginx.ingress.kubernetes.io/auth-type": "basic",
                     "nginx.ingress.kubernetes.io/auth-secret": other}),
+                3 => {
+                    json!({"nginx.ingress.kubernetes.io/backend-protocol": if port == 80 { "HTTPS" } else { "GRPC" },
+                    "nginx.ingress.kubernetes.io/proxy-ssl-secret": other})
+                }
                 _ => json!({}),
             };
             let backend = json!({"service": {"name": other, "port": {"number": port}}});

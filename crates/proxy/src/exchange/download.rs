@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::coded::{Coded, Refused};
 use super::tunnel::Tunnel;
-use super::{Exchange, Failure, Limits, Upload, read_body_bytes};
+use super::{Exchange, Failure, Upload, read_body_bytes};
 use crate::compression::Compressed;
 use crate::io::{poll_read, poll_write_both};
 use crate::transport::Transport;
@@ -201,8 +201,7 @@ impl<S: Transport> Exchange<'_, S> {
         self.has_response_head = true;
         self.closes_down = true;
         // A route's limit is for its answer, which this is.
-        let idle = self.worker.config().timeouts.tunnel_idle;
-        self.limits = Limits { deadline: None, stall: idle, idle };
+        self.limits.deadline = None;
         self.download = Download::Tunnel(Tunnel::default());
         Ok(())
     }

@@ -110,10 +110,10 @@ enum Upload {
 pub(crate) struct Limits {
     /// When the route's time is up.
     pub(crate) deadline: Option<Instant>,
-    /// A client that does nothing.
-    pub(crate) stall: Duration,
-    /// An endpoint that does nothing.
-    pub(crate) idle: Duration,
+    /// An endpoint that sends nothing; none: as long as the gateway has it.
+    pub(crate) read: Option<Duration>,
+    /// One that takes nothing.
+    pub(crate) send: Option<Duration>,
 }
 
 pub(crate) struct Exchange<'x, S> {
@@ -340,7 +340,15 @@ impl<'x, S: Transport> Exchange<'x, S> {
     }
 
     fn deadline(&self) -> Instant {
-        let limit = if self.waits_for_client { self.limits.stall } else { self.limits.idle };
+        let (timeouts, limits) = (&self.worker.config().timeouts, &self.limits);
+        let is_sending = self.upload == Upload::Active && (!self.to_up.is_empty() || self.body.pending > 0);
+        let limit = if self.is_tunnel() {
+            limits.read.unwrap_or(timeouts.tunnel_idle)
+        } else if self.waits_for_client {
+            timeouts.stall
+        } else {
+            if is_sending { limits.send } else { limits.read }.unwrap_or(timeouts.idle)
+        };
         let deadline = self.progress + limit;
         self.limits.deadline.map_or(deadline, |at| at.min(deadline))
     }

@@ -111,7 +111,7 @@ impl Asked<'_> {
 impl ExtAuth {
     /// `target`: how its backend is reached; none: not at all.
     pub(crate) fn new(said: &model::ExtAuth, target: Option<Target>) -> Self {
-        let timeouts = Timeouts { request: Some(said.timeout), backend_request: None };
+        let timeouts = Timeouts { request: Some(said.timeout), ..Timeouts::default() };
         let action = target.map(|target| ForwardAction {
             choice: WeightedChoice::new(&[1]),
             draw_subject: None,

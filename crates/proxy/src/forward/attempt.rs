@@ -245,13 +245,13 @@ impl Forward<'_> {
     }
 
     fn limits(&self) -> Limits {
-        let timeouts = &self.worker.config().timeouts;
-        let this_try = self.action.timeouts.backend_request.map(|limit| Instant::now() + limit);
+        let timeouts = &self.action.timeouts;
+        let this_try = timeouts.backend_request.map(|limit| Instant::now() + limit);
         let deadline = match (self.deadline(), this_try) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Limits { deadline, stall: timeouts.stall, idle: timeouts.idle }
+        Limits { deadline, read: timeouts.read, send: timeouts.send }
     }
 }
 

@@ -97,6 +97,9 @@ pub(crate) fn protocol(backend: &model::Backend) -> String {
     };
     match &backend.security {
         model::BackendSecurity::Cleartext => version.to_owned(),
+        model::BackendSecurity::Tls(tls) if tls.authorities == model::Authorities::Anybody => {
+            format!("{version} over TLS to anybody: certificates are not verified")
+        }
         model::BackendSecurity::Tls(tls) => format!("{version} over TLS to {}", tls.server_name),
         model::BackendSecurity::Broken => "TLS that is not set up".to_owned(),
     }

@@ -93,7 +93,7 @@ pub(crate) fn server(lab: &Lab, index: usize, arguments: &[&str]) -> Process {
 }
 
 /// Runs every case against the gateway.
-fn judge(lab: &Lab, gateway: &Gateway, arguments: &[&str]) {
+pub(crate) fn judge(lab: &Lab, gateway: &Gateway, arguments: &[&str]) {
     for (case, done) in CASES {
         let mut command = Command::new(program(&format!("{GRPC}/client")));
         command.arg(format!("--server_host={}", Addresses::GATEWAY)).arg(format!("--test_case={case}"));

@@ -16,7 +16,7 @@ fn canary(name: &str, annotations: &[(&str, &str)]) -> String {
 }
 
 /// An Ingress for `NAME.test` with these annotations, on one path.
-fn ingress(name: &str, path: &str, annotations: &[(&str, &str)]) -> String {
+pub(crate) fn ingress(name: &str, path: &str, annotations: &[(&str, &str)]) -> String {
     let mut all = String::new();
     for (name, value) in annotations {
         write!(all, "nginx.ingress.kubernetes.io/{name}: {value:?}, ").unwrap();
@@ -28,7 +28,7 @@ fn ingress(name: &str, path: &str, annotations: &[(&str, &str)]) -> String {
     )
 }
 
-const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: rauta}\nspec: {controller: \
+pub(crate) const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: rauta}\nspec: {controller: \
                      rauta.io/ingress-controller}\n";
 /// `ann` with `pw`, as htpasswd -s writes it.
 const USERS: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: users, namespace: default}\nstringData: {auth: \

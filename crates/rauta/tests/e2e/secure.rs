@@ -15,7 +15,7 @@ pub(crate) fn pair(name: &str) -> (String, String) {
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-fn indented(pem: &str) -> String {
+pub(crate) fn indented(pem: &str) -> String {
     pem.lines().map(|line| format!("    {line}\n")).collect()
 }
 

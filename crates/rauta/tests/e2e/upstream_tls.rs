@@ -10,10 +10,10 @@ use crate::secure::{eventually, pair, secret};
 use crate::world::RAUTA;
 
 /// nginx over TLS that takes only clients that `clients` vouches for.
-struct Endpoint(Child);
+pub(crate) struct Endpoint(Child);
 
 impl Endpoint {
-    fn start(lab: &Lab, (chain, key): &(String, String), clients: &str) -> Self {
+    pub(crate) fn start(lab: &Lab, (chain, key): &(String, String), clients: &str) -> Self {
         let folder = lab.folder().join("tls");
         std::fs::create_dir_all(&folder).unwrap();
         for (name, text) in

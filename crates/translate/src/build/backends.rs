@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use model::{
     AppProtocol, Authorities, Backend, BackendId, BackendKind, BackendSecurity, BackendTls, Diagnostic,
-    Endpoint, InvalidBackend, ObjectKind, ObjectRef, PeerName, Reason, Transport,
+    Endpoint, InvalidBackend, ObjectKind, ObjectRef, PeerName, Reason, Speaks, Transport,
 };
 use resources::core::ServicePort;
 
-use super::{BackendPolicies, Builder, Policies, endpoints};
+use super::{BackendPolicies, Builder, Policies, endpoints, spoken};
 use crate::objects::Objects;
 use crate::report::Report;
 use crate::{Options, affinity, pattern};
@@ -39,8 +39,37 @@ impl Builder<'_> {
         self.service_port(namespace, name, port, Transport::Tcp, object, (field, outcome))
     }
 
+    /// The same, spoken to as `speaks` has it.
+    pub(super) fn service_speaking(
+        &mut self,
+        (namespace, name): (&str, &str),
+        port: PortRef<'_>,
+        speaks: Option<&Arc<Speaks>>,
+        object: &ObjectRef,
+        said: (&str, &str),
+    ) -> Result<BackendId, InvalidBackend> {
+        let found = self.find_service_port(namespace, name, port, Transport::Tcp, object, said)?;
+        let id = BackendId { speaks: speaks.cloned(), ..found };
+        self.part.backends.insert(id.clone());
+        Ok(id)
+    }
+
     /// The same for a port of either transport.
     pub(super) fn service_port(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        port: PortRef<'_>,
+        transport: Transport,
+        object: &ObjectRef,
+        said: (&str, &str),
+    ) -> Result<BackendId, InvalidBackend> {
+        let id = self.find_service_port(namespace, name, port, transport, object, said)?;
+        self.part.backends.insert(id.clone());
+        Ok(id)
+    }
+
+    fn find_service_port(
         &mut self,
         namespace: &str,
         name: &str,
@@ -81,12 +110,10 @@ impl Builder<'_> {
             report.error(Reason::BackendNotFound, field, message);
             return Err(InvalidBackend::NotFound);
         };
-        let id = match transport {
+        Ok(match transport {
             Transport::Tcp => BackendId::service(namespace, name, number),
             Transport::Udp => BackendId::udp_service(namespace, name, number),
-        };
-        self.part.backends.insert(id.clone());
-        Ok(id)
+        })
     }
 
     /// Takes endpoints out that settings do not allow; says so at the field of each.
@@ -128,11 +155,13 @@ pub(super) fn backend(
         );
         report.warning(Reason::BackendNotFound, "spec.ports", message);
     }
-    let (protocol, wants_tls) = protocol(port.app_protocol.as_deref());
-    let security = match policies.of(&key, port.name.as_deref()) {
-        Some(security) => security.clone(),
-        None if wants_tls => BackendSecurity::Tls(Arc::new(of_the_service(&key, port, &mut report))),
-        None => BackendSecurity::Cleartext,
+    let (of_service, wants_tls) = protocol(port.app_protocol.as_deref());
+    let protocol = id.speaks.as_ref().map_or(of_service, |speaks| speaks.protocol);
+    let security = match (policies.of(&key, port.name.as_deref()), id.speaks.as_deref()) {
+        (Some(security), _) => security.clone(),
+        (None, Some(Speaks { tls: Some(tls), .. })) => spoken::security(&key, tls, objects),
+        (None, None) if wants_tls => BackendSecurity::Tls(Arc::new(of_the_service(&key, port, &mut report))),
+        (None, _) => BackendSecurity::Cleartext,
     };
     let endpoints = endpoints.into_iter().map(|endpoint| (endpoint, String::new())).collect();
     let endpoints = allowed(options, endpoints, &mut report);
@@ -194,7 +223,7 @@ fn of_the_service(key: &ObjectRef, port: &ServicePort, report: &mut Report<'_>) 
     );
     report.warning(Reason::NoTlsPolicy, "spec.ports", message);
     let names = vec![PeerName::Dns(server_name.clone())];
-    BackendTls { server_name, names, authorities: Authorities::System }
+    BackendTls { server_name, tells_name: true, names, authorities: Authorities::System, certificate: None }
 }
 
 /// KEP-3726 and the IANA names, and whether they stand for TLS; what is not HTTP is tried as HTTP/1.1, as without the field.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Action, BackendRef, BackendTarget, HeaderMatch, ObjectRef, Reason};
+use model::{Action, BackendRef, BackendTarget, HeaderMatch, ObjectRef, Reason, Speaks};
 use resources::core::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 
 use super::{Builder, created_unix_s};
@@ -35,10 +35,15 @@ impl Builder<'_> {
     }
 
     /// What becomes of the requests of a path, of which a canary takes some: conditions on headers, and actions. The first of those with
-    /// a condition counts, and the last is for all others.
-    pub(super) fn shared(&mut self, action: Action, taken: Taken) -> Vec<(Option<HeaderMatch>, Action)> {
+    /// a condition counts, and the last is for all others. Endpoints of the canary are spoken to as those beside it.
+    pub(super) fn shared(
+        &mut self,
+        action: Action,
+        taken: Taken,
+        speaks: Option<&Arc<Speaks>>,
+    ) -> Vec<(Option<HeaderMatch>, Action)> {
         let Taken { key, canary, backend, field } = taken;
-        let other = match self.ingress_action(&key, &backend, &field) {
+        let other = match self.ingress_action(&key, &backend, &field, speaks) {
             Action::Forward(refs) => refs,
             _ => Vec::new(),
         };

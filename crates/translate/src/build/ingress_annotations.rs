@@ -120,6 +120,7 @@ impl Nginx {
             route.balancing = balancing;
         }
         route.retry = self.retry.clone();
+        route.timeouts = self.timeouts;
         route.session = self.session.as_ref().map(|cookie| {
             let of_route = match &path {
                 Some(PathMatch::Exact(path) | PathMatch::Prefix(path))

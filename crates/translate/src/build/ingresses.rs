@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use model::{
     Action, BackendRef, BackendTarget, HostPattern, InvalidBackend, ListenerId, ObjectRef, PathMatch, Reason,
-    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Timeouts,
+    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Speaks, Timeouts,
 };
 use resources::core::{Ingress, IngressBackend};
 
@@ -14,6 +14,9 @@ use crate::class::Classes;
 use crate::nginx::{self, Instead};
 use crate::own;
 use crate::report::Report;
+
+/// Why nobody is asked.
+const UNSPOKEN: &str = "an annotation of the Ingress says of its endpoints what cannot be";
 
 impl Builder<'_> {
     /// One record a path of an Ingress of ours, more where a canary is beside it, and one for its default backend.
@@ -55,6 +58,15 @@ impl Builder<'_> {
             host.iter().chain(aliases).cloned().collect()
         };
         let instead = said.instead.as_ref().map(instead);
+        let spoken = said.spoken.as_ref().map(|spoken| match spoken {
+            Ok(spoken) => self.spoken(key, spoken),
+            Err(()) => Err(()),
+        });
+        let (speaks, instead) = match spoken.transpose() {
+            Ok(speaks) => (speaks, instead),
+            Err(()) => (None, instead.or_else(|| Some(respond_500(UNSPOKEN)))),
+        };
+        let speaks = speaks.as_ref();
         let mut index = 0;
         let mut push = |builder: &mut Self, hosts: Vec<HostPattern>, path, headers, action: Action| {
             let action = match (&said.instead, action) {
@@ -90,9 +102,9 @@ impl Builder<'_> {
                 let field = format!("{field}.http.paths[{j}]");
                 let matched = own::ingress::path(path, settings, &field, &mut Report::muted(key));
                 let hosts = named(&host);
-                let action = self.ingress_action(key, &path.backend, &format!("{field}.backend"));
+                let action = self.ingress_action(key, &path.backend, &format!("{field}.backend"), speaks);
                 let ways = match self.canary_of(key, rule, path) {
-                    Some(taken) if instead.is_none() => self.shared(action, taken),
+                    Some(taken) if instead.is_none() => self.shared(action, taken, speaks),
                     _ => vec![(None, action)],
                 };
                 for (header, action) in ways {
@@ -101,7 +113,7 @@ impl Builder<'_> {
             }
             // "A host with no paths": all of its traffic goes to the default backend (HTTPIngressRuleValue).
             if let (true, Some(host), Some(backend)) = (paths.is_empty(), host, &spec.default_backend) {
-                let action = self.ingress_action(key, backend, "spec.defaultBackend");
+                let action = self.ingress_action(key, backend, "spec.defaultBackend", speaks);
                 push(self, named(&Some(host)), PathMatch::Prefix("".into()), Vec::new(), action);
             }
         }
@@ -114,7 +126,7 @@ impl Builder<'_> {
             } else {
                 PathMatch::Prefix("".into())
             };
-            let action = self.ingress_action(key, backend, "spec.defaultBackend");
+            let action = self.ingress_action(key, backend, "spec.defaultBackend", speaks);
             push(self, Vec::new(), path, Vec::new(), action);
         }
     }
@@ -128,6 +140,7 @@ impl Builder<'_> {
         key: &ObjectRef,
         backend: &IngressBackend,
         field: &str,
+        speaks: Option<&Arc<Speaks>>,
     ) -> Action {
         let target = match &backend.service {
             None => {
@@ -141,8 +154,8 @@ impl Builder<'_> {
                 let name = port.and_then(|port| port.name.as_deref()).filter(|name| !name.is_empty());
                 let number = port.and_then(|port| port.number).unwrap_or(0);
                 let port = name.map_or(PortRef::Number(number), PortRef::Name);
-                match self.service_backend(&key.namespace, &service.name, port, key, (&field, SHARE_GETS_500))
-                {
+                let of = (&*key.namespace, &*service.name);
+                match self.service_speaking(of, port, speaks, key, (&field, SHARE_GETS_500)) {
                     Ok(id) => BackendTarget::Backend(id),
                     Err(reason) => BackendTarget::Invalid(reason),
                 }

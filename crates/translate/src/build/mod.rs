@@ -25,6 +25,7 @@ mod namespaces;
 mod policies;
 mod route_policies;
 mod routing_rules;
+mod spoken;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

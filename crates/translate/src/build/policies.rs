@@ -129,7 +129,7 @@ impl Policies {
         if names.is_empty() {
             names.push(PeerName::Dns(server_name.clone()));
         }
-        Some(BackendTls { server_name, names, authorities })
+        Some(BackendTls { server_name, tells_name: true, names, authorities, certificate: None })
     }
 
     fn authorities(

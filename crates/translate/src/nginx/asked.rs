@@ -48,7 +48,7 @@ mod tests {
             ("server-snippet", "false", false),
             // These ask for something.
             ("enable-access-log", "false", false),
-            ("proxy-read-timeout", "0", false),
+            ("proxy-connect-timeout", "0", false),
         ] {
             assert_eq!(is_nothing_asked(name, value), expected, "{name}: {value}");
         }

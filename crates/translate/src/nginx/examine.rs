@@ -186,7 +186,9 @@ mod tests {
     fn values_count_as_they_do_for_the_translation() {
         for (name, value, expected) in [
             ("backend-protocol", "HTTP", (true, false)),
-            ("backend-protocol", "GRPC", (false, false)),
+            ("backend-protocol", "GRPC", (true, false)),
+            ("backend-protocol", "FCGI", (true, true)),
+            ("proxy-ssl-verify", "on", (true, true)),
             ("enable-modsecurity", "false", (true, false)),
             ("ssl-passthrough", "False", (true, false)),
             ("auth-tls-verify-client", "off", (true, false)),

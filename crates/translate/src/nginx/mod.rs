@@ -4,6 +4,7 @@
 
 mod asked;
 mod auth_request;
+mod backend;
 mod canary;
 mod closing;
 mod cors;
@@ -13,12 +14,14 @@ mod redirects;
 mod session;
 mod settings;
 mod table;
+mod timeouts;
 mod values;
 
 pub use examine::{Examined, Finding, examine};
 pub use table::{Annotation, PREFIX, Support, TABLE, annotation};
 
 pub(crate) use auth_request::AuthRequest;
+pub(crate) use backend::Spoken;
 pub(crate) use canary::{Canary, is_canary, of as canary};
 pub(crate) use closing::CLOSES;
 pub(crate) use redirects::{other_name, report_wildcards};

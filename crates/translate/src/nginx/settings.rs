@@ -3,17 +3,18 @@ use std::time::Duration;
 
 use kube::core::ObjectMeta;
 use model::{
-    Affinity, Balancing, Filters, HeaderLine, HostPattern, Reason, Redirect, Retry, RouteAffinity,
+    Affinity, Balancing, Filters, HeaderLine, HostPattern, Reason, Redirect, Retry, RouteAffinity, Timeouts,
     UrlRewrite, WildcardLabels,
 };
 use policy::HeadKind;
 
 use super::asked::is_nothing_asked;
 use super::auth_request::AuthRequest;
+use super::backend::Spoken;
 use super::session::Cookie;
 use super::table::{PREFIX, Support, annotation};
 use super::values::{Said, field};
-use super::{auth_request, closing, cors, headers, redirects, session};
+use super::{auth_request, backend, closing, cors, headers, redirects, session, timeouts};
 use crate::own::route_policy::Rules;
 use crate::pattern;
 use crate::report::Report;
@@ -52,6 +53,9 @@ pub(crate) struct Nginx {
     pub(crate) affinity: Option<RouteAffinity>,
     pub(crate) session: Option<Cookie>,
     pub(crate) retry: Option<Retry>,
+    pub(crate) timeouts: Timeouts,
+    /// How endpoints are spoken to.
+    pub(crate) spoken: Option<Result<Spoken, ()>>,
     /// Without users.
     pub(crate) rules: Rules,
     pub(crate) users: Option<Result<Users, ()>>,
@@ -116,6 +120,8 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
         affinity: affinity(said),
         session: session::read(said),
         retry: retry(said),
+        timeouts: timeouts::read(said),
+        spoken: backend::read(said),
         rules,
         users,
         asked,
@@ -263,8 +269,9 @@ fn affinity(said: &mut Said<'_, '_, '_>) -> Option<RouteAffinity> {
 }
 
 fn retry(said: &mut Said<'_, '_, '_>) -> Option<Retry> {
-    let mut codes = Vec::new();
+    let (mut codes, mut is_late_retried) = (Vec::new(), false);
     for word in said.text("proxy-next-upstream")?.split_whitespace() {
+        is_late_retried |= word == "timeout";
         match RETRIED.iter().find(|(name, _)| *name == word) {
             Some((_, code)) => codes.push(*code),
             None if matches!(word, "error" | "timeout" | "invalid_header" | "off") => {}
@@ -278,7 +285,7 @@ fn retry(said: &mut Said<'_, '_, '_>) -> Option<Retry> {
         _ => 2,
     };
     let backoff = Duration::from_millis(25);
-    (!codes.is_empty() && attempts > 0).then_some(Retry { codes, attempts, backoff })
+    ((is_late_retried || !codes.is_empty()) && attempts > 0).then_some(Retry { codes, attempts, backoff })
 }
 
 /// A header of responses; none: it cannot be, which is reported.

@@ -61,7 +61,6 @@ use Support::{Closed, Differs, Missing, NoEffect, Same};
 const BUFFERS: &str = "bodies pass as they come, through buffers of fixed size";
 const NO_TRACES: &str = "traces are set for the whole gateway";
 const NO_WAF: &str = "there is no web application firewall: put one behind or before the gateway";
-const TLS_POLICY: &str = "write a BackendTLSPolicy for the Service";
 const NO_DIGEST: &str = "clients with certificates come to an HTTPS listener of a Gateway";
 const BY_FLAG: &str = "set it for the Service by a BackendPolicy";
 const NO_COOKIE_EDIT: &str = "cookies of endpoints pass as they are";
@@ -125,23 +124,28 @@ pub const TABLE: &[Annotation] = &[
     row(
         "proxy-read-timeout",
         "limits",
-        Missing,
-        "an endpoint may take its time: bound whole requests by timeouts of an HTTPRoute",
+        Differs,
+        "without it timeouts.idle (300s), and timeouts.tunnelIdle for WebSocket",
     ),
+    row("proxy-send-timeout", "limits", Differs, "without it timeouts.idle (300s)"),
     row(
-        "proxy-send-timeout",
+        "proxy-connect-timeout",
         "limits",
-        Missing,
-        "an endpoint may take its time: bound whole requests by timeouts of an HTTPRoute",
+        Differs,
+        "TLS with the endpoint included; without it timeouts.connect (5s)",
     ),
-    row("proxy-connect-timeout", "limits", Missing, "it is set for the whole gateway"),
     row(
         "proxy-next-upstream",
         "limits",
         Differs,
-        "what did not reach an endpoint goes to another one always; http_5xx are retried by RFC 9110",
+        "what did not reach an endpoint goes to another one always; statuses and, of idempotent methods, answers that are late (timeout) are tried again within a budget",
     ),
-    row("proxy-next-upstream-tries", "limits", Differs, "from 1 to 11, with statuses in proxy-next-upstream"),
+    row(
+        "proxy-next-upstream-tries",
+        "limits",
+        Differs,
+        "from 1 to 11, with statuses or timeout in proxy-next-upstream",
+    ),
     row(
         "proxy-next-upstream-timeout",
         "limits",
@@ -176,8 +180,8 @@ pub const TABLE: &[Annotation] = &[
     row(
         "backend-protocol",
         "backends",
-        Missing,
-        "HTTP is spoken, or what appProtocol of the Service's port (https, grpc, kubernetes.io/h2c) or a BackendTLSPolicy for it says",
+        Differs,
+        "HTTP, HTTPS, GRPC and GRPCS; with FCGI, or what is no protocol, the Ingress answers 500; a BackendTLSPolicy for the Service counts first",
     ),
     row(
         "proxy-http-version",
@@ -185,11 +189,26 @@ pub const TABLE: &[Annotation] = &[
         NoEffect,
         "HTTP/1.1, or what appProtocol of the Service's port says",
     ),
-    row("proxy-ssl-secret", "backends", Missing, TLS_POLICY),
-    row("proxy-ssl-verify", "backends", Missing, TLS_POLICY),
-    row("proxy-ssl-verify-depth", "backends", Missing, TLS_POLICY),
-    row("proxy-ssl-name", "backends", Missing, TLS_POLICY),
-    row("proxy-ssl-server-name", "backends", NoEffect, "endpoints are always told the name"),
+    row(
+        "proxy-ssl-secret",
+        "backends",
+        Differs,
+        "in another namespace by a ReferenceGrant; one that cannot be used makes the Ingress answer 500",
+    ),
+    row(
+        "proxy-ssl-verify",
+        "backends",
+        Differs,
+        "also without proxy-ssl-secret: then by the authorities of the system",
+    ),
+    row("proxy-ssl-verify-depth", "backends", NoEffect, "chains may have up to six certificates between"),
+    row(
+        "proxy-ssl-name",
+        "backends",
+        Differs,
+        "also without proxy-ssl-secret; without it NAME.NAMESPACE.svc of the Service",
+    ),
+    row("proxy-ssl-server-name", "backends", Same, ""),
     row("proxy-ssl-ciphers", "backends", NoEffect, "TLS 1.2 and 1.3 with their secure suites"),
     row("proxy-ssl-protocols", "backends", NoEffect, "TLS 1.2 and 1.3"),
     row(

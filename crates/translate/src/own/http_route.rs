@@ -104,7 +104,7 @@ pub(crate) fn timeouts(rule: &HttpRouteRules, field: &str, report: &mut Report<'
             "is longer than timeouts.request: it limits one try within that time",
         );
     }
-    Timeouts { request, backend_request }
+    Timeouts { request, backend_request, ..Timeouts::default() }
 }
 
 /// The retries of a rule (GEP-1731).

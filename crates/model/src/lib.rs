@@ -15,6 +15,7 @@
 
 mod backend;
 mod backend_policy;
+mod cookie;
 mod diagnostic;
 mod ext_auth;
 mod filter;
@@ -34,6 +35,7 @@ pub use backend::{
     Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition, OtherAddress,
 };
 pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, OutlierDetection, Probe};
+pub use cookie::{CookieAttributes, SameSite};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use ext_auth::{ExtAuth, ExtAuthProtocol, Subrequest, UrlPiece};
 pub use filter::{

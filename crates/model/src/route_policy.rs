@@ -77,6 +77,9 @@ pub struct RateLimit {
     pub burst: u32,
     /// Whose requests are counted together.
     pub key: RateLimitKey,
+    /// Clients that have no limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exempt: Vec<IpNet>,
     /// The status of the answer to those that do not pass.
     #[serde(skip_serializing_if = "is_too_many")]
     pub status: u16,

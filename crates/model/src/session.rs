@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::CookieAttributes;
+
 /// A client keeps backend and endpoint for as long as it brings back a value that it was given (Gateway API,
 /// SessionPersistence; GEP-1619).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +31,9 @@ pub enum SessionCarrier {
         path: Arc<str>,
         /// Whether it outlives the browser, until the session is over.
         is_permanent: bool,
+        /// What else it says of itself.
+        #[serde(skip_serializing_if = "CookieAttributes::is_empty")]
+        attributes: CookieAttributes,
     },
     /// In a header of responses, which clients that know of it repeat in their requests.
     Header,

@@ -267,7 +267,8 @@ mod tests {
         let listeners = listeners.iter().map(|name| ListenerId::new("test", "gateway", name)).collect();
         let period = Duration::from_secs(60);
         let status = RateLimit::TOO_MANY;
-        let limit = RateLimit { requests, period, burst: requests, key: RateLimitKey::Route, status };
+        let (key, exempt) = (RateLimitKey::Route, Vec::new());
+        let limit = RateLimit { requests, period, burst: requests, key, exempt, status };
         AttachedPolicies { listeners, policies: Policies { rate_limit: Some(limit), ..Default::default() } }
     }
 

@@ -70,6 +70,13 @@ impl Limiter {
         address: impl FnOnce() -> Option<IpAddr>,
         head: &RequestHead,
     ) -> Result<(), Duration> {
+        let exempt = &self.said.exempt;
+        let address = (!exempt.is_empty() || self.said.key == RateLimitKey::Address).then(address).flatten();
+        let is_exempt =
+            |address: IpAddr| exempt.iter().any(|network| network.contains(&address.to_canonical()));
+        if address.is_some_and(is_exempt) {
+            return Ok(());
+        }
         let of_key = |write: &dyn Fn(&mut dyn Hasher)| {
             let mut hasher = rates.hasher.build_hasher();
             hasher.write_u64(self.name);
@@ -79,7 +86,7 @@ impl Limiter {
         let bucket = match &self.said.key {
             RateLimitKey::Route => &self.shared.0,
             RateLimitKey::Address => {
-                let network = address().map(network);
+                let network = address.map(network);
                 of_key(&|hasher| network.iter().for_each(|bits| hasher.write_u128(*bits)))
             }
             RateLimitKey::Header(name) => of_key(&|hasher| {

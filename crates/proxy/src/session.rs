@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http1::RequestHead;
-use model::{Backend, BackendId, Session, SessionCarrier};
+use model::{Backend, BackendId, CookieAttributes, SameSite, Session, SessionCarrier};
 use policy::SessionToken;
 
 use crate::session_key::SessionKey;
@@ -40,6 +40,8 @@ pub(crate) struct Visit<'s> {
     key: &'s SessionKey,
     now_s: u32,
     had: Option<Had>,
+    /// Whether nothing is said of other sites to the client's browser, which would misread it.
+    is_spared: bool,
 }
 
 /// What a client brought that holds.
@@ -58,7 +60,7 @@ impl<'s> Visit<'s> {
         head: &RequestHead,
         targets: &[Option<Target>],
     ) -> (Self, Option<&'static str>) {
-        let mut visit = Self { session, key, now_s: now_s(), had: None };
+        let mut visit = Self { session, key, now_s: now_s(), had: None, is_spared: is_spared(session, head) };
         let mut refusal = None;
         for value in values(session, head).take(VALUES_MAX) {
             let refused = match visit.judge(value, targets) {
@@ -99,7 +101,7 @@ impl<'s> Visit<'s> {
         let issued_s = had.map_or(self.now_s, |token| token.issued_s);
         let token = SessionToken { endpoint: name, issued_s, seen_s: self.now_s };
         let value = self.key.seal(&self.session.scope, token);
-        let SessionCarrier::Cookie { path, is_permanent } = &self.session.carrier else {
+        let SessionCarrier::Cookie { path, is_permanent, attributes } = &self.session.carrier else {
             return Some((&self.session.name, value));
         };
         let mut cookie = format!("{}={value}; Path={path}", self.session.name);
@@ -107,11 +109,15 @@ impl<'s> Visit<'s> {
             // Writing to text cannot fail.
             let _ = write!(cookie, "; Max-Age={}", token.seconds_left(absolute, self.now_s));
         }
-        cookie.push_str(if is_secure {
-            "; HttpOnly; Secure; SameSite=Lax"
-        } else {
-            "; HttpOnly; SameSite=Lax"
-        });
+        let CookieAttributes { domain, same_site, is_secure: of_route, .. } = attributes;
+        if let Some(domain) = domain {
+            let _ = write!(cookie, "; Domain={domain}");
+        }
+        cookie.push_str("; HttpOnly");
+        cookie.push_str(if of_route.unwrap_or(is_secure) { "; Secure" } else { "" });
+        if !self.is_spared {
+            let _ = write!(cookie, "; SameSite={}", same_site.as_str());
+        }
         Some(("Set-Cookie", cookie))
     }
 
@@ -138,6 +144,14 @@ fn values<'h>(session: &'h Session, head: &'h RequestHead) -> impl Iterator<Item
         let cookies = is_cookie.then(|| policy::cookie_values(line, &session.name));
         cookies.into_iter().flatten().chain((!is_cookie).then_some(line))
     })
+}
+
+/// Whether the request comes from a browser that does not know what the cookie says of other sites, where it is to be spared that.
+fn is_spared(session: &Session, head: &RequestHead) -> bool {
+    let SessionCarrier::Cookie { attributes, .. } = &session.carrier else { return false };
+    let asks = attributes.spares_old_browsers && attributes.same_site == SameSite::None;
+    let agent = head.values("user-agent").next().map(String::from_utf8_lossy);
+    asks && agent.is_some_and(|agent| !policy::knows_same_site_none(&agent))
 }
 
 /// Seconds since 1970: values are read after a restart, and by other gateways.

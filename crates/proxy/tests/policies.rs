@@ -195,7 +195,14 @@ fn what_cannot_be_understood_is_closed() {
 fn rate_limit(requests: u32, key: RateLimitKey) -> Policies {
     let period = Duration::from_secs(3600);
     Policies {
-        rate_limit: Some(RateLimit { requests, period, burst: requests, key, status: RateLimit::TOO_MANY }),
+        rate_limit: Some(RateLimit {
+            requests,
+            period,
+            burst: requests,
+            key,
+            exempt: Vec::new(),
+            status: RateLimit::TOO_MANY,
+        }),
         ..Default::default()
     }
 }
@@ -260,6 +267,31 @@ fn clients_are_counted_by_the_address_that_a_trusted_proxy_names() {
         assert_eq!([ask(address), ask(address)], [200, 429], "{address}");
     }
     assert_eq!((ask("2001:db8::2"), ask("hidden"), ask("2001:db8:1::1")), (429, 429, 200));
+}
+
+#[test]
+fn clients_that_are_exempt_have_no_limit_whichever_proxy_they_come_by() {
+    let endpoint = Scripted::echo("one");
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let config = proxy::Config { threads: 1, trusted_proxies, ..Default::default() };
+    let mut limited = rate_limit(1, RateLimitKey::Address);
+    let exempt = ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().unwrap());
+    limited.rate_limit.iter_mut().for_each(|limit| limit.exempt = exempt.to_vec());
+    let lab = Lab::with(config, &[Rule { policies: Some(limited), ..rule("/", &[endpoint.address]) }]);
+    let mut client = lab.client();
+    let mut ask = |address: &str| {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: {address}\r\n\r\n"));
+        client.response().status
+    };
+    for (address, second) in [
+        ("192.0.2.1", 200),
+        ("::ffff:192.0.2.1", 200),
+        ("2001:db8::1", 200),
+        ("203.0.113.1", 429),
+        ("unknown", 429),
+    ] {
+        assert_eq!((ask(address), ask(address)), (200, second), "{address}");
+    }
 }
 
 #[tokio::test]

@@ -148,7 +148,11 @@ async fn a_request_for_a_host_of_another_listener_than_the_tls_name_is_misdirect
 async fn a_sessions_cookie_is_secure_over_tls() {
     let a = pair("a.test");
     let made = SecuredLab::new(&[]);
-    let carrier = model::SessionCarrier::Cookie { path: "/".into(), is_permanent: false };
+    let carrier = model::SessionCarrier::Cookie {
+        path: "/".into(),
+        is_permanent: false,
+        attributes: Default::default(),
+    };
     let session =
         Some(model::Session { name: "s".into(), scope: "r".into(), carrier, absolute: None, idle: None });
     let (lab, endpoints) = (&made.lab, [made.endpoint.address]);

@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
-use model::{Action, Backend, EndpointCondition, Retry, Session, SessionCarrier, Snapshot};
+use model::{
+    Action, Backend, CookieAttributes, EndpointCondition, Retry, SameSite, Session, SessionCarrier, Snapshot,
+};
 use policy::SessionToken;
 use support::{Lab, Rule, Scripted, rule};
 use tls::MacKey;
@@ -25,7 +27,11 @@ fn cookie(name: &str) -> Session {
     Session {
         name: name.into(),
         scope: "the rule".into(),
-        carrier: SessionCarrier::Cookie { path: "/shop".into(), is_permanent: false },
+        carrier: SessionCarrier::Cookie {
+            path: "/shop".into(),
+            is_permanent: false,
+            attributes: Default::default(),
+        },
         absolute: None,
         idle: None,
     }
@@ -201,7 +207,11 @@ fn a_value_is_renewed_when_half_of_its_idle_time_is_over() {
     let session = Session {
         absolute: Some(Duration::from_secs(36_000)),
         idle: Some(Duration::from_secs(6000)),
-        carrier: SessionCarrier::Cookie { path: "/".into(), is_permanent: true },
+        carrier: SessionCarrier::Cookie {
+            path: "/".into(),
+            is_permanent: true,
+            attributes: Default::default(),
+        },
         ..cookie("cart")
     };
     let lab = Lab::with(config(), &[with(&session, &[one.address])]);
@@ -379,4 +389,33 @@ fn an_upgrade_and_cors_lines_go_with_a_session() {
     for line in ["\r\nSet-Cookie: cart=", "\r\nAccess-Control-Allow-Origin: https://a.test\r\n"] {
         assert!(head.contains(line), "{head}");
     }
+}
+
+#[test]
+fn a_cookie_says_of_itself_what_the_route_asks_and_old_browsers_are_spared() {
+    let one = Scripted::echo("one");
+    let said = |attributes| Session {
+        carrier: SessionCarrier::Cookie { path: "/".into(), is_permanent: false, attributes },
+        ..cookie("cart")
+    };
+    let given = |attributes: CookieAttributes, agent: &str| {
+        let lab = Lab::with(config(), &[with(&said(attributes), &[one.address])]);
+        let mut client = lab.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a.test\r\nUser-Agent: {agent}\r\n\r\n"));
+        let head = client.response().head;
+        let line = head.split_once("Set-Cookie: cart=").unwrap().1.split_once("\r\n").unwrap().0;
+        line[44..].to_owned()
+    };
+    let none = CookieAttributes {
+        domain: Some("shop.test".into()),
+        same_site: SameSite::None,
+        is_secure: Some(true),
+        spares_old_browsers: true,
+    };
+    assert_eq!(given(none.clone(), "curl/8"), "; Path=/; Domain=shop.test; HttpOnly; Secure; SameSite=None");
+    assert_eq!(given(none.clone(), "Chrome/60.0"), "; Path=/; Domain=shop.test; HttpOnly; Secure");
+    let to_all = CookieAttributes { spares_old_browsers: false, ..none };
+    assert_eq!(given(to_all, "Chrome/60.0"), "; Path=/; Domain=shop.test; HttpOnly; Secure; SameSite=None");
+    let strict = CookieAttributes { same_site: SameSite::Strict, ..Default::default() };
+    assert_eq!(given(strict, "Chrome/60.0"), "; Path=/; HttpOnly; SameSite=Strict");
 }

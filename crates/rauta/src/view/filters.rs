@@ -113,7 +113,11 @@ mod tests {
     #[test]
     fn sessions_are_told_with_their_limits() {
         let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
-        let cookie = SessionCarrier::Cookie { path: "/shop".into(), is_permanent: false };
+        let cookie = SessionCarrier::Cookie {
+            path: "/shop".into(),
+            is_permanent: false,
+            attributes: Default::default(),
+        };
         let said = Session {
             name: "cart".into(),
             scope: "r".into(),

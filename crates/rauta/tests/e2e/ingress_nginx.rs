@@ -67,6 +67,21 @@ fn world() -> World {
             &ingress("not-asked", "/", &[("auth-url", "http://s1.default.svc/status/404")]),
             &ingress("small", "/", &[("proxy-body-size", "4")]),
             &ingress("limited", "/", &[("limit-rpm", "1"), ("limit-burst-multiplier", "1")]),
+            &ingress(
+                "unlimited",
+                "/",
+                &[("limit-rpm", "1"), ("limit-burst-multiplier", "1"), ("limit-allowlist", &client)],
+            ),
+            &ingress(
+                "crossing",
+                "/",
+                &[
+                    ("affinity", "cookie"),
+                    ("session-cookie-samesite", "None"),
+                    ("session-cookie-secure", "true"),
+                    ("session-cookie-domain", "crossing.test"),
+                ],
+            ),
             &ingress("cors", "/", &[("enable-cors", "true"), ("cors-allow-origin", "https://a.test")]),
             &ingress("kept", "/", &[("affinity", "cookie"), ("session-cookie-name", "kept")]),
             &ingress("headers", "/", &[("configuration-snippet", "more_set_headers 'X-A: 1';")]),
@@ -124,10 +139,14 @@ fn clients_get_what_annotations_of_ingress_nginx_say() {
     assert_eq!(world.connect().request(post).unwrap().status, 413);
     // One, and one more of the burst; the next comes back in a minute.
     assert_eq!([1, 2, 3].map(|_| get("limited.test", "/").status), [200, 200, 503]);
+    assert_eq!([1, 2, 3].map(|_| get("unlimited.test", "/").status), [200; 3]);
     let asked = with("cors.test", "GET / HTTP/1.1\r\nOrigin: https://a.test");
     assert_eq!(asked.header("access-control-allow-origin"), Some("https://a.test"));
     assert_eq!(asked.header("access-control-allow-credentials"), Some("true"));
     assert!(get("kept.test", "/").header("set-cookie").is_some_and(|cookie| cookie.starts_with("kept=")));
+    let crossing = get("crossing.test", "/");
+    let cookie = crossing.header("set-cookie").unwrap();
+    assert!(cookie.ends_with("; Path=/; Domain=crossing.test; HttpOnly; Secure; SameSite=None"), "{cookie}");
     assert_eq!(get("headers.test", "/").header("x-a"), Some("1"));
 }
 

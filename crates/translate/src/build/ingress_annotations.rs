@@ -133,6 +133,7 @@ impl Nginx {
             let carrier = SessionCarrier::Cookie {
                 path: cookie.path.clone().unwrap_or(of_route),
                 is_permanent: cookie.lifetime.is_some(),
+                attributes: cookie.attributes.clone(),
             };
             let scope = session_scope(&route).into();
             Session { name: cookie.name.clone(), scope, carrier, absolute: cookie.lifetime, idle: None }

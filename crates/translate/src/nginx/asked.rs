@@ -3,15 +3,13 @@
 use super::values::boolean;
 
 /// Annotations that ask for something unless they are false.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 7] = [
     "auth-always-set-cookie",
     "auth-tls-pass-certificate-to-upstream",
     "enable-modsecurity",
     "enable-opentelemetry",
     "enable-owasp-core-rules",
     "relative-redirects",
-    "session-cookie-conditional-samesite-none",
-    "session-cookie-secure",
     "ssl-passthrough",
 ];
 

@@ -132,7 +132,10 @@ fn rate_limit(said: &mut Said<'_, '_, '_>) -> Option<Option<RateLimit>> {
     // limit_req of nginx: one, and as many as burst says beyond it.
     let burst = requests.saturating_mul(multiplier).saturating_add(1);
     let period = Duration::from_secs(seconds);
-    Some(Some(RateLimit { requests, period, burst, key: RateLimitKey::Address, status: STATUS_LIMITED }))
+    let exempt = ["limit-allowlist", "limit-whitelist"].into_iter().find_map(|name| networks(said, name));
+    let Some(exempt) = exempt.unwrap_or_else(|| Some(Vec::new())) else { return Some(None) };
+    let key = RateLimitKey::Address;
+    Some(Some(RateLimit { requests, period, burst, key, exempt, status: STATUS_LIMITED }))
 }
 
 fn body_max(said: &mut Said<'_, '_, '_>) -> Option<Field<u64>> {

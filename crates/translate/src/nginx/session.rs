@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::Session;
+use model::{CookieAttributes, SameSite, Session};
 
 use super::values::Said;
 use crate::pattern;
@@ -17,6 +17,7 @@ pub(crate) struct Cookie {
     pub(crate) path: Option<Arc<str>>,
     /// None: as long as the browser is open.
     pub(crate) lifetime: Option<Duration>,
+    pub(crate) attributes: CookieAttributes,
 }
 
 /// `affinity: cookie` and what belongs to it.
@@ -53,5 +54,32 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Cookie> {
         name: name.into(),
         path: path.filter(|path| is_path(path)).map(Into::into),
         lifetime: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
+        attributes: attributes(said),
     })
+}
+
+fn attributes(said: &mut Said<'_, '_, '_>) -> CookieAttributes {
+    let domain = said.text("session-cookie-domain");
+    let is_domain = |domain: &str| pattern::is_dns_name(domain.strip_prefix('.').unwrap_or(domain));
+    if let Some(domain) = domain.filter(|domain| !is_domain(domain)) {
+        let message =
+            format!("{domain:?} is no name of a host, so the cookie is for the one that is asked for");
+        said.bad("session-cookie-domain", message);
+    }
+    let same_site = match said.text("session-cookie-samesite") {
+        None | Some("Lax") => SameSite::Lax,
+        Some("Strict") => SameSite::Strict,
+        Some("None") => SameSite::None,
+        Some(other) => {
+            let message = format!("{other:?} is none of \"Strict\", \"Lax\" and \"None\", so it is Lax");
+            said.bad("session-cookie-samesite", message);
+            SameSite::Lax
+        }
+    };
+    CookieAttributes {
+        domain: domain.filter(|domain| is_domain(domain)).map(Into::into),
+        same_site,
+        is_secure: said.flag("session-cookie-secure"),
+        spares_old_browsers: said.flag("session-cookie-conditional-samesite-none") == Some(true),
+    }
 }

@@ -168,8 +168,8 @@ pub const TABLE: &[Annotation] = &[
     row("limit-connections", "limits", Missing, BY_FLAG),
     row("limit-rate", "limits", Missing, "bytes a second are not limited"),
     row("limit-rate-after", "limits", NoEffect, "bytes a second are not limited"),
-    row("limit-whitelist", "limits", Missing, "limits hold for all clients"),
-    row("limit-allowlist", "limits", Missing, "limits hold for all clients"),
+    row("limit-whitelist", "limits", Same, ""),
+    row("limit-allowlist", "limits", Same, ""),
     row("proxy-buffering", "limits", NoEffect, BUFFERS),
     row("proxy-buffer-size", "limits", NoEffect, BUFFERS),
     row("proxy-buffers-number", "limits", NoEffect, BUFFERS),
@@ -310,10 +310,10 @@ pub const TABLE: &[Annotation] = &[
         NoEffect,
         "a session moves when its endpoint can take no requests",
     ),
-    row("session-cookie-samesite", "sessions", Missing, NO_COOKIE_EDIT_OURS),
-    row("session-cookie-conditional-samesite-none", "sessions", Missing, NO_COOKIE_EDIT_OURS),
-    row("session-cookie-secure", "sessions", Missing, NO_COOKIE_EDIT_OURS),
-    row("session-cookie-domain", "sessions", Missing, NO_COOKIE_EDIT_OURS),
+    row("session-cookie-samesite", "sessions", Differs, "without it Lax"),
+    row("session-cookie-conditional-samesite-none", "sessions", Same, ""),
+    row("session-cookie-secure", "sessions", Same, ""),
+    row("session-cookie-domain", "sessions", Same, ""),
     // Canaries.
     row(
         "canary",
@@ -369,9 +369,6 @@ pub const TABLE: &[Annotation] = &[
     row("modsecurity-transaction-id", "tls", Missing, NO_WAF),
     row("modsecurity-snippet", "tls", Missing, NO_WAF),
 ];
-
-const NO_COOKIE_EDIT_OURS: &str =
-    "the cookie is HttpOnly and SameSite=Lax for the name that was asked for, and Secure over HTTPS";
 
 #[cfg(test)]
 mod tests {

@@ -63,6 +63,7 @@ pub(super) fn rate_limit(said: &resources::RateLimit, report: &mut Report<'_>) -
         period,
         burst,
         key,
+        exempt: Vec::new(),
         status: RateLimit::TOO_MANY,
     })
 }

@@ -45,7 +45,11 @@ pub(crate) fn read(
                     "is missing: a cookie with lifetimeType Permanent needs it",
                 );
             }
-            SessionCarrier::Cookie { path: cookie_path(&matches), is_permanent }
+            SessionCarrier::Cookie {
+                path: cookie_path(&matches),
+                is_permanent,
+                attributes: Default::default(),
+            }
         }
         Kind::Header => {
             if said.cookie_config.is_some() {

@@ -15,7 +15,9 @@ fn requests_are_counted_by_gateway_and_status() {
     assert!((count("code=\"2xx\"") - 5.0).abs() < 0.5);
     assert!((count("code=\"4xx\"") - 1.0).abs() < 0.5);
     let by_protocol = r#"protocol="HTTP/1.1",scheme="http""#;
-    assert!((world.gateway.metric("rauta_downstream_requests_total", by_protocol).unwrap() - 6.0).abs() < 0.5);
+    assert!(
+        (world.gateway.metric("rauta_downstream_requests_total", by_protocol).unwrap() - 6.0).abs() < 0.5
+    );
     let text = world.gateway.metrics().unwrap();
     for name in [
         "rauta_request_duration_seconds_bucket",

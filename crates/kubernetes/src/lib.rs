@@ -31,4 +31,4 @@ mod writer;
 pub use client::ClientError;
 pub use connect::{ConnectError, Connection, connect};
 pub use node_leases::{NodeLeaseError, NodeLeases};
-pub use source::{AddressMode, Followed, StartError, WatchHandle, Writing, watch};
+pub use source::{AddressMode, Followed, IngressReach, StartError, WatchHandle, Writing, watch};

@@ -10,13 +10,13 @@ use resources::strict::{FieldError, Problem};
 use serde_json::Value;
 use translate::{Object, Options, Store};
 
-use crate::AddressMode;
 use crate::event::{Event, News};
 use crate::plan::Plan;
 use crate::scope::Scope;
-use crate::status::{self, Facts, Reach, Wanted};
+use crate::status::{self, Facts, Ingresses, Reach, Wanted};
 use crate::trouble::{self, Trouble};
-use crate::writer::{Change, Write};
+use crate::writer::{Change, MANAGER, Write};
+use crate::{AddressMode, IngressReach};
 
 /// The objects as they were heard of last.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub(crate) struct Mirror {
     known: BTreeMap<Scope, BTreeSet<ObjectRef>>,
     /// Of each object the version that was last offered to the store: changes of status or of who manages what are none.
     offered: HashMap<ObjectRef, Value>,
-    /// Of each object that has a status of the gateway's: its version and its status.
-    current: HashMap<ObjectRef, (String, Value)>,
+    /// Of each object that has a status of the gateway's.
+    current: HashMap<ObjectRef, Current>,
     /// What is to be written.
     plan: Plan,
     /// What the objects amounted to last.
@@ -36,12 +36,22 @@ pub(crate) struct Mirror {
     /// GatewayClasses with this `controllerName` are ours.
     controller: String,
     mode: AddressMode,
+    ingresses: IngressReach,
     /// Addresses that this agent has given and no status says yet: what is being written must not be given to another.
     given: BTreeMap<ObjectRef, Vec<IpAddr>>,
     /// What is to be said of objects on their own.
     said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     /// Scopes that cannot be read.
     troubles: BTreeMap<Scope, Trouble>,
+}
+
+/// An object as far as its status goes.
+#[derive(Debug, PartialEq)]
+struct Current {
+    version: String,
+    status: Value,
+    /// Of an Ingress: whether the addresses in there are this gateway's.
+    is_written: bool,
 }
 
 /// What the objects amount to.
@@ -56,13 +66,14 @@ pub(crate) struct Amount {
 
 impl Mirror {
     /// Knows nothing yet of the API server at `url`.
-    pub(crate) fn new(url: String, options: Options, mode: AddressMode) -> Self {
+    pub(crate) fn new(url: String, options: Options, mode: AddressMode, ingresses: IngressReach) -> Self {
         let assigns_addresses = matches!(mode, AddressMode::Pool(_));
         Self {
             url,
             controller: options.controller_name.clone(),
             store: Store::new(Options { assigns_addresses, ..options }),
             mode,
+            ingresses,
             given: BTreeMap::new(),
             current: HashMap::new(),
             plan: Plan::new(),
@@ -96,7 +107,7 @@ impl Mirror {
                 // Unless the watch was faster: then this may be older than what is known.
                 let key = key(scope.kind(), &object);
                 let known = key.and_then(|key| self.current.get(&key));
-                if known.is_some_and(|(version, _)| *version == over) {
+                if known.is_some_and(|known| known.version == over) {
                     self.apply(&scope, object);
                 }
             }
@@ -189,12 +200,19 @@ impl Mirror {
             }
         };
         let said = (&*self.snapshot, self.plan.said());
-        let facts =
-            Facts::new(&self.offered, said, self.store.attached_to_closed(), &self.controller, &reach);
+        let written = self.current.iter().filter(|(_, one)| one.is_written).map(|(key, _)| key);
+        let ingresses = Ingresses {
+            ours: self.store.own_ingresses().collect(),
+            written: written.collect(),
+            listeners: self.store.default_listeners(),
+            reach: &self.ingresses,
+        };
+        let closed = self.store.attached_to_closed();
+        let facts = Facts::new(&self.offered, said, closed, &self.controller, (&reach, ingresses));
         let change = |wanted: Wanted| {
-            let (version, current) = self.current.get(&wanted.object)?;
-            let status = status::merged(current, &wanted.status, &self.controller, now)?;
-            Some(Write::Status(Change { object: wanted.object, version: version.clone(), status }))
+            let current = self.current.get(&wanted.object)?;
+            let status = status::merged(&current.status, &wanted.status, &self.controller, now)?;
+            Some(Write::Status(Change { object: wanted.object, version: current.version.clone(), status }))
         };
         let services = status::services(&facts).into_iter().map(|(key, value)| Write::Object(key, value));
         let wanted = status::wanted(&facts, |object| self.plan.is_due(object));
@@ -213,7 +231,7 @@ impl Mirror {
         let of = |(key, gateway): (&ObjectRef, &Value)| {
             let is_it =
                 key.kind == ObjectKind::Gateway && status::is_ours(gateway, &self.offered, &self.controller);
-            let status = self.current.get(key).map_or(&Value::Null, |(_, status)| status);
+            let status = self.current.get(key).map_or(&Value::Null, |current| &current.status);
             is_it.then(|| status::claim(key, gateway, status))
         };
         self.offered.iter().filter_map(of).collect()
@@ -224,8 +242,9 @@ impl Mirror {
         let kind = scope.kind();
         let key = key(kind, &value)?;
         if status::has_status(kind) {
-            let text = value["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-            let now = (text.to_owned(), value["status"].take());
+            let version = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            let is_written = kind == ObjectKind::Ingress && status::has_written(&value, MANAGER);
+            let now = Current { version, status: value["status"].take(), is_written };
             if self.current.get(&key) != Some(&now) {
                 self.plan.touch(&key);
                 self.current.insert(key.clone(), now);

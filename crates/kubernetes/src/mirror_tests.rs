@@ -11,7 +11,12 @@ struct Cluster(Mirror);
 
 impl Cluster {
     fn new() -> Self {
-        Self(Mirror::new("https://a/".to_owned(), Options::for_cluster(), AddressMode::Nodes(Vec::new())))
+        Self(Mirror::new(
+            "https://a/".to_owned(),
+            Options::for_cluster(),
+            AddressMode::Nodes(Vec::new()),
+            IngressReach::default(),
+        ))
     }
 
     fn hear(&mut self, kind: ObjectKind, news: News) -> Amount {

@@ -73,6 +73,8 @@ impl Drop for WatchHandle {
 pub struct Writing {
     /// Where Gateways can be reached.
     pub addresses: AddressMode,
+    /// Where Ingresses can be reached.
+    pub ingresses: IngressReach,
     /// The namespace of the Lease; none: that of the Pod, else that of the kubeconfig.
     pub namespace: Option<String>,
     /// This agent's name among all that read from the same API server.
@@ -86,6 +88,16 @@ pub enum AddressMode {
     Nodes(Vec<IpAddr>),
     /// Each at its own, out of a pool: the agent that writes statuses gives them, and all agents listen there.
     Pool(Pool),
+}
+
+/// Where Ingresses can be reached, as their status says it.
+#[derive(Clone, Debug, Default)]
+pub struct IngressReach {
+    /// There, addresses and DNS names, whatever else is known.
+    pub published: Vec<String>,
+    /// Without that: the addresses of the default listener; none: those of the nodes. Where Gateways serve Ingresses, theirs are
+    /// added.
+    pub listener: Vec<IpAddr>,
 }
 
 /// Reads the objects of an API server, and follows them; while this agent holds the Lease, writes their status.
@@ -123,7 +135,8 @@ pub fn watch(
                 let part =
                     tokio::spawn(lease::take_part(client.clone(), lease, writing.identity.clone(), leads));
                 let last = client.clone();
-                let source = Source::new(client, Mirror::new(url, options, writing.addresses), sender);
+                let mirror = Mirror::new(url, options, writing.addresses, writing.ingresses);
+                let source = Source::new(client, mirror, sender);
                 tokio::select! {
                     () = source.run(is_leader) => {}
                     _ = stopped => {}

@@ -16,6 +16,8 @@ use crate::event::{Event, News};
 use crate::scope::{Scope, plural};
 use crate::trouble::words;
 
+/// As what the gateway writes: `managedFields` name it.
+pub(crate) const MANAGER: &str = "rauta";
 /// An answer that takes longer is none.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long to wait before what failed is written again.
@@ -63,7 +65,7 @@ impl Write {
     }
 
     fn request(&self) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
-        let manager = Some("rauta".to_owned());
+        let manager = Some(MANAGER.to_owned());
         let request = Request::new(Scope::One(self.object().clone()).path());
         let name = &self.object().name;
         match self {

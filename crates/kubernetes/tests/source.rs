@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::Api;
-use kubernetes::{AddressMode, WatchHandle, Writing};
+use kubernetes::{AddressMode, IngressReach, WatchHandle, Writing};
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use translate::{Loaded, Options};
@@ -31,8 +31,12 @@ struct Followed {
 impl Followed {
     async fn start(api: &Api) -> Self {
         let file = api.kubeconfig();
-        let writing =
-            Writing { addresses: AddressMode::Nodes(Vec::new()), namespace: None, identity: "a".to_owned() };
+        let writing = Writing {
+            addresses: AddressMode::Nodes(Vec::new()),
+            ingresses: IngressReach::default(),
+            namespace: None,
+            identity: "a".to_owned(),
+        };
         let connection = kubernetes::connect(Some(file.path())).await.unwrap();
         let (loaded, handle) = kubernetes::watch(connection, Options::for_cluster(), writing, || {}).unwrap();
         Self { loaded, _handle: handle }

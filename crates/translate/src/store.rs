@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
 
+use crate::class::Classes;
 use crate::objects::Objects;
 use crate::parts::Parts;
+use crate::report::Report;
 use crate::{Object, Options, own};
 
 /// The objects in force: of each, the last version that was valid.
@@ -123,6 +125,18 @@ impl Store {
     /// The listeners that the last [`Store::build`] found closed, with the routes that would be served there: all of them are attached.
     pub fn attached_to_closed(&self) -> BTreeMap<&ListenerId, BTreeSet<&ObjectRef>> {
         self.parts.attached_to_closed()
+    }
+
+    /// The Ingresses in force whose class is ours.
+    pub fn own_ingresses(&self) -> impl Iterator<Item = &ObjectRef> {
+        let classes = Classes::new(&self.objects, &self.options);
+        let is_ours = move |key, ingress| classes.owns_ingress(ingress, &mut Report::muted(key));
+        self.objects.ingresses.iter().filter(move |(key, ingress)| is_ours(key, ingress)).map(|(key, _)| key)
+    }
+
+    /// The listeners that the last [`Store::build`] found for Ingresses: the default one, or those of Gateways on its port.
+    pub fn default_listeners(&self) -> &[ListenerId] {
+        self.parts.frame.default_listeners()
     }
 
     /// Builds the snapshot of the objects in force.

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
 use serde_json::Value;
 
-use super::Reach;
+use super::{Ingresses, Reach};
 
 /// The group of the Gateway API.
 pub(super) const GROUP: &str = "gateway.networking.k8s.io";
@@ -15,6 +15,7 @@ pub(crate) struct Facts<'a> {
     /// GatewayClasses with this `controllerName` are ours.
     pub(super) controller: &'a str,
     pub(super) reach: &'a Reach,
+    pub(super) ingresses: Ingresses<'a>,
     /// The ListenerSets.
     sets: Vec<(&'a ObjectRef, &'a Value)>,
     errors: HashMap<&'a ObjectRef, Vec<&'a Diagnostic>>,
@@ -27,7 +28,7 @@ impl<'a> Facts<'a> {
         (snapshot, diagnostics): (&'a Snapshot, &'a [Diagnostic]),
         closed: BTreeMap<&'a ListenerId, BTreeSet<&'a ObjectRef>>,
         controller: &'a str,
-        reach: &'a Reach,
+        (reach, ingresses): (&'a Reach, Ingresses<'a>),
     ) -> Self {
         let mut errors: HashMap<_, Vec<_>> = HashMap::new();
         for found in diagnostics.iter().filter(|found| found.severity == Severity::Error) {
@@ -44,7 +45,7 @@ impl<'a> Facts<'a> {
             }
         }
         let sets = objects.iter().filter(|(key, _)| key.kind == ObjectKind::ListenerSet).collect();
-        Self { objects, sets, snapshot, controller, reach, errors, routes }
+        Self { objects, sets, snapshot, controller, reach, ingresses, errors, routes }
     }
 
     pub(super) fn objects(&self) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {

@@ -9,6 +9,11 @@ pub(crate) fn merged(current: &Value, wanted: &Value, controller: &str, now: &st
     let mut status = current.as_object().cloned().unwrap_or_default();
     for (name, value) in wanted {
         let before = &current[name];
+        // One that is empty is not there.
+        let entries = |of: &Value| of["ingress"].as_array().cloned().unwrap_or_default();
+        if name == "loadBalancer" && entries(before) == entries(value) {
+            continue;
+        }
         let value = match (name.as_str(), value) {
             ("conditions", value) => conditions(before, value, now),
             ("listeners", Value::Array(listeners)) => {

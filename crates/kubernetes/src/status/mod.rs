@@ -8,6 +8,7 @@ mod condition;
 mod facts;
 mod gateway;
 mod infrastructure;
+mod ingress;
 mod listener;
 mod merge;
 mod policy;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub(crate) use facts::{Facts, is_ours};
 pub(crate) use infrastructure::services;
+pub(crate) use ingress::{Ingresses, has_written};
 pub(crate) use merge::merged;
 pub(crate) use reach::{Reach, claim};
 
@@ -39,6 +41,7 @@ pub(crate) fn wanted(facts: &Facts<'_>, is_due: impl Fn(&ObjectRef) -> bool) -> 
             ObjectKind::GatewayClass => class::status(object, value, facts),
             ObjectKind::Gateway => gateway::of_gateway(object, value, facts),
             ObjectKind::ListenerSet => gateway::of_set(object, value, facts),
+            ObjectKind::Ingress => ingress::status(object, facts),
             ObjectKind::BackendTlsPolicy => Some(policy::status(object, value, facts, &uses)),
             kind if is_route(kind) => route::status(object, value, facts),
             _ => None,
@@ -50,8 +53,8 @@ pub(crate) fn wanted(facts: &Facts<'_>, is_due: impl Fn(&ObjectRef) -> bool) -> 
 
 /// Whether the gateway writes the status of objects of this kind.
 pub(crate) fn has_status(kind: ObjectKind) -> bool {
-    use ObjectKind::{BackendTlsPolicy, Gateway, GatewayClass, ListenerSet};
-    matches!(kind, GatewayClass | Gateway | ListenerSet | BackendTlsPolicy) || is_route(kind)
+    use ObjectKind::{BackendTlsPolicy, Gateway, GatewayClass, Ingress, ListenerSet};
+    matches!(kind, GatewayClass | Gateway | ListenerSet | BackendTlsPolicy | Ingress) || is_route(kind)
 }
 
 /// Whether objects of this kind attach to listeners.

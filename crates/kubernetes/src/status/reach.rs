@@ -17,6 +17,14 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
+    /// The addresses of the nodes, where they are known.
+    pub(super) fn nodes(&self) -> &[IpAddr] {
+        match self {
+            Self::Nodes(nodes) => nodes,
+            Self::Assigned(_) => &[],
+        }
+    }
+
     /// The addresses of a Gateway, and what is wrong with those that it asks for. `found`: what the translation says of them.
     pub(super) fn of(&self, gateway: &ObjectRef, spec: &Value, found: &[&Diagnostic]) -> Assignment {
         match self {

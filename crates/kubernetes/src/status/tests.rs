@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use translate::Options;
 
 use super::*;
-use crate::AddressMode;
 use crate::event::{Event, News};
 use crate::mirror::Mirror;
 use crate::scope::Scope;
 use crate::writer::{Change, Write};
+use crate::{AddressMode, IngressReach};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -55,7 +55,7 @@ fn pool(range: &str) -> AddressMode {
 }
 
 fn mirror(mode: AddressMode) -> Mirror {
-    Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode)
+    Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode, IngressReach::default())
 }
 
 fn changes(mirror: &mut Mirror, now: &str) -> Vec<Change> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kubernetes::{AddressMode, Connection, Writing};
+use kubernetes::{AddressMode, Connection, IngressReach, Writing};
 use tokio::sync::watch::Receiver;
 use translate::Loaded;
 
@@ -86,10 +86,18 @@ impl Watched {
 /// How statuses are written.
 fn writing(connection: &Connection, settings: &Settings) -> Writing {
     let said = &settings.addresses;
-    let addresses = match (said.pool.as_slice(), said.nodes.as_slice()) {
-        ([], []) => AddressMode::Nodes(connection.local_address().into_iter().collect()),
-        ([], nodes) => AddressMode::Nodes(nodes.to_vec()),
-        (pool, _) => AddressMode::Pool(pool.iter().copied().collect()),
+    let nodes = match said.nodes.as_slice() {
+        [] => connection.local_address().into_iter().collect(),
+        nodes => nodes.to_vec(),
+    };
+    let listener = match settings.listen.addresses.as_slice() {
+        [] => nodes.clone(),
+        own => own.to_vec(),
+    };
+    let ingresses = IngressReach { published: said.ingresses.clone(), listener };
+    let addresses = match said.pool.as_slice() {
+        [] => AddressMode::Nodes(nodes),
+        pool => AddressMode::Pool(pool.iter().copied().collect()),
     };
     // Process 1 of a Pod on the host's network has the node's name, and so has that of the Pod before it.
     let identity = super::pod_name().unwrap_or_else(|| {
@@ -97,5 +105,5 @@ fn writing(connection: &Connection, settings: &Settings) -> Writing {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         format!("{}-{}", host.trim(), std::process::id())
     });
-    Writing { addresses, namespace: std::env::var("POD_NAMESPACE").ok(), identity }
+    Writing { addresses, ingresses, namespace: std::env::var("POD_NAMESPACE").ok(), identity }
 }

@@ -101,6 +101,7 @@ mod tests {
             ("socket", "relative"),
             ("kubeconfig", "config"),
             ("addresses.nodes", "10.0.0.0/8"),
+            ("addresses.ingresses", "-a.test"),
             ("addresses.pool", "10.0.0.7/24"),
             ("addresses.interface", "a name much too long"),
             ("addresses.heartbeat", "400"),

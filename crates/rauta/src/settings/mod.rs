@@ -28,6 +28,8 @@ pub(crate) use merge::load;
 pub(crate) struct AddressSettings {
     /// What the status of Gateways says that have no address of their own; none: the address that leads to the API server.
     pub(crate) nodes: Vec<IpAddr>,
+    /// What the status of Ingresses says; none: what is known.
+    pub(crate) ingresses: Vec<String>,
     /// Of these each Gateway is given its own; none: they listen on all addresses of the node.
     pub(crate) pool: Vec<AddressRange>,
     /// Where this node announces addresses of the pool.
@@ -41,6 +43,7 @@ impl Default for AddressSettings {
     fn default() -> Self {
         Self {
             nodes: Vec::new(),
+            ingresses: Vec::new(),
             pool: Vec::new(),
             announce_on: AnnounceOn::DefaultRoute,
             heartbeat: Duration::from_millis(400),

@@ -125,6 +125,26 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, Expected> {
     text.parse().map_err(|_| Expected("addresses of this host, such as 10.0.0.7 or fd00::7"))
 }
 
+/// An address such as `10.0.0.7`, or a DNS name such as `lb.example.com`, in small letters as the API wants it.
+pub(crate) fn address_or_name(text: &str) -> Result<String, Expected> {
+    let is_label_char = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(is_label_char)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    // Four numbers are a bad address, and the API takes them for no name.
+    let is_number = text.bytes().all(|c| c.is_ascii_digit() || c == b'.');
+    if text.len() <= 253 && !is_number && text.split('.').all(is_label) {
+        return Ok(text.to_owned());
+    }
+    Err(Expected("addresses such as 10.0.0.7, or DNS names such as lb.example.com"))
+}
+
 pub(crate) fn range(text: &str) -> Result<AddressRange, Expected> {
     text.parse().map_err(|_| {
         Expected("networks, ranges or addresses such as 10.0.0.0/24, 10.0.0.10-10.0.0.20 or fd00::7")
@@ -142,6 +162,16 @@ pub(crate) fn network(text: &str) -> Result<IpNet, Expected> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_and_names() {
+        for text in ["10.0.0.7", "fd00::7", "lb.example.com", "lb-1", "xn--bcher-kva.test", "1.example"] {
+            assert_eq!(address_or_name(text), Ok(text.to_owned()));
+        }
+        for text in ["", "a..b", "-a", "a-", "a_b", "LB.test", "a.", "*.test", "10.0.0.300", "a b"] {
+            assert!(address_or_name(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn listen_addresses() {

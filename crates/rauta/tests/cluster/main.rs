@@ -7,6 +7,8 @@ mod deploy;
 mod failover;
 mod restart;
 
+mod ingress;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -105,11 +107,16 @@ impl World {
 }
 
 fn start(lab: &Lab, control: &ControlPlane) -> Process {
+    start_with(lab, control, &[])
+}
+
+/// The same with more arguments.
+fn start_with(lab: &Lab, control: &ControlPlane, more: &[&str]) -> Process {
     let kubeconfig = control.kubeconfig_for("rauta", "agent", true).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rauta"));
     command.args(["run", "--kubernetes", "--hook", "off", "--admin", "127.0.0.1:9901", "--metrics", "off"]);
     command.env("POD_NAMESPACE", "rauta").arg("--kubeconfig").arg(kubeconfig);
-    command.arg("--socket").arg(lab.folder().join("rauta.sock"));
+    command.arg("--socket").arg(lab.folder().join("rauta.sock")).args(more);
     lab.spawn(lab.gateway(), "rauta", command).unwrap()
 }
 

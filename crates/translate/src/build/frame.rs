@@ -68,6 +68,11 @@ impl Frame {
         framing.frame
     }
 
+    /// Where routes without parents go.
+    pub(crate) fn default_listeners(&self) -> &[ListenerId] {
+        &self.default_listeners
+    }
+
     /// The listeners that are served; the default one only if a route wants it.
     pub(crate) fn listeners(&self, default_is_used: bool) -> impl Iterator<Item = &Listener> {
         let default = ListenerId::default_http();

@@ -10,7 +10,7 @@ use super::values::{
     show_or_auto, show_or_off, show_path, show_path_or_off, show_policy, shown, shown_bytes,
 };
 use crate::settings::parse::{
-    Expected, address, boolean, bytes, count, duration, listen, network, ports, range,
+    Expected, address, address_or_name, boolean, bytes, count, duration, listen, network, ports, range,
 };
 
 /// A key with one value, kept in a field.
@@ -69,6 +69,12 @@ pub(crate) static KEYS: &[Key] = &[
         "addresses of Gateways that name none, in their status; none: the one that leads to the API server",
         addresses.nodes,
         address
+    ),
+    list!(
+        "addresses.ingresses",
+        "addresses and DNS names of Ingresses, in their status; none: those of the nodes, and of Gateways that serve them",
+        addresses.ingresses,
+        address_or_name
     ),
     list!(
         "addresses.pool",

@@ -18,6 +18,7 @@ mod event;
 mod follow;
 mod hold;
 mod lease;
+mod list;
 mod mirror;
 mod node_leases;
 mod pace;
@@ -30,5 +31,6 @@ mod writer;
 
 pub use client::ClientError;
 pub use connect::{ConnectError, Connection, connect};
+pub use list::{ListError, ingresses};
 pub use node_leases::{NodeLeaseError, NodeLeases};
 pub use source::{AddressMode, Followed, IngressReach, StartError, WatchHandle, Writing, watch};

@@ -18,6 +18,7 @@ const CLASSES: &str = "/apis/gateway.networking.k8s.io/v1/gatewayclasses";
 const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/httproutes";
 const GRPC_ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/grpcroutes";
 const RULES: &str = "/apis/rauta.io/v1/routingrules";
+const INGRESSES: &str = "/apis/networking.k8s.io/v1/ingresses";
 const SECRETS: &str = "/api/v1/secrets";
 
 /// Nothing here takes long; a busy machine may.
@@ -232,4 +233,27 @@ async fn secrets_are_read_by_name_and_only_those_that_are_named() {
     assert!(!asked.is_empty() && asked.iter().all(is_by_name), "{asked:?}");
     api.apply(GATEWAYS, gateway(&[]));
     followed.until("no Secret", |loaded| loaded.diagnostics.is_empty()).await;
+}
+
+#[tokio::test]
+async fn ingresses_are_listed_in_pages_as_manifests() {
+    let api = Api::start();
+    api.set_page_size(2);
+    for name in ["a", "b", "c"] {
+        let namespace = if name == "c" { "other" } else { "shop" };
+        api.apply(INGRESSES, json!({"metadata": {"name": name, "namespace": namespace}, "spec": {}}));
+    }
+    let file = api.kubeconfig();
+    let connection = kubernetes::connect(Some(file.path())).await.unwrap();
+    let names = |found: Vec<Value>| -> Vec<String> {
+        assert!(
+            found.iter().all(|one| one["apiVersion"] == "networking.k8s.io/v1" && one["kind"] == "Ingress")
+        );
+        found.iter().map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(kubernetes::ingresses(&connection, None).await.unwrap()), ["a", "b", "c"]);
+    assert_eq!(names(kubernetes::ingresses(&connection, Some("other")).await.unwrap()), ["c"]);
+    api.refuse(INGRESSES, Some(403));
+    let error = kubernetes::ingresses(&connection, None).await.unwrap_err().to_string();
+    assert!(error.contains("cannot list ingresses: refused with 403"), "{error}");
 }

@@ -133,8 +133,17 @@ pub(crate) enum MigrateCommand {
 #[derive(Args, Debug)]
 pub(crate) struct MigrateArgs {
     /// Files or folders of Kubernetes YAML; `-` is standard input
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "kubernetes", value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Read the Ingresses of a cluster's API server
+    #[arg(long, conflicts_with = "paths")]
+    pub(crate) kubernetes: bool,
+    /// How --kubernetes reaches it [default: as a Pod, or by $KUBECONFIG or ~/.kube/config]
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Only those of this namespace [default: of all]
+    #[arg(short, long, requires = "kubernetes")]
+    pub(crate) namespace: Option<String>,
     /// table, wide or json
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -303,6 +312,9 @@ mod tests {
         assert_eq!(error(&["trace", "--one-in", "0"]), ErrorKind::ValueValidation);
         assert_eq!(error(&["trace", "--seconds", "soon"]), ErrorKind::ValueValidation);
         assert_eq!(error(&["flows", "--limit", "-1"]), ErrorKind::UnknownArgument);
+        assert_eq!(error(&["migrate", "ingress-nginx"]), ErrorKind::MissingRequiredArgument);
+        assert_eq!(error(&["migrate", "ingress-nginx", "--kubernetes", "x"]), ErrorKind::ArgumentConflict);
+        assert_eq!(error(&["migrate", "ingress-nginx", "-n", "a"]), ErrorKind::MissingRequiredArgument);
         assert_eq!(error(&["echo", "--listen", "nowhere"]), ErrorKind::ValueValidation);
     }
 

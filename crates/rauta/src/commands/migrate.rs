@@ -10,6 +10,7 @@ use translate::nginx::{Examined, Finding, examine};
 
 use crate::cli::MigrateArgs;
 use crate::commands::check::missing;
+use crate::commands::run::connect;
 use crate::output::{Output, print, print_json};
 
 /// Bad usage, such as a path that does not exist; clap ends with the same.
@@ -26,6 +27,14 @@ pub(crate) fn run(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(USAGE));
     }
     let mut found = Vec::new();
+    if args.kubernetes {
+        let connection = connect(args.kubeconfig.as_deref())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let asked = kubernetes::ingresses(&connection, args.namespace.as_deref());
+        let objects =
+            runtime.block_on(asked).with_context(|| format!("cannot read from {}", connection.url()))?;
+        found.extend(objects.iter().filter_map(examine));
+    }
     let mut read = |text: &str, place: &str| {
         let documents: Vec<Value> =
             serde_saphyr::from_multiple(text).with_context(|| format!("{place} is no YAML"))?;

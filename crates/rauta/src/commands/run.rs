@@ -48,7 +48,7 @@ pub(crate) fn run(args: &RunArgs, socket: Option<&PathBuf>) -> anyhow::Result<Ex
 }
 
 /// How the cluster is reached.
-fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<kubernetes::Connection> {
+pub(super) fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<kubernetes::Connection> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(kubernetes::connect(kubeconfig))?)
 }

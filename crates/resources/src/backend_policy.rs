@@ -2,7 +2,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::PolicyTargetRef;
+use crate::{PolicyStatus, PolicyTargetRef};
 
 /// What is asked for the endpoints of a Service, whichever route leads to them.
 ///
@@ -15,6 +15,7 @@ use crate::PolicyTargetRef;
     plural = "backendpolicies",
     namespaced,
     derive = "PartialEq",
+    status = "PolicyStatus",
     shortname = "bp",
     category = "rauta",
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#

@@ -16,6 +16,7 @@ mod quantity;
 mod route_policy;
 #[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
 mod routing_rule;
+mod status;
 pub mod strict;
 
 pub use backend_policy::{
@@ -40,6 +41,7 @@ pub use routing_rule::{
     AffinityType, LoadBalancer, LoadBalancerType, Maglev, ParentRef, RoutingRule, RoutingRuleSpec,
     RuleAffinity, RuleBackend, RuleMatch, RulePath, RulePathType, RuleService, RuleValue, RuleValueType,
 };
+pub use status::{AncestorRef, Condition, PolicyAncestorStatus, PolicyStatus, RoutingRuleStatus};
 
 /// The core types as k8s-openapi has them.
 pub mod core {

@@ -2,7 +2,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteQuantity, ExtAuth, Jwt, PolicyTargetRef};
+use crate::{ByteQuantity, ExtAuth, Jwt, PolicyStatus, PolicyTargetRef};
 
 /// What is asked of the requests of a Gateway, a listener, a route or a rule, beyond what their own kinds have fields for.
 ///
@@ -16,6 +16,7 @@ use crate::{ByteQuantity, ExtAuth, Jwt, PolicyTargetRef};
     plural = "routepolicies",
     namespaced,
     derive = "PartialEq",
+    status = "PolicyStatus",
     shortname = "rp",
     category = "rauta",
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#

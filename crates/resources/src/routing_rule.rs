@@ -2,6 +2,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::RoutingRuleStatus;
+
 /// Labels of letters, digits and inner hyphens; `*` for the first ones.
 const HOST: &str =
     r"^(\*\.)?[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*$";
@@ -19,9 +21,11 @@ const ENDPOINT: &str = r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.%]+\]):[0-9
     kind = "RoutingRule",
     namespaced,
     derive = "PartialEq",
+    status = "RoutingRuleStatus",
     shortname = "rr",
     category = "rauta",
     printcolumn = r#"{"name":"Path","type":"string","jsonPath":".spec.match.path.value"}"#,
+    printcolumn = r#"{"name":"Accepted","type":"string","jsonPath":".status.conditions[?(@.type==\"Accepted\")].status"}"#,
     printcolumn = r#"{"name":"Tier","type":"integer","jsonPath":".spec.tier"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub(crate) struct Facts<'a> {
     sets: Vec<(&'a ObjectRef, &'a Value)>,
     errors: HashMap<&'a ObjectRef, Vec<&'a Diagnostic>>,
     routes: HashMap<&'a ListenerId, BTreeSet<&'a ObjectRef>>,
+    /// The RoutingRules that are attached to listeners.
+    rules: HashSet<&'a ObjectRef>,
 }
 
 impl<'a> Facts<'a> {
@@ -37,6 +39,9 @@ impl<'a> Facts<'a> {
             }
         }
         let mut routes: HashMap<_, BTreeSet<_>> = closed.into_iter().collect();
+        let served = snapshot.routes.iter().map(|route| &route.id.object);
+        let rules = served.chain(routes.values().flatten().copied());
+        let rules = rules.filter(|object| object.kind == ObjectKind::RoutingRule).collect();
         let l7 = snapshot.routes.iter().map(|route| (&route.id.object, &route.listeners));
         let l4 = snapshot.l4_routes.iter().map(|route| (&route.id.object, &route.listeners));
         for (object, listeners) in l7.chain(l4).filter(|(object, _)| super::is_route(object.kind)) {
@@ -45,7 +50,7 @@ impl<'a> Facts<'a> {
             }
         }
         let sets = objects.iter().filter(|(key, _)| key.kind == ObjectKind::ListenerSet).collect();
-        Self { objects, sets, snapshot, controller, reach, ingresses, errors, routes }
+        Self { objects, sets, snapshot, controller, reach, ingresses, errors, routes, rules }
     }
 
     pub(super) fn objects(&self) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {
@@ -77,6 +82,11 @@ impl<'a> Facts<'a> {
     /// How many routes are attached to a listener.
     pub(super) fn attached(&self, listener: &ListenerId) -> usize {
         self.routes.get(listener).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether a RoutingRule is attached to a listener.
+    pub(super) fn is_attached(&self, rule: &ObjectRef) -> bool {
+        self.rules.contains(rule)
     }
 
     /// Whether a Gateway's class is ours.

@@ -11,6 +11,7 @@ mod infrastructure;
 mod ingress;
 mod listener;
 mod merge;
+mod own;
 mod policy;
 mod reach;
 mod route;
@@ -42,6 +43,8 @@ pub(crate) fn wanted(facts: &Facts<'_>, is_due: impl Fn(&ObjectRef) -> bool) -> 
             ObjectKind::Gateway => gateway::of_gateway(object, value, facts),
             ObjectKind::ListenerSet => gateway::of_set(object, value, facts),
             ObjectKind::Ingress => ingress::status(object, facts),
+            ObjectKind::RoutingRule => Some(own::of_rule(object, value, facts)),
+            ObjectKind::RoutePolicy | ObjectKind::BackendPolicy => Some(own::of_policy(object, value, facts)),
             ObjectKind::BackendTlsPolicy => Some(policy::status(object, value, facts, &uses)),
             kind if is_route(kind) => route::status(object, value, facts),
             _ => None,
@@ -53,8 +56,13 @@ pub(crate) fn wanted(facts: &Facts<'_>, is_due: impl Fn(&ObjectRef) -> bool) -> 
 
 /// Whether the gateway writes the status of objects of this kind.
 pub(crate) fn has_status(kind: ObjectKind) -> bool {
-    use ObjectKind::{BackendTlsPolicy, Gateway, GatewayClass, Ingress, ListenerSet};
-    matches!(kind, GatewayClass | Gateway | ListenerSet | BackendTlsPolicy | Ingress) || is_route(kind)
+    use ObjectKind::{
+        BackendPolicy, BackendTlsPolicy, Gateway, GatewayClass, Ingress, ListenerSet, RoutePolicy,
+        RoutingRule,
+    };
+    let is_policy = matches!(kind, BackendTlsPolicy | RoutePolicy | BackendPolicy);
+    let is_served = matches!(kind, GatewayClass | Gateway | ListenerSet | Ingress | RoutingRule);
+    is_policy || is_served || is_route(kind)
 }
 
 /// Whether objects of this kind attach to listeners.

@@ -23,11 +23,11 @@ fn class(controller: &str) -> (ObjectKind, Value) {
     )
 }
 
-fn ours() -> (ObjectKind, Value) {
+pub(super) fn ours() -> (ObjectKind, Value) {
     class("rauta.io/gateway-controller")
 }
 
-fn gateway(listeners: Value) -> (ObjectKind, Value) {
+pub(super) fn gateway(listeners: Value) -> (ObjectKind, Value) {
     (
         ObjectKind::Gateway,
         json!({"metadata": {"name": "web", "namespace": "shop", "generation": 7, "resourceVersion": "1"},
@@ -35,7 +35,7 @@ fn gateway(listeners: Value) -> (ObjectKind, Value) {
     )
 }
 
-fn http() -> Value {
+pub(super) fn http() -> Value {
     json!([{"name": "http", "port": 80, "protocol": "HTTP"}])
 }
 
@@ -67,7 +67,7 @@ fn changes(mirror: &mut Mirror, now: &str) -> Vec<Change> {
 }
 
 /// The statuses that would be written, by object.
-fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<String, Value> {
+pub(super) fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<String, Value> {
     let mut mirror = mirror(AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]));
     for (kind, object) in objects {
         let (scope, heard) = (Scope::All(kind), Instant::now());
@@ -79,7 +79,7 @@ fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<
 }
 
 /// `True Accepted@7`, or null.
-fn condition(status: &Value, kind: &str) -> String {
+pub(super) fn condition(status: &Value, kind: &str) -> String {
     let conditions = status["conditions"].as_array().into_iter().flatten();
     let found = conditions.into_iter().find(|one| one["type"] == kind);
     let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();

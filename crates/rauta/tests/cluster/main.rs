@@ -9,6 +9,8 @@ mod restart;
 
 mod ingress;
 
+mod own_kinds;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -152,7 +152,7 @@ pub(crate) fn stand_in(value: &Value) -> Option<RoutePolicy> {
     let targets = value.pointer("/spec/targetRefs").and_then(Value::as_array);
     let target_refs = targets.into_iter().flatten().filter_map(target).collect();
     let spec = RoutePolicySpec { target_refs, is_unreadable: true, ..Default::default() };
-    Some(RoutePolicy { metadata, spec })
+    Some(RoutePolicy { metadata, spec, status: None })
 }
 
 /// What can be read of a targetRef; more of a route than it names is closed rather than less.

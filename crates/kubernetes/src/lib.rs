@@ -23,6 +23,7 @@ mod mirror;
 mod node_leases;
 mod pace;
 mod plan;
+mod recorder;
 mod scope;
 mod source;
 mod status;

@@ -1,5 +1,6 @@
 //! What is known of the API server's objects, and what it amounts to; no I/O.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use addresses::Claim;
 use model::{Diagnostic, ObjectKind, ObjectRef, Reason, Snapshot};
 use resources::strict::{FieldError, Problem};
-use serde_json::Value;
+use serde_json::{Value, json};
 use translate::{Object, Options, Store};
 
 use crate::event::{Event, News};
 use crate::plan::Plan;
+use crate::recorder::Saying;
 use crate::scope::Scope;
 use crate::status::{self, Facts, Ingresses, Reach, Wanted};
 use crate::trouble::{self, Trouble};
@@ -206,6 +208,7 @@ impl Mirror {
             written: written.collect(),
             listeners: self.store.default_listeners(),
             reach: &self.ingresses,
+            entries: OnceCell::new(),
         };
         let closed = self.store.attached_to_closed();
         let facts = Facts::new(&self.offered, said, closed, &self.controller, (&reach, ingresses));
@@ -218,6 +221,41 @@ impl Mirror {
         let wanted = status::wanted(&facts, |object| self.plan.is_due(object));
         let writes = wanted.into_iter().filter_map(change).chain(services).collect();
         self.plan.update(writes)
+    }
+
+    /// What is to be said of Ingresses of ours, which have no conditions: one for each reason.
+    pub(crate) fn sayings(&self) -> Vec<Saying> {
+        let mut lines: BTreeMap<(&ObjectRef, &'static str), Vec<String>> = BTreeMap::new();
+        for found in self.plan.said() {
+            let object = found.object.as_ref().filter(|object| object.kind == ObjectKind::Ingress);
+            if let Some(object) = object {
+                let line = match found.field.as_str() {
+                    "" => found.message.clone(),
+                    field => format!("{field}: {}", found.message),
+                };
+                lines.entry((object, found.reason.as_str())).or_default().push(line);
+            }
+        }
+        let of = |((object, reason), lines): ((&ObjectRef, &'static str), Vec<String>)| {
+            let ingress = self.offered.get(object)?;
+            let uid = ingress["metadata"]["uid"].as_str()?.to_owned();
+            let note = lines.join("; ");
+            self.owns(ingress).then(|| Saying { object: object.clone(), uid, reason, note })
+        };
+        lines.into_iter().filter_map(of).collect()
+    }
+
+    /// Whether an Ingress is of a class of ours, whatever else it says.
+    fn owns(&self, ingress: &Value) -> bool {
+        let metadata = &ingress["metadata"];
+        let of_class = json!({
+            "metadata": {
+                "name": metadata["name"], "namespace": metadata["namespace"], "annotations": metadata["annotations"],
+            },
+            "spec": {"ingressClassName": ingress["spec"]["ingressClassName"]},
+        });
+        let decoded = Object::decode_known(ObjectKind::Ingress, &of_class);
+        decoded.is_ok_and(|(object, _)| self.store.owns(&object))
     }
 
     /// Another agent writes and gives addresses now.

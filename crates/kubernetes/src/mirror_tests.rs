@@ -246,3 +246,42 @@ fn what_is_planned_after_changes_is_what_a_first_plan_says() {
     let left = planned(&mut cluster);
     assert!(left.len() == 2 && left.iter().all(|line| !line.starts_with("HTTPRoute")), "{left:?}");
 }
+
+#[test]
+fn of_our_ingresses_one_thing_is_said_for_each_reason() {
+    let mut cluster = Cluster::new();
+    for (name, controller) in [("rauta", "rauta.io/ingress-controller"), ("other", "else/where")] {
+        let class = json!({"metadata": {"name": name}, "spec": {"controller": controller}});
+        cluster.apply(ObjectKind::IngressClass, class);
+    }
+    let ingress = |name: &str, class: &str, rules: Value| {
+        let annotations = json!({
+            "nginx.ingress.kubernetes.io/proxy-cookie-path": "/ /a",
+            "nginx.ingress.kubernetes.io/proxy-cookie-domain": "a b",
+        });
+        let metadata = json!({"name": name, "namespace": "shop", "uid": name, "annotations": annotations});
+        json!({"metadata": metadata, "spec": {"ingressClassName": class, "rules": rules}})
+    };
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let rules = json!([{"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]);
+    for class in ["rauta", "other"] {
+        let served = ingress(&format!("{class}-served"), class, rules.clone());
+        cluster.apply(ObjectKind::Ingress, served);
+        // One that cannot be read is of a class all the same.
+        let unreadable = ingress(&format!("{class}-unreadable"), class, json!("none"));
+        cluster.apply(ObjectKind::Ingress, unreadable);
+    }
+    let said = cluster.0.sayings();
+    let all: Vec<_> = said.iter().map(|one| (&*one.object.name, &*one.uid, one.reason)).collect();
+    assert_eq!(
+        all,
+        [
+            ("rauta-served", "rauta-served", "BackendNotFound"),
+            ("rauta-served", "rauta-served", "Unsupported"),
+            ("rauta-unreadable", "rauta-unreadable", "InvalidField"),
+        ]
+    );
+    let note = &said[1].note;
+    assert!(note.contains("proxy-cookie-path") && note.contains("proxy-cookie-domain"), "{note}");
+    assert!(said[2].note.starts_with("spec.rules: "), "{}", said[2].note);
+}

@@ -17,6 +17,7 @@ use crate::follow::follow;
 use crate::hold::Hold;
 use crate::mirror::{Amount, Mirror};
 use crate::pace::Pace;
+use crate::recorder::{Saying, record};
 use crate::scope::Scope;
 use crate::writer::{Write, write};
 use crate::{ClientError, Connection};
@@ -125,6 +126,7 @@ pub fn watch(
         let failed = |source| StartError::Client { url: url.clone(), source: Box::new(source) };
         client(&connection.config).map_err(failed)?
     };
+    let ingress_controller = options.ingress_controller_name.clone();
     let thread = thread::Builder::new()
         .name("kubernetes".to_owned())
         .spawn(move || {
@@ -136,12 +138,16 @@ pub fn watch(
                     tokio::spawn(lease::take_part(client.clone(), lease, writing.identity.clone(), leads));
                 let last = client.clone();
                 let mirror = Mirror::new(url, options, writing.addresses, writing.ingresses);
-                let source = Source::new(client, mirror, sender);
+                let (sayings, said) = watch::channel(Arc::default());
+                let reporter = (ingress_controller, writing.identity.clone());
+                let recording = tokio::spawn(record(client.clone(), reporter, said));
+                let source = Source::new(client, mirror, sender, sayings);
                 tokio::select! {
                     () = source.run(is_leader) => {}
                     _ = stopped => {}
                 }
                 part.abort();
+                recording.abort();
                 lease::release(&last, (&namespace, LEASE), &writing.identity).await;
             });
             // Nobody waits for answers any more.
@@ -160,6 +166,7 @@ struct Source {
     /// What is watched.
     tasks: BTreeMap<Scope, AbortHandle>,
     plans: watch::Sender<Vec<Arc<Write>>>,
+    sayings: watch::Sender<Arc<Vec<Saying>>>,
     pace: Pace,
     /// Of what was taken in and not built yet: when it was first heard of, and until when more may come.
     heard: Option<(Instant, tokio::time::Instant)>,
@@ -169,13 +176,31 @@ struct Source {
 }
 
 impl Source {
-    fn new(client: Client, mirror: Mirror, sender: watch::Sender<Option<Arc<Loaded>>>) -> Self {
+    fn new(
+        client: Client,
+        mirror: Mirror,
+        sender: watch::Sender<Option<Arc<Loaded>>>,
+        sayings: watch::Sender<Arc<Vec<Saying>>>,
+    ) -> Self {
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let (plans, receiver) = watch::channel(Vec::new());
         tokio::spawn(write(client.clone(), receiver, events.clone()));
         let (tasks, waiting) = (BTreeMap::new(), String::new());
         let (pace, hold) = (Pace::default(), Hold::default());
-        Self { client, mirror, sender, inbox, events, tasks, plans, pace, heard: None, hold, waiting }
+        Self {
+            client,
+            mirror,
+            sender,
+            inbox,
+            events,
+            tasks,
+            plans,
+            sayings,
+            pace,
+            heard: None,
+            hold,
+            waiting,
+        }
     }
 
     async fn run(mut self, mut leads: watch::Receiver<bool>) {
@@ -225,6 +250,7 @@ impl Source {
     fn yield_writing(&mut self) {
         self.mirror.yield_writing();
         self.plans.send_if_modified(|plan| !std::mem::take(plan).is_empty());
+        self.sayings.send_if_modified(|plan| !std::mem::take(plan).is_empty());
     }
 
     /// Whether there is something to plan. What was taken in and not built would be said of as if nothing were wrong with it.
@@ -242,6 +268,12 @@ impl Source {
         self.plans.send_if_modified(|plan| {
             let is_new = *plan != planned;
             *plan = planned;
+            is_new
+        });
+        let sayings = self.mirror.sayings();
+        self.sayings.send_if_modified(|plan| {
+            let is_new = **plan != sayings;
+            *plan = Arc::new(sayings);
             is_new
         });
         self.pace.took(started, started.elapsed());
@@ -338,7 +370,7 @@ impl Source {
 }
 
 /// Waits for a moment, or for ever.
-async fn at(moment: Option<Instant>) {
+pub(crate) async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment.into()).await,
         None => std::future::pending().await,

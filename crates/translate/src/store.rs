@@ -122,6 +122,12 @@ impl Store {
         self.parts.looked_for()
     }
 
+    /// Whether the class of an Ingress, in force or not, is ours.
+    pub fn owns(&self, object: &Object) -> bool {
+        let Object::Ingress(ingress) = object else { return false };
+        Classes::new(&self.objects, &self.options).owns_ingress(ingress, &mut Report::muted(&object.key()))
+    }
+
     /// The listeners that the last [`Store::build`] found closed, with the routes that would be served there: all of them are attached.
     pub fn attached_to_closed(&self) -> BTreeMap<&ListenerId, BTreeSet<&ObjectRef>> {
         self.parts.attached_to_closed()

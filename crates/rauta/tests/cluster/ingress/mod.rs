@@ -4,11 +4,12 @@ mod tables;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tables::{DEFAULT_BACKEND, PATHS, Rule, SCENARIOS, SERVICES, SUITE};
 use testkit::cluster::{Client, ControlPlane};
-use testkit::{Addresses, Connection, GATEWAY_PORT, Lab, Process, Recorder, Response, until};
+use testkit::{Addresses, Connection, GATEWAY_PORT, Lab, Process, Recorder, Response, exec, until};
 
 use super::{LIMIT, account, named, start_with};
 
@@ -32,23 +33,22 @@ impl World {
         let lab = Lab::builder().build().unwrap();
         let control = ControlPlane::start_in(lab.gateway()).unwrap();
         let client = control.client();
-        account(client);
+        account(&control);
         client.create("/api/v1/namespaces", &named("shop", json!({}))).unwrap();
         for (name, controller) in [("rauta", "rauta.io/ingress-controller"), ("other", "else/where")] {
             client.create(CLASSES, &named(name, json!({"spec": {"controller": controller}}))).unwrap();
         }
+        let mut ports = FIRST_PORT..;
+        let mut start_endpoint =
+            |service: &str, name: &str| endpoint(&lab, client, service, name, ports.next().unwrap());
         let mut endpoints = Vec::new();
         for name in SERVICES {
             service(client, name);
-            endpoints.push(endpoint(&lab, client, name, name, FIRST_PORT + endpoints.len() as u16));
+            endpoints.push(start_endpoint(name, name));
         }
         service(client, "ten");
-        for i in 0..TEN {
-            let port = FIRST_PORT + endpoints.len() as u16;
-            endpoints.push(endpoint(&lab, client, "ten", &format!("ten-{i}"), port));
-        }
-        let nodes = format!("addresses.nodes={}", Addresses::GATEWAY);
-        let rauta = start_with(&lab, &control, &["--set", &nodes]);
+        endpoints.extend((0..TEN).map(|i| start_endpoint("ten", &format!("ten-{i}"))));
+        let rauta = start(&lab, &control);
         Self { lab, control, _endpoints: endpoints, rauta }
     }
 
@@ -98,6 +98,10 @@ impl World {
         let what = format!("{wanted} as the status of {name}; log:\n{}", self.rauta.log());
         until(LIMIT, &what, || (self.reached(name) == *wanted).then_some(())).unwrap();
     }
+}
+
+fn start(lab: &Lab, control: &ControlPlane) -> Process {
+    start_with(lab, control, &["--set", &format!("addresses.nodes={}", Addresses::GATEWAY)])
 }
 
 fn service(client: &Client, name: &str) {
@@ -166,6 +170,8 @@ fn ingresses_are_served_by_class_host_and_path_and_say_where() {
     table(&world);
     balancing(&world);
     resources(&world);
+    migrate(&world);
+    let world = events(world);
     // Last: it takes what nobody else does.
     default_backend(&world, &reached);
     statuses(&world, &reached);
@@ -232,13 +238,14 @@ fn suite(world: &World, reached: &Value) {
 fn table(world: &World) {
     let host = |row: usize| format!("row-{row}.test");
     for (row, (paths, _, _)) in PATHS.iter().enumerate() {
-        let path = |(i, (kind, path)): (usize, &(&str, &str))| json!({"path": path, "pathType": kind, "backend": backend(["first", "second", "third"][i])});
-        let paths: Vec<_> = paths.iter().enumerate().map(path).collect();
-        world.create(
-            &format!("row-{row}"),
-            json!({}),
-            json!({"rules": [{"host": host(row), "http": {"paths": paths}}]}),
-        );
+        let services = ["first", "second", "third"];
+        let path = |((kind, path), service): (&(&str, &str), &str)| {
+            let backend = backend(service);
+            json!({"path": path, "pathType": kind, "backend": backend})
+        };
+        let paths: Vec<_> = paths.iter().zip(services).map(path).collect();
+        let spec = json!({"rules": [{"host": host(row), "http": {"paths": paths}}]});
+        world.create(&format!("row-{row}"), json!({}), spec);
     }
     let rows = || PATHS.iter().enumerate().map(|(row, (_, path, service))| (host(row), path, service));
     for (host, path, service) in rows().filter(|(_, _, service)| service.is_some()) {
@@ -263,6 +270,90 @@ fn resources(world: &World) {
     world.create("resources", json!({}), rules(&all));
     world.until_answered("resources.test", "/", Ok("first"));
     assert_eq!(world.answers("resources.test", "/bucket"), Err(500));
+}
+
+/// What becomes of annotations is told of the cluster's Ingresses, of whatever class.
+fn migrate(world: &World) {
+    let annotations = json!({"nginx.ingress.kubernetes.io/app-root": "/app"});
+    world.create("of-nginx", annotations, one(Some("other"), ("of-nginx.test", "Prefix", "/", "first")));
+    let kubeconfig = world.control.kubeconfig_for("rauta", "agent", true).unwrap();
+    let asked = |namespace: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rauta"));
+        command.args(["migrate", "ingress-nginx", "--kubernetes", "-n", namespace, "--kubeconfig"]);
+        command.arg(&kubeconfig);
+        let output = exec(Some(world.lab.gateway()), command, LIMIT).unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let said = asked("shop");
+    assert!(said.contains("Ingress shop/of-nginx\n  same       app-root\n"), "{said}");
+    assert!(said.ends_with("annotations of ingress-nginx: 1, understood: 1\n"), "{said}");
+    assert!(asked("rauta").starts_with("Ingresses: 0;"));
+}
+
+/// What is wrong with an Ingress is an event of it, once: neither other changes nor another agent repeat it.
+fn events(mut world: World) -> World {
+    let annotations = json!({
+        "nginx.ingress.kubernetes.io/proxy-body-size": "8mb",
+        "nginx.ingress.kubernetes.io/proxy-cookie-path": "/ /app",
+    });
+    world.create("wrong", annotations.clone(), one(None, ("wrong.test", "Prefix", "/", "first")));
+    world.create("wrong-foreign", annotations, one(Some("other"), ("wrong.test", "Prefix", "/", "first")));
+    let refused = json!({"rauta.io/use-regex": "true"});
+    let pattern = one(None, ("refused.test", "ImplementationSpecific", "/(", "first"));
+    world.create("refused", refused, pattern);
+    let all = |world: &World| -> Vec<Value> {
+        let list = world.client().get("/apis/events.k8s.io/v1/namespaces/shop/events").unwrap();
+        list["items"].as_array().cloned().unwrap_or_default()
+    };
+    let of = |world: &World, name: &str| -> Vec<Value> {
+        all(world).into_iter().filter(|event| event["regarding"]["name"] == name).collect()
+    };
+    let about = |world: &World, name: &str, wanted: (&str, &str)| {
+        let what = format!("{wanted:?} of {name}; log:\n{}", world.rauta.log());
+        let is_it = |event: &Value| {
+            event["reason"] == wanted.0 && event["note"].as_str().is_some_and(|note| note.contains(wanted.1))
+        };
+        until(LIMIT, &what, || of(world, name).into_iter().find(is_it)).unwrap()
+    };
+    let event = about(&world, "wrong", ("InvalidField", "proxy-body-size"));
+    let ingress = world.client().get(&format!("{INGRESSES}/wrong")).unwrap();
+    assert_eq!(event["regarding"]["uid"], ingress["metadata"]["uid"]);
+    assert_eq!((&event["type"], &event["regarding"]["kind"]), (&json!("Warning"), &json!("Ingress")));
+    assert_eq!(event["reportingController"], "rauta.io/ingress-controller");
+    about(&world, "wrong", ("Unsupported", "proxy-cookie-path"));
+    about(&world, "refused", ("InvalidField", "nothing of it is served"));
+    world.create("later", json!({}), one(None, ("later.test", "Prefix", "/", "first")));
+    world.until_answered("later.test", "/", Ok("first"));
+    world.rauta.stop(LIMIT).unwrap();
+    // One was said long ago.
+    let path = format!(
+        "/apis/events.k8s.io/v1/namespaces/shop/events/{}",
+        event["metadata"]["name"].as_str().unwrap()
+    );
+    world.client().delete(&path, None).unwrap();
+    let mut old = event.clone();
+    old["metadata"] = json!({"name": event["metadata"]["name"]});
+    old["eventTime"] = json!("2020-01-01T00:00:00.000000Z");
+    world.client().create("/apis/events.k8s.io/v1/namespaces/shop/events", &old).unwrap();
+    let others = |world: &World| -> Vec<Value> {
+        let is_other = |one: &Value| one["metadata"]["name"] != event["metadata"]["name"];
+        all(world).into_iter().filter(is_other).collect()
+    };
+    let before = others(&world);
+    world.rauta = start(&world.lab, &world.control);
+    // What is new is said after what is old.
+    let annotations = json!({"nginx.ingress.kubernetes.io/proxy-cookie-path": "/ /b"});
+    world.create("zzz", annotations, one(None, ("zzz.test", "Prefix", "/", "first")));
+    about(&world, "zzz", ("Unsupported", "proxy-cookie-path"));
+    let again = || Some(world.client().get(&path).unwrap()).filter(|event| event["series"]["count"] == 2);
+    let again = until(LIMIT, &format!("it again; log:\n{}", world.rauta.log()), again).unwrap();
+    assert!(again["series"]["lastObservedTime"].is_string(), "{again}");
+    let mut after = others(&world);
+    after.retain(|event| event["regarding"]["name"] != "zzz");
+    assert_eq!(after, before, "log:\n{}", world.rauta.log());
+    assert_eq!(of(&world, "wrong-foreign"), [] as [Value; 0]);
+    world
 }
 
 fn default_backend(world: &World, reached: &Value) {

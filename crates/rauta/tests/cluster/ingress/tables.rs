@@ -63,8 +63,11 @@ pub(super) const DEFAULT_BACKEND: &[(&str, &str, &str)] = &[
     ("PATCH", "my-host", "/resource"),
 ];
 
+/// Paths with their types, the path of a request, and the Service that answers; none: 404.
+pub(super) type Row = (&'static [(&'static str, &'static str)], &'static str, Option<&'static str>);
+
 /// Rows of the table: paths with their types, each with a Service of its own (`first`, `second`, `third`), a request and who answers.
-pub(super) const PATHS: &[(&[(&str, &str)], &str, Option<&str>)] = &[
+pub(super) const PATHS: &[Row] = &[
     (&[("Prefix", "/")], "/any/path", Some("first")),
     (&[("Exact", "/foo")], "/foo", Some("first")),
     (&[("Exact", "/foo")], "/bar", None),

@@ -147,20 +147,9 @@ impl<'a> Book<'a> {
                     reason: ProblemReason::AddressNotUsable,
                     message,
                 }),
-                Wanted::Unreadable(text) => Err(Problem {
-                    field: format!("spec.addresses[{i}].value"),
-                    reason: ProblemReason::AddressNotUsable,
-                    message: format!(
-                        "{text:?} is no IP address: write one, or leave value out to be given any"
-                    ),
-                }),
-                Wanted::OtherType(kind) => Err(Problem {
-                    field: format!("spec.addresses[{i}].type"),
-                    reason: ProblemReason::UnsupportedAddress,
-                    message: format!(
-                        "{kind:?} is not served: write IPAddress, the type of the pool's addresses"
-                    ),
-                }),
+                Wanted::Unreadable(text) => Err(Problem::unreadable(i, text)),
+                Wanted::Hostname(_) => Err(other_type(i, "Hostname")),
+                Wanted::OtherType(kind) => Err(other_type(i, kind)),
             };
             match found {
                 Ok(address) if assignment.addresses.contains(&address) => {}
@@ -222,6 +211,10 @@ impl<'a> Book<'a> {
         };
         Problem { field, reason: ProblemReason::AddressNotAssigned, message }
     }
+}
+
+fn other_type(i: usize, kind: &str) -> Problem {
+    Problem::other_type(i, kind, "IPAddress, the type of the pool's addresses")
 }
 
 /// Whether a Gateway that keeps `kept` may keep one more of this family without having asked for it by value.

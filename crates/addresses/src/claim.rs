@@ -22,9 +22,11 @@ pub enum Wanted {
     Address(IpAddr),
     /// Any address.
     Any,
+    /// This name of a load balancer.
+    Hostname(String),
     /// An address that is none, as it was written.
     Unreadable(String),
-    /// An address of another type than `IPAddress`.
+    /// An address of another type, or a name that is missing.
     OtherType(String),
 }
 
@@ -37,6 +39,7 @@ impl Wanted {
                 Ok(address) => Self::Address(address.to_canonical()),
                 Err(_) => Self::Unreadable(value.to_owned()),
             },
+            ("Hostname", Some(value)) => Self::Hostname(value.to_owned()),
             (other, _) => Self::OtherType(other.to_owned()),
         }
     }
@@ -68,7 +71,7 @@ mod tests {
             (None, None, Wanted::Any),
             (Some("IPAddress"), Some(""), Wanted::Any),
             (None, Some("10.0.0.0/8"), Wanted::Unreadable("10.0.0.0/8".to_owned())),
-            (Some("Hostname"), Some("a.example"), Wanted::OtherType("Hostname".to_owned())),
+            (Some("Hostname"), Some("a.example"), Wanted::Hostname("a.example".to_owned())),
             (Some("Hostname"), None, Wanted::OtherType("Hostname".to_owned())),
             (Some("test/fake"), Some("10.0.0.1"), Wanted::OtherType("test/fake".to_owned())),
         ] {

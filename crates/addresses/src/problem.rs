@@ -24,6 +24,26 @@ pub enum ProblemReason {
     AddressNotAssigned,
 }
 
+impl Problem {
+    /// Of entry `i`: a value that is no address.
+    pub(crate) fn unreadable(i: usize, text: &str) -> Self {
+        Self {
+            field: format!("spec.addresses[{i}].value"),
+            reason: ProblemReason::AddressNotUsable,
+            message: format!("{text:?} is no IP address: write one, or leave value out to be given any"),
+        }
+    }
+
+    /// Of entry `i`: a type other than those that are `served`.
+    pub(crate) fn other_type(i: usize, kind: &str, served: &str) -> Self {
+        Self {
+            field: format!("spec.addresses[{i}].type"),
+            reason: ProblemReason::UnsupportedAddress,
+            message: format!("{kind:?} is not served: write {served}"),
+        }
+    }
+}
+
 impl ProblemReason {
     /// The reason as the API writes it.
     pub fn as_str(self) -> &'static str {

@@ -197,8 +197,7 @@ impl Follower {
         let names: Vec<_> =
             versions.filter_map(|one| one["groupVersion"].as_str()).map(str::to_owned).collect();
         // A kind may be missing from a version that is there.
-        let own = translate::Object::api_version(self.scope.kind());
-        if names.iter().any(|name| name == own) { Vec::new() } else { names }
+        if names.iter().any(|name| name == self.scope.api_version()) { Vec::new() } else { names }
     }
 
     async fn fail(&mut self, cause: Cause) -> Result<(), Deaf> {

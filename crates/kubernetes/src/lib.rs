@@ -11,12 +11,14 @@
 //! otherwise; the first [`Loaded`](translate::Loaded) comes when every kind has been read or has turned out to be unreadable.
 //! Decisions: docs/adr/0021-objects-of-a-cluster.md.
 
+mod addressing;
 mod client;
 mod clock;
 mod connect;
 mod event;
 mod follow;
 mod hold;
+mod hosts;
 mod lease;
 mod list;
 mod mirror;
@@ -30,8 +32,9 @@ mod status;
 mod trouble;
 mod writer;
 
+pub use addressing::AddressMode;
 pub use client::ClientError;
 pub use connect::{ConnectError, Connection, connect};
 pub use list::{ListError, ingresses};
 pub use node_leases::{NodeLeaseError, NodeLeases};
-pub use source::{AddressMode, Followed, IngressReach, StartError, WatchHandle, Writing, watch};
+pub use source::{Followed, IngressReach, StartError, WatchHandle, Writing, watch};

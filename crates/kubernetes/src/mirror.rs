@@ -2,20 +2,20 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use addresses::Claim;
+use addresses::{Announced, Claim};
 use model::{Diagnostic, ObjectKind, ObjectRef, Reason, Snapshot};
 use resources::strict::{FieldError, Problem};
 use serde_json::{Value, json};
 use translate::{Object, Options, Store};
 
+use crate::addressing::Addressing;
 use crate::event::{Event, News};
 use crate::plan::Plan;
 use crate::recorder::Saying;
 use crate::scope::Scope;
-use crate::status::{self, Facts, Ingresses, Reach, Wanted};
+use crate::status::{self, Facts, Ingresses, Wanted};
 use crate::trouble::{self, Trouble};
 use crate::writer::{Change, MANAGER, Write};
 use crate::{AddressMode, IngressReach};
@@ -37,10 +37,8 @@ pub(crate) struct Mirror {
     snapshot: Arc<Snapshot>,
     /// GatewayClasses with this `controllerName` are ours.
     controller: String,
-    mode: AddressMode,
+    addressing: Addressing,
     ingresses: IngressReach,
-    /// Addresses that this agent has given and no status says yet: what is being written must not be given to another.
-    given: BTreeMap<ObjectRef, Vec<IpAddr>>,
     /// What is to be said of objects on their own.
     said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     /// Scopes that cannot be read.
@@ -69,14 +67,13 @@ pub(crate) struct Amount {
 impl Mirror {
     /// Knows nothing yet of the API server at `url`.
     pub(crate) fn new(url: String, options: Options, mode: AddressMode, ingresses: IngressReach) -> Self {
-        let assigns_addresses = matches!(mode, AddressMode::Pool(_));
+        let addressing = Addressing::new(mode);
         Self {
             url,
             controller: options.controller_name.clone(),
-            store: Store::new(Options { assigns_addresses, ..options }),
-            mode,
+            store: Store::new(Options { assigns_addresses: addressing.assigns(), ..options }),
+            addressing,
             ingresses,
-            given: BTreeMap::new(),
             current: HashMap::new(),
             plan: Plan::new(),
             snapshot: Arc::default(),
@@ -87,48 +84,78 @@ impl Mirror {
         }
     }
 
+    /// What has to be watched from the beginning.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = Scope> {
+        Scope::standing().chain(self.addressing.scopes())
+    }
+
+    /// Takes in what nodes announce.
+    pub(crate) fn take_announced(&mut self, announced: Announced) {
+        if self.addressing.take_announced(announced) {
+            self.plan.touch_all();
+        }
+    }
+
     /// Takes in what was heard.
     pub(crate) fn take(&mut self, event: Event) {
-        let Event { scope, news, .. } = event;
+        let Event { scope, mut news, .. } = event;
+        let Some(kind) = scope.kind() else {
+            if self.addressing.take(&scope, &news) {
+                self.plan.touch_all();
+            }
+            // There is nothing of it to be served.
+            if let News::Listed(objects) = &mut news {
+                objects.clear();
+                self.known.insert(scope.clone(), BTreeSet::new());
+            }
+            return self.take_trouble(scope, news);
+        };
         match news {
             News::Listed(objects) => {
                 let before = self.known.remove(&scope).unwrap_or_default();
-                let now: BTreeSet<_> =
-                    objects.into_iter().filter_map(|one| self.apply(&scope, one)).collect();
+                let now: BTreeSet<_> = objects.into_iter().filter_map(|one| self.apply(kind, one)).collect();
                 for gone in before.difference(&now) {
                     self.remove(gone);
                 }
                 self.known.insert(scope, now);
             }
             News::Applied(object) => {
-                if let Some(key) = self.apply(&scope, object) {
+                if let Some(key) = self.apply(kind, object) {
                     self.known.entry(scope).or_default().insert(key);
                 }
             }
             News::Written { over, object } => {
                 // Unless the watch was faster: then this may be older than what is known.
-                let key = key(scope.kind(), &object);
+                let key = key(kind, &object);
                 let known = key.and_then(|key| self.current.get(&key));
                 if known.is_some_and(|known| known.version == over) {
-                    self.apply(&scope, object);
+                    self.apply(kind, object);
                 }
             }
             News::Deleted(object) => {
-                if let Some(key) = key(scope.kind(), &object) {
+                if let Some(key) = key(kind, &object) {
                     self.remove(&key);
                     self.known.entry(scope).or_default().remove(&key);
                 }
             }
-            News::Failed(trouble) => {
+            News::Failed(ref trouble) => {
                 // A kind that is gone has no objects any more; one that may not be read, or whose server is silent, may.
                 if trouble.is_deleted(&scope) {
                     for gone in self.known.remove(&scope).unwrap_or_default() {
                         self.remove(&gone);
                     }
                 }
-                self.troubles.insert(scope, trouble);
+                self.take_trouble(scope, news);
             }
+            News::Resumed => self.take_trouble(scope, news),
+        }
+    }
+
+    fn take_trouble(&mut self, scope: Scope, news: News) {
+        match news {
+            News::Failed(trouble) => drop(self.troubles.insert(scope, trouble)),
             News::Resumed => drop(self.troubles.remove(&scope)),
+            _ => {}
         }
     }
 
@@ -154,10 +181,8 @@ impl Mirror {
 
     /// Builds what the objects amount to.
     pub(crate) fn build(&mut self) -> Amount {
-        if let AddressMode::Pool(pool) = &self.mode
-            && self.plan.is_stale()
-        {
-            for (gateway, addresses) in addresses::confirm(pool, &self.claims()) {
+        if self.plan.is_stale() && self.addressing.assigns() {
+            for (gateway, addresses) in self.addressing.listen(&self.claims()) {
                 self.store.assign(&gateway, addresses);
             }
         }
@@ -188,19 +213,10 @@ impl Mirror {
     /// The statuses, and the objects of ours, that should be others than they are, by what [`Mirror::build`] built last.
     /// `now`: RFC 3339.
     pub(crate) fn plan(&mut self, now: &str) -> Vec<Arc<Write>> {
-        let reach = match &self.mode {
-            AddressMode::Nodes(addresses) => Reach::Nodes(addresses.clone()),
-            AddressMode::Pool(pool) => {
-                let mut claims = self.claims();
-                for claim in claims.iter_mut().filter(|claim| claim.held.is_empty()) {
-                    claim.held = self.given.remove(&claim.gateway).unwrap_or_default();
-                }
-                let assigned = addresses::allocate(pool, &claims);
-                self.given =
-                    assigned.iter().map(|(gateway, has)| (gateway.clone(), has.addresses.clone())).collect();
-                Reach::Assigned(assigned)
-            }
-        };
+        let claims = self.claims();
+        let is_programmed =
+            |key: &ObjectRef| self.current.get(key).is_some_and(|one| status::is_programmed(&one.status));
+        let reach = self.addressing.reach(claims, is_programmed);
         let said = (&*self.snapshot, self.plan.said());
         let written = self.current.iter().filter(|(_, one)| one.is_written).map(|(key, _)| key);
         let ingresses = Ingresses {
@@ -260,7 +276,7 @@ impl Mirror {
 
     /// Another agent writes and gives addresses now.
     pub(crate) fn yield_writing(&mut self) {
-        self.given.clear();
+        self.addressing.forget_given();
         self.plan.clear();
     }
 
@@ -276,8 +292,7 @@ impl Mirror {
     }
 
     /// Offers an object to the store; its name, if it has one.
-    fn apply(&mut self, scope: &Scope, mut value: Value) -> Option<ObjectRef> {
-        let kind = scope.kind();
+    fn apply(&mut self, kind: ObjectKind, mut value: Value) -> Option<ObjectRef> {
         let key = key(kind, &value)?;
         if status::has_status(kind) {
             let version = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
@@ -287,6 +302,9 @@ impl Mirror {
                 self.plan.touch(&key);
                 self.current.insert(key.clone(), now);
             }
+        }
+        if self.addressing.take_object(&key, Some(&value["status"])) {
+            self.plan.touch_all();
         }
         strip(&mut value);
         if self.offered.get(&key) == Some(&value) {
@@ -337,6 +355,9 @@ impl Mirror {
     }
 
     fn remove(&mut self, key: &ObjectRef) {
+        if self.addressing.take_object(key, None) {
+            self.plan.touch_all();
+        }
         self.plan.respecify(key);
         self.current.remove(key);
         self.offered.remove(key);

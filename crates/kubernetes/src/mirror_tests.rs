@@ -14,7 +14,7 @@ impl Cluster {
         Self(Mirror::new(
             "https://a/".to_owned(),
             Options::for_cluster(),
-            AddressMode::Nodes(Vec::new()),
+            AddressMode::Fixed(Vec::new()),
             IngressReach::default(),
         ))
     }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use model::{ObjectKind, ObjectRef};
 use translate::Object;
@@ -10,6 +11,10 @@ pub(crate) enum Scope {
     All(ObjectKind),
     /// One object, be it there or not.
     One(ObjectRef),
+    /// The cluster's nodes.
+    Nodes,
+    /// The Pods of a namespace.
+    Pods(Arc<str>),
 }
 
 impl Scope {
@@ -20,22 +25,39 @@ impl Scope {
         Object::kinds().filter(move |kind| !is_by_name(kind)).map(Self::All)
     }
 
-    pub(crate) fn kind(&self) -> ObjectKind {
+    /// The kind of objects that are served from it; none: they only say where Gateways can be reached.
+    pub(crate) fn kind(&self) -> Option<ObjectKind> {
         match self {
-            Self::All(kind) => *kind,
-            Self::One(key) => key.kind,
+            Self::All(kind) => Some(*kind),
+            Self::One(key) => Some(key.kind),
+            Self::Nodes | Self::Pods(_) => None,
+        }
+    }
+
+    /// The apiVersion that its objects are read as.
+    pub(crate) fn api_version(&self) -> &'static str {
+        self.kind().map_or("v1", Object::api_version)
+    }
+
+    /// The name of the collection.
+    pub(crate) fn plural(&self) -> String {
+        match self {
+            Self::All(kind) | Self::One(ObjectRef { kind, .. }) => plural(*kind),
+            Self::Nodes => "nodes".to_owned(),
+            Self::Pods(_) => "pods".to_owned(),
         }
     }
 
     /// The path of the collection in the API.
     pub(crate) fn path(&self) -> String {
-        let version = Object::api_version(self.kind());
+        let version = self.api_version();
         let root = if version.contains('/') { "/apis" } else { "/api" };
-        let plural = plural(self.kind());
+        let plural = self.plural();
         match self {
             Self::One(key) if !key.kind.is_cluster_scoped() => {
                 format!("{root}/{version}/namespaces/{}/{plural}", key.namespace)
             }
+            Self::Pods(namespace) => format!("{root}/{version}/namespaces/{namespace}/{plural}"),
             _ => format!("{root}/{version}/{plural}"),
         }
     }
@@ -43,7 +65,7 @@ impl Scope {
     /// The field selector; none: all of the collection.
     pub(crate) fn selector(&self) -> Option<String> {
         match self {
-            Self::All(_) => None,
+            Self::All(_) | Self::Nodes | Self::Pods(_) => None,
             Self::One(key) => Some(format!("metadata.name={}", key.name)),
         }
     }
@@ -55,6 +77,8 @@ impl fmt::Display for Scope {
         match self {
             Self::All(kind) => write!(f, "{kind} ({})", Object::api_version(*kind)),
             Self::One(key) => key.fmt(f),
+            Self::Nodes => f.write_str("Node (v1)"),
+            Self::Pods(namespace) => write!(f, "Pod (v1) in namespace {namespace}"),
         }
     }
 }
@@ -90,6 +114,8 @@ mod tests {
         let secret = Scope::One(ObjectRef::new(ObjectKind::Secret, "shop", "tls"));
         assert_eq!(secret.path(), "/api/v1/namespaces/shop/secrets");
         assert_eq!(secret.selector().as_deref(), Some("metadata.name=tls"));
+        assert_eq!(Scope::Nodes.path(), "/api/v1/nodes");
+        assert_eq!(Scope::Pods("net".into()).path(), "/api/v1/namespaces/net/pods");
     }
 
     #[test]

@@ -1,16 +1,16 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use addresses::Pool;
+use addresses::Announced;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep_until, timeout};
 use translate::{Loaded, Options, Steps};
 
+use crate::addressing::AddressMode;
 use crate::client::client;
 use crate::event::Event;
 use crate::follow::follow;
@@ -76,19 +76,12 @@ pub struct Writing {
     pub addresses: AddressMode,
     /// Where Ingresses can be reached.
     pub ingresses: IngressReach,
+    /// What nodes announce of a pool; none: they do not, and a Gateway with an address is waited for no longer.
+    pub announced: Option<watch::Receiver<Announced>>,
     /// The namespace of the Lease; none: that of the Pod, else that of the kubeconfig.
     pub namespace: Option<String>,
     /// This agent's name among all that read from the same API server.
     pub identity: String,
-}
-
-/// Where Gateways can be reached.
-#[derive(Clone, Debug)]
-pub enum AddressMode {
-    /// At these addresses of the nodes, all of them, where they name none. They listen on all addresses.
-    Nodes(Vec<IpAddr>),
-    /// Each at its own, out of a pool: the agent that writes statuses gives them, and all agents listen there.
-    Pool(Pool),
 }
 
 /// Where Ingresses can be reached, as their status says it.
@@ -96,8 +89,8 @@ pub enum AddressMode {
 pub struct IngressReach {
     /// There, addresses and DNS names, whatever else is known.
     pub published: Vec<String>,
-    /// Without that: the addresses of the default listener; none: those of the nodes. Where Gateways serve Ingresses, theirs are
-    /// added.
+    /// Without that: the addresses of the default listener; none: those that Gateways have together, which name none. Where Gateways
+    /// serve Ingresses, theirs are added.
     pub listener: Vec<IpAddr>,
 }
 
@@ -143,7 +136,7 @@ pub fn watch(
                 let recording = tokio::spawn(record(client.clone(), reporter, said));
                 let source = Source::new(client, mirror, sender, sayings);
                 tokio::select! {
-                    () = source.run(is_leader) => {}
+                    () = source.run(is_leader, writing.announced) => {}
                     _ = stopped => {}
                 }
                 part.abort();
@@ -203,8 +196,16 @@ impl Source {
         }
     }
 
-    async fn run(mut self, mut leads: watch::Receiver<bool>) {
-        Scope::standing().for_each(|scope| self.follow(scope));
+    async fn run(
+        mut self,
+        mut leads: watch::Receiver<bool>,
+        mut announced: Option<watch::Receiver<Announced>>,
+    ) {
+        let standing: Vec<_> = self.mirror.standing().collect();
+        standing.into_iter().for_each(|scope| self.follow(scope));
+        if let Some(announced) = &mut announced {
+            self.mirror.take_announced(announced.borrow_and_update().clone());
+        }
         loop {
             let leads_now = *leads.borrow_and_update();
             let plans = leads_now && self.may_plan();
@@ -220,6 +221,7 @@ impl Source {
                     Err(_) => return,
                 },
                 () = at(planned) => {}
+                seen = next(&mut announced) => self.mirror.take_announced(seen),
             }
             match *leads.borrow() {
                 true => self.plan(),
@@ -367,6 +369,16 @@ impl Source {
             self.waiting = text;
         }
     }
+}
+
+/// Waits for what nodes announce to be something else, or for ever.
+async fn next(announced: &mut Option<watch::Receiver<Announced>>) -> Announced {
+    if let Some(receiver) = announced
+        && receiver.changed().await.is_ok()
+    {
+        return receiver.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 /// Waits for a moment, or for ever.

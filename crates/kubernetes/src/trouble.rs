@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{Diagnostic, ObjectKind, Reason, Severity};
-use translate::Object;
 
-use crate::scope::{Scope, plural};
+use crate::scope::Scope;
 
 /// Why a scope cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ impl Trouble {
     /// would say may be anything. Kinds that protect are waited for as long as they exist: without them routes would be open.
     /// A single object that may not be read holds nobody up: whoever names one could have all others wait.
     pub(crate) fn is_settled(&self, scope: &Scope, has_read: bool) -> bool {
-        let protects = matches!(scope.kind(), ObjectKind::RoutePolicy | ObjectKind::BackendTlsPolicy);
+        let protects = matches!(scope.kind(), Some(ObjectKind::RoutePolicy | ObjectKind::BackendTlsPolicy));
         let is_one = matches!(scope, Scope::One(_));
         match self.cause {
             Cause::Unreachable(_) | Cause::Unauthorized(_) => false,
@@ -139,7 +138,7 @@ fn say(scope: &Scope, cause: &Cause, url: &str) -> Diagnostic {
             (Severity::Error, text)
         }
         Cause::Forbidden(why) => {
-            let (group, plural) = (group(scope), plural(scope.kind()));
+            let (group, plural) = (group(scope), scope.plural());
             let text = format!(
                 "may not read {scope}: {why}; {kept}; allow get, list and watch of {plural} in API group {group:?}"
             );
@@ -158,7 +157,7 @@ fn say(scope: &Scope, cause: &Cause, url: &str) -> Diagnostic {
 
 /// The API group of a scope's kind; empty: the core group.
 pub(crate) fn group(scope: &Scope) -> &'static str {
-    Object::api_version(scope.kind()).rsplit_once('/').map_or("", |(group, _)| group)
+    scope.api_version().rsplit_once('/').map_or("", |(group, _)| group)
 }
 
 #[cfg(test)]

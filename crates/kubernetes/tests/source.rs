@@ -33,8 +33,9 @@ impl Followed {
     async fn start(api: &Api) -> Self {
         let file = api.kubeconfig();
         let writing = Writing {
-            addresses: AddressMode::Nodes(Vec::new()),
+            addresses: AddressMode::Fixed(Vec::new()),
             ingresses: IngressReach::default(),
+            announced: None,
             namespace: None,
             identity: "a".to_owned(),
         };

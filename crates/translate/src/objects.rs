@@ -36,11 +36,15 @@ pub(crate) struct Objects {
     pub(crate) backend_tls_policies: BTreeMap<ObjectRef, Arc<BackendTlsPolicy>>,
     pub(crate) route_policies: BTreeMap<ObjectRef, Arc<RoutePolicy>>,
     pub(crate) backend_policies: BTreeMap<ObjectRef, Arc<BackendPolicy>>,
-    /// The addresses that Gateways were given.
+    /// The addresses that Gateways were given; empty: all.
     pub(crate) assigned: BTreeMap<ObjectRef, Vec<IpAddr>>,
     /// The slices of each Service.
     slices: HashMap<ObjectRef, BTreeSet<ObjectRef>>,
 }
+
+/// What a Gateway was given to listen on; empty: all addresses, none: nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Assigned<'a>(pub(crate) Option<&'a [IpAddr]>);
 
 impl Objects {
     pub(crate) fn insert(&mut self, key: ObjectRef, object: Object) {
@@ -74,10 +78,9 @@ impl Objects {
         }
     }
 
-    /// The addresses that a Gateway was given, if Gateways are given addresses.
-    pub(crate) fn assigned_to(&self, gateway: &ObjectRef, options: &Options) -> Option<&[IpAddr]> {
-        let assigned = || self.assigned.get(gateway).map_or(&[][..], Vec::as_slice);
-        options.assigns_addresses.then(assigned)
+    /// What a Gateway was given to listen on, if Gateways are given that.
+    pub(crate) fn assigned_to(&self, gateway: &ObjectRef, options: &Options) -> Option<Assigned<'_>> {
+        options.assigns_addresses.then(|| Assigned(self.assigned.get(gateway).map(Vec::as_slice)))
     }
 
     pub(crate) fn remove(&mut self, key: &ObjectRef) -> bool {

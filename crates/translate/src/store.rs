@@ -96,18 +96,16 @@ impl Store {
         self.objects.remove(key)
     }
 
-    /// Gives a Gateway the addresses to listen on, where [`Options::assigns_addresses`]; none: it does not listen.
-    pub fn assign(&mut self, gateway: &ObjectRef, addresses: Vec<IpAddr>) {
-        let before = self.objects.assigned.get(gateway).map_or(&[][..], Vec::as_slice);
-        if before == addresses {
+    /// Gives a Gateway the addresses to listen on, where [`Options::assigns_addresses`]; empty: all, none: it does not listen.
+    pub fn assign(&mut self, gateway: &ObjectRef, addresses: Option<Vec<IpAddr>>) {
+        if self.objects.assigned.get(gateway) == addresses.as_ref() {
             return;
         }
         self.said = None;
         self.touch(gateway);
-        if addresses.is_empty() {
-            self.objects.assigned.remove(gateway);
-        } else {
-            self.objects.assigned.insert(gateway.clone(), addresses);
+        match addresses {
+            Some(addresses) => drop(self.objects.assigned.insert(gateway.clone(), addresses)),
+            None => drop(self.objects.assigned.remove(gateway)),
         }
     }
 

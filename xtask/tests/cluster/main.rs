@@ -126,6 +126,57 @@ fn values_become_what_they_say() {
 }
 
 #[test]
+fn nodes_are_read_where_gateways_have_their_addresses_and_nowhere_else() {
+    let reads = |values: &[&str]| {
+        let objects = template(values).unwrap();
+        let has = |kind: &str, resource: &str| {
+            let roles = objects.iter().filter(|object| object["kind"] == kind);
+            let rules = roles.flat_map(|role| role["rules"].as_array().unwrap());
+            rules.into_iter().any(|rule| {
+                let verbs = serde_json::json!(["list", "watch"]);
+                rule["resources"] == serde_json::json!([resource]) && rule["verbs"] == verbs
+            })
+        };
+        (has("ClusterRole", "nodes"), has("Role", "pods"))
+    };
+    assert_eq!(reads(&[]), (true, true));
+    for values in [
+        r#"service={"create": true}"#,
+        r#"settings={"addresses": {"pool": ["10.0.0.0/24"]}}"#,
+        r#"settings={"addresses": {"nodes": ["192.0.2.1"]}}"#,
+        r#"settings={"addresses": {"service": "net/edge"}}"#,
+    ] {
+        assert_eq!(reads(&[values]), (false, false), "{values}");
+    }
+}
+
+#[test]
+fn a_service_brings_the_traffic_and_the_agents_know_it() {
+    let service = r#"service={"create": true, "annotations": {"a.test/b": "c"}, "ports": [{"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"}]}"#;
+    let objects = template(&[service]).unwrap();
+    let made = one(&objects, "Service");
+    assert_eq!(made["metadata"]["annotations"]["a.test/b"], "c");
+    let spec = &made["spec"];
+    assert_eq!(spec["type"], "LoadBalancer");
+    assert_eq!(spec["externalTrafficPolicy"], "Local");
+    let port = serde_json::json!({"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"});
+    assert_eq!(spec["ports"], serde_json::json!([port]));
+    assert_eq!(spec["selector"], one(&objects, "DaemonSet")["spec"]["selector"]["matchLabels"]);
+    let variables = container(&objects)["env"].as_array().unwrap();
+    let named = variables.iter().find(|one| one["name"] == "RAUTA_ADDRESSES_SERVICE").unwrap();
+    assert_eq!(named["value"], "net/edge-rauta");
+    let ports =
+        &one(&template(&[r#"service={"create": true}"#]).unwrap(), "Service")["spec"]["ports"].clone();
+    assert_eq!(
+        ports[1],
+        serde_json::json!({"name": "https", "port": 443, "targetPort": 443, "protocol": "TCP"})
+    );
+    let pool = r#"settings={"addresses": {"pool": ["10.0.0.0/24"]}}"#;
+    let error = template(&[r#"service={"create": true}"#, pool]).unwrap_err();
+    assert!(error.contains("service.create is set beside settings.addresses"), "{error}");
+}
+
+#[test]
 fn other_settings_are_other_pods() {
     let pod = |values: &[&str]| one(&template(values).unwrap(), "DaemonSet")["spec"]["template"].to_string();
     assert_eq!(pod(&[r#"settings={"listen": ":80"}"#]), pod(&[r#"settings={"listen": ":80"}"#]));
@@ -141,6 +192,8 @@ fn values_that_cannot_be_are_refused_by_name() {
         (r#"image={"digest": "latest"}"#, "/image/digest"),
         (r#"image={"pullPolicy": "Sometimes"}"#, "/image/pullPolicy"),
         (r#"kernel={"hook": "xdp"}"#, "/kernel/hook"),
+        (r#"service={"type": "ClusterIP"}"#, "/service/type"),
+        (r#"service={"ports": []}"#, "/service/ports"),
         (r#"host={"runFolder": "run"}"#, "/host/runFolder"),
         (r#"rbac={"secretNamespaces": ["Shop"]}"#, "/rbac/secretNamespaces/0"),
         (r#"extraCapabilities=["ALL"]"#, "/extraCapabilities/0"),

@@ -70,7 +70,7 @@ pub(super) fn status(_: &ObjectRef, class: &Value, facts: &Facts<'_>) -> Option<
         None => (true, "Accepted", "Gateways of this class are served"),
         Some(_) => (false, "InvalidParameters", "spec.parametersRef: no parameters are known: leave it out"),
     };
-    let can = |name: &&&str| matches!(facts.reach, Reach::Assigned(_)) || !OF_POOLS.contains(name);
+    let can = |name: &&&str| matches!(facts.reach, Reach::Assigned { .. }) || !OF_POOLS.contains(name);
     let features: Vec<_> = FEATURES.iter().filter(can).map(|name| json!({"name": name})).collect();
     Some(json!({
         "conditions": [condition("Accepted", (holds, reason), message, generation)],

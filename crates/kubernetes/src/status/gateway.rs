@@ -1,4 +1,4 @@
-use addresses::{Assignment, ProblemReason};
+use addresses::{Address, ProblemReason, Share};
 use model::{Diagnostic, ListenerId, ObjectRef};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ pub(super) fn of_gateway(key: &ObjectRef, gateway: &Value, facts: &Facts<'_>) ->
     let about = |prefix: &'static str| -> Vec<&Diagnostic> {
         errors.iter().copied().filter(|found| found.field.starts_with(prefix)).collect()
     };
-    let Assignment { addresses, problems } = facts.reach.of(key, spec, &about("spec.addresses"));
+    let Share { addresses, problems } = facts.reach.of(key, spec, &about("spec.addresses"));
     let for_reason = |reason: ProblemReason| {
         let found: Vec<_> =
             problems.iter().filter(|problem| problem.reason == reason).map(ToString::to_string).collect();
@@ -42,6 +42,7 @@ pub(super) fn of_gateway(key: &ObjectRef, gateway: &Value, facts: &Facts<'_>) ->
         of_listeners(valid, listeners.len())
     };
     let served = listeners.iter().any(is_programmed);
+    let silent: Vec<_> = facts.reach.silent(&addresses).map(ToString::to_string).collect();
     let unusable = || for_reason(ProblemReason::AddressNotUsable);
     let unassigned = || for_reason(ProblemReason::AddressNotAssigned);
     let (programmed, why_not) = if let Some(found) = unsupported.or_else(unusable).or_else(unassigned) {
@@ -54,11 +55,13 @@ pub(super) fn of_gateway(key: &ObjectRef, gateway: &Value, facts: &Facts<'_>) ->
         ((false, "Pending"), "no listener is open yet".to_owned())
     } else if !served {
         ((false, "Invalid"), "no listener is served".to_owned())
+    } else if !silent.is_empty() {
+        ((false, "Pending"), format!("no node announces {}", silent.join(", ")))
     } else {
         ((true, "Programmed"), String::new())
     };
-    let reached: Vec<_> =
-        addresses.iter().map(|value| json!({"type": "IPAddress", "value": value})).collect();
+    let entry = |address: &Address| json!({"type": address.kind(), "value": address.to_string()});
+    let reached: Vec<_> = addresses.iter().map(entry).collect();
     let mut conditions = vec![
         condition("Accepted", accepted, &why, generation),
         condition("Programmed", programmed, &why_not, generation),
@@ -146,8 +149,9 @@ fn of_listeners(valid: usize, all: usize) -> ((bool, &'static str), String) {
     }
 }
 
-fn is_programmed(listener: &Value) -> bool {
-    let conditions = listener["conditions"].as_array().into_iter().flatten();
+/// Whether the status of a Gateway or of a listener says that it is served.
+pub(crate) fn is_programmed(status: &Value) -> bool {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|one| one["type"] == "Programmed" && one["status"] == "True")
 }
 

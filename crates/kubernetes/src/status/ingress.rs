@@ -1,7 +1,7 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::net::IpAddr;
 
+use addresses::Address;
 use model::{ListenerId, ObjectKind, ObjectRef};
 use serde_json::{Value, json};
 
@@ -36,26 +36,32 @@ pub(super) fn status(key: &ObjectRef, facts: &Facts<'_>) -> Option<Value> {
 /// What stands in the status of every Ingress of ours.
 fn entries(facts: &Facts<'_>) -> Vec<Value> {
     let Ingresses { listeners, reach, .. } = &facts.ingresses;
-    let (mut names, mut addresses) = (Vec::new(), Vec::new());
-    for name in &reach.published {
-        match name.parse::<IpAddr>() {
-            Ok(address) => addresses.push(address),
-            Err(_) => names.push(json!({"hostname": name})),
-        }
-    }
-    if reach.published.is_empty() {
+    let published = reach.published.iter().map(|name| match name.parse() {
+        Ok(address) => Address::Ip(address),
+        Err(_) => Address::Hostname(name.clone()),
+    });
+    let mut addresses: Vec<Address> = published.collect();
+    if addresses.is_empty() {
         addresses.extend(listeners.iter().flat_map(|listener| reached(listener, facts)));
         addresses.sort_unstable();
         addresses.dedup();
     }
-    addresses.iter().map(|address| json!({"ip": address})).chain(names).collect()
+    // Names behind addresses, however they were said.
+    addresses.sort_by_key(|address| matches!(address, Address::Hostname(_)));
+    let entry = |address: &Address| match address {
+        Address::Ip(address) => json!({"ip": address}),
+        Address::Hostname(name) => json!({"hostname": name}),
+    };
+    addresses.iter().map(entry).collect()
 }
 
 /// The addresses of a listener: its Gateway's, or those of the default one.
-fn reached(listener: &ListenerId, facts: &Facts<'_>) -> Vec<IpAddr> {
+fn reached(listener: &ListenerId, facts: &Facts<'_>) -> Vec<Address> {
     if *listener == ListenerId::default_http() {
-        let own = &facts.ingresses.reach.listener;
-        return if own.is_empty() { facts.reach.nodes().to_vec() } else { own.clone() };
+        return match facts.ingresses.reach.listener.as_slice() {
+            [] => facts.reach.of_all(),
+            own => own.iter().copied().map(Address::Ip).collect(),
+        };
     }
     let gateway = ObjectRef::new(ObjectKind::Gateway, &listener.namespace, &listener.gateway);
     let spec = facts.object(&gateway).map_or(&Value::Null, |gateway| &gateway["spec"]);
@@ -85,7 +91,7 @@ mod tests {
     use crate::writer::Write;
 
     fn mirror(reach: IngressReach) -> Mirror {
-        let mode = AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]);
+        let mode = AddressMode::Fixed(vec!["192.0.2.1".parse().unwrap()]);
         Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode, reach)
     }
 

@@ -20,6 +20,7 @@ use model::{ObjectKind, ObjectRef};
 use serde_json::Value;
 
 pub(crate) use facts::{Facts, is_ours};
+pub(crate) use gateway::is_programmed;
 pub(crate) use infrastructure::services;
 pub(crate) use ingress::{Ingresses, has_written};
 pub(crate) use merge::merged;

@@ -1,41 +1,59 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use addresses::{Assignment, Claim, Problem, ProblemReason, Wanted};
+use addresses::{Address, Assignment, Claim, Problem, ProblemReason, Share, Wanted};
 use model::{Diagnostic, ObjectRef, Reason};
 use serde_json::Value;
 
 use crate::clock;
 
+/// As many addresses as a Gateway's status takes (`maxItems` of its definition).
+const ADDRESSES_MAX: usize = 16;
+
 /// Where Gateways can be reached.
 #[derive(Debug)]
 pub(crate) enum Reach {
-    /// At these addresses of the nodes, unless they name addresses.
-    Nodes(Vec<IpAddr>),
-    /// Each at its own.
-    Assigned(BTreeMap<ObjectRef, Assignment>),
+    /// At these addresses, unless they name addresses.
+    Fixed(Vec<IpAddr>),
+    /// At what they have of addresses that all have together; `all` of them has who asks for none.
+    Shared { all: Vec<Address>, gateways: BTreeMap<ObjectRef, Share> },
+    /// Each at its own; no node announces those that are `silent`.
+    Assigned { all: BTreeMap<ObjectRef, Assignment>, silent: BTreeSet<IpAddr> },
 }
 
 impl Reach {
-    /// The addresses of the nodes, where they are known.
-    pub(super) fn nodes(&self) -> &[IpAddr] {
+    /// What has whoever asks for no address.
+    pub(super) fn of_all(&self) -> Vec<Address> {
         match self {
-            Self::Nodes(nodes) => nodes,
-            Self::Assigned(_) => &[],
+            Self::Fixed(fixed) => fixed.iter().copied().map(Address::Ip).collect(),
+            Self::Shared { all, .. } => all.clone(),
+            Self::Assigned { .. } => Vec::new(),
         }
     }
 
     /// The addresses of a Gateway, and what is wrong with those that it asks for. `found`: what the translation says of them.
-    pub(super) fn of(&self, gateway: &ObjectRef, spec: &Value, found: &[&Diagnostic]) -> Assignment {
-        match self {
-            Self::Assigned(all) => all.get(gateway).cloned().unwrap_or_default(),
-            Self::Nodes(nodes) => {
+    pub(super) fn of(&self, gateway: &ObjectRef, spec: &Value, found: &[&Diagnostic]) -> Share {
+        let mut share = match self {
+            Self::Shared { gateways, .. } => gateways.get(gateway).cloned().unwrap_or_default(),
+            Self::Assigned { all, .. } => all.get(gateway).cloned().map(Share::from).unwrap_or_default(),
+            Self::Fixed(fixed) => {
                 let asked = spec["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
                 let named = asked.iter().filter_map(|one| one["value"].as_str()?.parse().ok());
-                let addresses = if asked.is_empty() { nodes.clone() } else { named.collect() };
-                Assignment { addresses, problems: found.iter().map(|found| problem(found)).collect() }
+                let addresses = if asked.is_empty() { fixed.clone() } else { named.collect() };
+                let problems = found.iter().map(|found| problem(found)).collect();
+                Assignment { addresses, problems }.into()
             }
-        }
+        };
+        share.addresses.truncate(ADDRESSES_MAX);
+        share
+    }
+
+    /// Those of a Gateway's addresses that no node announces.
+    pub(super) fn silent<'a>(&'a self, of: &'a [Address]) -> impl Iterator<Item = &'a Address> {
+        of.iter().filter(move |address| match (self, address) {
+            (Self::Assigned { silent, .. }, Address::Ip(address)) => silent.contains(address),
+            _ => false,
+        })
     }
 }
 
@@ -76,11 +94,8 @@ mod tests {
         let status = json!({"addresses": [{"type": "IPAddress", "value": "10.0.0.8"}, {"type": "Hostname", "value": "a.b"}]});
         let claim = claim(&key, &gateway, &status);
         assert_eq!(claim.created_unix_s, Some(1_795_305_600));
-        let wanted = [
-            Wanted::Address("10.0.0.7".parse().unwrap()),
-            Wanted::Any,
-            Wanted::OtherType("Hostname".to_owned()),
-        ];
+        let wanted =
+            [Wanted::Address("10.0.0.7".parse().unwrap()), Wanted::Any, Wanted::Hostname("a".to_owned())];
         assert_eq!(claim.wanted, wanted);
         assert_eq!(claim.held, ["10.0.0.8".parse::<IpAddr>().unwrap()]);
     }

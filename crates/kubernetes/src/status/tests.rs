@@ -68,7 +68,7 @@ fn changes(mirror: &mut Mirror, now: &str) -> Vec<Change> {
 
 /// The statuses that would be written, by object.
 pub(super) fn statuses(objects: impl IntoIterator<Item = (ObjectKind, Value)>) -> BTreeMap<String, Value> {
-    let mut mirror = mirror(AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]));
+    let mut mirror = mirror(AddressMode::Fixed(vec!["192.0.2.1".parse().unwrap()]));
     for (kind, object) in objects {
         let (scope, heard) = (Scope::All(kind), Instant::now());
         mirror.take(Event { scope, heard, news: News::Applied(object) });
@@ -195,7 +195,7 @@ fn a_listener_set_counts_where_its_gateway_takes_it() {
 
 #[test]
 fn a_status_that_is_as_it_should_be_is_not_written_again() {
-    let mut mirror = mirror(AddressMode::Nodes(Vec::new()));
+    let mut mirror = mirror(AddressMode::Fixed(Vec::new()));
     let mut hear = |(kind, object): (ObjectKind, Value)| {
         mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(object) });
         mirror.build();
@@ -418,7 +418,7 @@ fn labels_of_infrastructure_are_put_on_a_service_of_the_gateway() {
 
 #[test]
 fn what_was_written_does_not_undo_what_came_meanwhile() {
-    let mut mirror = mirror(AddressMode::Nodes(vec!["192.0.2.1".parse().unwrap()]));
+    let mut mirror = mirror(AddressMode::Fixed(vec!["192.0.2.1".parse().unwrap()]));
     let mut hear = |news: News, kind: ObjectKind| {
         mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news });
         mirror.build();
@@ -441,4 +441,45 @@ fn what_was_written_does_not_undo_what_came_meanwhile() {
         (left.version.as_str(), condition(&left.status, "Accepted").as_str()),
         ("3", "True Accepted@8")
     );
+}
+
+#[test]
+fn a_gateway_is_programmed_when_a_node_announces_its_address_and_stays_so_for_a_new_writer() {
+    let heard = |mirror: &mut Mirror, (kind, object): (ObjectKind, Value)| {
+        let news = News::Applied(object);
+        mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news });
+    };
+    // The status that would be written, if it is another one.
+    let next = |mirror: &mut Mirror| {
+        mirror.build();
+        let all = changes(mirror, NOW);
+        all.into_iter().find(|one| one.object.kind == ObjectKind::Gateway).map(|one| one.status)
+    };
+    let seen = |addresses: &[&str], is_settled| {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        addresses::Announced { addresses, is_settled }
+    };
+    let mut mirror = mirror(pool("10.0.0.8"));
+    heard(&mut mirror, ours());
+    let (kind, mut object) = gateway(http());
+    heard(&mut mirror, (kind, object.clone()));
+    object["status"] = next(&mut mirror).unwrap();
+    heard(&mut mirror, (kind, object.clone()));
+    mirror.take_announced(seen(&[], true));
+    object["status"] = next(&mut mirror).unwrap();
+    assert_eq!(condition(&object["status"], "Programmed"), "False Pending@7");
+    assert_eq!(object["status"]["conditions"][1]["message"], "no node announces 10.0.0.8");
+    assert_eq!(object["status"]["addresses"][0]["value"], "10.0.0.8", "agents are to listen there");
+
+    heard(&mut mirror, (kind, object.clone()));
+    mirror.take_announced(seen(&["10.0.0.8"], true));
+    object["status"] = next(&mut mirror).unwrap();
+    assert_eq!(condition(&object["status"], "Programmed"), "True Programmed@7");
+
+    // Who has just begun to look does not say otherwise, who has looked for long does.
+    heard(&mut mirror, (kind, object));
+    mirror.take_announced(seen(&[], false));
+    assert_eq!(next(&mut mirror), None);
+    mirror.take_announced(seen(&[], true));
+    assert_eq!(condition(&next(&mut mirror).unwrap(), "Programmed"), "False Pending@7");
 }

@@ -17,7 +17,7 @@ use std::sync::mpsc as blocking;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use addresses::{Election, Peer, Pool};
+use addresses::{Announced, Election, Peer, Pool, Recent};
 use announce::{AnnounceError, Announcer, HoldError};
 use anyhow::{Context, ensure};
 use kubernetes::{Connection, NodeLeases};
@@ -37,6 +37,8 @@ const TICK: Duration = Duration::from_millis(100);
 const OPEN_EVERY: Duration = Duration::from_secs(1);
 /// How long other nodes may take to announce what this one hands over.
 const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+/// How long an address may be announced by nobody before a Gateway is said to wait for it: a take-over is done in two seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long the agent waits for the thread.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -45,6 +47,7 @@ pub(super) struct Announcing {
     pool: Pool,
     wanted: watch::Sender<Option<BTreeSet<IpAddr>>>,
     commands: mpsc::UnboundedSender<Command>,
+    announced: watch::Receiver<Announced>,
     /// One word for each command that is done.
     done: blocking::Receiver<()>,
     thread: JoinHandle<()>,
@@ -89,13 +92,14 @@ impl Announcing {
         let (wanted, wishes) = watch::channel(None);
         let (commands, orders) = mpsc::unbounded_channel();
         let (answer, done) = blocking::channel();
-        let task = Task::new(said, node, leases);
+        let (tells, announced) = watch::channel(Announced::default());
+        let task = Task::new(said, node, leases, tells);
         let thread = std::thread::Builder::new().name("rauta-announce".to_owned()).spawn(move || {
             runtime.block_on(task.run(wishes, orders, answer));
         });
         let thread = thread.context("cannot start the thread that announces addresses")?;
         let pool = said.pool.iter().copied().collect();
-        Ok(Some(Self { pool, wanted, commands, done, thread }))
+        Ok(Some(Self { pool, wanted, commands, announced, done, thread }))
     }
 
     /// What is listened on: of that, the addresses of the pool are to be announced by some node.
@@ -107,6 +111,11 @@ impl Announcing {
             *wanted = addresses;
             is_new
         });
+    }
+
+    /// What any node announces.
+    pub(super) fn announced(&self) -> watch::Receiver<Announced> {
+        self.announced.clone()
     }
 
     /// Waits until other nodes announce what this one did, if there are others. Until then connections come here.
@@ -158,13 +167,22 @@ struct Task {
     own: BTreeSet<IpAddr>,
     /// Which of that another node announces as well.
     contested: BTreeSet<IpAddr>,
+    /// What any node announces, once this one has looked.
+    recent: Recent,
+    tells: watch::Sender<Announced>,
+    has_looked: bool,
     /// What went wrong last, to say it once.
     said: String,
     said_of_leases: String,
 }
 
 impl Task {
-    fn new(settings: &AddressSettings, node: String, leases: NodeLeases) -> Self {
+    fn new(
+        settings: &AddressSettings,
+        node: String,
+        leases: NodeLeases,
+        tells: watch::Sender<Announced>,
+    ) -> Self {
         let interface = match &settings.announce_on {
             AnnounceOn::Interface(name) => Some(name.clone()),
             AnnounceOn::DefaultRoute | AnnounceOn::Nothing => None,
@@ -182,6 +200,9 @@ impl Task {
             has_left: false,
             own: BTreeSet::new(),
             contested: BTreeSet::new(),
+            recent: Recent::new(SILENCE_MAX),
+            tells,
+            has_looked: false,
             said: String::new(),
             said_of_leases: String::new(),
         }
@@ -229,7 +250,24 @@ impl Task {
                 *last = now;
                 is_new
             });
+            self.tell();
         }
+    }
+
+    /// Says what any node announces. Who has left or looks at nothing says what was the case.
+    fn tell(&mut self) {
+        if !self.has_looked || self.has_left {
+            return;
+        }
+        let held = self.standing.announces(self.held()).unwrap_or_default();
+        let now = Instant::now();
+        self.recent.see(self.election.announced(&held), now);
+        let announced = self.recent.announced(now);
+        self.tells.send_if_modified(|last| {
+            let is_new = *last != announced;
+            *last = announced;
+            is_new
+        });
     }
 
     /// Does what the agent wants; whether it was the last that it wants.
@@ -270,6 +308,7 @@ impl Task {
                 let before = peers.iter().find(|peer| peer.node == self.node && !peer.has_left);
                 let mut announced = before.map(|peer| peer.announces.clone()).unwrap_or_default();
                 self.election.observe(peers, Instant::now());
+                self.has_looked = true;
                 announced.retain(|address| self.election.others(*address).next().is_none());
                 self.standing.look(announced);
                 self.said_of_leases.clear();

@@ -123,7 +123,7 @@ async fn run_async(
         Source::Cluster(connection) => Announcing::start(settings, connection)?,
         Source::Files(_) => None,
     };
-    let mut watched = Watched::start(source, settings)?;
+    let mut watched = Watched::start(source, settings, announcing.as_ref().map(Announcing::announced))?;
     let mut first = watched.latest();
     if let Some(predecessor) = predecessor {
         // The one at work serves until there is something to serve.

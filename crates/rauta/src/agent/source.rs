@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use addresses::Announced;
+use anyhow::{Context, ensure};
 use kubernetes::{AddressMode, Connection, IngressReach, Writing};
 use tokio::sync::watch::Receiver;
 use translate::Loaded;
@@ -39,8 +40,12 @@ pub(super) enum Watched {
 }
 
 impl Watched {
-    /// Follows a source from now on.
-    pub(super) fn start(source: Source, settings: &Settings) -> anyhow::Result<Self> {
+    /// Follows a source from now on. `announced`: what nodes announce, where they do.
+    pub(super) fn start(
+        source: Source,
+        settings: &Settings,
+        announced: Option<Receiver<Announced>>,
+    ) -> anyhow::Result<Self> {
         Ok(match source {
             Source::Files(paths) => {
                 let options = settings.translate_options();
@@ -48,7 +53,7 @@ impl Watched {
                 Self::Files(loaded, handle)
             }
             Source::Cluster(connection) => {
-                let writing = writing(&connection, settings);
+                let writing = Writing { announced, ..writing(&connection, settings)? };
                 let options = settings.cluster_options();
                 let (loaded, handle) =
                     kubernetes::watch(*connection, options, writing, super::limits::confine)
@@ -84,20 +89,25 @@ impl Watched {
 }
 
 /// How statuses are written.
-fn writing(connection: &Connection, settings: &Settings) -> Writing {
+///
+/// # Errors
+/// The settings name two modes of addresses.
+fn writing(connection: &Connection, settings: &Settings) -> anyhow::Result<Writing> {
     let said = &settings.addresses;
-    let nodes = match said.nodes.as_slice() {
-        [] => connection.local_address().into_iter().collect(),
-        nodes => nodes.to_vec(),
-    };
-    let listener = match settings.listen.addresses.as_slice() {
-        [] => nodes.clone(),
-        own => own.to_vec(),
-    };
-    let ingresses = IngressReach { published: said.ingresses.clone(), listener };
-    let addresses = match said.pool.as_slice() {
-        [] => AddressMode::Nodes(nodes),
-        pool => AddressMode::Pool(pool.iter().copied().collect()),
+    let namespace = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
+    ensure!(
+        said.service.is_none() || (said.pool.is_empty() && said.nodes.is_empty()),
+        "addresses.service is set beside addresses.pool or addresses.nodes: Gateways have addresses of one of them; leave out the others"
+    );
+    let addresses = match (&said.service, namespace.clone(), super::pod_name()) {
+        (Some(service), ..) => {
+            AddressMode::Service { namespace: service.namespace.clone(), name: service.name.clone() }
+        }
+        _ if !said.pool.is_empty() => AddressMode::Pool(said.pool.iter().copied().collect()),
+        _ if !said.nodes.is_empty() => AddressMode::Fixed(said.nodes.clone()),
+        (None, Some(namespace), Some(pod)) => AddressMode::Nodes { namespace, pod },
+        // No Pod, so no node says where it runs.
+        _ => AddressMode::Fixed(connection.local_address().into_iter().collect()),
     };
     // Process 1 of a Pod on the host's network has the node's name, and so has that of the Pod before it.
     let identity = super::pod_name().unwrap_or_else(|| {
@@ -105,5 +115,8 @@ fn writing(connection: &Connection, settings: &Settings) -> Writing {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         format!("{}-{}", host.trim(), std::process::id())
     });
-    Writing { addresses, ingresses, namespace: std::env::var("POD_NAMESPACE").ok(), identity }
+    // Without own ones the mode's count.
+    let ingresses =
+        IngressReach { published: said.ingresses.clone(), listener: settings.listen.addresses.clone() };
+    Ok(Writing { addresses, ingresses, announced: None, namespace, identity })
 }

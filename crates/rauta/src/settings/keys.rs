@@ -102,6 +102,8 @@ mod tests {
             ("kubeconfig", "config"),
             ("addresses.nodes", "10.0.0.0/8"),
             ("addresses.ingresses", "-a.test"),
+            ("addresses.service", "rauta"),
+            ("addresses.service", "net/Rauta"),
             ("addresses.pool", "10.0.0.7/24"),
             ("addresses.interface", "a name much too long"),
             ("addresses.heartbeat", "400"),

@@ -26,10 +26,12 @@ pub(crate) use merge::load;
 /// Where Gateways of a cluster can be reached.
 #[derive(Clone, Debug)]
 pub(crate) struct AddressSettings {
-    /// What the status of Gateways says that have no address of their own; none: the address that leads to the API server.
+    /// What the status of Gateways says that have no address of their own; none: those of the nodes that run an agent.
     pub(crate) nodes: Vec<IpAddr>,
     /// What the status of Ingresses says; none: what is known.
     pub(crate) ingresses: Vec<String>,
+    /// The Service that brings the traffic, whose addresses it says instead.
+    pub(crate) service: Option<ServiceName>,
     /// Of these each Gateway is given its own; none: they listen on all addresses of the node.
     pub(crate) pool: Vec<AddressRange>,
     /// Where this node announces addresses of the pool.
@@ -44,12 +46,20 @@ impl Default for AddressSettings {
         Self {
             nodes: Vec::new(),
             ingresses: Vec::new(),
+            service: None,
             pool: Vec::new(),
             announce_on: AnnounceOn::DefaultRoute,
             heartbeat: Duration::from_millis(400),
             heartbeat_timeout: Duration::from_millis(1200),
         }
     }
+}
+
+/// A Service of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceName {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
 /// Where addresses of the pool are announced.

@@ -86,6 +86,14 @@ impl World {
             .unwrap_or_else(|error| panic!("{error:#}\n{}", logs()));
     }
 
+    /// Since when the Gateway is programmed; nothing: it is not.
+    fn programmed_since(&self) -> Option<String> {
+        let path = format!("{GATEWAY_API}/namespaces/shop/gateways/web");
+        let conditions = self.control.client().get(&path).ok()?["status"]["conditions"].clone();
+        let is_it = |one: &&Value| one["type"] == "Programmed" && one["status"] == "True";
+        Some(conditions.as_array()?.iter().find(is_it)?["lastTransitionTime"].as_str()?.to_owned())
+    }
+
     fn lease(&self, node: usize) -> Option<Value> {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/rauta/leases/rauta-node-{}", NODES[node]);
         self.control.client().get(&path).ok()
@@ -168,6 +176,7 @@ fn an_address_stays_with_its_node_and_leaves_when_it_dies_or_its_agent_stops() {
     .unwrap();
     let second = 1 - first;
     world.until_at(first);
+    let since = until(LIMIT, "the Gateway to be programmed", || world.programmed_since()).unwrap();
 
     // A newer agent of the same node goes on with it.
     world.upgrade(first);
@@ -192,4 +201,5 @@ fn an_address_stays_with_its_node_and_leaves_when_it_dies_or_its_agent_stops() {
     world.until_at(first);
     let log = world.nodes[second].log();
     assert!(log.contains("addresses are given up"), "{log}");
+    assert_eq!(world.programmed_since(), Some(since), "it was not programmed in between");
 }

@@ -2,8 +2,8 @@
 //! `./x cluster test`.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
 
+mod addresses;
 mod deploy;
-
 mod failover;
 mod restart;
 
@@ -31,6 +31,11 @@ struct World {
 impl World {
     /// An agent that reads from an API server with a GatewayClass, a Gateway and a Service of one endpoint.
     fn new() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// The same, of an agent whose command is shaped so, with more objects.
+    fn with(shape: impl FnOnce(&Client, &mut Command)) -> Self {
         let lab = Lab::builder().build().unwrap();
         let control = ControlPlane::start_in(lab.gateway()).unwrap();
         let nginx = Nginx::start(&lab, 0).unwrap();
@@ -52,7 +57,9 @@ impl World {
             "endpoints": [{"addresses": [nginx.address().ip().to_string()]}], "ports": [{"name": "http", "port": port}],
         });
         client.create(&format!("/apis/discovery.k8s.io/v1{shop}/endpointslices"), &slice).unwrap();
-        let rauta = start(&lab, &control);
+        let mut command = agent(&lab, &control);
+        shape(client, &mut command);
+        let rauta = lab.spawn(lab.gateway(), "rauta", command).unwrap();
         Self { lab, control, nginx, rauta }
     }
 
@@ -114,12 +121,18 @@ fn start(lab: &Lab, control: &ControlPlane) -> Process {
 
 /// The same with more arguments.
 fn start_with(lab: &Lab, control: &ControlPlane, more: &[&str]) -> Process {
+    let mut command = agent(lab, control);
+    command.args(more);
+    lab.spawn(lab.gateway(), "rauta", command).unwrap()
+}
+
+fn agent(lab: &Lab, control: &ControlPlane) -> Command {
     let kubeconfig = control.kubeconfig_for("rauta", "agent", true).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rauta"));
     command.args(["run", "--kubernetes", "--hook", "off", "--admin", "127.0.0.1:9901", "--metrics", "off"]);
     command.env("POD_NAMESPACE", "rauta").arg("--kubeconfig").arg(kubeconfig);
-    command.arg("--socket").arg(lab.folder().join("rauta.sock")).args(more);
-    lab.spawn(lab.gateway(), "rauta", command).unwrap()
+    command.arg("--socket").arg(lab.folder().join("rauta.sock"));
+    command
 }
 
 fn named(name: &str, mut object: Value) -> Value {

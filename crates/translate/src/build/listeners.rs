@@ -8,6 +8,7 @@ use super::clients::Secured;
 use super::created_unix_s;
 use super::frame::{Framing, Site};
 use super::namespaces::From;
+use crate::objects::Assigned;
 use crate::own;
 use crate::report::Report;
 
@@ -229,12 +230,12 @@ fn min_version(listener: &GatewayListeners, field: &str, report: &mut Report<'_>
 /// The addresses to listen on, empty: all; no value: the Gateway has none. `assigned`: what it was given, where addresses are given;
 /// who gives them says what is wrong with those that it asks for.
 pub(super) fn addresses(
-    assigned: Option<&[IpAddr]>,
+    assigned: Option<Assigned<'_>>,
     gateway: &Gateway,
     report: &mut Report<'_>,
 ) -> Option<Vec<IpAddr>> {
-    if let Some(assigned) = assigned {
-        return (!assigned.is_empty()).then(|| assigned.to_vec());
+    if let Some(Assigned(addresses)) = assigned {
+        return addresses.map(<[IpAddr]>::to_vec);
     }
     let wanted = gateway.spec.addresses.as_deref().unwrap_or_default();
     let mut addresses: Vec<IpAddr> = Vec::new();

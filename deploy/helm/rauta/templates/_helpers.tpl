@@ -63,6 +63,14 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* Whether Gateways have the addresses of the nodes that run an agent, which takes the right to read those: "true" or nothing. */}}
+{{- define "rauta.readsNodes" -}}
+{{- $addresses := default dict .Values.settings.addresses -}}
+{{- if not (or .Values.service.create $addresses.pool $addresses.nodes $addresses.service) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* Secrets and ConfigMaps: of all namespaces, or of one. */}}
 {{- define "rauta.secretRules" -}}
 - apiGroups: [""]

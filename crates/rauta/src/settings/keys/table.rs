@@ -5,9 +5,10 @@ use super::values::{
     access_log, access_log_format, admin, affinity_entries, announce_on, boolean_or_auto, collector,
     counted_endpoints, counted_routes, escaped_slashes, forward, head_bytes, header_or_off, hook, interface,
     log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy,
-    redraw_after, requests, response_header_or_off, route_metrics, show_access_log, show_address,
-    show_announce_on, show_collector, show_escaped_slashes, show_forward, show_listen, show_on_exit,
-    show_or_auto, show_or_off, show_path, show_path_or_off, show_policy, shown, shown_bytes,
+    redraw_after, requests, response_header_or_off, route_metrics, service_or_off, show_access_log,
+    show_address, show_announce_on, show_collector, show_escaped_slashes, show_forward, show_listen,
+    show_on_exit, show_or_auto, show_or_off, show_path, show_path_or_off, show_policy, show_service_or_off,
+    shown, shown_bytes,
 };
 use crate::settings::parse::{
     Expected, address, address_or_name, boolean, bytes, count, duration, listen, network, ports, range,
@@ -66,9 +67,16 @@ pub(crate) static KEYS: &[Key] = &[
     ),
     list!(
         "addresses.nodes",
-        "addresses of Gateways that name none, in their status; none: the one that leads to the API server",
+        "addresses of Gateways that name none, in their status; none: those of the nodes that run an agent",
         addresses.nodes,
         address
+    ),
+    one!(
+        "addresses.service",
+        "the Service, NAMESPACE/NAME, whose load balancer's addresses they have instead; or off",
+        addresses.service,
+        service_or_off,
+        show_service_or_off
     ),
     list!(
         "addresses.ingresses",

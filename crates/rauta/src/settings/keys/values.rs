@@ -9,7 +9,7 @@ use telemetry::access::{Format, FormatError, Target};
 use crate::settings::parse::{
     ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, show_bytes, show_duration,
 };
-use crate::settings::{AnnounceOn, Forward, OnExit, Policy};
+use crate::settings::{AnnounceOn, Forward, OnExit, Policy, ServiceName};
 
 pub(super) fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
     address_or_off(text, LOOPBACK)
@@ -29,6 +29,25 @@ pub(super) fn path_or_off(text: &str) -> Result<Option<PathBuf>, Expected> {
         "off" => Ok(None),
         _ => path(text).map(Some).map_err(|_| Expected("an absolute path, or off")),
     }
+}
+
+pub(super) fn service_or_off(text: &str) -> Result<Option<ServiceName>, Expected> {
+    // Names of namespaces and Services are labels of DNS (RFC 1123).
+    let is_label = |name: &str| {
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        (1..=63).contains(&name.len()) && name.chars().all(is_part)
+    };
+    match (text, text.split_once('/')) {
+        ("off", _) => Ok(None),
+        (_, Some((namespace, name))) if is_label(namespace) && is_label(name) => {
+            Ok(Some(ServiceName { namespace: namespace.to_owned(), name: name.to_owned() }))
+        }
+        _ => Err(Expected("a Service as NAMESPACE/NAME, or off")),
+    }
+}
+
+pub(super) fn show_service_or_off(value: &Option<ServiceName>) -> String {
+    value.as_ref().map_or("off".to_owned(), |service| format!("{}/{}", service.namespace, service.name))
 }
 
 pub(super) fn boolean_or_auto(text: &str) -> Result<Option<bool>, Expected> {

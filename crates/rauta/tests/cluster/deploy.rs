@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use testkit::cluster::{Cluster, Images, Program};
 use testkit::{Connection, Load, exec, until};
 
@@ -12,6 +13,9 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 /// The first node's address, where its Pod of the chart serves.
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 10);
+
+/// An address of the nodes' segment that no node has.
+const ANNOUNCED: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 100);
 
 const OBJECTS: &str = r#"
 apiVersion: apps/v1
@@ -90,7 +94,7 @@ impl World {
             .with("rauta", env!("CARGO_BIN_EXE_rauta"))
             .with("echo-basic", Program::EchoBasic.path().unwrap());
         let cluster = Cluster::start(1, &images).unwrap();
-        let pins = PathBuf::from(format!("/sys/fs/bpf/rauta-chart-{}", std::process::id()));
+        let pins = PathBuf::from(format!("/sys/fs/bpf/{}", cluster.prefix()));
         Self { cluster, pins: Pins(pins) }
     }
 
@@ -128,6 +132,77 @@ impl World {
             .unwrap()
     }
 
+    /// Applies the objects, and waits until the endpoints are there.
+    fn apply_objects(&self) {
+        let file = self.cluster.control_plane().folder().join("objects.yaml");
+        std::fs::write(&file, OBJECTS).unwrap();
+        self.kubectl(&["apply", "-f", file.to_str().unwrap()]).unwrap();
+    }
+
+    /// Waits until a request to `address` is answered.
+    fn until_answered(&self, address: SocketAddr) {
+        until(LIMIT, "an answer", || {
+            let mut connection = Connection::open(self.cluster.control_plane().netns(), address).ok()?;
+            connection.get("a.test", "/").ok().filter(|answer| answer.status == 200)
+        })
+        .unwrap();
+    }
+
+    /// Requests to `address` on connections that are kept, and on new ones.
+    fn load(&self, address: SocketAddr) -> [Load; 2] {
+        ["", "Connection: close\r\n"].map(|end| {
+            let text = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{end}\r\n");
+            let pause = Duration::from_millis(20);
+            Load::paced(self.cluster.control_plane().netns(), address, 4, pause, &text, |answer| {
+                answer.status == 200 && String::from_utf8_lossy(&answer.body).contains("\"pod\": \"echo-")
+            })
+        })
+    }
+
+    /// Upgrades the chart twice under load, from the Pod `first`, and ends the load: no request has failed.
+    fn upgrade_under(&self, load: [Load; 2], first: String) {
+        let mut pods = vec![first];
+        for change in [r#"settings.timeouts={"drain": "5s"}"#, r#"image={"tag": "next"}"#] {
+            load.iter().for_each(|load| load.wait_for_more(50, LIMIT).unwrap());
+            self.helm("upgrade", &["--reuse-values", "--set-json", change]);
+            let pod = self.rolled_out();
+            assert!(!pods.contains(&pod), "{pod} is not new");
+            pods.push(pod);
+            load.iter().for_each(|load| load.wait_for_more(50, LIMIT).unwrap());
+        }
+        for report in load.map(Load::stop) {
+            assert_eq!(report.failed(), 0, "{report:?}");
+        }
+        // What was taken over was not begun anew.
+        let log = self.kubectl(&["--namespace", "rauta", "logs", "daemonset/rauta"]).unwrap();
+        assert!(log.contains("taking over from the agent at work"), "{log}");
+        for word in ["may not", "cannot write", "cannot have"] {
+            assert!(!log.contains(word), "{log}");
+        }
+    }
+
+    /// A field of the Gateway, as kubectl's JSONPath has it.
+    fn of_gateway(&self, path: &str) -> String {
+        self.kubectl(&["get", "gateway", "web", "-o", &format!("jsonpath={{{path}}}")]).unwrap()
+    }
+
+    /// Requests that the kernel has decided.
+    fn in_kernel(&self) -> u64 {
+        let status: Value = serde_json::from_str(&self.rauta(&["status", "-o", "json"])).unwrap();
+        status["dataplane"]["tier"]["requests"].as_u64().unwrap_or_else(|| panic!("{status}"))
+    }
+
+    fn uninstall(&self) {
+        let mut helm = Command::new(Program::Helm.path().unwrap());
+        helm.args(["uninstall", "rauta", "--namespace", "rauta"]);
+        self.ask(helm, &[]).unwrap();
+        until(LIMIT, "the Pods to be gone, and their pins", || {
+            let left = self.kubectl(&["--namespace", "rauta", "get", "pods", "-o", "name"]).unwrap();
+            (left.is_empty() && std::fs::read_dir(&self.pins.0).unwrap().next().is_none()).then_some(())
+        })
+        .unwrap();
+    }
+
     fn rauta(&self, words: &[&str]) -> String {
         let mut all = vec!["--namespace", "rauta", "exec", "daemonset/rauta", "--", "rauta"];
         all.extend(words);
@@ -157,9 +232,7 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
     let mut delete = vec!["delete", "crd", "--wait"];
     delete.extend(definitions.iter().map(String::as_str));
     world.kubectl(&delete).unwrap();
-    let file = world.cluster.control_plane().folder().join("objects.yaml");
-    std::fs::write(&file, OBJECTS).unwrap();
-    world.kubectl(&["apply", "-f", file.to_str().unwrap()]).unwrap();
+    world.apply_objects();
 
     let folder = format!("host.pinFolder={}", world.pins.0.display());
     world.helm("install", &["--create-namespace", "--set", &folder]);
@@ -177,54 +250,47 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
     assert_eq!(rights, std::fs::read_to_string(golden).unwrap());
     refuses_what_cannot_be(&world);
 
-    let netns = world.cluster.control_plane().netns();
     let address = SocketAddr::from((NODE, 80));
-    until(LIMIT, "an answer", || {
-        let mut connection = Connection::open(netns, address).ok()?;
-        connection.get("a.test", "/").ok().filter(|answer| answer.status == 200)
-    })
-    .unwrap();
-    let load = |end: &str| {
-        let text = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{end}\r\n");
-        let pause = Duration::from_millis(20);
-        Load::paced(netns, address, 4, pause, &text, |answer| {
-            answer.status == 200 && String::from_utf8_lossy(&answer.body).contains("\"pod\": \"echo-")
-        })
-    };
-    let (kept, new) = (load(""), load("Connection: close\r\n"));
-    let mut pods = vec![first];
-    for change in [r#"settings={"timeouts": {"drain": "5s"}}"#, r#"image={"tag": "next"}"#] {
-        for load in [&kept, &new] {
-            load.wait_for_more(50, LIMIT).unwrap();
-        }
-        world.helm("upgrade", &["--reuse-values", "--set-json", change]);
-        let pod = world.rolled_out();
-        assert!(!pods.contains(&pod), "{pod} is not new");
-        pods.push(pod);
-        for load in [&kept, &new] {
-            load.wait_for_more(50, LIMIT).unwrap();
-        }
-    }
-    for report in [kept.stop(), new.stop()] {
-        assert_eq!(report.failed(), 0, "{report:?}");
-    }
+    world.until_answered(address);
+    // The node has no external address.
+    assert_eq!(world.of_gateway(".status.addresses[0].value"), NODE.to_string());
+    world.upgrade_under(world.load(address), first);
     assert!(world.rauta(&["status"]).contains("eth0 (tcx)"));
-    // What was taken over was not begun anew.
-    let log = world.kubectl(&["--namespace", "rauta", "logs", "daemonset/rauta"]).unwrap();
-    assert!(log.contains("taking over from the agent at work"), "{log}");
-    for word in ["may not", "cannot write", "cannot have"] {
-        assert!(!log.contains(word), "{log}");
-    }
+    world.uninstall();
+    world.kubectl(&["get", "crd", "routingrules.rauta.io"]).unwrap();
+}
 
-    let mut helm = Command::new(Program::Helm.path().unwrap());
-    helm.args(["uninstall", "rauta", "--namespace", "rauta"]);
-    world.ask(helm, &[]).unwrap();
-    until(LIMIT, "the Pods to be gone, and their pins", || {
-        let left = world.kubectl(&["--namespace", "rauta", "get", "pods", "-o", "name"]).unwrap();
-        (left.is_empty() && std::fs::read_dir(&world.pins.0).unwrap().next().is_none()).then_some(())
+#[test]
+fn an_announced_address_is_served_in_the_kernel_and_stays_through_upgrades() {
+    let world = World::new();
+    world.apply_objects();
+    let folder = format!("host.pinFolder={}", world.pins.0.display());
+    let pool = format!("settings.addresses.pool={{{ANNOUNCED}}}");
+    let values = [&*folder, "crds.install=false", &pool, "settings.addresses.interface=eth0"];
+    let set: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+    world.helm("install", &[&["--create-namespace"][..], &set].concat());
+    let first = world.rolled_out();
+    let address = SocketAddr::from((ANNOUNCED, 80));
+    world.until_answered(address);
+    assert_eq!(world.of_gateway(".status.addresses[*].value"), ANNOUNCED.to_string());
+    let since = r#".status.conditions[?(@.type=="Programmed")]['status','lastTransitionTime']"#;
+    let programmed = until(LIMIT, "the Gateway to be programmed", || {
+        Some(world.of_gateway(since)).filter(|found| found.starts_with("True"))
     })
     .unwrap();
-    world.kubectl(&["get", "crd", "routingrules.rauta.io"]).unwrap();
+    // The node's own address is not the Gateway's.
+    assert!(Connection::open(world.cluster.control_plane().netns(), SocketAddr::from((NODE, 80))).is_err());
+
+    let before = world.in_kernel();
+    let load = world.load(address);
+    load.iter().for_each(|load| load.wait_for_more(50, LIMIT).unwrap());
+    assert!(world.in_kernel() >= before + 100, "{before}");
+    world.upgrade_under(load, first);
+    let before = world.in_kernel();
+    world.until_answered(address);
+    assert!(world.in_kernel() > before, "{before}");
+    assert_eq!(world.of_gateway(since), programmed, "it was programmed all the time");
+    world.uninstall();
 }
 
 fn refuses_what_cannot_be(world: &World) {

@@ -1,8 +1,8 @@
 //! Programs that stand for images.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use anyhow::{Context, Result};
 use testkit::cluster::{Images, Program};
@@ -18,7 +18,11 @@ pub(super) fn parse(text: &str) -> Result<(String, PathBuf), String> {
 pub(super) fn table(own: &[(String, PathBuf)], folder: &Path) -> Result<Images> {
     // One test asks the suite's CoreDNS a question, and any answer will do. Its arguments are CoreDNS's own.
     let dns = folder.join("dns");
-    let own_program = env::current_exe().context("cannot find this program")?;
+    // A copy: the tests before may have built this program anew, which takes its file away.
+    let own_program = folder.join("xtask");
+    let _ = fs::remove_file(&own_program);
+    fs::copy("/proc/self/exe", &own_program)
+        .with_context(|| format!("cannot copy this program to {}", own_program.display()))?;
     fs::write(&dns, format!("#!/bin/sh\nexec '{}' cluster dns\n", own_program.display()))
         .with_context(|| format!("cannot write {}", dns.display()))?;
     fs::set_permissions(&dns, fs::Permissions::from_mode(0o755))?;

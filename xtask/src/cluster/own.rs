@@ -33,7 +33,8 @@ impl<'a> Own<'a> {
     /// Builds the program that stands for the chart's image.
     pub(super) fn build() -> Result<PathBuf> {
         build(&[Program::Helm])?;
-        pass(cargo(&["build", "--locked", "-p", "rauta"]))?;
+        // As part of the workspace: alone its dependencies would be built anew, with other features.
+        pass(cargo(&["build", "--locked", "--workspace", "--bin", "rauta"]))?;
         let program = paths::target().join("debug/rauta");
         fs::canonicalize(&program).with_context(|| format!("there is no {}", program.display()))
     }

@@ -6,8 +6,8 @@ use super::conformance;
 use crate::run::{cargo, pass};
 use crate::tests;
 
-/// Crates with tests that need an API server, behind their feature `cluster-tests`.
-const CRATES: &[&str] = &["testkit", "rauta", "xtask"];
+/// Of the crates with tests that need an API server.
+const FEATURES: &str = "testkit/cluster-tests,rauta/cluster-tests,xtask/cluster-tests";
 
 /// Options of `./x cluster test`.
 #[derive(Args)]
@@ -26,11 +26,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     build(&[Program::Helm])?;
     let tests::Options { package, arguments } = &options.tests;
     if options.tier.is_none() {
-        for name in CRATES.iter().filter(|name| package.as_deref().is_none_or(|only| only == **name)) {
-            let mut command = cargo(&["test", "--locked", "-p", name, "--features", "cluster-tests"]);
-            command.args(["--test", "cluster", "--"]).args(arguments);
-            pass(command)?;
-        }
+        let mut command = cargo(&["test", "--locked", "--test", "cluster"]);
+        match package {
+            Some(package) => command.args(["-p", package, "--features", "cluster-tests"]),
+            // The same selection as that of `./x test`: another one would build dependencies anew, with other features.
+            None => command.args(["--workspace", "--no-fail-fast", "--features", FEATURES]),
+        };
+        command.arg("--").args(arguments);
+        pass(command)?;
     }
     if package.is_none() && arguments.is_empty() {
         conformance::run(&conformance::Options::own(options.tier.unwrap_or(1)))?;

@@ -3,7 +3,7 @@
 use api::ExplainError;
 use api::v1::{Candidate, ExplainRequestRequest, Explanation};
 use http1::RequestHead;
-use model::{Action, BackendTarget, Protocol, Route, Snapshot};
+use model::{Action, BackendSecurity, BackendTarget, Protocol, Route, Snapshot};
 use policy::{Cors, CorsRequest, CorsVerdict, PathRules, RuledPath};
 use route::{Lookup, Pairs, Reason, Request, SocketTable, Table};
 
@@ -223,8 +223,11 @@ fn forwarded(snapshot: &Snapshot, route: &Route, asked: &policy::Asked<'_>, expl
             broken += share;
             continue;
         };
-        let endpoints =
-            snapshot.backends.get(id).map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
+        let backend = snapshot.backends.get(id);
+        if let Some(backend) = backend.filter(|backend| backend.security != BackendSecurity::Cleartext) {
+            explanation.steps.push(format!("{id}: {}", text::protocol(backend)));
+        }
+        let endpoints = backend.map(|backend| backend.endpoints.as_slice()).unwrap_or_default();
         let takes = |endpoint: &&model::Endpoint| endpoint.condition.takes_requests();
         let weight: f64 = endpoints.iter().filter(takes).map(|endpoint| f64::from(endpoint.weight)).sum();
         if weight == 0.0 {

@@ -158,8 +158,13 @@ pub(super) fn backend(
     let (of_service, wants_tls) = protocol(port.app_protocol.as_deref());
     let protocol = id.speaks.as_ref().map_or(of_service, |speaks| speaks.protocol);
     let security = match (policies.of(&key, port.name.as_deref()), id.speaks.as_deref()) {
+        (Some(BackendSecurity::Tls(policed)), Some(Speaks { tls: Some(tls), .. })) => {
+            spoken::shown(policed, tls, objects)
+        }
         (Some(security), _) => security.clone(),
-        (None, Some(Speaks { tls: Some(tls), .. })) => spoken::security(&key, tls, objects),
+        (None, Some(Speaks { tls: Some(tls), .. })) => {
+            spoken::security(&key, tls, (port.port, wants_tls), objects, &mut report)
+        }
         (None, None) if wants_tls => BackendSecurity::Tls(Arc::new(of_the_service(&key, port, &mut report))),
         (None, _) => BackendSecurity::Cleartext,
     };

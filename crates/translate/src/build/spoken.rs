@@ -13,6 +13,7 @@ use super::grants::permits;
 use crate::nginx::{self, Spoken};
 use crate::objects::Objects;
 use crate::pattern;
+use crate::report::Report;
 
 /// What a Secret of `proxy-ssl-secret` holds.
 struct Held {
@@ -55,8 +56,24 @@ impl Builder<'_> {
     }
 }
 
-/// TLS to the endpoints of `service` as `tls` has it. What cannot be has been reported where it is said.
-pub(super) fn security(service: &ObjectRef, tls: &SpokenTls, objects: &Objects) -> BackendSecurity {
+/// TLS to the endpoints of `service` as a BackendTLSPolicy has it, shown what `tls` has for them.
+pub(super) fn shown(policed: &BackendTls, tls: &SpokenTls, objects: &Objects) -> BackendSecurity {
+    let held = tls.secret.as_ref().map(|secret| held(secret, false, objects)).transpose();
+    let Ok(held) = held else { return BackendSecurity::Broken };
+    let own = held.and_then(|held| held.certificate).map(Arc::new);
+    let certificate = own.or_else(|| policed.certificate.clone());
+    BackendSecurity::Tls(Arc::new(BackendTls { certificate, ..policed.clone() }))
+}
+
+/// TLS to the endpoints of `port` of `service` as `tls` has it. What cannot be has been reported where it is said. `wants_tls`: the
+/// Service says TLS itself, which is never taken on trust.
+pub(super) fn security(
+    service: &ObjectRef,
+    tls: &SpokenTls,
+    (port, wants_tls): (i32, bool),
+    objects: &Objects,
+    report: &mut Report<'_>,
+) -> BackendSecurity {
     let held = tls.secret.as_ref().map(|secret| held(secret, tls.is_verified, objects)).transpose();
     let Ok(held) = held else { return BackendSecurity::Broken };
     let (bundle, certificate) =
@@ -65,9 +82,25 @@ pub(super) fn security(service: &ObjectRef, tls: &SpokenTls, objects: &Objects) 
         tls.name.clone().unwrap_or_else(|| format!("{}.{}.svc", service.name, service.namespace).into());
     let names = vec![PeerName::Dns(server_name.clone())];
     let authorities = match (tls.is_verified, bundle) {
-        (false, _) => Authorities::Anybody,
         (true, Some(bundle)) => Authorities::Bundle(bundle),
         (true, None) => Authorities::System,
+        (false, _) if wants_tls => {
+            let message = format!(
+                "port {port} speaks TLS, and neither a BackendTLSPolicy nor proxy-ssl-verify of an Ingress says who its \
+                 endpoints are: requests go to those with a certificate for {server_name} by an authority of this \
+                 system; others get 502"
+            );
+            report.warning(Reason::NoTlsPolicy, "spec.ports", message);
+            Authorities::System
+        }
+        (false, _) => {
+            let message = format!(
+                "an Ingress asks for TLS to port {port} without proxy-ssl-verify, and no BackendTLSPolicy says who its \
+                 endpoints are: whatever certificate they show is taken"
+            );
+            report.warning(Reason::NoTlsPolicy, "spec.ports", message);
+            Authorities::Anybody
+        }
     };
     let tells_name = tls.tells_name;
     BackendSecurity::Tls(Arc::new(BackendTls { server_name, tells_name, names, authorities, certificate }))

@@ -271,7 +271,8 @@ fn affinity(said: &mut Said<'_, '_, '_>) -> Option<RouteAffinity> {
 fn retry(said: &mut Said<'_, '_, '_>) -> Option<Retry> {
     let (mut codes, mut is_late_retried) = (Vec::new(), false);
     for word in said.text("proxy-next-upstream")?.split_whitespace() {
-        is_late_retried |= word == "timeout";
+        // Without a limit of its own an answer would be waited for as long as the gateway waits, three times.
+        is_late_retried |= word == "timeout" && said.text("proxy-read-timeout").is_some();
         match RETRIED.iter().find(|(name, _)| *name == word) {
             Some((_, code)) => codes.push(*code),
             None if matches!(word, "error" | "timeout" | "invalid_header" | "off") => {}

@@ -138,7 +138,7 @@ pub const TABLE: &[Annotation] = &[
         "proxy-next-upstream",
         "limits",
         Differs,
-        "what did not reach an endpoint goes to another one always; statuses and, of idempotent methods, answers that are late (timeout) are tried again within a budget",
+        "what did not reach an endpoint goes to another one always; statuses and, of idempotent methods, answers that are late (timeout, with proxy-read-timeout) are tried again within a budget",
     ),
     row(
         "proxy-next-upstream-tries",

@@ -147,17 +147,24 @@ impl Addressing {
         mut claims: Vec<Claim>,
         is_programmed: impl Fn(&ObjectRef) -> bool,
     ) -> Reach {
-        let of = |(gateway, wanted): (ObjectRef, Vec<_>), offer: &Offer| {
-            (gateway, addresses::share(offer, &wanted))
-        };
-        let shared = |claims: Vec<Claim>, offer: &Offer| {
-            let gateways = claims.into_iter().map(|one| of((one.gateway, one.wanted), offer)).collect();
-            Reach::Shared { all: addresses::share(offer, &[]).addresses, gateways }
+        let shared = |claims: Vec<Claim>, offer: &Offer, is_unknown: bool| {
+            let of = |claim: Claim| match is_unknown && !claim.held.is_empty() {
+                true => Assignment { addresses: claim.held, problems: Vec::new() }.into(),
+                false => addresses::share(offer, &claim.wanted),
+            };
+            let gateways = claims.into_iter().map(|one| (one.gateway.clone(), of(one))).collect();
+            Reach::Shared { all: addresses::share(offer, &[]).addresses, gateways, is_unknown }
         };
         match self {
             Self::Fixed(addresses) => Reach::Fixed(addresses.clone()),
-            Self::Nodes { hosts, .. } => shared(claims, &hosts.offer()),
-            Self::Service(balancer) => shared(claims, &balancer.offer()),
+            Self::Nodes { hosts, .. } => {
+                let offer = hosts.offer();
+                // Whoever writes this runs on a node. That none is found means that nodes or Pods may not be read, or that this agent
+                // has just begun and is not ready yet: no reason to take the addresses out of DNS.
+                let is_unknown = offer.addresses.is_empty();
+                shared(claims, &offer, is_unknown)
+            }
+            Self::Service(balancer) => shared(claims, &balancer.offer(), false),
             Self::Pool(Pooled { pool, given, announced }) => {
                 for claim in claims.iter_mut().filter(|claim| claim.held.is_empty()) {
                     claim.held = given.remove(&claim.gateway).unwrap_or_default();
@@ -271,6 +278,15 @@ mod tests {
             let shares = shares(&mut balanced(status.as_ref()), vec![claim("a", &[])]);
             assert!(shares[0].0.is_empty() && shares[0].1[0].contains(why), "{shares:?}");
         }
+    }
+
+    #[test]
+    fn where_no_node_is_found_what_gateways_have_stays() {
+        let mode = AddressMode::Nodes { namespace: "rauta".to_owned(), pod: "rauta-a".to_owned() };
+        let held = Claim { held: vec!["192.0.2.1".parse().unwrap()], ..claim("a", &[]) };
+        let shares = shares(&mut Addressing::new(mode), vec![held, claim("b", &[])]);
+        assert_eq!(shares[0], (vec!["192.0.2.1".to_owned()], vec![]));
+        assert!(shares[1].0.is_empty() && shares[1].1[0].contains("no ready node"), "{shares:?}");
     }
 
     #[test]

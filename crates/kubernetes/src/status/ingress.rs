@@ -29,7 +29,8 @@ pub(super) fn status(key: &ObjectRef, facts: &Facts<'_>) -> Option<Value> {
         true => all.entries.get_or_init(|| entries(facts)),
         false => &[],
     };
-    let is_said = !entries.is_empty() || all.written.contains(key);
+    let is_unknown = all.ours.contains(key) && facts.reach.is_unknown();
+    let is_said = !entries.is_empty() || (all.written.contains(key) && !is_unknown);
     is_said.then(|| json!({"loadBalancer": {"ingress": entries}}))
 }
 

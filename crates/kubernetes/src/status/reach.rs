@@ -15,8 +15,9 @@ const ADDRESSES_MAX: usize = 16;
 pub(crate) enum Reach {
     /// At these addresses, unless they name addresses.
     Fixed(Vec<IpAddr>),
-    /// At what they have of addresses that all have together; `all` of them has who asks for none.
-    Shared { all: Vec<Address>, gateways: BTreeMap<ObjectRef, Share> },
+    /// At what they have of addresses that all have together; `all` of them has who asks for none. `is_unknown`: which there are cannot
+    /// be said, and what statuses say stays.
+    Shared { all: Vec<Address>, gateways: BTreeMap<ObjectRef, Share>, is_unknown: bool },
     /// Each at its own; no node announces those that are `silent`.
     Assigned { all: BTreeMap<ObjectRef, Assignment>, silent: BTreeSet<IpAddr> },
 }
@@ -29,6 +30,11 @@ impl Reach {
             Self::Shared { all, .. } => all.clone(),
             Self::Assigned { .. } => Vec::new(),
         }
+    }
+
+    /// Whether what statuses say is better than what is known.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Shared { is_unknown: true, .. })
     }
 
     /// The addresses of a Gateway, and what is wrong with those that it asks for. `found`: what the translation says of them.

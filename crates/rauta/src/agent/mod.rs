@@ -218,6 +218,11 @@ async fn run_async(
         }
     };
 
+    // An agent that asks from here on waits until this one is gone, however long it takes to give up what it has of the cluster.
+    let successor = successor.or_else(|| {
+        agent.set_phase(Phase::Draining);
+        successors.try_recv().ok()
+    });
     // From here on nothing of the cluster is written any more either.
     drop(watched);
     let (end, giver) = match successor {

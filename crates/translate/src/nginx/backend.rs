@@ -28,8 +28,6 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Result<Spoken, ()>> {
         "HTTPS" => (AppProtocol::Http1, true),
         "GRPC" => (AppProtocol::Http2, false),
         "GRPCS" => (AppProtocol::Http2, true),
-        // Written out, it counts in place of what the Service says.
-        "HTTP" if said.text("backend-protocol").is_some() => (AppProtocol::Http1, false),
         "HTTP" | "AUTO_HTTP" => {
             left_out(said);
             return None;

@@ -19,7 +19,7 @@ use translate::Object;
 
 use crate::clock;
 use crate::source::at;
-use crate::trouble::words;
+use crate::trouble::{code, is_terminating, words};
 
 /// What does not last so long is not worth an event: a Service may come right behind its Ingress.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -114,8 +114,8 @@ struct Recorder {
     instance: String,
     /// By the name of the event.
     said: HashMap<String, Said>,
-    /// What was complained of.
-    complained: BTreeSet<String>,
+    /// What was complained of: the code of the answer (0: there was none) and the namespace.
+    complained: BTreeSet<(u16, String)>,
 }
 
 impl Recorder {
@@ -146,12 +146,12 @@ impl Recorder {
         match outcome {
             Ok((count, pause)) => Said { count, due: Instant::now() + pause },
             // Forgotten meanwhile: it begins anew. Or the namespace goes, and with it the object.
-            Err(kube::Error::Api(status)) if status.code == 404 => {
+            Err(kube::Error::Api(status)) if status.code == 404 || is_terminating(&status) => {
                 Said { count: 0, due: Instant::now() + RETRY }
             }
             Err(error) => {
-                let why = words(&error);
-                if self.complained.insert(why.clone()) {
+                if self.complained.insert((code(&error), saying.object.namespace.to_string())) {
+                    let why = words(&error);
                     tracing::warn!(
                         "cannot write an event about {}: {why}; it is tried again; create and patch of events in API \
                          group \"events.k8s.io\" must be allowed",
@@ -214,6 +214,7 @@ fn standing(event: &Value) -> (u64, Duration) {
 
 #[cfg(test)]
 mod tests {
+    use kube::client::Body;
     use model::ObjectKind;
 
     use super::*;
@@ -239,6 +240,32 @@ mod tests {
         assert_eq!(event["note"].as_str().unwrap().len(), NOTE_MAX);
         assert_eq!(event["reportingInstance"].as_str().unwrap().len(), 128);
         assert_eq!(event["regarding"]["uid"], "7");
+    }
+
+    /// What is complained of when sayings about two objects of one namespace are answered so.
+    async fn complained(cause: &str) -> BTreeSet<(u16, String)> {
+        let body = json!({
+            "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no",
+            "details": {"causes": [{"reason": cause, "message": "no"}]},
+        });
+        let answer = move |_: http::Request<Body>| {
+            let body = Body::from(body.to_string().into_bytes());
+            async { http::Response::builder().status(403).body(body) }
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let (controller, instance) = ("a".to_owned(), "b".to_owned());
+        let mut recorder =
+            Recorder { client, controller, instance, said: HashMap::new(), complained: BTreeSet::new() };
+        for name in ["web", "api"] {
+            assert_eq!(recorder.say(&saying(name, "a"), name, 0).await.count, 0);
+        }
+        recorder.complained
+    }
+
+    #[tokio::test]
+    async fn a_missing_right_is_complained_of_once_and_a_namespace_that_ends_is_none() {
+        assert_eq!(complained("Other").await, [(403, "shop".to_owned())].into());
+        assert_eq!(complained("NamespaceTerminating").await, BTreeSet::new());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kube::core::Status;
 use model::{Diagnostic, ObjectKind, Reason, Severity};
 
 use crate::scope::Scope;
@@ -92,6 +93,20 @@ pub(crate) fn words(error: &kube::Error) -> String {
             why
         }
     }
+}
+
+/// The code of an answer; 0: there was none.
+pub(crate) fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}
+
+/// Whether something new was refused because its namespace is being deleted.
+pub(crate) fn is_terminating(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// The innermost causes say most, the outer ones name libraries.
@@ -237,6 +252,20 @@ mod tests {
         let secret = Scope::One(ObjectRef::new(ObjectKind::Secret, "shop", "tls"));
         let forbidden = Trouble { cause: Cause::Forbidden(String::new()), attempts: 1 };
         assert!(forbidden.is_settled(&secret, true) && !forbidden.is_settled(&secret, false));
+    }
+
+    #[test]
+    fn a_namespace_that_ends_is_no_missing_right() {
+        let refusal = |details: &str| {
+            let message = "unable to create new content in namespace shop because it is being terminated";
+            let text = format!(
+                r#"{{"status": "Failure", "code": 403, "reason": "Forbidden", "message": "{message}", "details": {details}}}"#
+            );
+            serde_json::from_str::<Status>(&text).unwrap()
+        };
+        let cause = r#"{"reason": "NamespaceTerminating", "message": "namespace shop is being terminated"}"#;
+        assert!(is_terminating(&refusal(&format!(r#"{{"name": "web", "causes": [{cause}]}}"#))));
+        assert!(!is_terminating(&refusal(r#"{"name": "web"}"#)));
     }
 
     #[test]

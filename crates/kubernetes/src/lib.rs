@@ -24,6 +24,7 @@ mod list;
 mod mirror;
 mod node_leases;
 mod pace;
+mod pauses;
 mod plan;
 mod recorder;
 mod scope;

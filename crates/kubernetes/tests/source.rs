@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
 
 mod api;
+mod statuses;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

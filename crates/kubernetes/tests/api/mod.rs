@@ -1,12 +1,17 @@
-//! An API server as far as reading it goes: lists in pages, watches from a version on, refusals, cut connections.
+//! An API server as far as the source needs one: lists in pages, watches from a version on, writes of statuses and of the Lease, refusals,
+//! cut connections.
+
+mod write;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 use serde_json::{Value, json};
+
+pub(crate) use write::Statuses;
 
 /// The running server; it ends with the process.
 #[derive(Clone)]
@@ -24,6 +29,8 @@ struct State {
     epoch: u64,
     is_down: bool,
     asked: Vec<String>,
+    /// Statuses that were to be written: path and body.
+    patches: Vec<(String, Value)>,
     page_size: usize,
 }
 
@@ -37,6 +44,20 @@ struct Collection {
     refusal: Option<u16>,
     /// Only watches are refused.
     lists: bool,
+    statuses: Statuses,
+}
+
+impl State {
+    /// Creates or changes an object; what it is then.
+    fn put(&mut self, path: &str, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let collection = self.collections.entry(path.to_owned()).or_default();
+        let old = collection.objects.insert(name(&object), object.clone());
+        let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };
+        collection.log.push((self.version, json!({"type": kind, "object": object})));
+        object
+    }
 }
 
 impl Api {
@@ -71,15 +92,8 @@ impl Api {
     }
 
     /// Creates or changes an object of the collection at `path`.
-    pub(crate) fn apply(&self, path: &str, mut object: Value) {
-        self.change(|state| {
-            state.version += 1;
-            object["metadata"]["resourceVersion"] = json!(state.version.to_string());
-            let collection = state.collections.entry(path.to_owned()).or_default();
-            let old = collection.objects.insert(name(&object), object.clone());
-            let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };
-            collection.log.push((state.version, json!({"type": kind, "object": object})));
-        });
+    pub(crate) fn apply(&self, path: &str, object: Value) {
+        self.change(|state| drop(state.put(path, object)));
     }
 
     /// Deletes an object.
@@ -153,12 +167,13 @@ impl Api {
     }
 
     fn serve(&self, stream: &TcpStream) {
-        let mut lines = BufReader::new(stream).lines();
-        while let Some(Ok(first)) = lines.next() {
-            // Requests have no bodies.
-            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
-            if !self.answer(stream, &target) {
+        let mut reader = BufReader::new(stream);
+        while let Some((method, target, body)) = request(&mut reader) {
+            let is_alive = match write::one(&method, &target) {
+                Some(one) => self.answer_one(stream, (&method, &target, &one), &body),
+                None => self.answer(stream, &target),
+            };
+            if !is_alive {
                 return;
             }
         }
@@ -189,7 +204,9 @@ impl Api {
         }
         if parameter("watch") != "true" {
             let from: usize = parameter("continue").parse().unwrap_or(0);
-            let objects: Vec<_> = collection.objects.values().filter(|one| is_meant(one)).cloned().collect();
+            let is_hidden = wanted.is_some() && matches!(collection.statuses, Statuses::Gone);
+            let objects = collection.objects.values().filter(|one| is_meant(one) && !is_hidden);
+            let objects: Vec<_> = objects.cloned().collect();
             let page: Vec<_> = objects.iter().skip(from).take(page_size).cloned().collect();
             let next = from + page.len();
             let token = if next < objects.len() { next.to_string() } else { String::new() };
@@ -225,6 +242,25 @@ impl Api {
     }
 }
 
+/// Method, target and body; none: there is no other.
+fn request(reader: &mut BufReader<&TcpStream>) -> Option<(String, String, Vec<u8>)> {
+    let mut head = Vec::new();
+    for line in reader.by_ref().lines() {
+        let line = line.ok()?;
+        if line.is_empty() {
+            break;
+        }
+        head.push(line);
+    }
+    let lengths = head.iter().filter_map(|line| line.split_once(": "));
+    let mut lengths = lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = lengths.next().map_or(0, |(_, length)| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let mut words = head.first()?.split(' ').map(str::to_owned);
+    Some((words.next()?, words.next()?, body))
+}
+
 /// The path of the collection of all namespaces, and the namespace that was asked for.
 fn whole(path: &str) -> (String, Option<String>) {
     let Some((before, after)) = path.split_once("/namespaces/") else { return (path.to_owned(), None) };
@@ -243,5 +279,7 @@ fn failure(code: u16) -> Value {
 
 fn reply(mut stream: &TcpStream, code: u16, body: &Value) -> std::io::Result<()> {
     let body = body.to_string();
-    write!(stream, "HTTP/1.1 {code} Scripted\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    let head = format!("HTTP/1.1 {code} Scripted\r\nContent-Length: {}\r\n\r\n", body.len());
+    // In one piece: the second would wait for the first to be acknowledged.
+    stream.write_all((head + &body).as_bytes())
 }

@@ -138,7 +138,7 @@ impl Pool {
                     }
                 }
             }
-            record.subject = balance::subject(&id.to_string());
+            record.subject = balance::subject(&id.unspoken().to_string());
             tables.backends.insert(index, record);
         }
         for (id, takes) in &takes {

@@ -14,8 +14,8 @@ use balance::{Balancer, EndpointKey, Maglev, Pick, WeightedChoice, hash_client, 
 use dataplane::lookup::{Balancing, choose, client_draw, client_hash, endpoint};
 use kernel::{Compiled, Compiler, REST, Tables, diff};
 use model::{
-    Action, Affinity, Backend, BackendId, BackendRef, BackendTarget, EndpointCondition, Route, RouteAffinity,
-    Snapshot,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, EndpointCondition, Route,
+    RouteAffinity, Snapshot, Speaks,
 };
 use support::{backend, facts, listener, route};
 use wire::{Member, RouteAction};
@@ -99,6 +99,22 @@ fn both_tiers_choose_the_same_backend_and_endpoint_for_a_client() {
             assert_eq!(found, octets(all[place].endpoints[wanted].address.ip()));
         }
     }
+}
+
+#[test]
+fn a_service_is_the_same_to_clients_however_it_is_spoken_to() {
+    let spoken = |protocol| {
+        let mut of = backend("b", &[1, 2]);
+        of.id.speaks = Some(Arc::new(Speaks { protocol, tls: None }));
+        of
+    };
+    let all = [backend("b", &[1, 2]), spoken(AppProtocol::Http1), spoken(AppProtocol::Http2)];
+    let mut route = to(&[], RouteAffinity::Client(MINUTE));
+    let target = |of: &Backend| BackendRef::new(1, BackendTarget::Backend(of.id.clone()));
+    route.action = Action::Forward(all.iter().map(target).collect());
+    let compiled = compile(&mut Compiler::new(), route, all.to_vec(), Duration::ZERO);
+    let subjects = compiled.tables.backends.values().map(|record| record.subject);
+    assert_eq!(subjects.collect::<Vec<_>>(), [subject("test/b:80"); 3]);
 }
 
 #[test]

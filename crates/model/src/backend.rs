@@ -50,6 +50,12 @@ impl BackendId {
     pub fn routing_rule(namespace: &str, name: &str) -> Self {
         Self { kind: BackendKind::RoutingRule, ..Self::service(namespace, name, 0) }
     }
+
+    /// The same however it is spoken to: what its endpoints are called by, for clients that keep one of them. A protocol or a
+    /// certificate that changes makes no other endpoints.
+    pub fn unspoken(&self) -> Self {
+        Self { speaks: None, ..self.clone() }
+    }
 }
 
 impl fmt::Display for BackendId {

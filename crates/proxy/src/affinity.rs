@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use model::{Affinity, BackendId};
+
 use crate::worker::Worker;
 
 /// Which endpoint each client has. Shared by all threads, and with the kernel tier where that routes.
@@ -26,6 +28,17 @@ pub(crate) struct Kept {
     pub(crate) subject: u64,
     /// For how long after the last request.
     pub(crate) timeout: Duration,
+}
+
+/// What a backend is to clients that keep its endpoints: the same number in the kernel tier, and however it is spoken to.
+pub(crate) fn subject(backend: &BackendId) -> u64 {
+    balance::subject(&backend.unspoken().to_string())
+}
+
+impl Kept {
+    pub(crate) fn new(backend: &BackendId, asked: Affinity) -> Self {
+        Self { subject: subject(backend), timeout: asked.timeout }
+    }
 }
 
 /// What one client has, for one request.
@@ -147,6 +160,16 @@ mod tests {
 
     fn client(n: u32) -> IpAddr {
         std::net::Ipv4Addr::from(0x0a01_0000 + n).into()
+    }
+
+    #[test]
+    fn a_backend_is_the_same_to_clients_however_it_is_spoken_to() {
+        let plain = BackendId::service("shop", "cart", 80);
+        let grpc = model::Speaks { protocol: model::AppProtocol::Http2, tls: None };
+        let spoken = BackendId { speaks: Some(grpc.into()), ..plain.clone() };
+        assert_eq!(subject(&spoken), balance::subject("shop/cart:80"), "as before, and in the kernel tier");
+        assert_eq!(subject(&spoken), subject(&plain));
+        assert_ne!(subject(&plain), subject(&BackendId::udp_service("shop", "cart", 80)));
     }
 
     #[test]

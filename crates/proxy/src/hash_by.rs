@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http1::RequestHead;
 use model::{BackendId, HashBy};
 
+use crate::affinity;
+
 /// Something of a request, or of its client, that chooses among the endpoints of one backend.
 pub(crate) struct Hashing {
     by: HashBy,
@@ -13,7 +15,7 @@ pub(crate) struct Hashing {
 
 impl Hashing {
     pub(crate) fn new(by: HashBy, backend: &BackendId) -> Self {
-        Self { by, subject: balance::subject(&backend.to_string()) }
+        Self { by, subject: affinity::subject(backend) }
     }
 
     /// The hash of it; none: the request does not have it, or has nothing in it.

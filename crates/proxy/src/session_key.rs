@@ -44,9 +44,9 @@ impl SessionKey {
         }
     }
 
-    /// What values call an endpoint: without the key it tells nothing of it.
+    /// What values call an endpoint, however it is spoken to: without the key it tells nothing of it.
     pub(crate) fn endpoint(&self, backend: &BackendId, address: SocketAddr) -> u64 {
-        let named = format!("{backend}\0{address}");
+        let named = format!("{}\0{address}", backend.unspoken());
         let [a, b, c, d, e, f, g, h, ..] = self.key.tag(&[OF_ENDPOINT, named.as_bytes()]);
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
@@ -115,6 +115,9 @@ mod tests {
         let (a, b) = (BackendId::service("n", "a", 80), BackendId::service("n", "b", 80));
         let name = key.endpoint(&a, address("10.0.0.1:80"));
         assert_eq!(name, key.endpoint(&a, address("10.0.0.1:80")));
+        let grpc = model::Speaks { protocol: model::AppProtocol::Http2, tls: None };
+        let spoken = BackendId { speaks: Some(grpc.into()), ..a.clone() };
+        assert_eq!(name, key.endpoint(&spoken, address("10.0.0.1:80")), "it is the same endpoint");
         for changed in [
             key.endpoint(&b, address("10.0.0.1:80")),
             key.endpoint(&a, address("10.0.0.1:81")),

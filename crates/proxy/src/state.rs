@@ -400,9 +400,7 @@ fn compile(
                 let backend = backends.get_mut(id)?;
                 let protocol = route.protocol(&backend.source);
                 let connectors = connectors_of(route, (backend, protocol), snapshot, connectors, before)?;
-                let affinity = route.affinity.of(&backend.source);
-                let kept = affinity
-                    .map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
+                let kept = route.affinity.of(&backend.source).map(|asked| Kept::new(id, asked));
                 let before = before.backends.get(id);
                 let group = backend.group(backend.source.balancing(route.balancing), before, threads);
                 let hash_by = backend.source.policy.as_ref().and_then(|policy| policy.hash_by.clone());

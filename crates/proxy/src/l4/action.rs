@@ -39,9 +39,7 @@ impl L4Action {
         let targets = route.backends.iter().map(|reference| {
             let BackendTarget::Backend(id) = &reference.target else { return None };
             let backend = backends.get_mut(id)?;
-            let kept = backend.source.affinity;
-            let kept =
-                kept.map(|kept| Kept { subject: balance::subject(&id.to_string()), timeout: kept.timeout });
+            let kept = backend.source.affinity.map(|asked| Kept::new(id, asked));
             let group = backend.group(Balancing::default(), before.get(id), threads);
             let wants_tls = backend.source.security != BackendSecurity::Cleartext;
             Some(L4Target { group, kept, proxy_protocol: reference.proxy_protocol, wants_tls })

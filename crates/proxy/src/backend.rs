@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use model::{Backend, Balancing};
+use model::{Backend, Balancing, Speaks};
 
 use crate::addresses::Addresses;
 use crate::breaker::Breaker;
@@ -97,5 +97,6 @@ impl BackendState {
     }
 }
 
-/// The endpoints of a state.
-pub(crate) type Endpoints = HashMap<Addresses, Arc<Endpoint>>;
+/// The endpoints of a state, by how they are spoken to, too: one that fails in one way may be good in another, and is not passed over
+/// there.
+pub(crate) type Endpoints = HashMap<(Addresses, Option<Arc<Speaks>>), Arc<Endpoint>>;

@@ -9,16 +9,17 @@ use balance::PeakEwma;
 
 use crate::addresses::Addresses;
 use crate::dial::{Dial, Favour};
+use crate::passed_over::PassedOver;
 
-/// An endpoint, shared by every backend that holds its addresses and by every snapshot that keeps it.
+/// An endpoint, shared by every backend that holds its addresses and speaks to it in the same way, and by every snapshot that keeps it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// The address that names it.
     pub(crate) address: SocketAddr,
     pub(crate) addresses: Addresses,
     favour: Arc<Favour>,
-    /// When to try it again, in ms since `epoch`; 0: it is not passed over.
-    retry_at_ms: AtomicU64,
+    /// In ms since `epoch`.
+    passed_over: PassedOver,
     epoch: Instant,
     shards: Box<[Shard]>,
 }
@@ -49,7 +50,7 @@ pub struct EndpointStats {
     pub connect_failures: u64,
     /// Requests that it did not answer, or not with valid HTTP.
     pub failures: u64,
-    /// Whether it is passed over at the moment, because it refused a connection.
+    /// Whether everybody passes it over at the moment, because it refused a connection.
     pub is_passed_over: bool,
 }
 
@@ -57,8 +58,8 @@ impl Endpoint {
     /// `favour`: the record of which of its addresses comes first, shared with whoever else connects to them.
     pub(crate) fn new(addresses: Addresses, threads: usize, favour: Arc<Favour>) -> Self {
         let shards = (0..threads).map(|_| Shard::default()).collect();
-        let (address, retry_at_ms) = (addresses.name, AtomicU64::new(0));
-        Self { address, addresses, favour, retry_at_ms, epoch: Instant::now(), shards }
+        let (address, passed_over) = (addresses.name, PassedOver::default());
+        Self { address, addresses, favour, passed_over, epoch: Instant::now(), shards }
     }
 
     /// Which of its addresses it is to be reached by first.
@@ -79,7 +80,7 @@ impl Endpoint {
             connects: sum(|s| &s.connects),
             connect_failures: sum(|s| &s.connect_failures),
             failures: sum(|s| &s.failures),
-            is_passed_over: self.is_passed_over(),
+            is_passed_over: self.is_passed_over(Duration::MAX),
         }
     }
 
@@ -104,23 +105,20 @@ impl Endpoint {
         average.cost(self.active(), self.now_ms_wrapping())
     }
 
-    /// Whether it refused a connection a short time ago.
-    pub(crate) fn is_passed_over(&self) -> bool {
-        let retry_at_ms = self.retry_at_ms.load(Relaxed);
-        retry_at_ms != 0 && self.now_ms() < retry_at_ms
+    /// Whether it refused a connection a short time ago, or did not take it within the time that who asks would wait.
+    pub(crate) fn is_passed_over(&self, patience: Duration) -> bool {
+        self.passed_over.by(patience, || self.now_ms())
     }
 
     pub(crate) fn connected(&self, shard: usize) {
         add(&self.shards[shard].connects);
-        if self.retry_at_ms.load(Relaxed) != 0 {
-            self.retry_at_ms.store(0, Relaxed);
-        }
+        self.passed_over.end();
     }
 
-    pub(crate) fn connect_failed(&self, shard: usize, pass_over: Duration) {
+    /// Those who would wait no longer than for `patience` are to pass it over; [`Duration::MAX`]: everybody.
+    pub(crate) fn connect_failed(&self, shard: usize, pass_over: Duration, patience: Duration) {
         add(&self.shards[shard].connect_failures);
-        let pass_over_ms = u64::try_from(pass_over.as_millis()).unwrap_or(u64::MAX);
-        self.retry_at_ms.store(self.now_ms().saturating_add(pass_over_ms).max(1), Relaxed);
+        self.passed_over.begin(self.now_ms(), pass_over, patience);
     }
 
     pub(crate) fn failed(&self, shard: usize) {
@@ -186,10 +184,11 @@ mod tests {
     fn a_refused_connection_passes_the_endpoint_over_until_one_succeeds() {
         let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
         let endpoint = Endpoint::new(address.into(), 1, Arc::default());
-        assert!(!endpoint.is_passed_over());
-        endpoint.connect_failed(0, Duration::from_secs(3600));
-        assert!(endpoint.stats().is_passed_over);
+        let own = Duration::from_secs(5);
+        assert!(!endpoint.is_passed_over(own));
+        endpoint.connect_failed(0, Duration::from_secs(3600), Duration::MAX);
+        assert!(endpoint.stats().is_passed_over && endpoint.is_passed_over(own));
         endpoint.connected(0);
-        assert!(!endpoint.is_passed_over());
+        assert!(!endpoint.is_passed_over(own));
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use balance::{Balancer, EndpointKey, Maglev, Pick, Random, RoundRobin, SlowStart, TwoChoices};
 use model::{Backend, Balancing};
@@ -32,6 +32,25 @@ enum Chooser {
     PeakEwma(TwoChoices),
 }
 
+/// Which endpoints may not be chosen.
+#[derive(Clone, Copy)]
+pub(crate) struct LeftOut<'t> {
+    /// Those that were asked already.
+    pub(crate) tried: &'t [SocketAddr],
+    /// How long the request would wait for a connection: some are passed over by the impatient only.
+    pub(crate) patience: Duration,
+}
+
+impl LeftOut<'_> {
+    fn has_tried(&self, endpoint: &Endpoint) -> bool {
+        self.tried.contains(&endpoint.address)
+    }
+
+    fn spares(&self, endpoint: &Endpoint) -> bool {
+        !self.has_tried(endpoint) && !endpoint.is_passed_over(self.patience)
+    }
+}
+
 /// Counts one thread's picks, on a cache line of its own.
 #[repr(align(128))]
 struct Turn(AtomicU64);
@@ -55,7 +74,7 @@ impl Group {
         Self { chooser, endpoints, weights, slow_start, turns }
     }
 
-    /// An endpoint for a request of this thread that is none of `tried`: the one that the client has; one that refused a
+    /// An endpoint for a request of this thread that has not been tried: the one that the client has; one that refused a
     /// connection lately only if no other is left. One that is new is taken as often as its slow start says, but by a client that keeps
     /// what it gets.
     pub(crate) fn pick(
@@ -63,7 +82,7 @@ impl Group {
         thread: usize,
         pick: &Pick,
         holding: Option<&Holding>,
-        tried: &[SocketAddr],
+        left_out: LeftOut<'_>,
     ) -> Option<&Arc<Endpoint>> {
         let slow_start = self.slow_start.as_ref().filter(|_| holding.is_none());
         let now = slow_start.map(|_| Instant::now());
@@ -73,7 +92,7 @@ impl Group {
             (Some(slow), Some(now)) => !slow.takes(index, remix(!pick.random, index as u64), now),
             _ => false,
         };
-        self.pick_but(is_held, thread, pick, holding, tried)
+        self.pick_but(is_held, thread, pick, holding, left_out)
     }
 
     /// The same for a connection or a session that is no HTTP's: slow start is not for these, for the same client comes to the same
@@ -83,9 +102,9 @@ impl Group {
         thread: usize,
         pick: &Pick,
         holding: Option<&Holding>,
-        tried: &[SocketAddr],
+        left_out: LeftOut<'_>,
     ) -> Option<&Arc<Endpoint>> {
-        self.pick_but(|_| false, thread, pick, holding, tried)
+        self.pick_but(|_| false, thread, pick, holding, left_out)
     }
 
     /// One that `is_held` does not hold back, unless no other is good.
@@ -95,12 +114,12 @@ impl Group {
         thread: usize,
         pick: &Pick,
         holding: Option<&Holding>,
-        tried: &[SocketAddr],
+        left_out: LeftOut<'_>,
     ) -> Option<&Arc<Endpoint>> {
         // Further draws keep the balancer's shares; the search below finds what chance did not.
         const DRAWS_MAX: u64 = 8;
-        let is_good = |e: &Endpoint| !tried.contains(&e.address) && !e.is_passed_over();
-        if let Some(endpoint) = holding.and_then(|holding| self.keep(holding.endpoint()?, tried)) {
+        let is_good = |e: &Endpoint| left_out.spares(e);
+        if let Some(endpoint) = holding.and_then(|holding| self.keep(holding.endpoint()?, left_out)) {
             return Some(endpoint);
         }
         let mut declined = None;
@@ -132,7 +151,7 @@ impl Group {
                 .find(|&index| self.weights[index] > 0 && is_good(&self.endpoints[index]) && !is_held(index));
             return found.map(|index| &self.endpoints[index]).or(declined);
         }
-        let left = || self.members().filter(|e| !tried.contains(&e.address));
+        let left = || self.members().filter(|e| !left_out.has_tried(e));
         left().find(|e| is_good(e)).or_else(|| left().next())
     }
 
@@ -159,10 +178,10 @@ impl Group {
         }
     }
 
-    /// The endpoint with this address, which a kernel tier may know it by, if it takes requests, is none of `tried` and refused no connection lately.
-    pub(crate) fn keep(&self, address: SocketAddr, tried: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
+    /// The endpoint with this address, which a kernel tier may know it by, if it takes requests, has not been tried and refused no connection lately.
+    pub(crate) fn keep(&self, address: SocketAddr, left_out: LeftOut<'_>) -> Option<&Arc<Endpoint>> {
         let endpoint = self.members().find(|e| e.addresses.contains(address))?;
-        (!tried.contains(&endpoint.address) && !endpoint.is_passed_over()).then_some(endpoint)
+        left_out.spares(endpoint).then_some(endpoint)
     }
 
     /// The number of this pick among the thread's: each group has its own, for routes that take turns with requests
@@ -235,8 +254,6 @@ fn remix(value: u64, draw: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use model::{BackendId, BackendPolicy, EndpointCondition};
 
     use super::*;
@@ -272,7 +289,8 @@ mod tests {
             let mut counts = vec![0_u64; addresses.len()];
             for turn in 0..PICKS {
                 let pick = Pick { hash: 0, random: remix(1, turn), turn };
-                let address = group.pick(0, &pick, None, &[]).unwrap().address;
+                let left_out = LeftOut { tried: &[], patience: Duration::ZERO };
+                let address = group.pick(0, &pick, None, left_out).unwrap().address;
                 counts[addresses.iter().position(|one| *one == address).unwrap()] += 1;
             }
             let old = counts.remove(15);

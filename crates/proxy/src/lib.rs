@@ -45,6 +45,7 @@ mod io;
 mod l4;
 mod mirror;
 mod outliers;
+mod passed_over;
 mod plan;
 mod rate;
 mod reach;

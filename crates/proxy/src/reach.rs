@@ -1,6 +1,6 @@
 //! A connection to an endpoint for one request: kept, or new, as its backend's limits allow.
 
-use std::io;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,11 +89,15 @@ async fn connect<S: Transport>(
 ) -> Result<Upstream, ConnectError> {
     let mut watchdog = down.take_watchdog();
     // On the heap, as few requests open one: handshakes have no part in the memory that every connection of a client holds.
-    let opened = Box::pin(upstream::connect(worker, endpoint, connector, limit));
+    let asked = Cell::new(None);
+    let ends = Instant::now() + limit;
+    let opened = Box::pin(upstream::connect(worker, endpoint, connector, limit, &asked));
     let connected = watchdog.timeout(limit, opened).await;
     down.return_watchdog(watchdog);
-    let mut upstream =
-        connected.unwrap_or_else(|_| Err(ConnectError::Tcp(io::ErrorKind::TimedOut.into())))?;
+    let mut upstream = connected.unwrap_or_else(|_| {
+        let given = asked.get().map(|asked| ends.saturating_duration_since(asked));
+        Err(ConnectError::Late { given })
+    })?;
     if upstream.is_reused {
         worker.metrics().upstream_reuses.add(worker.index, 1);
     } else {

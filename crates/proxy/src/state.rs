@@ -1,7 +1,7 @@
 //! A snapshot made ready to serve: the compiled matcher, and for each route its balancers and endpoints.
 //!
-//! What did not change is shared with the state before: endpoints by their addresses, balancers by endpoint set. So a change
-//! costs what changed, and counters live on.
+//! What did not change is shared with the state before: endpoints by their addresses and how they are spoken to, balancers by endpoint
+//! set. So a change costs what changed, and counters live on.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -46,7 +46,8 @@ pub struct State {
     routes: Vec<CompiledRoute>,
     backends: BTreeMap<BackendId, BackendState>,
     endpoints: Endpoints,
-    /// Of all endpoints.
+    /// Of all endpoints, however they are spoken to: by endpoint, and each by itself.
+    known: HashSet<Addresses>,
     addresses: HashSet<SocketAddr>,
     gateways: HashMap<model::ListenerId, Arc<GatewayMetrics>>,
     secured: SecuredListeners,
@@ -180,6 +181,7 @@ impl State {
             routes: Vec::new(),
             backends: BTreeMap::new(),
             endpoints: Endpoints::new(),
+            known: HashSet::new(),
             addresses: HashSet::new(),
             gateways: HashMap::new(),
             secured: SecuredListeners::default(),
@@ -206,16 +208,18 @@ impl State {
         let mut endpoints = Endpoints::new();
         let mut backends: BTreeMap<BackendId, BackendState> = BTreeMap::new();
         for (id, backend) in &snapshot.backends {
-            let known = |addresses: &Addresses| before.endpoints.get(addresses).cloned();
             let new = |addresses| Arc::new(Endpoint::new(addresses, threads, board.favour(addresses)));
             let shared = |addresses: Addresses| {
-                let made = || known(&addresses).unwrap_or_else(|| new(addresses));
-                endpoints.entry(addresses).or_insert_with(made).clone()
+                let key = (addresses, id.speaks.clone());
+                let known = before.endpoints.get(&key);
+                let made = || known.cloned().unwrap_or_else(|| new(addresses));
+                endpoints.entry(key).or_insert_with(made).clone()
             };
             let state = BackendState::new(backend, before.backends.get(id), threads, board, shared);
             backends.insert(id.clone(), state);
         }
-        let addresses = endpoints.keys().flat_map(|addresses| addresses.all()).collect();
+        let known: HashSet<Addresses> = endpoints.keys().map(|(addresses, _)| *addresses).collect();
+        let addresses = known.iter().flat_map(|addresses| addresses.all()).collect();
         let mut connectors = Connectors::default();
         let guards_before: HashMap<_, _> = before.guards().collect();
         let mut counted =
@@ -274,6 +278,7 @@ impl State {
             routes,
             backends,
             endpoints,
+            known,
             addresses,
             gateways,
             secured,
@@ -341,7 +346,7 @@ impl State {
 
     /// Whether any backend still holds the endpoint, and some is spoken to in that way.
     pub(crate) fn has_way(&self, way: &Way) -> bool {
-        self.endpoints.contains_key(&way.addresses) && self.connectors.has(way.connector)
+        self.known.contains(&way.addresses) && self.connectors.has(way.connector)
     }
 
     /// Whether any backend still holds the address.
@@ -358,7 +363,7 @@ impl State {
                     other: endpoint.other,
                     weight: endpoint.weight,
                     condition: endpoint.condition,
-                    stats: self.endpoints.get(&endpoint.into())?.stats(),
+                    stats: self.endpoints.get(&(endpoint.into(), state.source.id.speaks.clone()))?.stats(),
                 })
             });
             (&state.source.id, views.collect())

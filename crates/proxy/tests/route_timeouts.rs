@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,45 @@ fn an_endpoint_that_answers_no_connection_is_given_up() {
     let begun = Instant::now();
     assert_eq!(lab.client().get("/").status, 504);
     assert!(begun.elapsed() < PATIENCE);
+}
+
+/// What the counters say of an endpoint: how often it took no connection, and whether everybody passes it over.
+fn connect_failures(lab: &Lab, address: SocketAddr) -> (u64, bool) {
+    let state = lab.gateway.state();
+    let views = state.backends().flat_map(|(_, views)| views).find(|view| view.address == address);
+    let stats = views.unwrap().stats;
+    (stats.connect_failures, stats.is_passed_over)
+}
+
+#[test]
+fn who_gives_endpoints_little_time_passes_them_over_for_itself() {
+    let (silent, good) = (Silent::new(), Scripted::echo("good"));
+    let both = [silent.address, good.address];
+    let second = Some(Duration::from_secs(1));
+    let connect = Timeouts { connect: second, ..Timeouts::default() };
+    let request = Timeouts { request: second, ..Timeouts::default() };
+    // The second one's time is over with its first endpoint's.
+    for (timeouts, late) in [(connect, 200), (request, 504)] {
+        let mut config = proxy::Config { threads: 1, ..Default::default() };
+        config.timeouts.connect = 2 * PATIENCE;
+        config.timeouts.endpoint_retry = Duration::from_secs(3600);
+        let lab = Lab::with(config, &[Rule { timeouts, ..rule("/", &both) }]);
+        let mut client = lab.client();
+        let statuses: Vec<_> = (0..20).map(|_| client.get("/").status).collect();
+        assert!(statuses.iter().all(|status| [200, late].contains(status)), "{statuses:?}");
+        let (failures, is_passed_over) = connect_failures(&lab, silent.address);
+        // Each second one, if nobody passed it over. One would do, but for a machine that had no time for the gateway.
+        assert!((1..5).contains(&failures), "{failures}");
+        assert!(!is_passed_over, "those who would wait longer do not");
+    }
+    let mut config = proxy::Config { threads: 1, ..Default::default() };
+    config.timeouts.connect = Duration::from_secs(1);
+    config.timeouts.endpoint_retry = Duration::from_secs(3600);
+    let lab = Lab::with(config, &[rule("/", &both)]);
+    let mut client = lab.client();
+    assert_eq!([(); 4].map(|()| client.get("/").status), [200; 4]);
+    let (failures, is_passed_over) = connect_failures(&lab, silent.address);
+    assert!((1..3).contains(&failures) && is_passed_over, "{failures}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod tries;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http1::{RequestHead, ResponseHead};
 use model::Listener;
@@ -123,6 +124,13 @@ impl Forward<'_> {
             Some(target) => Ok(target),
             None => Err((500, "backend reference cannot be resolved")),
         }
+    }
+
+    /// How long it waits for a connection to an endpoint, in the best case.
+    pub(crate) fn patience(&self) -> Duration {
+        let timeouts = &self.action.timeouts;
+        let most = timeouts.connect.unwrap_or(self.worker.config().timeouts.connect);
+        timeouts.request.map_or(most, |request| request.min(most))
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -10,7 +10,9 @@ use super::Forward;
 use super::attempt::{Terms, Try};
 use crate::affinity::Keeping;
 use crate::breaker::Limited;
+use crate::connect_failure::Fault;
 use crate::downstream::{Downstream, Fate};
+use crate::group::LeftOut;
 use crate::reach::NoConnection;
 use crate::reply::{Outcome, Refusal, STATUS_CLIENT_GONE};
 use crate::request_body::RequestBody;
@@ -55,7 +57,9 @@ pub(super) async fn tries<S: Transport>(
     let had = visit.and_then(Visit::endpoint);
     let next = |keeping: &Option<Keeping>, tried: &[SocketAddr]| {
         let holding = keeping.as_ref().map(Keeping::holding);
-        had.and_then(|had| group.keep(had, tried)).or_else(|| group.pick(worker.index, &pick, holding, tried))
+        let left_out = LeftOut { tried, patience: work.patience() };
+        let kept = had.and_then(|had| group.keep(had, left_out));
+        kept.or_else(|| group.pick(worker.index, &pick, holding, left_out))
     };
     while let Some(endpoint) = next(&keeping, &tried) {
         let upstream = match work.connection(endpoint, connector, breaker.as_ref(), wants_fresh, down).await {
@@ -65,7 +69,7 @@ pub(super) async fn tries<S: Transport>(
                 refusal = (failure.status, failure.reason);
                 down.story.endpoint = Some(endpoint.address);
                 work.not_connected(&mut down.story, endpoint.address, failure.reason);
-                if let Some(outliers) = outliers.as_ref().filter(|_| !failure.is_own) {
+                if let Some(outliers) = outliers.as_ref().filter(|_| failure.fault == Fault::Endpoint) {
                     outliers.note(endpoint.address, None);
                 }
                 tried.push(endpoint.address);

@@ -123,6 +123,7 @@ const INVALID: &str = "invalid answer";
 fn of_connect(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Tcp(error) => of_tcp(error),
+        ConnectError::Late { .. } => "timeout",
         ConnectError::Tls(_) => "tls",
         ConnectError::Http2(_) => "invalid answer",
     }

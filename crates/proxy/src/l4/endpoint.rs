@@ -10,8 +10,9 @@ use telemetry::ConnectResult;
 
 use super::L4Target;
 use crate::affinity::Keeping;
-use crate::connect_failure;
+use crate::connect_failure::{self, Fault};
 use crate::endpoint::Endpoint;
+use crate::group::LeftOut;
 use crate::upstream::ConnectError;
 use crate::worker::Worker;
 
@@ -62,7 +63,8 @@ pub(crate) async fn choose<T>(
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut refusal = "no endpoint is ready";
     let next = |keeping: &Option<Keeping>, tried: &[SocketAddr]| {
-        group.pick_for_flow(worker.index, &pick, keeping.as_ref().map(Keeping::holding), tried)
+        let left_out = LeftOut { tried, patience: worker.config().timeouts.connect };
+        group.pick_for_flow(worker.index, &pick, keeping.as_ref().map(Keeping::holding), left_out)
     };
     while let Some(endpoint) = next(&keeping, &tried) {
         match open(endpoint).await {
@@ -77,7 +79,7 @@ pub(crate) async fn choose<T>(
             }
             Err(error) => {
                 let failure = connect_failure::note(worker, endpoint, &ConnectError::Tcp(error));
-                if failure.is_own {
+                if failure.fault == Fault::Host {
                     return Err(failure.reason);
                 }
                 refusal = failure.reason;

@@ -215,7 +215,8 @@ impl Server {
         let has_another = endpoint.addresses.other.is_some() && !is_other;
         endpoint.favour().answered(has_another);
         if !has_another {
-            endpoint.connect_failed(self.worker.index, self.worker.config().timeouts.endpoint_retry);
+            let lasts = self.worker.config().timeouts.endpoint_retry;
+            endpoint.connect_failed(self.worker.index, lasts, Duration::MAX);
         }
         self.worker.metrics().l4_refused(self.worker.index, "endpoint refused the datagram");
         let session = self.sessions.borrow_mut().remove(client, local);

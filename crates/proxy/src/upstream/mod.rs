@@ -5,6 +5,7 @@ mod pool;
 mod socket;
 mod wire;
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -70,9 +71,15 @@ impl Drop for Open {
 /// Why there is no connection to an endpoint. It has got nothing of a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// TCP, or the time was up.
+    /// TCP.
     #[error("{0}")]
     Tcp(#[source] io::Error),
+    /// The time was up.
+    #[error("the time was up")]
+    Late {
+        /// What the endpoint had of it; none: another request of this thread was opening the connection to share.
+        given: Option<Duration>,
+    },
     /// The endpoint is not who it must be, refuses us, or speaks no TLS.
     #[error("TLS: {0}")]
     Tls(#[source] io::Error),
@@ -82,6 +89,7 @@ pub(crate) enum ConnectError {
 }
 
 /// Opens a connection to `endpoint` within `limit`, which whoever waits enforces; or finds that another request of this thread just did, where one carries many.
+/// `asked`: since when the endpoint is the one that is waited for.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -90,10 +98,12 @@ pub(crate) async fn connect(
     endpoint: &Endpoint,
     connector: &Connector,
     limit: Duration,
+    asked: &Cell<Option<Instant>>,
 ) -> Result<Upstream, ConnectError> {
     let way = connector.way(endpoint.addresses);
     let dial = endpoint.dial(limit);
     if !connector.may_share() {
+        asked.set(Some(Instant::now()));
         return Ok(Upstream::new(single(dial, connector).await?, way));
     }
     let opening = worker.pool.borrow_mut().opening(&way);
@@ -101,6 +111,7 @@ pub(crate) async fn connect(
     if let Some(upstream) = worker.pool.borrow_mut().stream(&way) {
         return Ok(upstream);
     }
+    asked.set(Some(Instant::now()));
     match shareable(dial, connector, &worker.config().limits, &worker.http2).await? {
         Opened::Single(wire) => Ok(Upstream::new(wire, way)),
         Opened::Shared(connection) => {

@@ -339,6 +339,8 @@ pub struct Lab {
 pub struct Rule<'r> {
     pub prefix: &'r str,
     pub target: Target<'r>,
+    /// What stands behind it; none: a Service of its own.
+    pub backend: Option<BackendId>,
     pub timeouts: Timeouts,
     pub retry: Option<model::Retry>,
     pub session: Option<model::Session>,
@@ -365,6 +367,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
     Rule {
         prefix,
         target: Target::Endpoints(endpoints),
+        backend: None,
         timeouts: Timeouts::default(),
         retry: None,
         session: None,
@@ -429,7 +432,8 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
     let mut routes = Vec::new();
     let mut backends = Vec::new();
     for (number, rule) in rules.iter().enumerate() {
-        let backend = BackendId::service("test", &format!("b{number}"), 80);
+        let own = || BackendId::service("test", &format!("b{number}"), 80);
+        let backend = rule.backend.clone().unwrap_or_else(own);
         let target = match rule.target {
             Target::Invalid => BackendTarget::Invalid(model::InvalidBackend::NotFound),
             Target::Endpoints(_) | Target::Pairs(_) => {

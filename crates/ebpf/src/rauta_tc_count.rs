@@ -16,7 +16,8 @@ const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
 #[classifier]
 pub fn rauta_tc_count(ctx: TcContext) -> i32 {
     // Counted at the device of its VLAN.
-    if Tc::new(&ctx).is_of_vlan() {
+    let tc = Tc::new(&ctx);
+    if tc.is_of_another_host() || tc.is_of_vlan() {
         return NEXT;
     }
     let segment = match segment(&ctx) {

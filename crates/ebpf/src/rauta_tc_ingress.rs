@@ -16,7 +16,8 @@ const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
 /// Entry point, for every packet that enters an interface.
 #[classifier]
 pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
-    if Tc::new(&ctx).is_of_vlan() {
+    let tc = Tc::new(&ctx);
+    if tc.is_of_another_host() || tc.is_of_vlan() {
         return NEXT;
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };

@@ -7,6 +7,9 @@ mod world;
 
 use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 
+/// include/uapi/linux/if_packet.h.
+const PACKET_HOST: u32 = 0;
+
 /// One packet at the TC hook.
 pub struct Tc<'c> {
     ctx: &'c TcContext,
@@ -25,6 +28,14 @@ impl<'c> Tc<'c> {
     pub fn is_of_vlan(&self) -> bool {
         // SAFETY: fields of the context.
         unsafe { (*self.skb()).vlan_present != 0 && (*self.skb()).vlan_tci & 0xfff != 0 }
+    }
+
+    /// Whether the frame is another machine's: one that was flooded by a switch, or that a promiscuous interface sees. The
+    /// stack drops those; here two nodes with one address would both answer.
+    #[inline(always)]
+    pub fn is_of_another_host(&self) -> bool {
+        // SAFETY: a field of the context.
+        unsafe { (*self.skb()).pkt_type != PACKET_HOST }
     }
 
     #[inline(always)]

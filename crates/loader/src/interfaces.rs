@@ -44,6 +44,12 @@ pub(crate) fn list() -> io::Result<Vec<Interface>> {
     Ok(found.into_values().collect())
 }
 
+/// The link address of an interface, if it is there and has one.
+pub(crate) fn link_address(index: u32) -> Option<[u8; 6]> {
+    let links = getifaddrs().ok()?.filter_map(|entry| entry.address?.as_link_addr().copied());
+    links.filter(|link| u32::try_from(link.ifindex()) == Ok(index)).find_map(|link| link.addr())
+}
+
 /// Chooses the interfaces to attach to: the named ones, or every candidate.
 ///
 /// # Errors

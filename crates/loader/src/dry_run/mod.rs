@@ -21,6 +21,7 @@ use aya::{
 use wire::{CachedClient, EndpointHealth, Flow, IpAddress, REQUESTS_PER_CPU, Reason, Settings, Tuple};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::interfaces::link_address;
 use crate::{
     Datapath, DryRunError, MapError, StartError,
     datapath::{find, load_error, load_parts},
@@ -150,13 +151,18 @@ impl DryRun {
 
     /// Lets the programs have a frame that came in by `device`: the verdict, the frame as they left it, and why.
     fn run(&mut self, device: u32, frame: &[u8]) -> Result<(Verdict, Vec<u8>, Vec<Reason>), DryRunError> {
+        let mut frame = frame.to_vec();
+        // They look at nothing that is not for the device.
+        if let (Some(address), Some(to)) = (link_address(device), frame.first_chunk_mut()) {
+            *to = address;
+        }
         let before = self.counted()?;
         let mut context = [0u32; CONTEXT_WORDS];
         if let Some(interface) = context.last_mut() {
             *interface = device;
         }
         let options = TestRunOptions {
-            data_in: Some(frame),
+            data_in: Some(&frame),
             data_out: Some(&mut self.out),
             ctx_in: Some(context.as_bytes()),
             ..TestRunOptions::new()

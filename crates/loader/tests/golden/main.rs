@@ -149,6 +149,21 @@ fn the_program_counts_what_the_pure_code_finds() {
     }
 }
 
+/// A switch floods what it has not learned, and another node may have the same listeners.
+#[test]
+fn frames_for_other_machines_are_not_looked_at() {
+    let mut kernel = Kernel::load();
+    let before = kernel.counters();
+    for mut frame in [Packet::to(EXACT_V4, PORT), Packet::to(EXACT_V6, PORT)].map(|to| to.flags(SYN).build())
+    {
+        for link in [[2, 0, 0, 0, 0, 1], [0xff; 6], [1, 0, 0x5e, 0, 0, 1]] {
+            frame[..6].copy_from_slice(&link);
+            assert_eq!(kernel.run(&frame), NEXT, "{link:x?}");
+        }
+    }
+    assert_eq!(kernel.counters(), before);
+}
+
 #[test]
 fn the_object_declares_a_licence_that_the_kernel_accepts() {
     let object = loader::object().expect("built without the kernel programs: run ./x setup");

@@ -89,7 +89,8 @@ impl Packet {
     }
 
     pub(crate) fn build(self) -> Vec<u8> {
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        // For loopback's own address: BPF_PROG_TEST_RUN has frames come in there.
+        let mut frame = vec![0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2];
         for tag in &self.vlan_tags {
             frame.extend(tag.to_be_bytes());
             frame.extend([0x20, 0x64]); // priority 1, VLAN 100

@@ -10,7 +10,8 @@ pub(crate) const ACK: u8 = 16;
 
 /// Link addresses of a router, from which everything comes, and of the gateway.
 pub(crate) const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 9];
-pub(crate) const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Loopback's own: as whose frames BPF_PROG_TEST_RUN has them, and only what is for the device is looked at.
+pub(crate) const GATEWAY: [u8; 6] = [0; 6];
 
 /// A segment in numbers; options as they stand in the header, padding included.
 #[derive(Clone, Debug, PartialEq)]

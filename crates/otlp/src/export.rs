@@ -47,11 +47,15 @@ impl fmt::Debug for Exporter {
 }
 
 impl Exporter {
-    /// Starts the thread. It connects when there is something to send.
+    /// Starts the thread, which does `on_thread` first. It connects when there is something to send.
     ///
     /// # Errors
     /// [`StartError`] if there is no thread.
-    pub fn start(collector: Collector, metrics: Arc<Metrics>) -> Result<(Arc<Self>, Exporting), StartError> {
+    pub fn start(
+        collector: Collector,
+        metrics: Arc<Metrics>,
+        on_thread: fn(),
+    ) -> Result<(Arc<Self>, Exporting), StartError> {
         let (queue, spans) = sync_channel(QUEUE_MAX);
         let stop = Arc::new(AtomicBool::new(false));
         let sending = Sending {
@@ -62,7 +66,11 @@ impl Exporter {
             is_failing: false,
         };
         let thread = std::thread::Builder::new().name("rauta-spans".to_owned());
-        let thread = thread.spawn(move || sending.run(&spans)).map_err(StartError)?;
+        let run = move || {
+            on_thread();
+            sending.run(&spans);
+        };
+        let thread = thread.spawn(run).map_err(StartError)?;
         Ok((Arc::new(Self { queue, metrics }), Exporting { stop, thread }))
     }
 

@@ -41,7 +41,7 @@ fn collected(status: u16) -> Collected {
     });
     let metrics = telemetry::Metrics::new(1);
     let url = format!("http://{}", collector.address).parse().unwrap();
-    let (spans, exporting) = Exporter::start(url, metrics.clone()).unwrap();
+    let (spans, exporting) = Exporter::start(url, metrics.clone(), || {}).unwrap();
     let ids = IdConfig { trace_context: true, sample_one_in: 1, ..Default::default() };
     let config = Config { threads: 1, ids, spans: Some(spans), ..Default::default() };
     Collected { requests, _collector: collector, _exporting: exporting, metrics, config }
@@ -179,7 +179,7 @@ fn a_collector_that_takes_nothing_costs_spans_and_no_requests() {
     eventually("refused spans to be counted", || dropped(&refusing.metrics) == [("refused", 6)]);
     let metrics = telemetry::Metrics::new(1);
     let url = format!("http://{}", free_port()).parse().unwrap();
-    let (spans, _exporting) = Exporter::start(url, metrics.clone()).unwrap();
+    let (spans, _exporting) = Exporter::start(url, metrics.clone(), || {}).unwrap();
     let lab = Lab::with(
         Config { spans: Some(spans), ..refusing.config.clone() },
         &[rule("/", &[endpoint.address])],

@@ -30,6 +30,7 @@ pub(super) fn start_spans(
     metrics: &Arc<Metrics>,
 ) -> Result<(Option<Arc<Exporter>>, Option<Exporting>), otlp::StartError> {
     let Some(collector) = &settings.collector else { return Ok((None, None)) };
-    let (exporter, exporting) = Exporter::start(collector.clone(), Arc::clone(metrics))?;
+    let (exporter, exporting) =
+        Exporter::start(collector.clone(), Arc::clone(metrics), super::limits::confine)?;
     Ok((Some(exporter), Some(exporting)))
 }

@@ -9,7 +9,7 @@ use testkit::{Addresses, Connection, Gateway, Lab, Nginx, Recorder, until};
 use crate::manifests::all_to;
 use crate::world::{RAUTA, World};
 
-fn policy(spec: &str) -> String {
+pub(crate) fn policy(spec: &str) -> String {
     format!(
         "apiVersion: rauta.io/v1\nkind: BackendPolicy\nmetadata: {{name: web, namespace: default}}\n\
          spec:\n  targetRefs: [{{group: '', kind: Service, name: web}}]\n{spec}"

@@ -23,14 +23,20 @@ fn capabilities(pid: u32) -> BTreeMap<String, [u64; 2]> {
 fn threads_of_traffic_have_none_and_still_serve_ports_below_1024() {
     let manifest =
         crate::manifests::all_to(&[0]).replace("protocol: HTTP, port: 8080", "protocol: HTTP, port: 80");
-    let mut world = World::with(1, &manifest);
+    let checked = crate::backend_policy::policy("  healthCheck: {interval: 50ms, http: {path: /}}\n");
+    let manifest = format!("{manifest}\n---\n{checked}");
+    // Nobody has to be there to have the thread that sends spans.
+    let collector = ("RAUTA_TRACING_ENDPOINT", "http://127.0.0.1:4318");
+    let mut world = World::tuned(1, &manifest, &[collector]);
     let mut connection = Connection::open(world.lab.client(), (Addresses::GATEWAY, 80).into()).unwrap();
     assert_eq!(connection.get("a", "/128").unwrap().status, 200);
     let found = capabilities(world.gateway.process().pid());
-    let workers: Vec<_> = found.iter().filter(|(name, _)| name.starts_with("rauta-proxy-")).collect();
-    assert!(!workers.is_empty(), "{found:?}");
-    for (name, sets) in workers {
-        assert_eq!(*sets, [0, 0], "{name}");
+    for kind in ["rauta-proxy-", "rauta-health", "rauta-spans"] {
+        let threads: Vec<_> = found.iter().filter(|(name, _)| name.starts_with(kind)).collect();
+        assert!(!threads.is_empty(), "{kind}: {found:?}");
+        for (name, sets) in threads {
+            assert_eq!(*sets, [0, 0], "{name}");
+        }
     }
     // What a listener that is to come needs.
     assert!(found.get("rauta").is_some_and(|[effective, _]| *effective != 0), "{found:?}");

@@ -1,6 +1,7 @@
 //! `./x bench`: the gateway beside others, measured in one run on one machine.
 
 mod contenders;
+mod failover;
 mod h2load;
 mod http;
 mod load;
@@ -34,6 +35,8 @@ enum Bench {
     Propagation(propagation::Options),
     /// How long a new HTTPRoute of a real API server takes to be served, while thousands come.
     Routes(routes::Options),
+    /// How long an address of the pool does not answer when the node dies that announces it.
+    Failover(failover::Options),
     /// The benches there are.
     List,
 }
@@ -45,6 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Bench::Programs(options) => programs::run(options),
         Bench::Propagation(options) => propagation::run(options),
         Bench::Routes(options) => routes::run(options),
+        Bench::Failover(options) => failover::run(options),
         Bench::List => list(),
     }
 }
@@ -61,6 +65,9 @@ fn list() -> Result<()> {
     println!("./x bench propagation        from a change of a file to the kernel's maps (about 5 minutes)");
     println!("./x bench routes             HTTPRoutes created on a real API server (about 2 minutes)");
     println!("./x bench routes --outage 60 and what the API server's absence costs");
+    println!(
+        "./x bench failover           from the death of an announcing node to the next answer (about 3 minutes)"
+    );
     let output = cargo(&["metadata", "--format-version", "1", "--locked", "--no-deps"]).output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     for package in metadata["packages"].as_array().into_iter().flatten() {

@@ -1,3 +1,4 @@
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -29,7 +30,7 @@ pub enum WatchError {
     Inotify(#[source] notify::Error),
     /// No thread can be started.
     #[error("cannot start the thread that watches files")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
 }
 
 /// Keeps files watched; dropping it ends that.
@@ -46,7 +47,7 @@ enum Message {
 
 /// Reads files and folders, and again whenever they change.
 ///
-/// The receiver has the first [`Loaded`] at once; a later one only if it serves differently or says something else. A
+/// Its threads do `on_thread` first. The receiver has the first [`Loaded`] at once; a later one only if it serves differently or says something else. A
 /// path that does not exist yet is read when it appears.
 ///
 /// # Errors
@@ -54,20 +55,27 @@ enum Message {
 pub fn watch(
     paths: Vec<PathBuf>,
     options: Options,
+    on_thread: fn(),
 ) -> Result<(watch::Receiver<Arc<Loaded>>, WatchHandle), WatchError> {
     if paths.is_empty() {
         return Err(WatchError::NoPaths);
     }
     let (messages, inbox) = mpsc::channel();
     let events = messages.clone();
-    let watcher = RecommendedWatcher::new(
-        move |event| {
+    let make = move || {
+        on_thread();
+        let tell = move |event| {
             // Nobody listens after the handle is gone.
             let _ = events.send(Message::Event(event));
-        },
-        Config::default(),
-    )
-    .map_err(WatchError::Inotify)?;
+        };
+        RecommendedWatcher::new(tell, Config::default())
+    };
+    // The watcher has a thread of its own, which is what its maker's is.
+    let maker = thread::Builder::new().name("files".to_owned()).spawn(make).map_err(WatchError::Thread)?;
+    let Ok(watcher) = maker.join() else {
+        return Err(WatchError::Thread(io::Error::other("the thread that begins to watch panicked")));
+    };
+    let watcher = watcher.map_err(WatchError::Inotify)?;
     let mut loop_ = Loop {
         watches: Watches::new(watcher),
         source: Source::new(paths, options),
@@ -77,7 +85,10 @@ pub fn watch(
     let (sender, receiver) = watch::channel(Arc::new(first));
     let thread = thread::Builder::new()
         .name("files".to_owned())
-        .spawn(move || loop_.run(&inbox, &sender))
+        .spawn(move || {
+            on_thread();
+            loop_.run(&inbox, &sender);
+        })
         .map_err(WatchError::Thread)?;
     Ok((receiver, WatchHandle { messages, thread: Some(thread) }))
 }

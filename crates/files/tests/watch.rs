@@ -38,7 +38,7 @@ impl Watched {
     }
 
     fn over(root: TempDir) -> Self {
-        let (loaded, handle) = watch(vec![root.path().to_owned()], Options::for_files()).unwrap();
+        let (loaded, handle) = watch(vec![root.path().to_owned()], Options::for_files(), || {}).unwrap();
         Self { root, loaded, _handle: handle }
     }
 
@@ -221,7 +221,7 @@ async fn a_file_that_stays_empty_ends_what_it_held() {
 async fn a_path_that_appears_later_is_read() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("later.yaml");
-    let (loaded, handle) = watch(vec![file.clone()], Options::for_files()).unwrap();
+    let (loaded, handle) = watch(vec![file.clone()], Options::for_files(), || {}).unwrap();
     let mut watched = Watched { root, loaded, _handle: handle };
     assert!(has(&watched.loaded.borrow(), Reason::Unreadable));
     fs::write(Path::new(&file), rule("a", "/1")).unwrap();
@@ -238,7 +238,7 @@ async fn a_relative_folder_that_is_replaced_is_followed() {
     let old: Vec<_> = (2..5).map(|i| at(&format!("old{i}"))).collect();
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("a.yaml"), rule("a", "/1")).unwrap();
-    let (loaded, handle) = watch(vec![folder.clone()], Options::for_files()).unwrap();
+    let (loaded, handle) = watch(vec![folder.clone()], Options::for_files(), || {}).unwrap();
     let mut watched = Watched { root, loaded, _handle: handle };
     for (i, old) in old.iter().enumerate() {
         fs::rename(&folder, old).unwrap();
@@ -263,7 +263,7 @@ async fn other_files_that_change_all_the_time_do_not_hold_the_look_up() {
         fs::write(at(version).join("sub/a.yaml"), rule("a", &format!("/{version}"))).unwrap();
     }
     symlink("v1", at("current")).unwrap();
-    let (loaded, handle) = watch(vec![at("current/sub/a.yaml")], Options::for_files()).unwrap();
+    let (loaded, handle) = watch(vec![at("current/sub/a.yaml")], Options::for_files(), || {}).unwrap();
     let log = at("v1/sub/agent.log");
     let mut watched = Watched { root, loaded, _handle: handle };
     watched.until_routes(&["a /v1"]).await;
@@ -284,6 +284,6 @@ async fn other_files_that_change_all_the_time_do_not_hold_the_look_up() {
 
 #[test]
 fn watching_nothing_is_an_error() {
-    let error = watch(Vec::new(), Options::for_files()).unwrap_err();
+    let error = watch(Vec::new(), Options::for_files(), || {}).unwrap_err();
     assert!(error.to_string().contains("no file or folder"), "{error}");
 }

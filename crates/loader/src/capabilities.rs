@@ -6,10 +6,16 @@ use std::{fmt, fs};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Capability {
+    /// Files of others.
+    DacOverride = 1,
+    /// Files and folders of others, to read.
+    DacReadSearch = 2,
     /// Ports below 1024.
     NetBindService = 10,
     /// Interfaces, filters, links.
     NetAdmin = 12,
+    /// Packet sockets.
+    NetRaw = 13,
     /// The older, wider form of the next two.
     SysAdmin = 21,
     /// Pointer arithmetic in programs.

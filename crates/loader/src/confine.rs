@@ -28,14 +28,37 @@ struct Sets {
     inheritable: u32,
 }
 
-/// Takes all capabilities from the calling thread for good, and so from the threads that it starts. Other threads keep theirs.
-/// On kernels before 5.19 CAP_BPF stays, if it is there: maps are not read without it.
+/// What a thread goes on doing with privileges that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: what it needs others have opened.
+    Nothing,
+    /// Files and folders of any user, for agents outside of containers.
+    Files,
+    /// Addresses of interfaces, and raw sockets.
+    Network,
+}
+
+impl Keep {
+    const fn capabilities(self) -> &'static [Capability] {
+        match self {
+            Self::Nothing => &[],
+            Self::Files => &[Capability::DacOverride, Capability::DacReadSearch],
+            Self::Network => &[Capability::NetAdmin, Capability::NetRaw],
+        }
+    }
+}
+
+/// Takes all capabilities but `keep` from the calling thread for good, and so from the threads that it starts. Other threads keep
+/// theirs. On kernels before 5.19 CAP_BPF stays, if it is there: maps are not read without it.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn give_up_capabilities() -> io::Result<()> {
-    let keep = if by_descriptor() { None } else { Some(Capability::Bpf) };
-    let bits = keep.filter(|one| Effective::current().allows(*one)).map_or(0, |one| 1_u64 << one as u8);
+pub fn give_up_capabilities(keep: Keep) -> io::Result<()> {
+    let maps = if by_descriptor() { None } else { Some(Capability::Bpf) };
+    let kept = keep.capabilities().iter().copied().chain(maps);
+    let had = Effective::current();
+    let bits = kept.filter(|one| had.allows(*one)).fold(0_u64, |bits, one| bits | 1 << one as u8);
     let [low, high] = [bits & u64::from(u32::MAX), bits >> 32].map(|half| u32::try_from(half).unwrap_or(0));
     let sets = [low, high].map(|half| Sets { effective: half, permitted: half, inheritable: 0 });
     let header = Header { version: VERSION, pid: 0 };
@@ -73,12 +96,24 @@ mod tests {
     fn a_thread_gives_up_its_own_and_no_other_thread_does() {
         let before = Effective::current();
         let within = std::thread::spawn(|| {
-            give_up_capabilities().unwrap();
+            give_up_capabilities(Keep::Nothing).unwrap();
             (Effective::current(), std::thread::spawn(Effective::current).join().unwrap())
         });
         let (own, started) = within.join().unwrap();
         assert!(!own.allows(Capability::NetAdmin) && !own.allows(Capability::NetBindService));
         assert_eq!(own, started);
         assert_eq!(Effective::current(), before);
+    }
+
+    #[test]
+    fn a_thread_keeps_what_it_has_of_what_it_may_keep() {
+        let before = Effective::current();
+        let within = std::thread::spawn(|| {
+            give_up_capabilities(Keep::Network).unwrap();
+            Effective::current()
+        });
+        let own = within.join().unwrap();
+        assert_eq!(own.allows(Capability::NetAdmin), before.allows(Capability::NetAdmin));
+        assert!(!own.allows(Capability::NetBindService) && !own.allows(Capability::DacOverride));
     }
 }

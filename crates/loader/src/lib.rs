@@ -31,7 +31,7 @@ mod usage;
 
 pub use capabilities::MissingCapabilities;
 pub use collector::{Collected, Limits};
-pub use confine::give_up_capabilities;
+pub use confine::{Keep, give_up_capabilities};
 pub use datapath::{Datapath, detach_all};
 pub use enforcers::Enforcers;
 pub use error::{

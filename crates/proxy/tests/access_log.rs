@@ -21,7 +21,7 @@ fn log(format: &str, sample_one_in: u64) -> Log {
     let path = folder.path().join("access.log");
     let metrics = telemetry::Metrics::new(1);
     let (log, writer) =
-        AccessLog::start(&File::File(path.clone()), format.parse().unwrap(), metrics).unwrap();
+        AccessLog::start(&File::File(path.clone()), format.parse().unwrap(), metrics, || {}).unwrap();
     let access_log = Some(AccessConfig { log, sample_one_in });
     let config = Config { threads: 1, access_log, ..Default::default() };
     Log { path, _folder: folder, _writer: writer, config }

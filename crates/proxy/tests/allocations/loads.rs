@@ -66,7 +66,8 @@ fn logged() -> (Lab, Ask) {
     use telemetry::access::{AccessLog, Target};
     let folder = tempfile::tempdir().unwrap();
     let file = Target::File(folder.path().join("access.log"));
-    let (log, writer) = AccessLog::start(&file, "json".parse().unwrap(), telemetry::Metrics::new(1)).unwrap();
+    let (log, writer) =
+        AccessLog::start(&file, "json".parse().unwrap(), telemetry::Metrics::new(1), || {}).unwrap();
     let access_log = Some(AccessConfig { log, sample_one_in: 1 });
     let (lab, mut ask) = http1(Config { access_log, ..Default::default() }, 128, 0);
     let held = (folder, writer);

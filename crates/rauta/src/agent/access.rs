@@ -8,6 +8,7 @@ use proxy::AccessConfig;
 use telemetry::Metrics;
 use telemetry::access::{AccessLog, OpenError, Writer};
 
+use super::limits;
 use crate::settings::Settings;
 
 /// How long a stop waits for the disk to take the last lines, and for a collector to take the last spans.
@@ -20,7 +21,8 @@ pub(super) fn start(
 ) -> Result<(Option<AccessConfig>, Option<Writer>), OpenError> {
     let asked = &settings.access_log;
     let Some(target) = &asked.target else { return Ok((None, None)) };
-    let (log, writer) = AccessLog::start(target, asked.format.clone(), Arc::clone(metrics))?;
+    let (log, writer) =
+        AccessLog::start(target, asked.format.clone(), Arc::clone(metrics), limits::confine_to_files)?;
     Ok((Some(AccessConfig { log, sample_one_in: asked.sample_one_in }), Some(writer)))
 }
 
@@ -30,7 +32,6 @@ pub(super) fn start_spans(
     metrics: &Arc<Metrics>,
 ) -> Result<(Option<Arc<Exporter>>, Option<Exporting>), otlp::StartError> {
     let Some(collector) = &settings.collector else { return Ok((None, None)) };
-    let (exporter, exporting) =
-        Exporter::start(collector.clone(), Arc::clone(metrics), super::limits::confine)?;
+    let (exporter, exporting) = Exporter::start(collector.clone(), Arc::clone(metrics), limits::confine)?;
     Ok((Some(exporter), Some(exporting)))
 }

@@ -95,6 +95,7 @@ impl Announcing {
         let (tells, announced) = watch::channel(Announced::default());
         let task = Task::new(said, node, leases, tells);
         let thread = std::thread::Builder::new().name("rauta-announce".to_owned()).spawn(move || {
+            super::limits::confine_to_network();
             runtime.block_on(task.run(wishes, orders, answer));
         });
         let thread = thread.context("cannot start the thread that announces addresses")?;

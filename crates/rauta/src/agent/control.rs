@@ -12,6 +12,7 @@ use api::{ControlSocket, ControlView, SharedControlSocket};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use super::limits;
 use super::state::Agent;
 use super::upgrade::Left;
 use crate::settings::Settings;
@@ -85,7 +86,8 @@ impl Bound {
 /// The running thread.
 pub(crate) struct Control {
     stop: oneshot::Sender<End>,
-    thread: JoinHandle<()>,
+    /// It gives back what has a path, which is removed with the rights of the thread that made it.
+    thread: JoinHandle<Option<ControlSocket>>,
 }
 
 /// How the control socket ends.
@@ -104,9 +106,11 @@ impl Control {
         let thread = std::thread::Builder::new()
             .name("rauta-control".to_owned())
             .spawn(move || {
-                runtime.block_on(serve(bound, agent, stopped));
+                limits::confine();
+                let socket = runtime.block_on(serve(bound, agent, stopped));
                 // Questions to the kernel may take seconds yet; nobody waits for their answer any more.
                 runtime.shutdown_background();
+                socket
             })
             .context("cannot start the control thread")?;
         Ok(Self { stop, thread })
@@ -125,11 +129,15 @@ impl Control {
     fn end(self, end: End) {
         // An error means that the thread has ended already.
         let _ = self.stop.send(end);
-        let _ = self.thread.join();
+        drop(self.thread.join());
     }
 }
 
-async fn serve(bound: Bound, agent: Arc<Agent>, mut stopped: oneshot::Receiver<End>) {
+async fn serve(
+    bound: Bound,
+    agent: Arc<Agent>,
+    mut stopped: oneshot::Receiver<End>,
+) -> Option<ControlSocket> {
     if let Some(admin) = bound.admin {
         info!("status page on http://{}/", admin.address);
         tokio::spawn(report(
@@ -154,7 +162,9 @@ async fn serve(bound: Bound, agent: Arc<Agent>, mut stopped: oneshot::Receiver<E
     };
     if end == Ok(End::Left) {
         bound.socket.leave();
+        return None;
     }
+    Some(bound.socket)
 }
 
 async fn report(what: &str, serving: impl Future<Output = std::io::Result<()>>) {

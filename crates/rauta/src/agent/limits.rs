@@ -1,5 +1,6 @@
 //! Limits of the process and of its threads.
 
+use loader::Keep;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tracing::{debug, warn};
 
@@ -26,10 +27,24 @@ pub(crate) fn raise_descriptors() {
     }
 }
 
-/// Takes from the calling thread what only the main thread needs, to open sockets, and those of the kernel programs and of
-/// announced addresses: who reads what strangers send has no capability that could be turned against the machine.
+/// Takes all capabilities from the calling thread. The main thread keeps them, to open sockets and to load and attach programs, and
+/// [`Privileged`](super::privileged::Privileged): who reads what strangers send has none that could be turned against the machine.
 pub(crate) fn confine() {
-    if let Err(error) = loader::give_up_capabilities() {
+    keep(Keep::Nothing);
+}
+
+/// The same for a thread that opens files by their names.
+pub(crate) fn confine_to_files() {
+    keep(Keep::Files);
+}
+
+/// The same for a thread that announces addresses.
+pub(crate) fn confine_to_network() {
+    keep(Keep::Network);
+}
+
+fn keep(kept: Keep) {
+    if let Err(error) = loader::give_up_capabilities(kept) {
         warn!(%error, "a thread keeps capabilities that it does not need");
     }
 }

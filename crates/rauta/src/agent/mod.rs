@@ -19,6 +19,7 @@ mod limits;
 mod memory;
 mod network;
 pub(crate) mod page;
+mod privileged;
 mod session_key;
 mod source;
 mod state;

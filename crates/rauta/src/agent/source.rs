@@ -49,7 +49,8 @@ impl Watched {
         Ok(match source {
             Source::Files(paths) => {
                 let options = settings.translate_options();
-                let (loaded, handle) = files::watch(paths, options).context("cannot watch the files")?;
+                let (loaded, handle) = files::watch(paths, options, super::limits::confine_to_files)
+                    .context("cannot watch the files")?;
                 Self::Files(loaded, handle)
             }
             Source::Cluster(connection) => {

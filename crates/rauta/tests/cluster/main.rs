@@ -159,13 +159,16 @@ fn threads_of_traffic_and_of_the_api_have_no_capabilities(pid: u32) {
         let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
         let name = field("Name:");
-        if name.starts_with("rauta-proxy-") || name == "kubernetes" {
+        if ["rauta-proxy-", "rauta-control", "rauta-upgrade", "kubernetes"]
+            .iter()
+            .any(|kind| name.starts_with(kind))
+        {
             let none = "0000000000000000";
             assert_eq!((field("CapEff:"), field("CapPrm:")), (none, none), "{name}");
             confined += 1;
         }
     }
-    assert!(confined >= 2, "threads by these names");
+    assert!(confined >= 4, "threads by these names");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Threads that read what strangers send have no capabilities; those that open sockets and load programs keep theirs.
+//! Threads have no capabilities, but those that open sockets and load programs, and what files and announcing need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use testkit::{Addresses, Connection};
 
@@ -27,16 +27,35 @@ fn threads_of_traffic_have_none_and_still_serve_ports_below_1024() {
     let manifest = format!("{manifest}\n---\n{checked}");
     // Nobody has to be there to have the thread that sends spans.
     let collector = ("RAUTA_TRACING_ENDPOINT", "http://127.0.0.1:4318");
-    let mut world = World::tuned(1, &manifest, &[collector]);
+    let mut world = World::tuned(1, &manifest, &[collector, ("RAUTA_ACCESS_LOG_PATH", "stdout")]);
     let mut connection = Connection::open(world.lab.client(), (Addresses::GATEWAY, 80).into()).unwrap();
     assert_eq!(connection.get("a", "/128").unwrap().status, 200);
     let found = capabilities(world.gateway.process().pid());
-    for kind in ["rauta-proxy-", "rauta-health", "rauta-spans"] {
-        let threads: Vec<_> = found.iter().filter(|(name, _)| name.starts_with(kind)).collect();
-        assert!(!threads.is_empty(), "{kind}: {found:?}");
-        for (name, sets) in threads {
-            assert_eq!(*sets, [0, 0], "{name}");
-        }
+    let (read, raw) = (1 << 1 | 1 << 2, 1 << 12 | 1 << 13); // CAP_DAC_*; CAP_NET_ADMIN, CAP_NET_RAW
+    let mut seen = BTreeSet::new();
+    for (name, sets) in &found {
+        let (kind, kept) = match name.as_str() {
+            // It opens sockets, and loads and attaches programs.
+            "rauta" => continue,
+            "files" | "notify-rs inoti" | "rauta-access" => (name.as_str(), read),
+            "rauta-announce" => (name.as_str(), raw),
+            _ if name.starts_with("rauta-proxy-") => ("rauta-proxy-", 0),
+            _ => (name.as_str(), 0),
+        };
+        assert!(sets.iter().all(|set| set & !kept == 0), "{name}: {sets:x?}");
+        seen.insert(kind);
+    }
+    let all = [
+        "files",
+        "rauta-access",
+        "rauta-control",
+        "rauta-health",
+        "rauta-proxy-",
+        "rauta-spans",
+        "rauta-upgrade",
+    ];
+    for kind in all {
+        assert!(seen.contains(kind), "{kind}: {found:?}");
     }
     // What a listener that is to come needs.
     assert!(found.get("rauta").is_some_and(|[effective, _]| *effective != 0), "{found:?}");

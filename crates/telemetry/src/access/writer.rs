@@ -58,6 +58,7 @@ impl AccessLog {
         target: &Target,
         format: Format,
         metrics: Arc<Metrics>,
+        on_thread: fn(),
     ) -> Result<(Arc<Self>, Writer), OpenError> {
         let output = Output::open(target)?;
         let (queue, batches) = sync_channel(QUEUE_MAX);
@@ -65,7 +66,11 @@ impl AccessLog {
         let writing =
             Writing { output, metrics: metrics.clone(), signals: signals.clone(), is_broken: false };
         let thread = std::thread::Builder::new().name("rauta-access".to_owned());
-        let thread = thread.spawn(move || writing.run(&batches)).map_err(OpenError::Thread)?;
+        let run = move || {
+            on_thread();
+            writing.run(&batches);
+        };
+        let thread = thread.spawn(run).map_err(OpenError::Thread)?;
         Ok((Arc::new(Self { format, queue, metrics }), Writer { signals, thread }))
     }
 
@@ -168,7 +173,8 @@ mod tests {
     fn start(path: &Path) -> (Arc<AccessLog>, Writer, Arc<Metrics>) {
         let metrics = Metrics::new(1);
         let format = "$path $status".parse().unwrap();
-        let (log, writer) = AccessLog::start(&Target::File(path.into()), format, metrics.clone()).unwrap();
+        let (log, writer) =
+            AccessLog::start(&Target::File(path.into()), format, metrics.clone(), || {}).unwrap();
         (log, writer, metrics)
     }
 
@@ -269,7 +275,9 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_made_is_an_error_that_names_it() {
         let target = Target::File("/nowhere/access.log".into());
-        let Err(error) = AccessLog::start(&target, Format::Json, Metrics::new(1)) else { panic!("opened") };
+        let Err(error) = AccessLog::start(&target, Format::Json, Metrics::new(1), || {}) else {
+            panic!("opened")
+        };
         assert!(error.to_string().contains("/nowhere/access.log"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! A connection that never was: what the programs would do with it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use api::KernelError;
@@ -50,7 +51,10 @@ impl Kernel {
         };
         let length = request.len();
         let question = Question { client, vip, device, request };
-        let answer = DryRun::load(&plan).and_then(|run| run.ask(&plan, &question)).map_err(failed)?;
+        let ask = move || DryRun::load(&plan).and_then(|run| run.ask(&plan, &question));
+        let asked = self.privileged.as_ref().and_then(|privileged| privileged.run(ask));
+        let gone = || io::Error::other("the thread that loads programs is gone: restart the agent");
+        let answer = asked.ok_or_else(|| KernelError::Failed(Box::new(gone())))?.map_err(failed)?;
 
         let inner = self.lock();
         let (_, routing) = inner.tier()?;

@@ -22,6 +22,7 @@ use model::{ListenerId, RouteId, Snapshot};
 use telemetry::Metrics;
 use tracing::{info, warn};
 
+use super::privileged::Privileged;
 use crate::settings::{OnExit, Settings};
 use routing::Routing;
 use trace::Streams;
@@ -36,6 +37,8 @@ pub(crate) struct Kernel {
     inner: Arc<Mutex<Inner>>,
     /// Held by whoever needs the pins without the rest. Taken before `inner`.
     pins: Arc<Mutex<()>>,
+    /// Loads programs where a thread asks for it that may not.
+    privileged: Option<Privileged>,
     on_exit: OnExit,
 }
 
@@ -113,7 +116,10 @@ impl Kernel {
                 (None, lack)
             }
         };
-        let kernel = Self::without(&lack, settings.dataplane.on_exit);
+        let mut kernel = Self::without(&lack, settings.dataplane.on_exit);
+        kernel.privileged = Privileged::start()
+            .inspect_err(|error| warn!(%error, "`rauta explain flow` of new connections will not work"))
+            .ok();
         let mut inner = kernel.lock();
         inner.before = counters::Baseline::of(&datapath);
         (inner.datapath, inner.routing) = (Some(datapath), routing);
@@ -133,7 +139,7 @@ impl Kernel {
             before: counters::Baseline::default(),
             failing: None,
         };
-        Self { inner: Arc::new(Mutex::new(inner)), pins: Arc::default(), on_exit }
+        Self { inner: Arc::new(Mutex::new(inner)), pins: Arc::default(), privileged: None, on_exit }
     }
 
     /// One line for people: what the kernel does.

@@ -72,9 +72,10 @@ impl Giver {
         let (agent, kernel) = (Arc::downgrade(agent), super::kernel_programs(settings));
         let given = Arc::new(Mutex::new(Some(shared)));
         let shared = Arc::clone(&given);
-        std::thread::Builder::new()
-            .name("rauta-upgrade".to_owned())
-            .spawn(move || wait(&door, &agent, (&shared, kernel.as_deref()), &found))?;
+        std::thread::Builder::new().name("rauta-upgrade".to_owned()).spawn(move || {
+            crate::agent::limits::confine();
+            wait(&door, &agent, (&shared, kernel.as_deref()), &found);
+        })?;
         Ok((Self { path, is_left: false, given }, successors))
     }
 

@@ -56,6 +56,11 @@ struct Inner {
     before: counters::Baseline,
     /// What failed last: said once.
     failing: Option<&'static str>,
+    /// What was said last of what the programs do.
+    said: String,
+    /// Whether it may be something else by now, and that since the tick before.
+    is_unsaid: bool,
+    is_fresh: bool,
 }
 
 impl Kernel {
@@ -123,7 +128,8 @@ impl Kernel {
         let mut inner = kernel.lock();
         inner.before = counters::Baseline::of(&datapath);
         (inner.datapath, inner.routing) = (Some(datapath), routing);
-        info!(interfaces = inner.attachments().join(", "), "kernel programs: {}", inner.summary());
+        inner.said = inner.summary();
+        info!(interfaces = inner.attachments().join(", "), "kernel programs: {}", inner.said);
         drop(inner);
         kernel
     }
@@ -138,6 +144,9 @@ impl Kernel {
             streams: Streams::default(),
             before: counters::Baseline::default(),
             failing: None,
+            said: String::new(),
+            is_unsaid: false,
+            is_fresh: false,
         };
         Self { inner: Arc::new(Mutex::new(inner)), pins: Arc::default(), privileged: None, on_exit }
     }
@@ -186,7 +195,7 @@ impl Kernel {
         let mut inner = self.lock();
         let Some(datapath) = &mut inner.datapath else { return };
         let followed = datapath.follow_interfaces().map_err(anyhow::Error::from);
-        inner.said("interfaces are not followed", followed);
+        inner.warned("interfaces are not followed", followed);
         if let Some(routing) = &mut inner.routing {
             routing.machine_changed();
         }
@@ -199,10 +208,11 @@ impl Kernel {
         let Inner { datapath: Some(datapath), routing: Some(routing), .. } = &mut *inner else { return };
         let is_due = routing.is_due();
         let ticked = routing.tick(datapath);
-        inner.said("connections in the kernel are not looked after", ticked);
+        inner.warned("connections in the kernel are not looked after", ticked);
         if is_due {
             inner.route();
         }
+        inner.say();
     }
 
     /// Lets new connections pass to the host, and those in the kernel end as they fall silent; waits a few seconds for it.
@@ -217,7 +227,7 @@ impl Kernel {
             let Inner { datapath: Some(datapath), routing: Some(routing), .. } = &mut *inner else { return };
             match routing.drain(datapath) {
                 Ok(0) => return,
-                drained => inner.said("connections in the kernel are not drained", drained),
+                drained => inner.warned("connections in the kernel are not drained", drained),
             }
             drop(inner);
             std::thread::sleep(DRAIN_STEP);
@@ -309,7 +319,7 @@ impl Inner {
         let keys: Vec<ListenerAddress> = listeners.keys().copied().collect();
         let counted = datapath.set_listeners(&keys).map_err(anyhow::Error::from);
         self.listeners = listeners;
-        self.said("the kernel's table of listeners is not up to date, its counters may miss some", counted);
+        self.warned("the kernel's table of listeners is not up to date, its counters may miss some", counted);
     }
 
     /// Lets the programs route the latest snapshot.
@@ -318,17 +328,25 @@ impl Inner {
         else {
             return;
         };
-        let before = routing.summary();
         let applied = routing.apply(datapath, snapshot);
-        let after = routing.summary();
-        if before != after {
-            info!("kernel programs: {after}");
+        (self.is_unsaid, self.is_fresh) = (true, true);
+        self.warned("the kernel's routing tables are not up to date", applied);
+    }
+
+    /// Says what the programs do if that is something else. Not while changes come: it takes a look at every route.
+    fn say(&mut self) {
+        if std::mem::take(&mut self.is_fresh) || !std::mem::take(&mut self.is_unsaid) {
+            return;
         }
-        self.said("the kernel's routing tables are not up to date", applied);
+        let summary = self.summary();
+        if summary != self.said {
+            info!("kernel programs: {summary}");
+            self.said = summary;
+        }
     }
 
     /// Warns of what fails, once until something succeeds or something else fails.
-    fn said<T>(&mut self, what: &'static str, result: anyhow::Result<T>) {
+    fn warned<T>(&mut self, what: &'static str, result: anyhow::Result<T>) {
         match result {
             Ok(_) if self.failing == Some(what) => self.failing = None,
             Ok(_) => {}

@@ -1,5 +1,6 @@
 //! The kernel's routing tables: compiled from the snapshot and the machine, and written where they differ.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ pub(super) struct Routing {
     table_writes: u64,
     /// What it was compiled from.
     compiled_from: Option<(Arc<Snapshot>, Facts)>,
-    placements: Vec<RoutePlacement>,
+    /// For people: looked for when one asks, since that takes a look at every route.
+    placements: OnceCell<Vec<RoutePlacement>>,
     /// The address and port of each index of listeners.
     listeners: BTreeMap<u32, (Option<IpAddr>, u16)>,
     /// What was answered by each route and by each endpoint.
@@ -105,7 +107,7 @@ impl Routing {
             is_unsure: false,
             table_writes: 0,
             compiled_from: None,
-            placements: Vec::new(),
+            placements: OnceCell::new(),
             listeners: BTreeMap::new(),
             answered: Default::default(),
             again: None,
@@ -187,6 +189,8 @@ impl Routing {
         let asked = Instant::now();
         let Update { mut writes, again } = self.compiler.update(snapshot, &from.1, now());
         let compiled = Instant::now();
+        self.compiled_from = Some(from);
+        self.placements.take();
         if self.is_unsure {
             writes = diff(&read(datapath)?, &self.compiler.tables());
         }
@@ -195,7 +199,7 @@ impl Routing {
         self.listeners = self.compiler.listeners();
         self.take_up(datapath);
         let sizes = segment_sizes(&ways);
-        let written = self.write(datapath, sizes, &writes);
+        self.write(datapath, sizes, &writes)?;
         let (done, count) = (compared.elapsed(), writes.len());
         debug!(
             facts_us = us(asked.duration_since(started)),
@@ -205,15 +209,11 @@ impl Routing {
             writes = count,
             "kernel tables are up to date"
         );
-        // For people, who wait longer than packets.
-        self.placements = self.compiler.placements(snapshot, &from.1);
-        written?;
         // The records of endpoints say whose their indices are.
         self.take_up(datapath);
         if writes.iter().any(|write| write.map == Map::Endpoints) {
             self.collect(datapath)?;
         }
-        self.compiled_from = Some(from);
         Ok(())
     }
 
@@ -302,7 +302,8 @@ impl Routing {
 
     /// The tier of each route.
     pub(super) fn placements(&self) -> &[RoutePlacement] {
-        &self.placements
+        let look = |(snapshot, facts): &(Arc<Snapshot>, Facts)| self.compiler.placements(snapshot, facts);
+        self.placements.get_or_init(|| self.compiled_from.as_ref().map(look).unwrap_or_default())
     }
 
     /// The route of an index that programs tell of; empty when it is gone.
@@ -330,12 +331,13 @@ impl Routing {
         if self.compiled_from.is_none() {
             return "TC programs are ready to route".to_owned();
         }
-        let in_kernel = self.placements.iter().filter(|placed| placed.tier != Tier::Userspace).count();
-        let mut summary = format!("TC routes {in_kernel} of {} routes", self.placements.len());
-        let first = self.placements.iter().find(|placed| placed.tier == Tier::Userspace);
+        let placements = self.placements();
+        let in_kernel = placements.iter().filter(|placed| placed.tier != Tier::Userspace).count();
+        let mut summary = format!("TC routes {in_kernel} of {} routes", placements.len());
+        let first = placements.iter().find(|placed| placed.tier == Tier::Userspace);
         if let Some((route, why)) = first.and_then(|placed| Some((&placed.route, placed.reason?))) {
             summary.push_str(&format!("; userspace serves {route} since {why}"));
-            let rest = self.placements.len() - in_kernel - 1;
+            let rest = placements.len() - in_kernel - 1;
             if rest > 0 {
                 summary.push_str(&format!(", and {rest} more"));
             }

@@ -65,6 +65,8 @@ pub(crate) struct Connectors {
     /// By backend, and what its clients' Gateway shows to endpoints.
     secured: HashMap<(BackendId, AppProtocol, Option<CertificateId>), Secured>,
     ids: HashSet<ConnectorId>,
+    /// The one that was counted last.
+    kept: Option<ConnectorId>,
 }
 
 struct Secured {
@@ -108,8 +110,11 @@ impl Connectors {
     }
 
     /// Counts a connector of the state before among those of this one.
-    pub(crate) fn keep(&mut self, connector: &Connector) {
-        self.ids.insert(connector.id);
+    pub(crate) fn keep(&mut self, id: ConnectorId) {
+        // Most of many in a row are the same.
+        if self.kept.replace(id) != Some(id) {
+            self.ids.insert(id);
+        }
     }
 
     /// Whether a connector of this state has that name.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use model::{Action, BackendId, BackendSecurity, BackendTarget, Route};
 
 use crate::backend::BackendState;
-use crate::connector::Connectors;
-use crate::state::{CompiledAction, Target};
+use crate::connector::{ConnectorId, Connectors};
+use crate::state::{CompiledAction, CompiledRoute, ForwardAction, Target};
 
 /// For each of `routes` where the same record stood `before`.
 pub(crate) fn places(before: &[Arc<Route>], routes: &[Arc<Route>]) -> Vec<Option<usize>> {
@@ -43,13 +43,17 @@ pub(crate) fn changed(
 
 /// Whether what the same record came to before is what it would come to now.
 pub(crate) fn holds(
-    known: &CompiledAction,
+    known: &CompiledRoute,
     route: &Route,
     changed: &HashSet<BackendId>,
     connectors: &mut Connectors,
 ) -> bool {
+    if let (Some(only), true) = (known.only, changed.is_empty()) {
+        connectors.keep(only);
+        return true;
+    }
     let Action::Forward(references) = &route.action else { return true };
-    let CompiledAction::Forward(action) = known else { return false };
+    let CompiledAction::Forward(action) = &*known.action else { return false };
     let is_same = |id: &BackendId| !changed.contains(id);
     let are_same = changed.is_empty()
         || references.iter().all(|reference| {
@@ -60,15 +64,28 @@ pub(crate) fn holds(
             let mut mirrors = route.filters.mirrors.iter().chain(&reference.filters.mirrors);
             target && mirrors.all(|mirror| is_same(&mirror.backend))
         });
-    if !are_same {
-        return false;
+    if are_same {
+        used(action).for_each(|id| connectors.keep(id));
     }
-    let mut keep = |target: &Target| target.connectors().for_each(|connector| connectors.keep(connector));
-    for target in action.targets.iter().flatten() {
-        keep(target);
-        target.mirrors.iter().flat_map(|mirror| mirror.action.targets.iter().flatten()).for_each(&mut keep);
-    }
-    true
+    are_same
+}
+
+/// The connector of an action, where it has exactly one.
+pub(crate) fn only(action: &CompiledAction) -> Option<ConnectorId> {
+    let CompiledAction::Forward(action) = action else { return None };
+    let mut used = used(action);
+    let first = used.next()?;
+    used.all(|id| id == first).then_some(first)
+}
+
+/// The connectors of an action.
+fn used(action: &ForwardAction) -> impl Iterator<Item = ConnectorId> {
+    let targets = action.targets.iter().flatten();
+    let copies = |target: &Target| {
+        let copies = target.mirrors.iter().flat_map(|mirror| mirror.action.targets.iter().flatten());
+        copies.flat_map(Target::connectors).map(|connector| connector.id).collect::<Vec<_>>()
+    };
+    targets.flat_map(move |target| target.connectors().map(|connector| connector.id).chain(copies(target)))
 }
 
 #[cfg(test)]

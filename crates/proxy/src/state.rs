@@ -20,7 +20,7 @@ use crate::addresses::Addresses;
 use crate::affinity::Kept;
 use crate::backend::{BackendState, Endpoints};
 use crate::breaker::Breaker;
-use crate::connector::{Connector, Connectors, Way};
+use crate::connector::{Connector, ConnectorId, Connectors, Way};
 use crate::endpoint::{Endpoint, EndpointStats};
 use crate::group::Group;
 use crate::guard::Guards;
@@ -97,6 +97,8 @@ pub struct EndpointView {
 /// What becomes of the requests of a rule.
 pub(crate) struct CompiledRoute {
     pub(crate) action: Arc<CompiledAction>,
+    /// What all of its targets are spoken to by, where that is one: beside each other these are looked at faster than actions are.
+    pub(crate) only: Option<ConnectorId>,
     /// What scripts of other origins may do.
     pub(crate) cors: Option<Box<Cors>>,
     /// Where routes are counted.
@@ -202,9 +204,6 @@ impl State {
         key: &SessionKey,
         board: &Arc<Board>,
     ) -> Self {
-        if snapshot.routes.iter().any(|route| route.session.is_some()) {
-            key.warn_of_own();
-        }
         let mut endpoints = Endpoints::new();
         let mut backends: BTreeMap<BackendId, BackendState> = BTreeMap::new();
         for (id, backend) in &snapshot.backends {
@@ -226,34 +225,42 @@ impl State {
             metrics.routes(snapshot.routes.iter().map(|route| route.id.to_string())).into_iter();
         let changed = reuse::changed(&before.backends, &backends);
         let places = reuse::places(&before.snapshot.routes, &snapshot.routes);
-        let routes = snapshot.routes.iter().zip(places).map(|(route, place)| CompiledRoute {
-            metrics: counted.next(),
-            action: place
-                .and_then(|at| Some(&before.routes.get(at)?.action))
-                .filter(|known| reuse::holds(known, route, &changed, &mut connectors))
-                .cloned()
-                .unwrap_or_else(|| {
-                    Arc::new(compile(
-                        route,
-                        &snapshot,
-                        &mut backends,
-                        &mut connectors,
-                        before,
-                        (threads, key),
-                    ))
+        let routes = snapshot.routes.iter().zip(places).map(|(route, place)| {
+            let metrics = counted.next();
+            let known = place.and_then(|at| before.routes.get(at));
+            let known = known.filter(|known| reuse::holds(known, route, &changed, &mut connectors));
+            // Of most routes there is no more to know, and their records are not even looked at.
+            if let Some(CompiledRoute { action, only: Some(only), cors: None, guards: None, .. }) = known {
+                let (action, only) = (Arc::clone(action), Some(*only));
+                return CompiledRoute { action, only, cors: None, metrics, guards: None };
+            }
+            if route.session.is_some() {
+                key.warn_of_own();
+            }
+            let action = known.map(|known| Arc::clone(&known.action)).unwrap_or_else(|| {
+                let state = (&mut backends, &mut connectors);
+                Arc::new(compile(route, &snapshot, state, before, (threads, key)))
+            });
+            CompiledRoute {
+                only: reuse::only(&action),
+                action,
+                cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
+                metrics,
+                guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied(), |said| {
+                    let backend = backends.get_mut(&said.backend)?;
+                    let protocol = match said.protocol {
+                        ExtAuthProtocol::Http { .. } | ExtAuthProtocol::Subrequest(_) => {
+                            backend.source.protocol
+                        }
+                        ExtAuthProtocol::Grpc => AppProtocol::Http2,
+                    };
+                    let connectors =
+                        connectors_of(route, (backend, protocol), &snapshot, &mut connectors, before)?;
+                    let before = before.backends.get(&said.backend);
+                    let group = backend.group(Balancing::default(), before, threads);
+                    Some(Target::plain(group, backend, connectors))
                 }),
-            cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
-            guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied(), |said| {
-                let backend = backends.get_mut(&said.backend)?;
-                let protocol = match said.protocol {
-                    ExtAuthProtocol::Http { .. } | ExtAuthProtocol::Subrequest(_) => backend.source.protocol,
-                    ExtAuthProtocol::Grpc => AppProtocol::Http2,
-                };
-                let connectors =
-                    connectors_of(route, (backend, protocol), &snapshot, &mut connectors, before)?;
-                let group = backend.group(Balancing::default(), before.backends.get(&said.backend), threads);
-                Some(Target::plain(group, backend, connectors))
-            }),
+            }
         });
         let routes = routes.collect();
         let l4_actions = snapshot
@@ -386,8 +393,7 @@ fn rule(route: &model::Route) -> Rule<'_> {
 fn compile(
     route: &model::Route,
     snapshot: &Snapshot,
-    backends: &mut BTreeMap<BackendId, BackendState>,
-    connectors: &mut Connectors,
+    (backends, connectors): (&mut BTreeMap<BackendId, BackendState>, &mut Connectors),
     before: &State,
     (threads, key): (usize, &SessionKey),
 ) -> CompiledAction {

@@ -23,6 +23,8 @@ pub(crate) struct ListenerTable {
     hosts: Arc<HostMap>,
     /// How many hosts there are.
     live: usize,
+    /// Their numbers are below it.
+    end: usize,
     /// By the numbers of their hosts; numbers of hosts that have gone stay free.
     shards: Box<[Placed]>,
 }
@@ -83,7 +85,7 @@ impl ListenerTable {
             shards.resize_with(at, || Placed::new(&[], all, regexes, None));
             shards.push(Placed::new(of_shard, all, regexes, before.and_then(|before| before.shards.get(at))));
         }
-        Self { listener, routes, hosts, live, shards: shards.into() }
+        Self { listener, routes, hosts, live, end: numbers.end(), shards: shards.into() }
     }
 
     /// The route and match that take the request.
@@ -128,7 +130,8 @@ struct Numbers<'b, 'm> {
 
 impl<'b, 'm> Numbers<'b, 'm> {
     fn after(before: Option<&'b ListenerTable>) -> Self {
-        let first = before.map_or(0, |before| before.shards.len() * SHARD_HOSTS as usize);
+        // The last shard is filled up: hosts that come one by one make no shards of one.
+        let first = before.map_or(0, |before| before.end);
         Self { before: before.map(|before| &*before.hosts), first, new: HashMap::new() }
     }
 
@@ -235,10 +238,27 @@ mod tests {
         // All places behind it move.
         routes.insert(0, route("new"));
         let grown = table(&routes, Some(&changed));
-        assert_eq!(kept(&grown, &changed), [true; 4]);
-        assert_eq!(grown.shards.len(), 5, "a host that comes has a number behind all others");
+        assert_eq!(
+            kept(&grown, &changed),
+            [true, true, true, false],
+            "a host that comes is behind all others"
+        );
         routes.remove(1);
-        assert_eq!(kept(&table(&routes, Some(&grown)), &grown), [false, true, true, true, true]);
+        assert_eq!(kept(&table(&routes, Some(&grown)), &grown), [false, true, true, true]);
+    }
+
+    #[test]
+    fn hosts_that_come_one_by_one_leave_the_full_shards_as_they_are() {
+        let mut routes = vec![route("first")];
+        let mut last = table(&routes, None);
+        for i in 0..2 * HOSTS {
+            routes.push(route(&format!("r{i}")));
+            let next = table(&routes, Some(&last));
+            assert_eq!(next.shards.len(), routes.len().div_ceil(SHARD_HOSTS as usize));
+            let full = (routes.len() - 1) / SHARD_HOSTS as usize;
+            assert!(kept(&next, &last)[..full].iter().all(|kept| *kept), "at {i}");
+            last = next;
+        }
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Regexes {
         self.0.get(pattern)?.as_ref().ok()
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether one of them does not compile.
     pub(crate) fn has_errors(&self) -> bool {
         self.0.values().any(Result::is_err)

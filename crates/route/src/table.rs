@@ -92,9 +92,12 @@ impl Table {
             return known.clone();
         }
         let routes: Arc<[Arc<Route>]> = snapshot.routes.clone().into();
-        let regexes =
-            Regexes::new(routes.iter().map(|route| &**route), before.map(|before| &*before.regexes));
-        let regexes = Arc::new(regexes);
+        // Where there are no patterns only what is new can have some.
+        let fresh = before
+            .filter(|before| before.regexes.is_empty())
+            .map_or(&*routes, |before| fresh(&before.routes, &routes));
+        let known = before.map(|before| &*before.regexes);
+        let regexes = Arc::new(Regexes::new(fresh.iter().map(|route| &**route), known));
         let mut attached: HashMap<&ListenerId, Vec<u32>> = HashMap::new();
         for (at, route) in routes.iter().enumerate() {
             for id in &route.listeners {
@@ -212,6 +215,15 @@ pub(crate) fn addresses(listener: &Listener) -> Vec<Option<IpAddr>> {
 /// Whether these are the same records: equal ones are shared, and comparing them would take as long as compiling.
 fn are_same(before: &[Arc<Route>], routes: &[Arc<Route>]) -> bool {
     before.len() == routes.len() && before.iter().zip(routes).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+/// The routes between those that stand at the beginning and at the end of both.
+fn fresh<'r>(before: &[Arc<Route>], routes: &'r [Arc<Route>]) -> &'r [Arc<Route>] {
+    let is_same = |(a, b): &(&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(a, b);
+    let head = before.iter().zip(routes).take_while(is_same).count();
+    let (before, routes) = (&before[head..], &routes[head..]);
+    let tail = before.iter().rev().zip(routes.iter().rev()).take_while(is_same).count();
+    &routes[..routes.len() - tail]
 }
 
 /// The matches with patterns that do not compile, each once.

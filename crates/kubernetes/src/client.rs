@@ -22,8 +22,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::{Service, ServiceBuilder};
 
-/// How long it may take to have a connection.
+/// How long it may take to have a connection…
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// …and until the server's machine has answered: TCP asks again ever more rarely by itself, and one that is back is not to wait for that.
+const TCP_MAX: Duration = Duration::from_secs(3);
 
 /// Why there can be no client.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +107,9 @@ impl Connector {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let connected = async {
-            let stream = TcpStream::connect((host, port)).await?;
+            let silent = || io::Error::new(io::ErrorKind::TimedOut, "no connection within 3 s");
+            let stream = timeout(TCP_MAX, TcpStream::connect((host, port))).await;
+            let stream = stream.unwrap_or_else(|_| Err(silent()))?;
             stream.set_nodelay(true)?;
             Ok(TokioIo::new(match &self.tls {
                 Some(tls) => Stream::Tls(Box::new(tls.connect(stream).await?)),

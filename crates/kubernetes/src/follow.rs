@@ -1,5 +1,7 @@
 //! One scope: listed, then watched, for ever (Kubernetes API concepts, "Efficient detection of changes").
 
+use std::hash::{BuildHasher, RandomState};
+use std::mem::{Discriminant, discriminant};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -23,12 +25,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const WATCH_S: u32 = 240;
 /// A watch without a word for so long may hang: bookmarks come every minute.
 const SILENCE_MAX: Duration = Duration::from_secs(100);
-/// How long to wait before the first new try, and the longest: doubled each time.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// How long to wait before the first new try; doubled each time…
+const BACKOFF: Duration = Duration::from_millis(250);
+/// …up to this, after answers of a server…
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+/// …and where there is none: to ask costs nobody anything, and what changed waits for it to be found again.
+const UNREACHABLE_MAX: Duration = Duration::from_secs(2);
 
 /// Follows a scope until nobody listens any more.
 pub(crate) async fn follow(client: Client, scope: Scope, events: Sender<Event>) {
-    let mut follower = Follower { client, scope, events, attempts: 0 };
+    let mut follower = Follower { client, scope, events, tries: Tries::default() };
     // Ends when the receiver is gone.
     let _ = follower.run().await;
 }
@@ -37,8 +43,29 @@ struct Follower {
     client: Client,
     scope: Scope,
     events: Sender<Event>,
-    /// Tries in a row that failed, up to a watch that began: a list alone does not keep what was read true.
-    attempts: u32,
+    /// Up to a watch that began: a list alone does not keep what was read true.
+    tries: Tries,
+}
+
+/// Tries in a row that failed in the same way: what a server says that has just come back is not believed for the tries that found none.
+#[derive(Debug, Default)]
+struct Tries {
+    count: u32,
+    way: Option<Discriminant<Cause>>,
+}
+
+impl Tries {
+    /// Another one has failed: how many are that.
+    fn fail(&mut self, cause: &Cause) -> u32 {
+        let way = Some(discriminant(cause));
+        self.count = if std::mem::replace(&mut self.way, way) == way { self.count + 1 } else { 1 };
+        self.count
+    }
+
+    /// One has not; whether one had before it.
+    fn end(&mut self) -> bool {
+        std::mem::take(self).count > 0
+    }
 }
 
 /// Nobody listens.
@@ -73,7 +100,7 @@ impl Follower {
             let started = Instant::now();
             match self.watch(&mut version).await {
                 // A server that ends every watch at once is not asked without a pause.
-                End::Resumable if started.elapsed() < BACKOFF.0 => sleep(BACKOFF.0).await,
+                End::Resumable if started.elapsed() < BACKOFF => sleep(BACKOFF).await,
                 End::Resumable => {}
                 End::Expired => return Ok(()),
                 End::Deaf => return Err(Deaf),
@@ -134,7 +161,7 @@ impl Follower {
             Err(Failure::Api(410, _)) => return End::Expired,
             Err(failure) => return End::Failed(self.cause(failure).await),
         };
-        if std::mem::take(&mut self.attempts) > 0 && self.send(News::Resumed).await.is_err() {
+        if self.tries.end() && self.send(News::Resumed).await.is_err() {
             return End::Deaf;
         }
         let mut stream = pin!(stream);
@@ -201,10 +228,12 @@ impl Follower {
     }
 
     async fn fail(&mut self, cause: Cause) -> Result<(), Deaf> {
-        self.attempts += 1;
-        self.send(News::Failed(Trouble { cause, attempts: self.attempts })).await?;
-        let (first, longest) = BACKOFF;
-        sleep(first.saturating_mul(1 << (self.attempts - 1).min(10)).min(longest)).await;
+        let attempts = self.tries.fail(&cause);
+        let pause = pause(&cause, attempts);
+        self.send(News::Failed(Trouble { cause, attempts })).await?;
+        // Watches of all agents end at once with their server, and should not begin at once with it.
+        let share = RandomState::new().hash_one(()) % 256;
+        sleep(pause - pause / 1024 * u32::try_from(share).unwrap_or(0)).await;
         Ok(())
     }
 
@@ -212,6 +241,12 @@ impl Follower {
         let event = Event { scope: self.scope.clone(), heard: Instant::now(), news };
         self.events.send(event).await.map_err(|_| Deaf)
     }
+}
+
+/// How long to wait at most after so many tries in a row that failed like this.
+fn pause(cause: &Cause, attempts: u32) -> Duration {
+    let longest = if matches!(cause, Cause::Unreachable(_)) { UNREACHABLE_MAX } else { BACKOFF_MAX };
+    BACKOFF.saturating_mul(1 << (attempts - 1).min(10)).min(longest)
 }
 
 /// Why a request failed.
@@ -233,4 +268,28 @@ impl From<kube::Error> for Failure {
 
 fn bad(error: &kube::core::request::Error) -> Cause {
     Cause::Refused(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_asked_for_more_often_than_one_that_refuses() {
+        let (away, refuses) = (Cause::Unreachable(String::new()), Cause::Refused(String::new()));
+        let pauses = |cause: &Cause| [1, 2, 3, 4, 5, 7, 100].map(|tries| pause(cause, tries).as_millis());
+        assert_eq!(pauses(&away), [250, 500, 1000, 2000, 2000, 2000, 2000]);
+        assert_eq!(pauses(&refuses), [250, 500, 1000, 2000, 4000, 15_000, 15_000]);
+    }
+
+    #[test]
+    fn what_a_server_says_that_is_back_is_not_believed_for_its_silence_before() {
+        let (away, unknown) = (Cause::Unreachable("x".to_owned()), Cause::NotServed(Vec::new()));
+        let mut tries = Tries::default();
+        assert_eq!((0..20).map(|_| tries.fail(&away)).last(), Some(20));
+        assert_eq!([tries.fail(&unknown), tries.fail(&unknown)], [1, 2]);
+        assert_eq!([tries.fail(&Cause::Unreachable("y".to_owned())), tries.fail(&away)], [1, 2]);
+        assert!(tries.end() && !tries.end());
+        assert_eq!(tries.fail(&away), 1);
+    }
 }

@@ -26,6 +26,7 @@ mod node_leases;
 mod pace;
 mod pauses;
 mod plan;
+mod queue;
 mod recorder;
 mod scope;
 mod source;

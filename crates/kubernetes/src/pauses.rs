@@ -34,12 +34,9 @@ impl Pauses {
         self.failed.retain(is_planned);
     }
 
-    /// What is to be written, in the order to try it in.
-    pub(crate) fn order<'w, T>(&self, writes: &'w [T], object: impl Fn(&T) -> &ObjectRef) -> Vec<&'w T> {
-        let (last, mut order): (Vec<_>, Vec<_>) =
-            writes.iter().partition(|write| self.failed.contains(object(write)));
-        order.extend(last);
-        order
+    /// Whether it could not be written the last time.
+    pub(crate) fn has_failed(&self, object: &ObjectRef) -> bool {
+        self.failed.contains(object)
     }
 }
 
@@ -61,24 +58,5 @@ mod tests {
         assert_eq!(pauses.until(ObjectKind::RoutingRule, now), Some(end));
         assert_eq!(pauses.until(ObjectKind::HttpRoute, now), None);
         assert_eq!(pauses.until(ObjectKind::RoutingRule, end), None);
-    }
-
-    #[test]
-    fn what_one_object_is_refused_holds_up_none_of_its_kind_for_ever() {
-        let (mut pauses, now) = (Pauses::default(), Instant::now());
-        let writes = ["a", "b", "c"].map(rule);
-        let order = |pauses: &Pauses| {
-            let order = pauses.order(&writes, |write| write);
-            order.into_iter().map(|object| object.name.to_string()).collect::<Vec<_>>()
-        };
-        assert_eq!(order(&pauses), ["a", "b", "c"]);
-        pauses.fail(&writes[0], now);
-        assert_eq!(order(&pauses), ["b", "c", "a"]);
-        pauses.fail(&writes[1], now);
-        assert_eq!(order(&pauses), ["c", "a", "b"]);
-        pauses.succeed(&writes[0]);
-        assert_eq!(order(&pauses), ["a", "c", "b"]);
-        pauses.retain(|object| &*object.name != "b");
-        assert_eq!(order(&pauses), ["a", "b", "c"]);
     }
 }

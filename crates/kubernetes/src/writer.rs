@@ -1,11 +1,13 @@
-//! Writes statuses, one after the other, the latest plan only.
+//! Writes statuses, the latest plan only.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use kube::Client;
 use kube::core::Request;
 use kube::core::params::{ListParams, Patch, PatchParams};
@@ -15,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::event::{Event, News};
-use crate::pauses::Pauses;
+use crate::queue::{End, Queue};
 use crate::scope::{Scope, plural};
 use crate::source::at;
 use crate::trouble::{code, is_terminating, words};
@@ -55,7 +57,7 @@ impl Write {
     }
 
     /// What tells this from what was written before.
-    fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         let mut hasher = DefaultHasher::new();
         match self {
             Self::Status(Change { version, status, .. }) => {
@@ -98,8 +100,8 @@ impl Write {
 
 /// What was written, and over which version. The version alone does not tell: an API server that keeps nothing of what it is given, as a field
 /// that its definitions lack, keeps the version, too, and one that refuses a status does.
-#[derive(Debug, PartialEq)]
-struct Mark {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Mark {
     over: String,
     hash: u64,
 }
@@ -132,145 +134,142 @@ impl std::fmt::Display for Write {
     }
 }
 
-/// Writes what the latest plan says and is not written yet, for ever. What the API server answers goes to `events`, since
-/// it may be there before the watch.
+/// Writes what the latest plan says and is not written yet, for ever, several at once. What the API server answers goes to `events`,
+/// since it may be there before the watch.
 pub(crate) async fn write(
     client: Client,
     mut plans: watch::Receiver<Vec<Arc<Write>>>,
     events: mpsc::Sender<Event>,
 ) {
-    let (done, pauses, said) = (HashMap::new(), Pauses::default(), BTreeSet::new());
-    let mut writer = Writer { client, events, done, pauses, said };
-    let mut due = None;
+    let mut writer = Writer { events, queue: Queue::default(), said: BTreeSet::new() };
+    let mut under_way = FuturesUnordered::new();
     loop {
-        let is_alive = tokio::select! {
-            changed = plans.changed() => changed.is_ok(),
-            () = at(due) => true,
-        };
-        if !is_alive {
-            return;
+        while let Some(write) = writer.queue.next(Instant::now()) {
+            under_way.push(put(&client, write));
         }
-        let plan = plans.borrow_and_update().clone();
-        let planned: HashSet<_> = plan.iter().map(|write| write.object()).collect();
-        writer.done.retain(|object, _| planned.contains(object));
-        writer.pauses.retain(|object| planned.contains(object));
-        due = None;
-        for write in writer.pauses.order(&plan, |write| write.object()) {
-            let again = writer.put(write).await;
-            due = due.into_iter().chain(again).min();
-            if plans.has_changed().unwrap_or(false) {
-                break;
-            }
+        tokio::select! {
+            changed = plans.changed() => match changed {
+                Ok(()) => writer.queue.plan(&plans.borrow_and_update()),
+                Err(_) => return,
+            },
+            Some((write, answer)) = under_way.next() => writer.take(&write, answer).await,
+            () = at(writer.queue.due(Instant::now())) => {}
         }
     }
 }
 
+/// What was heard of a write.
+enum Answer {
+    /// This is the object now.
+    Written(Value),
+    /// It has changed meanwhile, or goes with its namespace; its watch says so, and another plan follows.
+    Stale,
+    /// It cannot be written like this, however often.
+    Unfit(String),
+    /// The cluster's definition of the kind has no status subresource.
+    NoStatus,
+    /// It was not found, and cannot be looked for.
+    Missed(kube::Error),
+    Failed(kube::Error),
+}
+
+/// Writes one thing.
+async fn put(client: &Client, write: Arc<Write>) -> (Arc<Write>, Answer) {
+    let answer = match answer(client, write.request()).await {
+        Ok(value) => Answer::Written(value),
+        Err(kube::Error::Api(status)) if status.code == 409 || is_terminating(&status) => Answer::Stale,
+        Err(kube::Error::Api(status)) if status.code == 404 => miss(client, &write).await,
+        Err(kube::Error::Api(status)) if status.code == 422 => Answer::Unfit(status.message.clone()),
+        Err(error) => Answer::Failed(error),
+    };
+    (write, answer)
+}
+
+/// Nothing is there to be written: why.
+async fn miss(client: &Client, write: &Write) -> Answer {
+    let Write::Status(Change { object, version, .. }) = write else { return Answer::Stale };
+    // By a list, as everything is read: to get it takes another right.
+    let by_name = ListParams::default().fields(&format!("metadata.name={}", object.name));
+    let there = Request::new(Scope::One(object.clone()).path()).list(&by_name);
+    match answer(client, there).await {
+        // The object is as it was, so it is its status that cannot be written.
+        Ok(found) if found["items"][0]["metadata"]["resourceVersion"] == **version => Answer::NoStatus,
+        Ok(_) => Answer::Stale,
+        Err(kube::Error::Api(status)) if status.code == 404 => Answer::Stale,
+        Err(error) => Answer::Missed(error),
+    }
+}
+
+async fn answer(
+    client: &Client,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> kube::Result<Value> {
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let late = || kube::Error::Service("no answer in time".into());
+    timeout(ANSWER_MAX, client.request(request)).await.unwrap_or_else(|_| Err(late()))
+}
+
 struct Writer {
-    client: Client,
     events: mpsc::Sender<Event>,
-    /// Of objects in the plan what was written last.
-    done: HashMap<ObjectRef, Mark>,
-    pauses: Pauses,
+    queue: Queue,
     /// What was complained of: a kind, and the code of the answer (0: there was none).
     said: BTreeSet<(ObjectKind, u16)>,
 }
 
 impl Writer {
-    /// Writes one thing; when it is to be tried again, if it is.
-    async fn put(&mut self, write: &Write) -> Option<Instant> {
-        let (object, mark) = (write.object(), write.mark());
-        if self.done.get(object) == Some(&mark) {
-            return None;
-        }
-        let paused = self.pauses.until(object.kind, Instant::now());
-        if paused.is_some() {
-            return paused;
-        }
-        match self.answer(write.request()).await {
-            Ok(value) => {
+    /// Takes in what became of a write.
+    async fn take(&mut self, write: &Arc<Write>, answer: Answer) {
+        let end = match answer {
+            Answer::Written(object) => {
                 tracing::debug!("written: {write}");
-                self.pauses.succeed(object);
-                self.done.insert(object.clone(), mark);
-                if let Write::Status(Change { version, .. }) = write {
-                    let (scope, heard) = (Scope::All(object.kind), Instant::now());
-                    let news = News::Written { over: version.clone(), object: value };
+                if let Write::Status(Change { object: key, version, .. }) = &**write {
+                    let (scope, heard) = (Scope::All(key.kind), Instant::now());
+                    let news = News::Written { over: version.clone(), object };
                     // Fails only when everything ends.
                     let _ = self.events.send(Event { scope, heard, news }).await;
                 }
-                None
+                End::Written
             }
-            // It has changed meanwhile, or goes with its namespace; its watch says so, and another plan follows.
-            Err(kube::Error::Api(status)) if status.code == 409 || is_terminating(&status) => None,
-            Err(kube::Error::Api(status)) if status.code == 404 => self.miss(write).await,
-            // Not like this, however often.
-            Err(kube::Error::Api(status)) if status.code == 422 => {
-                tracing::warn!("cannot write {write}: {}", status.message);
-                self.done.insert(object.clone(), mark);
-                None
+            Answer::Stale => End::Stale,
+            Answer::Unfit(why) => {
+                tracing::warn!("cannot write {write}: {why}");
+                End::Unfit
             }
-            Err(error) => Some(self.fail(write, &error)),
-        }
-    }
-
-    /// Nothing is there to be written; when it is to be tried again, if it is.
-    async fn miss(&mut self, write: &Write) -> Option<Instant> {
-        let Write::Status(Change { object, version, .. }) = write else { return None };
-        // By a list, as everything is read: to get it takes another right.
-        let by_name = ListParams::default().fields(&format!("metadata.name={}", object.name));
-        let there = Request::new(Scope::One(object.clone()).path()).list(&by_name);
-        match self.answer(there).await {
-            // The object is as it was, so it is its status that cannot be written.
-            Ok(found) if found["items"][0]["metadata"]["resourceVersion"] == **version => {
-                if self.said.insert((object.kind, 404)) {
-                    tracing::warn!(
-                        "cannot write {write}: the cluster's definition of {} has no status subresource; it is tried again; install the \
-                         definitions of this version of the gateway",
-                        object.kind
-                    );
-                }
-                Some(self.pause(object, REFUSED_RETRY))
+            Answer::NoStatus => {
+                let kind = write.object().kind;
+                self.say(kind, 404, || {
+                    format!(
+                        "cannot write {write}: the cluster's definition of {kind} has no status subresource; it is tried again; install \
+                         the definitions of this version of the gateway"
+                    )
+                });
+                End::Failed(Instant::now() + REFUSED_RETRY)
             }
-            // It has changed or gone meanwhile; its watch says so, and another plan follows.
-            Ok(_) => None,
-            Err(kube::Error::Api(status)) if status.code == 404 => None,
-            Err(error) => {
+            Answer::Missed(error) => {
                 let why = words(&error);
-                if self.said.insert((object.kind, code(&error))) {
-                    tracing::warn!(
+                self.say(write.object().kind, code(&error), || {
+                    format!(
                         "cannot write {write}: it is not found, and cannot be looked for: {why}; it is tried again"
-                    );
-                }
-                Some(self.pause(object, RETRY))
+                    )
+                });
+                End::Failed(Instant::now() + RETRY)
             }
+            Answer::Failed(error) => {
+                let (why, right) = (words(&error), write.right());
+                self.say(write.object().kind, code(&error), || {
+                    format!("cannot write {write}: {why}; it is tried again; {right} must be allowed")
+                });
+                End::Failed(Instant::now() + if code(&error) == 403 { REFUSED_RETRY } else { RETRY })
+            }
+        };
+        self.queue.end(write, end);
+    }
+
+    /// Complains, once.
+    fn say(&mut self, kind: ObjectKind, code: u16, text: impl FnOnce() -> String) {
+        if self.said.insert((kind, code)) {
+            tracing::warn!("{}", text());
         }
-    }
-
-    /// Something could not be written; when it is to be tried again.
-    fn fail(&mut self, write: &Write, error: &kube::Error) -> Instant {
-        let (object, code) = (write.object(), code(error));
-        if self.said.insert((object.kind, code)) {
-            tracing::warn!(
-                "cannot write {write}: {}; it is tried again; {} must be allowed",
-                words(error),
-                write.right()
-            );
-        }
-        self.pause(object, if code == 403 { REFUSED_RETRY } else { RETRY })
-    }
-
-    fn pause(&mut self, object: &ObjectRef, time: Duration) -> Instant {
-        let until = Instant::now() + time;
-        self.pauses.fail(object, until);
-        until
-    }
-
-    async fn answer(
-        &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> kube::Result<Value> {
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let late = || kube::Error::Service("no answer in time".into());
-        timeout(ANSWER_MAX, self.client.request(request)).await.unwrap_or_else(|_| Err(late()))
     }
 }
 

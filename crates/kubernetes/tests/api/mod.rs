@@ -32,6 +32,8 @@ struct State {
     /// Statuses that were to be written: path and body.
     patches: Vec<(String, Value)>,
     page_size: usize,
+    /// Writes that are being answered, and how many were at most.
+    writes: (usize, usize),
 }
 
 #[derive(Default)]

@@ -60,6 +60,11 @@ impl Api {
         meant.map(|(_, body)| body["status"].clone()).collect()
     }
 
+    /// How many writes were being answered at the same time, at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.state().writes.1
+    }
+
     /// Answers a request about one object; whether the connection can be used again.
     pub(super) fn answer_one(
         &self,
@@ -68,6 +73,13 @@ impl Api {
         body: &[u8],
     ) -> bool {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let is_write = method == "PATCH";
+        if is_write {
+            self.change(|state| state.writes = (state.writes.0 + 1, state.writes.1.max(state.writes.0 + 1)));
+            // As long as an API server takes to make a write last.
+            std::thread::sleep(std::time::Duration::from_millis(3));
+            self.change(|state| state.writes.0 -= 1);
+        }
         let (mut code, mut answer, mut is_down) = (200, Value::Null, false);
         self.change(|state| {
             state.asked.push(target.to_owned());

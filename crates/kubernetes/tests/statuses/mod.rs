@@ -65,22 +65,35 @@ async fn a_status_behind_one_that_is_not_valid_is_written_over_the_same_version(
     assert_eq!(statuses.len(), 2, "{statuses:?}");
 }
 
-/// With many Gateways of whose statuses this becomes; how many were to be written by the time two routes were, one after the other.
-async fn written_before_routes(statuses: Statuses) -> usize {
+const GATEWAY_COUNT: usize = 50;
+
+/// With many Gateways of whose statuses this becomes, beside `web`.
+fn with_many_gateways(statuses: Statuses) -> Api {
     let api = with_gateway();
-    for number in 0..50 {
+    for number in 0..GATEWAY_COUNT {
         let mut one = gateway(&[]);
         one["metadata"]["name"] = json!(format!("web-{number}"));
         api.apply(GATEWAYS, one);
     }
     api.set_statuses(GATEWAYS, statuses);
+    api
+}
+
+/// How many statuses of Gateways were to be written.
+fn tried_gateways(api: &Api) -> usize {
+    let is_meant = |one: &&String| one.contains("/gateways/") && one.contains("/status");
+    api.asked().iter().filter(is_meant).count()
+}
+
+/// How many of them were by the time two routes were, one after the other.
+async fn written_before_routes(statuses: Statuses) -> usize {
+    let api = with_many_gateways(statuses);
     api.apply(ROUTES, route("a.test"));
     let _followed = Followed::start(&api).await;
     until_any(&api, "/httproutes/a.test").await;
     api.apply(ROUTES, route("b.test"));
     until_any(&api, "/httproutes/b.test").await;
-    let is_meant = |one: &&String| one.contains("/gateways/") && one.contains("/status");
-    api.asked().iter().filter(is_meant).count()
+    tried_gateways(&api)
 }
 
 #[tokio::test]
@@ -95,5 +108,21 @@ async fn a_definition_without_a_status_is_found_once_and_holds_up_no_other_kind(
 
 #[tokio::test]
 async fn an_object_that_is_gone_holds_up_none_of_its_kind() {
-    assert!(written_before_routes(Statuses::Gone).await >= 51);
+    let api = with_many_gateways(Statuses::Gone);
+    let _followed = Followed::start(&api).await;
+    until(&api, "", "all Gateways tried", |_| tried_gateways(&api) >= 51).await;
+}
+
+#[tokio::test]
+async fn statuses_are_written_several_at_once_and_each_once() {
+    let api = with_many_gateways(Statuses::Kept);
+    let _followed = Followed::start(&api).await;
+    let is_done = |number: usize| !api.patches(&format!("/gateways/web-{number}")).is_empty();
+    until(&api, "", "all Gateways", |_| (0..GATEWAY_COUNT).all(is_done)).await;
+    api.apply(ROUTES, route("a.test"));
+    until_any(&api, "/httproutes/a.test").await;
+    let twice =
+        (0..GATEWAY_COUNT).filter(|number| api.patches(&format!("/gateways/web-{number}")).len() != 1);
+    assert_eq!(twice.collect::<Vec<_>>(), Vec::<usize>::new());
+    assert!(api.most_at_once() > 1, "one after the other");
 }

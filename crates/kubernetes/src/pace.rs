@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 /// What planning may take of the time in which events could be heard: one part of so many.
-const SHARE: u32 = 10;
+const SHARE: u32 = 25;
 /// Two plans are not closer together than this.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
@@ -39,9 +39,9 @@ mod tests {
         pace.took(start, Duration::from_millis(1));
         assert!(!pace.is_due(start + PAUSE_MIN / 2));
         assert!(pace.is_due(start + PAUSE_MIN));
-        pace.took(start, Duration::from_millis(30));
-        assert!(!pace.is_due(start + Duration::from_millis(299)));
-        assert!(pace.is_due(start + Duration::from_millis(300)));
-        assert_eq!(pace.next(start), start + Duration::from_millis(300));
+        pace.took(start, Duration::from_millis(10));
+        assert!(!pace.is_due(start + Duration::from_millis(249)));
+        assert!(pace.is_due(start + Duration::from_millis(250)));
+        assert_eq!(pace.next(start), start + Duration::from_millis(250));
     }
 }

@@ -24,10 +24,10 @@ use crate::writer::{Write, write};
 use crate::{ClientError, Connection};
 use crate::{clock, lease};
 
-/// Events that come this close together are one change.
-const QUIET: Duration = Duration::from_millis(2);
+/// Events that come this close together are one change. More gather while the change before them is on its way into force.
+const QUIET: Duration = Duration::from_millis(1);
 /// A stream of events delays a change no longer than this.
-const DELAY_MAX: Duration = Duration::from_millis(5);
+const DELAY_MAX: Duration = Duration::from_millis(2);
 /// Events that may wait to be taken in, before the API server has to.
 const EVENTS_MAX: usize = 1024;
 
@@ -269,7 +269,8 @@ impl Source {
         }
         let planned = self.mirror.plan(&clock::seconds());
         self.plans.send_if_modified(|plan| {
-            let is_new = *plan != planned;
+            let are_same = |(a, b): (&Arc<Write>, &Arc<Write>)| Arc::ptr_eq(a, b) || a == b;
+            let is_new = plan.len() != planned.len() || !plan.iter().zip(&planned).all(are_same);
             *plan = planned;
             is_new
         });

@@ -75,7 +75,7 @@ impl Addressing {
         }
     }
 
-    /// What has to be watched besides.
+    /// What the agent that writes has to watch besides.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         match self {
             Self::Nodes { namespace, .. } => vec![Scope::Nodes, Scope::Pods(namespace.as_str().into())],
@@ -94,6 +94,11 @@ impl Addressing {
             Self::Nodes { hosts, .. } => hosts.take(scope, news),
             _ => false,
         }
+    }
+
+    /// Forgets what was read of nodes or Pods, which are no longer watched.
+    pub(crate) fn forget(&mut self, scope: &Scope) {
+        self.take(scope, &News::Listed(Vec::new()));
     }
 
     /// Takes in an object that is there with this status, or is not; whether addresses may be others now.

@@ -84,9 +84,9 @@ impl Mirror {
         }
     }
 
-    /// What has to be watched from the beginning.
-    pub(crate) fn standing(&self) -> impl Iterator<Item = Scope> {
-        Scope::standing().chain(self.addressing.scopes())
+    /// What has to be watched by the agent that writes.
+    pub(crate) fn leading(&self) -> Vec<Scope> {
+        self.addressing.scopes()
     }
 
     /// Takes in what nodes announce.
@@ -162,6 +162,9 @@ impl Mirror {
     /// Forgets a scope that is no longer watched.
     pub(crate) fn forget(&mut self, scope: &Scope) {
         self.troubles.remove(scope);
+        if scope.kind().is_none() {
+            self.addressing.forget(scope);
+        }
         for gone in self.known.remove(scope).unwrap_or_default() {
             self.remove(&gone);
         }

@@ -161,6 +161,8 @@ struct Source {
     tasks: BTreeMap<Scope, AbortHandle>,
     plans: watch::Sender<Vec<Arc<Write>>>,
     sayings: watch::Sender<Arc<Vec<Saying>>>,
+    /// Whether this agent writes, and follows what only that takes.
+    leads: bool,
     pace: Pace,
     /// Of what was taken in and not built yet: when it was first heard of, and until when more may come.
     heard: Option<(Instant, tokio::time::Instant)>,
@@ -190,6 +192,7 @@ impl Source {
             tasks,
             plans,
             sayings,
+            leads: false,
             pace,
             heard: None,
             hold,
@@ -202,14 +205,18 @@ impl Source {
         mut leads: watch::Receiver<bool>,
         mut announced: Option<watch::Receiver<Announced>>,
     ) {
-        let standing: Vec<_> = self.mirror.standing().collect();
-        standing.into_iter().for_each(|scope| self.follow(scope));
+        for scope in Scope::standing() {
+            self.follow(scope);
+        }
         if let Some(announced) = &mut announced {
             self.mirror.take_announced(announced.borrow_and_update().clone());
         }
         loop {
             let leads_now = *leads.borrow_and_update();
-            let plans = leads_now && self.may_plan();
+            if leads_now != self.leads {
+                self.lead(leads_now);
+            }
+            let plans = self.leads && self.may_plan();
             let planned = plans.then(|| self.pace.next(Instant::now()));
             tokio::select! {
                 () = at(self.hold.ends()) => self.rebuild(Instant::now()),
@@ -217,17 +224,30 @@ impl Source {
                     Some(noticed) => self.rebuild(noticed),
                     None => return,
                 },
-                changed = leads.changed() => match changed {
-                    Ok(()) => self.mirror.touch_all(),
-                    Err(_) => return,
+                changed = leads.changed() => if changed.is_err() {
+                    return;
                 },
                 () = at(planned) => {}
                 seen = next(&mut announced) => self.mirror.take_announced(seen),
             }
-            match *leads.borrow() {
-                true => self.plan(),
-                false => self.yield_writing(),
+            if !*leads.borrow() {
+                self.yield_writing();
+            } else if self.leads {
+                self.plan();
             }
+        }
+    }
+
+    /// Begins to write, with all that takes to be read first, or leaves it to another agent: of a thousand agents one watches nodes.
+    fn lead(&mut self, leads: bool) {
+        self.leads = leads;
+        let scopes = self.mirror.leading();
+        if leads {
+            self.mirror.touch_all();
+            return scopes.into_iter().for_each(|scope| self.follow(scope));
+        }
+        for scope in scopes {
+            self.unfollow(&scope);
         }
     }
 
@@ -237,7 +257,7 @@ impl Source {
         let amount = self.mirror.build();
         let translated = started.elapsed();
         self.follow_wanted(&amount);
-        let is_ready = self.is_known() || self.sender.borrow().is_none();
+        let is_ready = self.may_serve() || self.sender.borrow().is_none();
         if let Some(noticed) = self.hold.release(is_ready, noticed, started) {
             let waited = started.duration_since(noticed);
             self.publish(amount, noticed, Steps { waited, read: Duration::ZERO, translated });
@@ -247,6 +267,12 @@ impl Source {
     /// Whether everything has been read that can be.
     fn is_known(&self) -> bool {
         self.tasks.keys().all(|scope| self.mirror.is_settled(scope))
+    }
+
+    /// Whether everything has been read that can be of what is served.
+    fn may_serve(&self) -> bool {
+        let is_served = |scope: &&Scope| scope.kind().is_some();
+        self.tasks.keys().filter(is_served).all(|scope| self.mirror.is_settled(scope))
     }
 
     /// Another agent writes.
@@ -319,15 +345,19 @@ impl Source {
         self.tasks.insert(scope, task.abort_handle());
     }
 
+    fn unfollow(&mut self, scope: &Scope) {
+        if let Some(task) = self.tasks.remove(scope) {
+            task.abort();
+        }
+        self.mirror.forget(scope);
+    }
+
     /// Watches the single objects that are referred to, and no others.
     fn follow_wanted(&mut self, amount: &Amount) {
         let is_gone = |scope: &Scope| matches!(scope, Scope::One(key) if !amount.wanted.contains(key));
         let gone: Vec<_> = self.tasks.keys().filter(|scope| is_gone(scope)).cloned().collect();
         for scope in gone {
-            if let Some(task) = self.tasks.remove(&scope) {
-                task.abort();
-            }
-            self.mirror.forget(&scope);
+            self.unfollow(&scope);
         }
         for key in &amount.wanted {
             let scope = Scope::One(key.clone());
@@ -340,7 +370,7 @@ impl Source {
     fn publish(&mut self, amount: Amount, noticed: Instant, steps: Steps) {
         let started = noticed + steps.waited;
         let is_first = self.sender.borrow().is_none();
-        if is_first && !self.is_known() {
+        if is_first && !self.may_serve() {
             return self.log_waiting(&amount);
         }
         let Amount { snapshot, diagnostics, objects, .. } = amount;
@@ -362,7 +392,7 @@ impl Source {
 
     /// Says what is waited for, once.
     fn log_waiting(&mut self, amount: &Amount) {
-        let is_waited_for = |scope: &&Scope| !self.mirror.is_settled(scope);
+        let is_waited_for = |scope: &&Scope| scope.kind().is_some() && !self.mirror.is_settled(scope);
         let trouble = self.mirror.worst();
         let text = trouble.map(|found| found.to_string()).unwrap_or_default();
         if !text.is_empty() && text != self.waiting {

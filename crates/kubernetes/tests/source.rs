@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
 
 mod api;
+mod leading;
 mod statuses;
 
 use std::sync::Arc;
@@ -32,9 +33,13 @@ struct Followed {
 
 impl Followed {
     async fn start(api: &Api) -> Self {
+        Self::start_with(api, AddressMode::Fixed(Vec::new())).await
+    }
+
+    async fn start_with(api: &Api, addresses: AddressMode) -> Self {
         let file = api.kubeconfig();
         let writing = Writing {
-            addresses: AddressMode::Fixed(Vec::new()),
+            addresses,
             ingresses: IngressReach::default(),
             announced: None,
             namespace: None,

@@ -46,6 +46,26 @@ pub(crate) struct Pool {
     /// Backends that found no room, or their endpoints or table: their requests are handed off.
     full: BTreeSet<BackendKey>,
     pub(crate) serial: u32,
+    pub(crate) found: Found,
+}
+
+/// What an agent before this one has left.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Indices of backends by subject and size of the table; 0: without one.
+    backends: HashMap<(u64, u32), BTreeSet<u32>>,
+    tables: BTreeMap<u32, Arc<MaglevTable>>,
+}
+
+impl Found {
+    pub(crate) fn new(tables: &Tables) -> Self {
+        let mut backends: HashMap<_, BTreeSet<u32>> = HashMap::new();
+        for (at, record) in &tables.backends {
+            backends.entry((record.subject, record.slots)).or_default().insert(*at);
+        }
+        let used = tables.maglev.iter().filter(|(_, table)| table.serial != 0);
+        Self { backends, tables: used.map(|(at, table)| (*at, Arc::clone(table))).collect() }
+    }
 }
 
 impl Pool {
@@ -61,6 +81,7 @@ impl Pool {
             kept: BTreeSet::new(),
             full: BTreeSet::new(),
             serial: 0,
+            found: Found::default(),
         }
     }
 
@@ -74,11 +95,38 @@ impl Pool {
 
     /// The index of a backend; none if there are too many.
     pub(crate) fn backend(&mut self, key: &BackendKey) -> Option<u32> {
+        if !self.backends.knows(key) {
+            self.adopt_backend(key);
+        }
         let found = self.backends.get(key).map(|(index, _)| index);
         if found.is_none() {
             self.full.insert(key.clone());
         }
         found
+    }
+
+    /// Lets a backend have the index of a record of its Service, which may have to be another: it follows its endpoints as ever.
+    fn adopt_backend(&mut self, key: &BackendKey) {
+        let subject = balance::subject(&key.0.unspoken().to_string());
+        let found = [key.1, 0].iter().find_map(|&size| {
+            let like = self.found.backends.get_mut(&(subject, size))?;
+            like.pop_first().filter(|index| *index != 0)
+        });
+        if let Some(index) = found.filter(|index| self.backends.key(*index).is_none()) {
+            self.backends.adopt(key.clone(), index);
+        }
+    }
+
+    /// Lets a table have the index of one with the same slots, and be that one.
+    fn adopt_table(&mut self, key: &TableId, slots: &[u16]) -> Option<u32> {
+        let is_it = |(_, table): &(&u32, &Arc<MaglevTable>)| table.pad == 0 && table.endpoints == *slots;
+        let index = *self.found.tables.iter().find(is_it)?.0;
+        let table = self.found.tables.remove(&index)?;
+        self.maglev.key(index).is_none().then(|| {
+            self.maglev.adopt(key.clone(), index);
+            self.built.insert(index, table);
+            index
+        })
     }
 
     /// Whether a backend found no room.
@@ -183,7 +231,11 @@ impl Pool {
     /// Leaves an endpoint the index and generation that it had.
     pub(crate) fn adopt(&mut self, index: u32, record: &EndpointRecord) {
         let address = SocketAddr::new(ip(record.address), u16::from_be_bytes(record.port));
-        self.endpoints.adopt((address, ip(record.source)), index);
+        let id = (address, ip(record.source));
+        if self.endpoints.knows(&id) {
+            return;
+        }
+        self.endpoints.adopt(id, index);
         self.generations.insert(index, record.generation);
         self.devices.insert(index, record.device);
         self.serial = self.serial.max(record.generation);
@@ -195,19 +247,16 @@ impl Pool {
         for Reached { id, name, weight, .. } in endpoints.iter().filter(|one| one.weight > 0) {
             members.push((self.endpoint(id)?, *name, *weight));
         }
-        let (index, _) = self.maglev.get(&(members.clone(), size))?;
-        if !self.built.contains_key(&index) {
-            // By their names, as every tier and gateway builds it.
-            let keys: Vec<_> =
-                members.iter().map(|&(_, name, weight)| EndpointKey::new(name, weight)).collect();
-            let maglev = Maglev::build(&keys, size).ok()?;
-            let mut table = MaglevTable { serial: self.next(), pad: 0, endpoints: [0; MAGLEV_SLOTS_MAX + 1] };
-            for (slot, place) in table.endpoints.iter_mut().zip(maglev.slots()) {
-                *slot =
-                    members.get(usize::from(*place)).and_then(|(index, ..)| u16::try_from(*index).ok())?;
+        let key = (members, size);
+        if !self.maglev.knows(&key) {
+            let slots = slots(&key)?;
+            if self.adopt_table(&key, &slots).is_none() {
+                let (index, _) = self.maglev.get(&key)?;
+                let table = MaglevTable { serial: self.next(), pad: 0, endpoints: slots };
+                self.built.insert(index, Arc::new(table));
             }
-            self.built.insert(index, Arc::new(table));
         }
+        let (index, _) = self.maglev.get(&key)?;
         let table = self.built.get(&index)?;
         tables.maglev.insert(index, table.clone());
         Some(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0, subject: 0 })
@@ -255,6 +304,18 @@ impl Pool {
         self.serial = self.serial.wrapping_add(1).max(1);
         self.serial
     }
+}
+
+/// The endpoints of a table's slots; none if there is no such table.
+fn slots((members, size): &TableId) -> Option<[u16; MAGLEV_SLOTS_MAX + 1]> {
+    // By their names, as every tier and gateway builds it.
+    let keys: Vec<_> = members.iter().map(|&(_, name, weight)| EndpointKey::new(name, weight)).collect();
+    let maglev = Maglev::build(&keys, *size).ok()?;
+    let mut slots = [0; MAGLEV_SLOTS_MAX + 1];
+    for (slot, place) in slots.iter_mut().zip(maglev.slots()) {
+        *slot = members.get(usize::from(*place)).and_then(|(index, ..)| u16::try_from(*index).ok())?;
+    }
+    Some(slots)
 }
 
 /// How legs go to an address, and the device of that way, if the kernel has one.

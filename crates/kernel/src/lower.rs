@@ -1,10 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{
     Candidate, HEADER_VALUE_MAX, HeaderCondition, HeaderConditions, PATH_MAX, PrefixKey, PrefixRecord,
     RouteKey, RouteRecord, fnv1a,
 };
 
+use crate::Tables;
 use crate::ids::Numbers;
 use crate::scope::{ScopeSpec, Spec};
 
@@ -50,14 +51,125 @@ pub(crate) fn lower(spec: &ScopeSpec, scope: u32, pools: &mut Pools) -> Option<E
         lowering.entries.prefixes.push((prefix_key(scope, text), record));
     }
     for (path, list) in &spec.exact {
-        let with_slash = [path, &b"/"[..]].concat();
-        let below = longest(&nodes, &with_slash).and_then(|at| nodes.get(at)).map_or(0, |node| {
-            if node.text.len() <= path.len() { node.record.candidate } else { node.record.short }
-        });
-        let candidate = lowering.list(list, below)?;
+        let candidate = lowering.list(list, below_exact(&nodes, path))?;
         lowering.exact(path, candidate);
     }
     Some(lowering.entries)
+}
+
+/// The entries of a scope among those that were found, if it is made of just what `spec` comes to; `sizes`: how many entries of `ROUTES` and of
+/// `PREFIX_ROUTES` it has.
+pub(crate) fn find(spec: &ScopeSpec, scope: u32, found: &Tables, sizes: (usize, usize)) -> Option<Entries> {
+    if sizes != (spec.exact.len(), spec.prefixes.len()) {
+        return None;
+    }
+    let mut finding = Finding { scope, found, entries: Entries::default() };
+    let mut nodes: Vec<Node<'_>> = Vec::new();
+    for (text, node) in &spec.prefixes {
+        let shorter = longest(&nodes, text);
+        let below = shorter.and_then(|at| nodes.get(at)).map_or(0, |node| node.record.candidate);
+        let key = prefix_key(scope, text);
+        let record = *found.prefixes.get(&key)?;
+        finding.list(&node.by_element, record.short, below)?;
+        finding.list(&node.by_string, record.candidate, record.short)?;
+        if (record.scope, record.len) != (scope, length(text)) {
+            return None;
+        }
+        nodes.push(Node { text, record, shorter });
+        finding.entries.prefixes.push((key, record));
+    }
+    for (path, list) in &spec.exact {
+        let (key, record) = route_record(scope, path, 0);
+        let known = *found.routes.get(&key)?;
+        finding.list(list, known.candidate, below_exact(&nodes, path))?;
+        // Not where paths collide either.
+        if known != (RouteRecord { candidate: known.candidate, ..record }) {
+            return None;
+        }
+        finding.entries.routes.insert(key, known);
+    }
+    let entries = finding.entries;
+    let distinct = |all: &mut dyn Iterator<Item = u32>| all.collect::<BTreeSet<_>>().len();
+    let counts = (
+        distinct(&mut entries.candidates.iter().map(|(at, _)| *at)),
+        distinct(&mut entries.conditions.iter().map(|(at, _)| *at)),
+    );
+    (counts == spec.sizes() && entries.routes.len() == sizes.0).then_some(entries)
+}
+
+/// Reads what [`Lowering`] writes.
+struct Finding<'f> {
+    scope: u32,
+    found: &'f Tables,
+    entries: Entries,
+}
+
+impl Finding<'_> {
+    /// Follows candidates from the first on; none if they are others, or do not lead on to `below`.
+    fn list(&mut self, list: &[Spec], first: u32, below: u32) -> Option<()> {
+        let mut at = first;
+        for spec in list {
+            let known = *self.found.candidates.get(&at)?;
+            if !spec.headers.is_empty() {
+                let conditions = conditions(spec, self.scope)?;
+                if *self.found.conditions.get(&known.conditions)? != conditions {
+                    return None;
+                }
+                self.entries.conditions.push((known.conditions, conditions));
+            } else if known.conditions != 0 {
+                return None;
+            }
+            if known != candidate(spec, self.scope, known.next, known.conditions) {
+                return None;
+            }
+            self.entries.candidates.push((at, known));
+            if spec.is_last() {
+                return Some(());
+            }
+            at = known.next;
+        }
+        (at == below).then_some(())
+    }
+}
+
+fn candidate(spec: &Spec, scope: u32, next: u32, conditions: u32) -> Candidate {
+    Candidate {
+        scope,
+        next: if spec.is_last() { 0 } else { next },
+        action: spec.action,
+        conditions,
+        methods: spec.methods,
+        flags: if spec.is_tier3 { Candidate::TIER3 } else { 0 },
+    }
+}
+
+/// None: a value is longer than a record's.
+fn conditions(spec: &Spec, scope: u32) -> Option<HeaderConditions> {
+    let mut record = HeaderConditions { scope, ..HeaderConditions::default() };
+    for (place, (number, value)) in record.all.iter_mut().zip(&spec.headers) {
+        let mut padded = [0; HEADER_VALUE_MAX];
+        padded.get_mut(..value.len())?.copy_from_slice(value);
+        *place = HeaderCondition { number: *number, len: length(value), value: padded };
+        record.used += 1;
+    }
+    Some(record)
+}
+
+fn route_record(scope: u32, path: &[u8], candidate: u32) -> (RouteKey, RouteRecord) {
+    let key = RouteKey { hash: fnv1a(path), scope, len: length(path) };
+    let mut padded = [0; PATH_MAX + 1];
+    for (to, from) in padded.iter_mut().zip(path.iter().chain(b"/")) {
+        *to = *from;
+    }
+    (key, RouteRecord { candidate, scope, path: padded, flags: 0, pad: 0 })
+}
+
+/// Where requests for an exact path go on that none of its own candidates takes.
+fn below_exact(nodes: &[Node<'_>], path: &[u8]) -> u32 {
+    let with_slash = [path, &b"/"[..]].concat();
+    longest(nodes, &with_slash).and_then(|at| nodes.get(at)).map_or(0, |node| {
+        if node.text.len() <= path.len() { node.record.candidate } else { node.record.short }
+    })
 }
 
 struct Lowering<'p> {
@@ -73,15 +185,7 @@ impl Lowering<'_> {
         for spec in list.iter().rev() {
             let conditions = self.conditions(spec)?;
             let at = self.pools.candidates.take()?;
-            let flags = if spec.is_tier3 { Candidate::TIER3 } else { 0 };
-            let candidate = Candidate {
-                scope: self.scope,
-                next: if spec.is_last() { 0 } else { next },
-                action: spec.action,
-                conditions,
-                methods: spec.methods,
-                flags,
-            };
+            let candidate = candidate(spec, self.scope, next, conditions);
             self.entries.candidates.push((at, candidate));
             next = at;
         }
@@ -92,29 +196,18 @@ impl Lowering<'_> {
         if spec.headers.is_empty() {
             return Some(0);
         }
-        let mut record = HeaderConditions { scope: self.scope, ..HeaderConditions::default() };
-        for (place, (number, value)) in record.all.iter_mut().zip(&spec.headers) {
-            let mut padded = [0; HEADER_VALUE_MAX];
-            padded.get_mut(..value.len())?.copy_from_slice(value);
-            *place = HeaderCondition { number: *number, len: length(value), value: padded };
-            record.used += 1;
-        }
+        let record = conditions(spec, self.scope)?;
         let at = self.pools.conditions.take()?;
         self.entries.conditions.push((at, record));
         Some(at)
     }
 
     fn exact(&mut self, path: &[u8], candidate: u32) {
-        let key = RouteKey { hash: fnv1a(path), scope: self.scope, len: length(path) };
+        let (key, record) = route_record(self.scope, path, candidate);
         if let Some(other) = self.entries.routes.get_mut(&key) {
             other.flags = RouteRecord::COLLIDES;
             return;
         }
-        let mut padded = [0; PATH_MAX + 1];
-        for (to, from) in padded.iter_mut().zip(path.iter().chain(b"/")) {
-            *to = *from;
-        }
-        let record = RouteRecord { candidate, scope: self.scope, path: padded, flags: 0, pad: 0 };
         self.entries.routes.insert(key, record);
     }
 }

@@ -75,9 +75,12 @@ impl Names {
         self.ids.iter().map(|(name, number, _)| (*name, number))
     }
 
-    /// Leaves a number to a name from before.
+    /// Leaves a number to a name from before, if it is one and nobody's.
     pub(crate) fn adopt(&mut self, name: [u8; HEADER_NAME_MAX], number: u32) {
-        self.ids.adopt(name, number);
+        let is_number = usize::try_from(number).is_ok_and(|number| number < CAPTURES_MAX);
+        if is_number && self.ids.key(number).is_none() {
+            self.ids.adopt(name, number);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The compiler: what it keeps from one snapshot to the next.
 
+mod adopt;
 mod inputs;
 mod kept;
 mod placements;
@@ -27,6 +28,7 @@ use crate::lower::{Entries, Pools};
 use crate::names::Names;
 use crate::scope::ScopeSpec;
 use crate::{Facts, RoutePlacement, Tables};
+use adopt::Before;
 use inputs::concrete;
 use kept::Kept;
 use site::Site;
@@ -100,13 +102,6 @@ struct ActionKey {
     flags: u32,
     /// As in the record, with weights in place of their sums.
     shares: Vec<WeightedBackend>,
-}
-
-/// What the maps held when the agent started.
-#[derive(Debug)]
-struct Before {
-    tables: Tables,
-    until: Option<Duration>,
 }
 
 /// One compilation.
@@ -234,6 +229,7 @@ impl Compiler {
         self.begin(job.now);
         self.is_unsettled = false;
         let mut sites = self.sites(job);
+        self.adopt_sockets(&sites, job.facts);
         let mut hosts = BTreeMap::new();
         for site in sites.iter_mut().filter(|site| site.is_http) {
             site.number = match self.sockets.get(&site.socket) {

@@ -1,17 +1,18 @@
 //! What stays from one compilation to the next.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use wire::{ROUTE_BACKENDS_MAX, RouteAction, WeightedBackend};
 
-use super::{ActionKey, Before, Compiler, Tracked};
+use super::adopt::Before;
+use super::{ActionKey, Compiler, Tracked};
 use crate::Tables;
-use crate::ids::{Numbers, REST};
+use crate::balancing::Found;
+use crate::ids::REST;
 
 impl Compiler {
-    /// For maps that hold the work of an agent before this one: endpoints keep their indices, so that flows live on, and
-    /// all else stays until what is compiled now has taken over.
+    /// For maps that hold the work of an agent before this one: endpoints keep their indices, so that flows live on, all that is wanted as it
+    /// is there stays, and the rest until what is compiled now has taken over.
     pub fn resume(found: Tables) -> Self {
         let mut compiler = Self::new();
         for (index, record) in found.endpoints.iter().filter(|(_, record)| record.generation != 0) {
@@ -20,7 +21,8 @@ impl Compiler {
         for (name, number) in &found.names {
             compiler.names.adopt(*name, *number);
         }
-        compiler.taken(&found, Numbers::reserve);
+        compiler.reserve(&found);
+        compiler.pool.found = Found::new(&found);
         let serials = found.maglev.values().map(|table| table.serial);
         let generations = found.actions.values().map(|action| action.generation);
         compiler.pool.serial = serials.chain(generations).fold(compiler.pool.serial, u32::max);
@@ -39,7 +41,7 @@ impl Compiler {
             endpoints: found.endpoints.clone(),
             ..Tables::default()
         };
-        compiler.before = Some(Before { tables: found, until: None });
+        compiler.before = Some(Before::new(found));
         compiler
     }
 
@@ -54,7 +56,7 @@ impl Compiler {
             before.until.get_or_insert(now + REST);
         }
         if let Some(before) = self.before.take_if(|before| before.until.is_some_and(|until| until <= now)) {
-            self.taken(&before.tables, Numbers::give_back);
+            self.give_back(&before.tables);
             self.kept = None;
         }
         let before =
@@ -127,7 +129,9 @@ impl Compiler {
             let generation = self.generations.get(&index).copied().unwrap_or(0);
             tables.actions.insert(index, record(key, generation));
         }
-        if let Some(before) = &self.before {
+        if let Some(before) = &mut self.before {
+            // Of what was taken over there is no more than is wanted.
+            before.tables.members.retain(|member, _| self.pool.backends.key(member.backend).is_none());
             tables.add_missing(&before.tables);
         }
         self.hosts.replace(std::mem::take(&mut tables.hosts));
@@ -138,29 +142,10 @@ impl Compiler {
         self.route_actions.replace(std::mem::take(&mut tables.actions));
         *small = tables;
     }
-
-    /// Does something with every index that these tables take.
-    fn taken(&mut self, tables: &Tables, each: impl Fn(&mut Numbers, u32)) {
-        let scopes = tables.candidates.values().map(|candidate| candidate.scope);
-        let scopes: BTreeSet<u32> =
-            scopes.chain(tables.prefixes.keys().map(|key| key.scope)).filter(|&s| s != 0).collect();
-        scopes.into_iter().for_each(|scope| each(self.scopes.numbers(), scope));
-        let used = tables.candidates.iter().filter(|(_, candidate)| candidate.scope != 0);
-        used.for_each(|(&at, _)| each(&mut self.pools.candidates, at));
-        let used = tables.conditions.iter().filter(|(_, conditions)| conditions.scope != 0);
-        used.for_each(|(&at, _)| each(&mut self.pools.conditions, at));
-        let used = tables.actions.iter().filter(|(_, action)| action.generation != 0);
-        used.for_each(|(&at, _)| each(self.actions.numbers(), at));
-        let used = tables.backends.iter().filter(|(_, backend)| backend.serial != 0);
-        used.for_each(|(&at, _)| each(self.pool.backends.numbers(), at));
-        let used = tables.maglev.iter().filter(|(_, table)| table.serial != 0);
-        used.for_each(|(&at, _)| each(self.pool.maglev.numbers(), at));
-        let sockets: BTreeSet<u32> = tables.hosts.keys().map(|key| key.socket).collect();
-        sockets.into_iter().for_each(|socket| each(self.sockets.numbers(), socket));
-    }
 }
 
-fn record(key: &ActionKey, generation: u32) -> RouteAction {
+/// The record of an action.
+pub(super) fn record(key: &ActionKey, generation: u32) -> RouteAction {
     let unused = WeightedBackend { up_to: u32::MAX, backend: WeightedBackend::TIER3, affinity_s: 0 };
     let mut record = RouteAction {
         flags: key.flags,

@@ -243,6 +243,7 @@ impl Compiler {
             flags |= RouteAction::AFFINITY;
         }
         let key = ActionKey { route: route.id.clone(), flags, shares };
+        self.adopt_action(&key);
         let found = self.actions.get(&key);
         self.is_unsettled |= is_full || found.is_none();
         let (index, is_new) = found.ok_or(Why::Full)?;
@@ -254,6 +255,7 @@ impl Compiler {
     }
 
     fn lowered(&mut self, spec: &Arc<ScopeSpec>) -> Option<u32> {
+        self.adopt_scope(spec);
         let (id, _) = self.scopes.get(spec)?;
         if !self.entries.contains_key(&id) {
             let (routes, prefixes) = (self.room.0 + spec.exact.len(), self.room.1 + spec.prefixes.len());

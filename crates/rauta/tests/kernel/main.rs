@@ -64,6 +64,7 @@ mod pods;
 mod policy;
 mod requests;
 mod resets;
+mod restarts;
 mod segments;
 mod silence;
 mod storm;

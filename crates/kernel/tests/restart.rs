@@ -1,0 +1,157 @@
+//! An agent that starts again takes over what it would write anyway, and believes nothing of it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "requests of tests are short")]
+#![allow(dead_code, reason = "the support is shared with other tests")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataplane::lookup::Decision;
+use kernel::{Compiled, Compiler, REST, Tables, Write, diff};
+use model::Snapshot;
+use support::generate::{Dice, Generated, request, snapshot};
+use support::{decide, facts, scanned, socket, with_backends};
+
+/// Another snapshot that shares most of the first.
+fn changed(dice: &mut Dice, old: &Snapshot) -> Snapshot {
+    let mut other = snapshot(dice);
+    let mut new = old.clone();
+    new.routes.retain(|_| !dice.one_in(6));
+    other.routes.truncate(dice.below(8));
+    for route in other.routes {
+        let mut route = Arc::unwrap_or_clone(route);
+        route.listeners = old.listeners.keys().filter(|_| !dice.one_in(3)).cloned().collect();
+        new.routes.push(Arc::new(route));
+    }
+    with_backends(&new)
+}
+
+/// An agent that has lived through some changes, with nothing that rests any more; what it serves, and when it is.
+fn lived(dice: &mut Dice) -> (Compiler, Snapshot, Duration) {
+    let mut compiler = Compiler::new();
+    let (mut now, mut snapshot) = (Duration::ZERO, with_backends(&snapshot(dice)));
+    for _ in 0..1 + dice.below(3) {
+        compiler.update(&snapshot, &facts(), now);
+        now += REST / 2;
+        snapshot = changed(dice, &snapshot);
+    }
+    for _ in 0..4 {
+        compiler.update(&snapshot, &facts(), now);
+        now += REST;
+    }
+    (compiler, snapshot, now)
+}
+
+/// Of each request the route that the kernel takes.
+fn decisions(compiled: &Compiled, requests: &[Generated]) -> Vec<Option<String>> {
+    let name = |request: &Generated| {
+        let read = scanned(request, None, &compiled.tables)?;
+        match decide(&compiled.tables, socket(&compiled.tables, request.address, request.port), &read) {
+            Decision::Tier3(_) => None,
+            Decision::Route { action } => Some(compiled.routes[&action].to_string()),
+        }
+    };
+    requests.iter().map(name).collect()
+}
+
+#[test]
+fn without_a_change_nothing_is_written() {
+    let mut entries = 0;
+    for seed in 0..150 {
+        let mut dice = Dice(seed << 32 | 11);
+        let (compiler, snapshot, _) = lived(&mut dice);
+        let found = compiler.tables();
+        entries += found.routes.len() + found.prefixes.len();
+        let mut again = Compiler::resume(found);
+        for at in [Duration::ZERO, REST, 3 * REST] {
+            let update = again.update(&snapshot, &facts(), at);
+            assert_eq!(update.writes, vec![], "seed {seed} at {at:?}");
+        }
+        assert_eq!(again.update(&snapshot, &facts(), 3 * REST).again, None);
+    }
+    assert!(entries > 1000, "{entries} entries");
+}
+
+#[test]
+fn a_change_costs_what_it_costs_without_a_restart() {
+    let (mut running, mut restarted) = (0, 0);
+    for seed in 0..150 {
+        let mut dice = Dice(seed << 32 | 12);
+        let (mut compiler, first, now) = lived(&mut dice);
+        let second = changed(&mut dice, &first);
+        let found = compiler.tables();
+        let mut again = Compiler::resume(found.clone());
+        let mut live = found.clone();
+        for at in [Duration::ZERO, REST, 3 * REST] {
+            let writes = again.update(&second, &facts(), at).writes;
+            restarted += writes.len();
+            writes.iter().for_each(|write| assert!(live.apply(write)));
+            running += compiler.update(&second, &facts(), now + at).writes.len();
+        }
+        assert!(diff(&live, &again.tables()).is_empty());
+    }
+    assert!(restarted <= running * 11 / 10, "{restarted} writes, {running} without a restart");
+}
+
+/// What somebody else wrote, an older version left, or was lost.
+fn spoilt(dice: &mut Dice, found: &Tables) -> Tables {
+    let mut spoilt = Tables::default();
+    for mut write in diff(&Tables::default(), found) {
+        if dice.one_in(12) {
+            continue;
+        }
+        let is_key = dice.one_in(3);
+        let bytes = if is_key { &mut write.key } else { write.value.as_mut().unwrap() };
+        if dice.one_in(8) {
+            for _ in 0..1 + dice.below(4) {
+                let at = dice.below(bytes.len().min(32));
+                bytes[at] = dice.below(256) as u8;
+            }
+        }
+        // Keys of arrays are their places: none is behind the end.
+        if write.key.len() == 4 {
+            let at = u32::from_ne_bytes(write.key[..].try_into().unwrap()) % 4096;
+            write.key = at.to_ne_bytes().to_vec();
+        }
+        spoilt.apply(&write);
+    }
+    spoilt
+}
+
+#[test]
+fn what_is_found_is_not_believed() {
+    let (mut decided, mut writes_made) = (0, 0);
+    for seed in 0..150 {
+        let mut dice = Dice(seed << 32 | 13);
+        let (compiler, snapshot, _) = lived(&mut dice);
+        let found = spoilt(&mut dice, &compiler.tables());
+        let (mut again, mut fresh) = (Compiler::resume(found.clone()), Compiler::new());
+        let mut live = found;
+        let mut apply = |writes: &[Write]| {
+            writes_made += writes.len();
+            writes.iter().for_each(|write| assert!(live.apply(write), "{write:?}"));
+        };
+        for at in [Duration::ZERO, REST, 3 * REST] {
+            apply(&again.update(&snapshot, &facts(), at).writes);
+        }
+        apply(&again.update(&snapshot, &facts(), 5 * REST).writes);
+        [Duration::ZERO, REST].into_iter().for_each(|at| drop(fresh.update(&snapshot, &facts(), at)));
+        let (again, fresh) =
+            (again.compile(&snapshot, &facts(), 5 * REST), fresh.compile(&snapshot, &facts(), 2 * REST));
+        // All that a look-up begins with is as wanted, and nothing is beside it; entries of arrays that nobody points at may be anything.
+        assert!(diff(&live, &again.tables).is_empty(), "seed {seed}: not all was written");
+        let roots = |tables: &Tables| {
+            let paths = (tables.routes.clone(), tables.prefixes.clone());
+            (tables.vips.clone(), tables.hosts.clone(), paths, tables.names.clone(), tables.members.clone())
+        };
+        assert!(roots(&live) == roots(&again.tables), "seed {seed}: something is left");
+        let requests: Vec<_> = (0..30).map(|_| request(&mut dice, &snapshot)).collect();
+        let expected = decisions(&fresh, &requests);
+        decided += expected.iter().flatten().count();
+        assert_eq!(decisions(&Compiled { tables: live, ..again }, &requests), expected, "seed {seed}");
+    }
+    assert!(decided > 500 && writes_made > 500, "{decided} decided, {writes_made} writes");
+}

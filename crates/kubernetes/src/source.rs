@@ -93,6 +93,8 @@ pub struct IngressReach {
     /// Without that: the addresses of the default listener; none: those that Gateways have together, which name none. Where Gateways
     /// serve Ingresses, theirs are added.
     pub listener: Vec<IpAddr>,
+    /// The same of the default listener for HTTPS.
+    pub https: Vec<IpAddr>,
 }
 
 /// Reads the objects of an API server, and follows them; while this agent holds the Lease, writes their status.

@@ -27,6 +27,10 @@ pub struct Filters {
     /// Who gets copies of requests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+    /// Where requests are sent that did not come over HTTPS, neither to this gateway nor to a trusted proxy before it; of rules only, and
+    /// before everything that might ask for a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_redirect: Option<Box<Redirect>>,
 }
 
 impl Filters {

@@ -46,7 +46,8 @@ pub use host::{HostError, HostPattern, WildcardLabels};
 pub use jwt::{ClaimHeader, Jwks, Jwt, JwtKeys, JwtProvider, RequiredClaim, TokenPlaces};
 pub use l4_route::{L4BackendRef, L4Route, ProxyProtocol};
 pub use listener::{
-    Certificate, CertificateId, Listener, ListenerId, Protocol, SecretBytes, Tls, TlsVersion, Transport,
+    Certificate, CertificateId, Listener, ListenerId, NamedCertificate, Protocol, SecretBytes, Tls,
+    TlsVersion, Transport,
 };
 pub use object::{ObjectKind, ObjectRef};
 pub use route::{

@@ -8,7 +8,8 @@ use crate::{ClientValidation, HostPattern};
 
 /// Names a listener: the Gateway it belongs to and its name there.
 ///
-/// Ingresses and RoutingRules without parentRefs attach to the built-in default listener, [`ListenerId::default_http`].
+/// Ingresses and RoutingRules without parentRefs attach to the built-in default listeners, [`ListenerId::default_http`] and
+/// [`ListenerId::default_https`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ListenerId {
     /// The Gateway's namespace.
@@ -28,6 +29,16 @@ impl ListenerId {
     /// The built-in listener for objects that name no Gateway; no Gateway can take this id (its namespace is empty).
     pub fn default_http() -> Self {
         Self::new("", "default", "http")
+    }
+
+    /// The built-in listener of Ingresses for HTTPS.
+    pub fn default_https() -> Self {
+        Self::new("", "default", "https")
+    }
+
+    /// Whether it is a built-in one.
+    pub fn is_default(&self) -> bool {
+        self.namespace.is_empty()
     }
 }
 
@@ -111,12 +122,25 @@ pub struct Listener {
 /// How a listener ends TLS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tls {
-    /// The certificates to choose from by SNI; the first is the default.
+    /// Names that have a certificate of their own, which counts before the others; each once, by precedence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NamedCertificate>,
+    /// The certificates to choose from by SNI for other names; the first is the default. Empty: clients that ask for other names, or for none,
+    /// are refused.
     pub certificates: Vec<CertificateId>,
     /// The oldest version that is spoken.
     pub min_version: TlsVersion,
     /// Whether clients show certificates too.
     pub clients: ClientValidation,
+}
+
+/// A name that clients ask for, and the certificate that they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NamedCertificate {
+    /// The name; a wildcard stands for one label, as in certificates.
+    pub name: HostPattern,
+    /// The certificate, whatever names it has.
+    pub certificate: CertificateId,
 }
 
 /// A version of TLS.

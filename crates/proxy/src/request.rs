@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http1::{RequestHead, ResponseHead};
-use model::{Listener, Route, Scheme};
+use http1::{LineEdits, RequestHead, ResponseHead};
+use model::{Listener, Redirect, Route, Scheme};
 use policy::{CORS_HEADERS, CorsLines, CorsRequest, CorsVerdict, RuledPath};
 use route::Lookup;
 use tokio::time::Instant;
@@ -148,6 +148,12 @@ async fn decide<'s, S: Transport>(
         let extra = Extra { page: guard.page(status), ..Default::default() };
         return (answer_with(worker, down, head, body, (status, reason.into()), extra).await, taken);
     }
+    // Before anything that might ask for a password.
+    if let Some(redirect) = &route.filters.https_redirect
+        && !came_by_https(down, head)
+    {
+        return (redirected(worker, down, head, body, redirect, listener, (None, &[])).await, taken);
+    }
     let said = compiled.cors.as_deref();
     let judged = said.map(|cors| cors.judge(&CorsRequest::read(head.method(), |name| head.values(name))));
     let cors = match judged {
@@ -211,24 +217,8 @@ async fn decide<'s, S: Transport>(
             answer_with(worker, down, head, body, said, extra).await
         }
         CompiledAction::Redirect { redirect, plan } => {
-            let dialled = match (head.host(), down.client.local.ip()) {
-                ("", IpAddr::V4(ip)) => ip.to_string(),
-                ("", IpAddr::V6(ip)) => format!("[{ip}]"),
-                _ => String::new(),
-            };
-            let asked = policy::Asked {
-                scheme: if down.client.secured.is_some() { Scheme::Https } else { Scheme::Http },
-                // HTTP/1.0 may name no host.
-                host: if head.host().is_empty() { &dialled } else { head.host() },
-                listener_port: listener.port,
-                path: head.path(),
-                query: head.query(),
-            };
-            let location = policy::location(redirect, &asked);
-            let mut headers = vec![("Location", location.as_bytes())];
-            headers.extend_from_slice(cors.as_ref().map_or(&[], CorsLines::as_slice));
-            let extra = Extra { headers: &headers, lines: plan.response_lines(), page: None };
-            answer_with(worker, down, head, body, (redirect.status, "redirect".into()), extra).await
+            let more = (plan.response_lines(), cors.as_ref().map_or(&[][..], CorsLines::as_slice));
+            redirected(worker, down, head, body, redirect, listener, more).await
         }
         CompiledAction::Forward(action) => {
             let is_on = listener.forwarded_headers && route.forwarded_headers;
@@ -242,6 +232,45 @@ async fn decide<'s, S: Transport>(
         }
     };
     (outcome, taken)
+}
+
+/// Whether a request came over HTTPS, to this gateway or to a trusted proxy before it: with several, what the first one saw counts.
+fn came_by_https<S: Transport>(down: &Downstream<S>, head: &RequestHead) -> bool {
+    let said = || head.values("x-forwarded-proto").next().map(|value| value.split(|&byte| byte == b','));
+    let first = || said().and_then(|mut schemes| schemes.next()).map(<[u8]>::trim_ascii);
+    down.client.secured.is_some()
+        || (down.client.is_trusted_proxy
+            && first().is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https")))
+}
+
+/// Sends the client where a redirect says; `more`: further lines of the answer.
+async fn redirected<S: Transport>(
+    worker: &Worker,
+    down: &mut Downstream<S>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    redirect: &Redirect,
+    listener: &Listener,
+    (lines, headers): (Option<&LineEdits>, &[(&str, &[u8])]),
+) -> Outcome {
+    let dialled = match (head.host(), down.client.local.ip()) {
+        ("", IpAddr::V4(ip)) => ip.to_string(),
+        ("", IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => String::new(),
+    };
+    let asked = policy::Asked {
+        scheme: if down.client.secured.is_some() { Scheme::Https } else { Scheme::Http },
+        // HTTP/1.0 may name no host.
+        host: if head.host().is_empty() { &dialled } else { head.host() },
+        listener_port: listener.port,
+        path: head.path(),
+        query: head.query(),
+    };
+    let location = policy::location(redirect, &asked);
+    let headers: Vec<_> =
+        [("Location", location.as_bytes())].into_iter().chain(headers.iter().copied()).collect();
+    let extra = Extra { headers: &headers, lines, page: None };
+    answer_with(worker, down, head, body, (redirect.status, "redirect".into()), extra).await
 }
 
 struct HeadersOf<'h>(&'h RequestHead);

@@ -347,7 +347,7 @@ impl State {
     pub(crate) fn secured(&self, local: SocketAddr, name: &str) -> Option<SecuredListener<'_>> {
         let listener = self.table.socket(local.ip(), local.port())?.listener_of(name)?;
         let passes_through = listener.protocol == Protocol::Tls && listener.tls.is_none();
-        let config = self.secured.get(&listener.id);
+        let config = self.secured.get(&listener.id).filter(|config| config.serves(name));
         (passes_through || config.is_some()).then_some(SecuredListener { listener, config })
     }
 

@@ -110,6 +110,7 @@ impl Lab {
             protocol,
             hostname: Some(HostPattern::parse(host, WildcardLabels::OneOrMore).unwrap()),
             tls: pair.map(|pair| Tls {
+                names: Vec::new(),
                 certificates: vec![pair.record.id.clone()],
                 min_version: TlsVersion::Tls12,
                 clients: ClientValidation::default(),

@@ -49,6 +49,7 @@ pub mod core {
     pub use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
     pub use k8s_openapi::api::networking::v1::{
         HTTPIngressPath, Ingress, IngressBackend, IngressClass, IngressRule, IngressServiceBackend,
+        IngressSpec, IngressTLS,
     };
     pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
     pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -45,7 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Hello<S> {
     /// # Errors
     /// The handshake failed; the client has been told why, or is gone.
     pub async fn accept(self, config: &ServerConfig) -> io::Result<ServerStream<S>> {
-        StartHandshake::from_parts(self.accepted, self.io).into_stream(config.0.clone()).await
+        StartHandshake::from_parts(self.accepted, self.io).into_stream(config.config.clone()).await
     }
 
     /// Tells the client that its name is not served here, and closes.

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,7 +36,10 @@ pub enum Version {
 /// How connections of one listener are secured.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// The certificates to choose from by the name that a client asks for. The first one is for names that none covers.
+    /// Names in lower case that have a certificate of their own, whatever names it has; `*.` stands for one label. Of equal ones the first counts.
+    pub names: Vec<(String, Arc<Certificate>)>,
+    /// The certificates to choose from by the name that a client asks for, where it has none of its own. The first one is for names that none
+    /// covers; without it, such clients are refused.
     pub certificates: Vec<Arc<Certificate>>,
     /// The oldest version that is spoken.
     pub min_version: Version,
@@ -59,7 +63,10 @@ pub enum ClientCertificates {
 
 /// [`ServerOptions`] made ready. Cheap to clone; clones share their session tickets.
 #[derive(Clone)]
-pub struct ServerConfig(pub(crate) Arc<rustls::ServerConfig>);
+pub struct ServerConfig {
+    pub(crate) config: Arc<rustls::ServerConfig>,
+    by_name: Arc<ByName>,
+}
 
 impl ServerConfig {
     /// Makes `options` ready, with ticket keys of its own that change every six hours.
@@ -67,22 +74,32 @@ impl ServerConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn new(options: &ServerOptions) -> Result<Self, ConfigError> {
-        let keys: Vec<_> = options.certificates.iter().map(|c| (c.clone(), c.key().clone())).collect();
-        if keys.is_empty() {
+        let mut named = HashMap::with_capacity(options.names.len());
+        for (name, certificate) in &options.names {
+            named.entry(name.clone()).or_insert_with(|| certificate.key().clone());
+        }
+        let others: Vec<_> = options.certificates.iter().map(|c| (c.clone(), c.key().clone())).collect();
+        if named.is_empty() && others.is_empty() {
             return Err(ConfigError::NoCertificate);
         }
+        let by_name = Arc::new(ByName { named, others });
         let both: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
         let versions = if options.min_version == Version::Tls13 { &both[..1] } else { both };
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)
             .map_err(ConfigError::Rejected)?
             .with_client_cert_verifier(client_verifier(&options.clients)?)
-            .with_cert_resolver(Arc::new(ByName(keys)));
+            .with_cert_resolver(by_name.clone());
         config.alpn_protocols = options.protocols.iter().map(|name| name.to_vec()).collect();
         // Tickets carry sessions of both versions: no memory for what clients may never come back to.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(ConfigError::Rejected)?;
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), by_name })
+    }
+
+    /// Whether there is a certificate for clients that ask for `name`, in lower case; empty: they name none.
+    pub fn serves(&self, name: &str) -> bool {
+        !self.by_name.others.is_empty() || self.by_name.own(name).is_some()
     }
 }
 
@@ -104,18 +121,36 @@ impl fmt::Debug for ServerConfig {
     }
 }
 
-/// Chooses the first certificate that covers the name and can sign as the client wants.
+/// Chooses the certificate that a name has of its own, else the first one that covers it and can sign as the client wants.
 #[derive(Debug)]
-struct ByName(Vec<(Arc<Certificate>, Arc<CertifiedKey>)>);
+struct ByName {
+    /// By name, and by `*.` with what stands behind it.
+    named: HashMap<String, Arc<CertifiedKey>>,
+    others: Vec<(Arc<Certificate>, Arc<CertifiedKey>)>,
+}
+
+impl ByName {
+    /// The certificate that `name` has of its own.
+    fn own(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let of_wildcard = || {
+            let (first, rest) = name.split_once('.')?;
+            self.named.get(&format!("*.{rest}")).filter(|_| !first.is_empty())
+        };
+        self.named.get(name).or_else(of_wildcard)
+    }
+}
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
+        if let Some(own) = name.as_deref().and_then(|name| self.own(name)) {
+            return Some(own.clone());
+        }
         let covers = |c: &Certificate| name.as_deref().is_some_and(|name| c.covers(name));
         let can_sign = |k: &CertifiedKey| k.key.choose_scheme(hello.signature_schemes()).is_some();
-        let covering = || self.0.iter().filter(|(certificate, _)| covers(certificate));
+        let covering = || self.others.iter().filter(|(certificate, _)| covers(certificate));
         let best = covering().find(|(_, key)| can_sign(key)).or_else(|| covering().next());
-        let any = || self.0.iter().find(|(_, key)| can_sign(key)).or(self.0.first());
+        let any = || self.others.iter().find(|(_, key)| can_sign(key)).or(self.others.first());
         best.or_else(any).map(|(_, key)| key.clone())
     }
 }

@@ -22,6 +22,7 @@ fn pair(name: &str) -> Pair {
 
 fn options(pairs: &[&Pair]) -> ServerOptions {
     ServerOptions {
+        names: Vec::new(),
         certificates: pairs.iter().map(|p| p.certificate.clone()).collect(),
         min_version: Version::default(),
         protocols: vec![alpn::H2, alpn::HTTP11],
@@ -89,6 +90,45 @@ async fn a_name_that_no_certificate_covers_gets_the_first_one() {
     let (stream, _) = connect(server, client, "c.example").await;
     let error = stream.unwrap_err().to_string();
     assert!(error.contains("a.example") && !error.contains("\"b.example"), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_has_its_own_certificate_before_a_wildcard_and_the_others_and_who_has_none_is_refused() {
+    let (exact, wildcard, second, other) =
+        (pair("x.a.example"), pair("*.a.example"), pair("x.a.example"), pair("x.a.example"));
+    let named = |name: &str, pair: &Pair| (name.to_owned(), pair.certificate.clone());
+    let names = vec![
+        named("*.a.example", &wildcard),
+        named("x.a.example", &exact),
+        // Of equal ones the first counts.
+        named("x.a.example", &second),
+        // Whatever names it has.
+        named("elsewhere.example", &exact),
+    ];
+    let with = |certificates: &[&Pair]| {
+        ServerConfig::new(&ServerOptions { names: names.clone(), ..options(certificates) }).unwrap()
+    };
+    let (strict, lax) = (with(&[]), with(&[&other]));
+    for (name, serves) in [
+        ("x.a.example", true),
+        ("y.a.example", true),
+        ("elsewhere.example", true),
+        ("z.y.a.example", false),
+        ("a.example", false),
+        (".a.example", false),
+        ("b.example", false),
+        ("", false),
+    ] {
+        assert_eq!((strict.serves(name), lax.serves(name)), (serves, true), "{name}");
+    }
+    for server in [strict.clone(), lax] {
+        for (name, trusted) in [("x.a.example", &exact), ("y.a.example", &wildcard)] {
+            let client = client(&[trusted], rustls::ALL_VERSIONS, &[]);
+            assert!(connect(server.clone(), client, name).await.0.is_ok(), "{name}");
+        }
+    }
+    let client = client(&[&exact, &wildcard], rustls::ALL_VERSIONS, &[]);
+    assert!(connect(strict, client, "b.example").await.0.is_err());
 }
 
 #[tokio::test]

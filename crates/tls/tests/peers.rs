@@ -38,6 +38,7 @@ impl Authority {
 
 fn server(certificate: &Arc<Certificate>, clients: ClientCertificates) -> ServerOptions {
     ServerOptions {
+        names: Vec::new(),
         certificates: vec![certificate.clone()],
         min_version: Version::default(),
         protocols: vec![alpn::H2, alpn::HTTP11],

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use model::Balancing;
+use model::{Balancing, CertificateId};
 use resources::LoadBalancerType;
 
 /// Slots that a Maglev table may have, if their number is prime: below, the shares are too coarse; above, a slot no longer
@@ -19,6 +19,12 @@ pub struct Options {
     pub class_name: String,
     /// Where Ingresses and RoutingRules without parentRefs are served.
     pub default_listener: DefaultListener,
+    /// The same over HTTPS, where some Ingress has `spec.tls` or a default certificate is set.
+    pub default_https: DefaultListener,
+    /// The port that clients reach it by, which redirects name; none: its own.
+    pub https_port: Option<u16>,
+    /// What clients are shown there that ask for names without a certificate; none: they are refused.
+    pub default_certificate: Option<CertificateId>,
     /// Whether loopback and link-local addresses may be endpoints.
     pub allow_local_endpoints: bool,
     /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are added on all listeners.
@@ -43,6 +49,13 @@ pub struct DefaultListener {
     pub port: u16,
 }
 
+impl DefaultListener {
+    /// That of HTTPS, unless something else is asked for.
+    pub fn https() -> Self {
+        Self { port: 8443, ..Self::default() }
+    }
+}
+
 impl Options {
     /// For objects from files.
     pub fn for_files() -> Self {
@@ -51,6 +64,9 @@ impl Options {
             ingress_controller_name: "rauta.io/ingress-controller".to_owned(),
             class_name: "rauta".to_owned(),
             default_listener: DefaultListener::default(),
+            default_https: DefaultListener::https(),
+            https_port: None,
+            default_certificate: None,
             allow_local_endpoints: true,
             forwarded_headers: true,
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,

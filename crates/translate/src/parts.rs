@@ -1,12 +1,17 @@
 //! Which parts of a snapshot are still true: what is kept from one to the next, by the object that it follows from.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::{Backend, BackendId, Diagnostic, L4Route, ListenerId, ObjectKind, ObjectRef, Route};
+use model::{
+    Backend, BackendId, Certificate, Diagnostic, L4Route, Listener, ListenerId, ObjectKind, ObjectRef, Route,
+    Tls,
+};
 
 use crate::Options;
 use crate::build::{self, BackendPolicies, Beside, Frame, Part, Policies, RoutePolicies};
+use crate::https::Https;
 use crate::objects::Objects;
 use crate::pattern::is_object_name;
 
@@ -29,6 +34,9 @@ pub(crate) struct Parts {
     regex_for_all_hosts: BTreeSet<ObjectRef>,
     /// Ingresses that are canaries.
     canaries: BTreeSet<ObjectRef>,
+    /// Ingresses of ours that ask for HTTPS.
+    wanting_https: BTreeSet<ObjectRef>,
+    pub(crate) https: Https,
     /// What says something.
     noisy: BTreeSet<ObjectRef>,
     noisy_backends: BTreeSet<BackendId>,
@@ -43,6 +51,8 @@ pub(crate) struct Changes {
     pub(crate) new: Vec<Arc<Route>>,
     /// Whether routes of connections or datagrams are others now.
     pub(crate) l4: bool,
+    /// Whether Ingresses bring other names or certificates now.
+    https: bool,
     /// Backends as they are now.
     pub(crate) backends: BTreeMap<BackendId, Option<Arc<Backend>>>,
 }
@@ -60,12 +70,12 @@ impl Parts {
     ) -> Changes {
         let had_regex = !self.regex_for_all_hosts.is_empty();
         let had_canaries = self.canaries.clone();
-        let frames =
+        let mut frames =
             is_first || changed.iter().any(|key| is_of_frame(key.kind) || self.frame.bundles.contains(key));
         if frames {
-            self.frame = Frame::build(objects, options);
             self.regex_for_all_hosts.clear();
             self.canaries.clear();
+            self.wanting_https.clear();
         }
         let ingresses: Vec<_> = match frames {
             true => objects.ingresses.keys().collect(),
@@ -82,6 +92,16 @@ impl Parts {
             } else {
                 self.canaries.remove(key);
             }
+            if build::wants_https(key, objects, options) {
+                self.wanting_https.insert(key.clone());
+            } else {
+                self.wanting_https.remove(key);
+            }
+        }
+        let wants_https = options.default_certificate.is_some() || !self.wanting_https.is_empty();
+        frames |= wants_https != self.frame.wants_https;
+        if frames {
+            self.frame = Frame::build(objects, options, wants_https);
         }
         let some_regex = !self.regex_for_all_hosts.is_empty();
 
@@ -120,6 +140,10 @@ impl Parts {
             let part = build::part(key, objects, options, (&self.frame, &self.route_policies), beside);
             self.exchange(key, part, &mut changes, &mut asked);
         }
+        if changes.https {
+            let parts = self.wanting_https.iter().filter_map(|key| Some((key, self.routes.get(key)?)));
+            self.https = Https::build(parts.filter_map(|(key, part)| Some((key, part.secured.as_deref()?))));
+        }
         if is_first
             || changed.iter().any(|key| is_of_policies(key.kind) || self.policies.bundles.contains(key))
         {
@@ -139,6 +163,25 @@ impl Parts {
             self.backend(&id, objects, options, &mut changes);
         }
         changes
+    }
+
+    /// The listeners that are served; default ones only if a route wants them.
+    pub(crate) fn listeners(
+        &self,
+        is_used: impl Fn(&ListenerId) -> bool,
+    ) -> impl Iterator<Item = Cow<'_, Listener>> {
+        self.frame.listeners(is_used).map(|listener| match &listener.tls {
+            Some(tls) if listener.id.is_default() => {
+                let tls = Some(Tls { names: self.https.names.clone(), ..tls.clone() });
+                Cow::Owned(Listener { tls, ..listener.clone() })
+            }
+            _ => Cow::Borrowed(listener),
+        })
+    }
+
+    /// What they show.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.https.certificates.values().chain(self.frame.certificates.values())
     }
 
     /// The routes of connections and datagrams, in no order.
@@ -180,6 +223,7 @@ impl Parts {
             .chain(of_backends)
             .flatten()
             .chain(&self.frame.diagnostics)
+            .chain(&self.https.diagnostics)
             .chain(&self.policies.diagnostics)
             .chain(&self.route_policies.diagnostics)
             .chain(&self.backend_policies.diagnostics);
@@ -246,6 +290,7 @@ impl Parts {
             *self.named.entry(id.clone()).or_default() += 1;
             asked.insert(id.clone());
         }
+        changes.https |= old.secured != new.secured;
         if old.backend != new.backend {
             let of = |part: &Option<Backend>| part.as_ref().map(|backend| backend.id.clone());
             changes.backends.extend(of(&old.backend).map(|id| (id, None)));
@@ -274,10 +319,10 @@ impl Parts {
             self.noisy.insert(key.clone());
         }
         // Its rules are in its routes by now.
-        let Part { l4, backend, closed, backends, services, rules: _, diagnostics, .. } = new;
+        let Part { l4, backend, closed, backends, services, rules: _, secured, diagnostics, .. } = new;
         let rules = None;
         if !routes.is_empty() || !diagnostics.is_empty() || !services.is_empty() || !closed.is_empty() {
-            let part = Part { routes, l4, backend, closed, backends, services, rules, diagnostics };
+            let part = Part { routes, l4, backend, closed, backends, services, rules, secured, diagnostics };
             self.routes.insert(key.clone(), part);
         }
     }
@@ -327,8 +372,8 @@ impl Parts {
 
 /// Whether objects of this kind say what routes attach to.
 fn is_of_frame(kind: ObjectKind) -> bool {
-    use ObjectKind::{Gateway, GatewayClass, IngressClass, ListenerSet, Namespace, ReferenceGrant, Secret};
-    matches!(kind, GatewayClass | Gateway | IngressClass | ListenerSet | Namespace | ReferenceGrant | Secret)
+    use ObjectKind::{Gateway, GatewayClass, IngressClass, ListenerSet, Namespace, ReferenceGrant};
+    matches!(kind, GatewayClass | Gateway | IngressClass | ListenerSet | Namespace | ReferenceGrant)
 }
 
 /// Whether objects of this kind are policies for backends, or what those are for.

@@ -47,7 +47,7 @@ pub(crate) fn is_dns_name(name: &str) -> bool {
 }
 
 /// Whether objects of Kubernetes can have this name: a DNS subdomain in small letters (`IsDNS1123Subdomain` of apimachinery).
-pub(crate) fn is_object_name(name: &str) -> bool {
+pub fn is_object_name(name: &str) -> bool {
     let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_label = |label: &[u8]| {
         label.first().is_some_and(is_alphanumeric)

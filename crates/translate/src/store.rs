@@ -163,14 +163,14 @@ impl Store {
                 None => drop(backends.remove(&id)),
             }
         }
-        let default = ListenerId::default_http();
-        let default_is_used = routes.iter().any(|route| route.listeners.contains(&default));
-        let frame = &self.parts.frame;
-        let listeners = frame.listeners(default_is_used);
-        let listeners = listeners.map(|new| (new.id.clone(), shared(last.listeners.get(&new.id), new)));
-        let certificates = frame.certificates.values();
-        let certificates =
-            certificates.map(|new| (new.id.clone(), shared(last.certificates.get(&new.id), new)));
+        let default: [_; 2] = [ListenerId::default_http(), ListenerId::default_https()];
+        let used = default.map(|id| routes.iter().any(|route| route.listeners.contains(&id)).then_some(id));
+        let listeners = self.parts.listeners(|id| used.iter().flatten().any(|used| used == id));
+        let listeners = listeners.map(|new| (new.id.clone(), shared(last.listeners.get(&new.id), &new)));
+        let certificates = self
+            .parts
+            .certificates()
+            .map(|new| (new.id.clone(), shared(last.certificates.get(&new.id), new)));
         let snapshot = Snapshot {
             version: last.version + 1,
             listeners: listeners.collect(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use corpus::Dice;
-use model::{ObjectKind, ObjectRef};
+use model::{ListenerId, ObjectKind, ObjectRef};
 use serde_json::{Value, json};
 use translate::{Object, Options, Store};
 
@@ -15,12 +15,18 @@ fn of<'t>(dice: &mut Dice, all: &[&'t str]) -> &'t str {
     all[dice.below(all.len())]
 }
 
+/// The Secrets of a case.
+fn secrets() -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(include_str!("cases/ingress_tls.yaml")).unwrap();
+    documents.into_iter().filter(|document| document["kind"] == "Secret").collect()
+}
+
 /// Some valid object; few names, so that they meet.
 fn object(dice: &mut Dice) -> Object {
     let name = of(dice, &["a", "b", "c"]);
     let other = of(dice, &["a", "b", "c"]);
     let port = 80 + dice.below(2);
-    let (kind, mut value) = match dice.below(26) {
+    let (kind, mut value) = match dice.below(27) {
         0 => (
             ObjectKind::GatewayClass,
             json!({"spec": {
@@ -78,11 +84,12 @@ fn object(dice: &mut Dice) -> Object {
                 rule["host"] = json!("a.example.com");
             }
             let class = of(dice, &["rauta", "rauta", "a"]);
-            (
-                ObjectKind::Ingress,
-                json!({"metadata": {"annotations": annotations},
-                "spec": {"ingressClassName": class, "defaultBackend": backend, "rules": [rule]}}),
-            )
+            let mut spec = json!({"ingressClassName": class, "defaultBackend": backend, "rules": [rule]});
+            if dice.below(3) > 0 {
+                let hosts: &[&str] = if dice.below(2) == 0 { &["a.example.com"] } else { &[] };
+                spec["tls"] = json!([{"hosts": hosts, "secretName": "a"}]);
+            }
+            (ObjectKind::Ingress, json!({"metadata": {"annotations": annotations}, "spec": spec}))
         }
         8..=9 => {
             let mut backends = vec![json!({"service": {"name": other, "port": port}})];
@@ -162,6 +169,10 @@ fn object(dice: &mut Dice) -> Object {
             }
             (ObjectKind::BackendPolicy, json!({"spec": spec}))
         }
+        26 => {
+            let pair = of(dice, &["shop", "apps", "opaque"]);
+            (ObjectKind::Secret, secrets().into_iter().find(|one| one["metadata"]["name"] == pair).unwrap())
+        }
         _ => {
             let is_v6 = dice.below(2) == 0;
             let net = if is_v6 { "fd00::" } else { "10.1.0." };
@@ -186,6 +197,8 @@ fn object(dice: &mut Dice) -> Object {
     value["metadata"]["name"] = json!(match kind {
         ObjectKind::GatewayClass => other,
         ObjectKind::Namespace => of(dice, &["x", "y"]),
+        // That which Ingresses name for HTTPS.
+        ObjectKind::Secret => "a",
         _ => name,
     });
     value["metadata"]["namespace"] = json!(of(dice, &["x", "x", "y"]));
@@ -195,7 +208,8 @@ fn object(dice: &mut Dice) -> Object {
 #[test]
 fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
     let (mut routes, mut backends, mut listeners, mut policed, mut dual_stack) = (0, 0, 0, 0, 0);
-    for seed in 0..60 {
+    let mut secured = 0;
+    for seed in 0..90 {
         let mut dice = Dice(seed);
         let mut store = Store::new(Options::for_files());
         let mut objects: BTreeMap<ObjectRef, Object> = BTreeMap::new();
@@ -232,9 +246,12 @@ fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
             let endpoints = last.backends.values().flat_map(|backend| &backend.endpoints);
             dual_stack += endpoints.filter(|endpoint| endpoint.other.is_some()).count();
             listeners += last.listeners.len();
+            let of_ingresses = last.listeners.get(&ListenerId::default_https());
+            secured += of_ingresses.and_then(|one| one.tls.as_ref()).map_or(0, |tls| tls.names.len());
         }
     }
+    assert!(secured > 50, "{secured}");
     assert!(policed > 500, "{policed}");
-    assert!(dual_stack > 100, "{dual_stack}");
+    assert!(dual_stack > 40, "{dual_stack}");
     assert!(routes > 5000 && backends > 3000 && listeners > 1000, "{routes} {backends} {listeners}");
 }

@@ -56,10 +56,12 @@ fn entries(facts: &Facts<'_>) -> Vec<Value> {
     addresses.iter().map(entry).collect()
 }
 
-/// The addresses of a listener: its Gateway's, or those of the default one.
+/// The addresses of a listener: its Gateway's, or those of a default one.
 fn reached(listener: &ListenerId, facts: &Facts<'_>) -> Vec<Address> {
-    if *listener == ListenerId::default_http() {
-        return match facts.ingresses.reach.listener.as_slice() {
+    if listener.is_default() {
+        let IngressReach { listener: http, https, .. } = facts.ingresses.reach;
+        let own = if *listener == ListenerId::default_https() { https } else { http };
+        return match own.as_slice() {
             [] => facts.reach.of_all(),
             own => own.iter().copied().map(Address::Ip).collect(),
         };

@@ -46,6 +46,7 @@ pub fn secured(
                 protocol: Protocol::Https,
                 hostname: Some(HostPattern::parse(name, WildcardLabels::OneOrMore).unwrap()),
                 tls: Some(Tls {
+                    names: Vec::new(),
                     certificates: vec![pair.record.id.clone()],
                     min_version: TlsVersion::Tls12,
                     clients: Default::default(),

@@ -117,7 +117,10 @@ fn writing(connection: &Connection, settings: &Settings) -> anyhow::Result<Writi
         format!("{}-{}", host.trim(), std::process::id())
     });
     // Without own ones the mode's count.
-    let ingresses =
-        IngressReach { published: said.ingresses.clone(), listener: settings.listen.addresses.clone() };
+    let ingresses = IngressReach {
+        published: said.ingresses.clone(),
+        listener: settings.listen.addresses.clone(),
+        https: settings.listen_https.addresses.clone(),
+    };
     Ok(Writing { addresses, ingresses, announced: None, namespace, identity })
 }

@@ -97,6 +97,11 @@ mod tests {
     fn bad_values_are_refused_with_what_they_should_be() {
         for (name, value) in [
             ("listen", "x"),
+            ("listenHttps", ":0"),
+            ("httpsPort", "0"),
+            ("httpsPort", "https"),
+            ("defaultCertificate", "default"),
+            ("defaultCertificate", "net/Default"),
             ("admin", "nowhere"),
             ("socket", "relative"),
             ("kubeconfig", "config"),

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use addresses::AddressRange;
-use model::Balancing;
+use model::{Balancing, CertificateId};
 use telemetry::access::Target;
 use telemetry::log::Format;
 use translate::DefaultListener;
@@ -77,6 +77,10 @@ pub(crate) enum AnnounceOn {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) listen: DefaultListener,
+    pub(crate) listen_https: DefaultListener,
+    /// Where clients reach it; none: at its own port.
+    pub(crate) https_port: Option<u16>,
+    pub(crate) default_certificate: Option<CertificateId>,
     pub(crate) admin: Option<SocketAddr>,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) socket: PathBuf,
@@ -219,6 +223,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: DefaultListener::default(),
+            listen_https: DefaultListener::https(),
+            https_port: None,
+            default_certificate: None,
             admin: Some(SocketAddr::new(parse::LOOPBACK, 9901)),
             metrics: Some(SocketAddr::new(parse::ANY, 9900)),
             socket: default_socket(),
@@ -243,6 +250,9 @@ impl Settings {
     pub(crate) fn translate_options(&self) -> translate::Options {
         translate::Options {
             default_listener: self.listen.clone(),
+            default_https: self.listen_https.clone(),
+            https_port: self.https_port,
+            default_certificate: self.default_certificate.clone(),
             allow_local_endpoints: self.allow_local_endpoints.unwrap_or(true),
             forwarded_headers: self.forwarded_headers,
             maglev_table_size: self.maglev_table_size,

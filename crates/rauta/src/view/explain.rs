@@ -86,6 +86,14 @@ pub(crate) fn explain(
             let policies = route.policies_on(&listener.id);
             let refused = policies.and_then(|said| policies::refusal(said, request.client.parse().ok()));
             let direct = policies.and_then(|said| said.direct_response.as_ref());
+            let insecure =
+                route.filters.https_redirect.as_ref().filter(|_| asked.scheme == model::Scheme::Http);
+            if let (None, Some(redirect)) = (&refused, insecure) {
+                let location = policy::location(redirect, &asked);
+                explanation.steps.extend(filters::lines(&route.filters, "the rule"));
+                answer(&mut explanation, redirect.status.into(), &format!("redirect to {location}"));
+                return Ok(explanation);
+            }
             match (refused, cors.as_ref().map(|cors| cors.judge(&of_cors)), direct) {
                 (Some((status, reason)), ..) => answer(&mut explanation, status, reason),
                 (_, Some(CorsVerdict::Preflight(_)), _) => answer(&mut explanation, 204, "CORS preflight"),
@@ -132,10 +140,11 @@ fn socket<'t>(table: &'t Table, asked: &Question, steps: &mut Vec<String>) -> Op
         (None, Scheme::Https) => Some(443),
     };
     let named = asked.port.or(usual).and_then(on);
-    let is_free_to_choose = asked.port.is_none() && asked.scheme != Scheme::Https;
-    let found = match named {
-        None if is_free_to_choose => table.sockets().next(),
-        named => named,
+    let is_tls = |socket: &&SocketTable| socket.listeners().any(|one| one.protocol.begins_with_tls());
+    let found = match (named, asked.port, asked.scheme) {
+        (None, None, Scheme::Https) => table.sockets().find(is_tls),
+        (None, None, _) => table.sockets().find(|socket| !is_tls(socket)).or_else(|| table.sockets().next()),
+        (named, ..) => named,
     };
     let describe = |socket: &SocketTable| match socket.address() {
         Some(address) => std::net::SocketAddr::new(address, socket.port()).to_string(),

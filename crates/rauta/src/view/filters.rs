@@ -7,6 +7,13 @@ use crate::settings::parse::show_duration;
 /// What `filters` do, a line each; `whose` names the rule or backend.
 pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
     let mut lines = Vec::new();
+    if let Some(said) = &filters.https_redirect {
+        lines.push(format!(
+            "{whose} sends what came over HTTP to HTTPS: {}; not what a trusted proxy got over HTTPS \
+             (X-Forwarded-Proto)",
+            redirect(said)
+        ));
+    }
     for (modifier, what) in
         [(&filters.request_headers, "the request's head"), (&filters.response_headers, "the response's head")]
     {

@@ -20,6 +20,7 @@ mod http2_smuggling;
 mod idle;
 mod ingress_nginx;
 mod ingress_nginx_backends;
+mod ingress_tls;
 mod kernel;
 mod l4;
 mod manifests;

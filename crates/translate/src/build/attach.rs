@@ -67,7 +67,7 @@ impl Builder<'_> {
 
     /// The listeners of routes without parents; reported if there is none.
     pub(super) fn default_listeners(&mut self, object: &ObjectRef) -> Vec<ListenerId> {
-        if self.frame.default_listeners.is_empty() {
+        if self.frame.is_http_blocked {
             let port = self.options.default_listener.port;
             let message = format!(
                 "cannot be served on the default listener: a Gateway uses port {port} for HTTPS; set another port \

@@ -7,6 +7,7 @@ use resources::gateway::{Gateway, GatewayListeners};
 use super::authorities::Reference;
 use super::frame::Framing;
 use super::grants::permits;
+use crate::objects::Objects;
 
 impl Framing<'_> {
     /// The certificates of a listener; none if not one of them can be used.
@@ -91,26 +92,62 @@ impl Framing<'_> {
         }
         let key = ObjectRef::new(ObjectKind::Secret, namespace, name);
         self.frame.bundles.insert(key.clone());
-        let Some(secret) = self.objects.secrets.get(&key) else {
-            return invalid(format!("there is no {key}"));
-        };
-        match secret.type_.as_deref() {
-            Some("kubernetes.io/tls") => {}
-            other => {
-                let other = other.unwrap_or("Opaque");
-                return invalid(format!("{key} has type {other:?}: it must be kubernetes.io/tls"));
+        match read_certificate(self.objects, &key) {
+            Ok((certificate, _)) => Ok(certificate),
+            Err(problem) => invalid(problem),
+        }
+    }
+
+    /// The certificate of the settings, for clients that ask for names of nobody.
+    pub(super) fn default_certificate(&mut self) -> Option<CertificateId> {
+        let CertificateId { namespace, name } = self.options.default_certificate.as_ref()?;
+        let key = ObjectRef::new(ObjectKind::Secret, namespace, name);
+        self.frame.bundles.insert(key.clone());
+        match read_certificate(self.objects, &key) {
+            Ok((certificate, _)) => {
+                let id = certificate.id.clone();
+                self.frame.certificates.insert(id.clone(), certificate);
+                Some(id)
+            }
+            Err(problem) => {
+                let message = format!(
+                    "{problem}, which the setting defaultCertificate names: clients that ask for names without a \
+                     certificate are refused until it is there"
+                );
+                self.report(&key).error(Reason::InvalidCertificateRef, "", message);
+                None
             }
         }
-        let (Some(chain), Some(private)) = (entry(secret, "tls.crt"), entry(secret, "tls.key")) else {
-            return invalid(format!("{key} must hold tls.crt and tls.key"));
-        };
-        if let Err(error) = tls::Certificate::from_pem(&chain, &private) {
-            let part = if error.is_about_key() { "tls.key" } else { "tls.crt" };
-            return invalid(format!("{part} of {key} {error}"));
-        }
-        let id = CertificateId { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
-        Ok(Certificate { id, chain_pem: chain.into(), key_pem: SecretBytes::new(&private) })
     }
+}
+
+/// The certificate in a Secret, as a record and as it was read.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn read_certificate(
+    objects: &Objects,
+    key: &ObjectRef,
+) -> Result<(Certificate, tls::Certificate), String> {
+    let Some(secret) = objects.secrets.get(key) else {
+        return Err(format!("there is no {key}"));
+    };
+    match secret.type_.as_deref() {
+        Some("kubernetes.io/tls") => {}
+        other => {
+            let other = other.unwrap_or("Opaque");
+            return Err(format!("{key} has type {other:?}: it must be kubernetes.io/tls"));
+        }
+    }
+    let (Some(chain), Some(private)) = (entry(secret, "tls.crt"), entry(secret, "tls.key")) else {
+        return Err(format!("{key} must hold tls.crt and tls.key"));
+    };
+    let read = tls::Certificate::from_pem(&chain, &private).map_err(|error| {
+        let part = if error.is_about_key() { "tls.key" } else { "tls.crt" };
+        format!("{part} of {key} {error}")
+    })?;
+    let id = CertificateId { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) };
+    Ok((Certificate { id, chain_pem: chain.into(), key_pem: SecretBytes::new(&private) }, read))
 }
 
 /// An entry of a Secret; `stringData` is what `data` becomes in the API server, and wins there.

@@ -18,12 +18,33 @@ pub(crate) struct Frame {
     pub(super) refused: BTreeMap<ListenerId, Option<Site>>,
     /// The ListenerSets that attach to Gateways of ours, with their listeners.
     pub(super) sets: BTreeMap<ObjectRef, Vec<Named>>,
-    /// Where routes without parents go.
+    /// Where routes without parents go: by HTTP, and by HTTPS where some Ingress wants that.
     pub(super) default_listeners: Vec<ListenerId>,
+    /// Whether nothing can listen where they would be served by HTTP.
+    pub(super) is_http_blocked: bool,
+    pub(crate) wants_https: bool,
+    /// Where they are served by HTTPS.
+    pub(super) https: HttpsAt,
+    /// What clients are shown that ask for names of nobody.
+    pub(super) default_certificate: Option<CertificateId>,
     pub(crate) certificates: BTreeMap<CertificateId, Certificate>,
     /// The ConfigMaps and Secrets that Gateways name for authorities and certificates, and may, whether they are there or not.
     pub(crate) bundles: BTreeSet<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// Where routes without parents are served by HTTPS.
+#[derive(Debug, Default)]
+pub(super) enum HttpsAt {
+    /// Nobody wants that.
+    #[default]
+    Nowhere,
+    /// At the default listener.
+    Own,
+    /// At listeners of Gateways alone, each with its certificates.
+    Gateways(Vec<(ListenerId, Vec<CertificateId>)>),
+    /// Nowhere, as this listener has the port.
+    Blocked(ListenerId),
 }
 
 /// A listener and who may attach to it.
@@ -58,13 +79,18 @@ pub(super) struct Framing<'a> {
 
 impl Frame {
     /// The frame of the objects in force.
-    pub(crate) fn build(objects: &Objects, options: &Options) -> Self {
+    /// `wants_https`: whether some Ingress does.
+    pub(crate) fn build(objects: &Objects, options: &Options, wants_https: bool) -> Self {
         let classes = Classes::new(objects, options);
         let mut framing =
             Framing { objects, options, classes, secured: BTreeMap::new(), frame: Self::default() };
         framing.gateways();
         framing.listener_sets();
         framing.open_default_listener();
+        framing.frame.wants_https = wants_https;
+        if wants_https {
+            framing.open_default_https();
+        }
         framing.frame
     }
 
@@ -73,11 +99,10 @@ impl Frame {
         &self.default_listeners
     }
 
-    /// The listeners that are served; the default one only if a route wants it.
-    pub(crate) fn listeners(&self, default_is_used: bool) -> impl Iterator<Item = &Listener> {
-        let default = ListenerId::default_http();
+    /// The listeners that are served; default ones only if a route wants them.
+    pub(crate) fn listeners(&self, is_used: impl Fn(&ListenerId) -> bool) -> impl Iterator<Item = &Listener> {
         let records = self.listeners.iter().map(|site| &site.record);
-        records.filter(move |listener| default_is_used || listener.id != default)
+        records.filter(move |listener| !listener.id.is_default() || is_used(&listener.id))
     }
 }
 

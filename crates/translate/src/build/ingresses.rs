@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use model::{
-    Action, BackendRef, BackendTarget, HostPattern, InvalidBackend, ListenerId, ObjectRef, PathMatch, Reason,
-    RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Speaks, Timeouts,
+    Action, BackendRef, BackendTarget, HeaderMatch, HostPattern, InvalidBackend, ListenerId, ObjectRef,
+    PathMatch, Reason, RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Speaks, Timeouts,
 };
 use resources::core::{Ingress, IngressBackend};
 
 use super::backends::{PortRef, SHARE_GETS_500};
 use super::http_routes::respond_500;
+use super::ingress_tls;
 use super::{Builder, created_unix_s};
 use crate::annotations::{self, Settings};
 use crate::class::Classes;
@@ -27,8 +28,8 @@ impl Builder<'_> {
         let settings = annotations::read(&ingress.metadata, true, &mut Report::muted(key));
         let listeners = self.default_listeners(key);
         let Some(spec) = ingress.spec.as_ref().filter(|_| !listeners.is_empty()) else { return };
-        let has_tls = spec.tls.as_ref().is_some_and(|tls| !tls.is_empty());
-        let said = nginx::read(&ingress.metadata, has_tls, &mut Report::new(key, &mut self.part.diagnostics));
+        let has_tls = ingress_tls::has_tls(spec);
+        let said = nginx::read(&ingress.metadata, &mut Report::new(key, &mut self.part.diagnostics));
         if nginx::is_canary(&ingress.metadata) {
             let canary = nginx::canary(&ingress.metadata, &mut self.report(key));
             // What cannot be read may be one.
@@ -43,15 +44,10 @@ impl Builder<'_> {
         let custom = self.custom_headers(key, &said);
         let is_balanced =
             ingress.metadata.annotations.iter().flatten().any(|(name, _)| name == "rauta.io/load-balancer");
-        let mut report = Report::new(key, &mut self.part.diagnostics);
-        if has_tls {
-            let port = self.options.default_listener.port;
-            let message = format!(
-                "HTTPS for Ingress is not served in this version: it is served as HTTP on port {port}; for HTTPS \
-                 write a Gateway with an HTTPS listener"
-            );
-            report.warning(Reason::Unsupported, "spec.tls", message);
-        }
+        let secured = self.ingress_tls(key, spec, &said, created_unix_s(&ingress.metadata));
+        let https_port = self.options.https_port.unwrap_or(self.options.default_https.port);
+        // Whoever ends TLS before us for what has none here has the usual port.
+        let https_port = Some(https_port).filter(|port| has_tls && *port != 443);
         // Other names are for what has one.
         let named = |host: &Option<HostPattern>| -> Vec<HostPattern> {
             let aliases = said.aliases.iter().filter(|_| host.is_some());
@@ -68,17 +64,37 @@ impl Builder<'_> {
         };
         let speaks = speaks.as_ref();
         let mut index = 0;
-        let mut push = |builder: &mut Self, hosts: Vec<HostPattern>, path, headers, action: Action| {
+        let mut push = |builder: &mut Self,
+                        hosts: Vec<HostPattern>,
+                        path: PathMatch,
+                        headers: Vec<HeaderMatch>,
+                        action: Action| {
             let action = match (&said.instead, action) {
                 // Who goes elsewhere in any case is sent there at once.
                 (Some(Instead::Redirect(_)), action @ Action::Redirect(_)) => action,
                 (_, action) => instead.clone().unwrap_or(action),
             };
-            let one = RouteMatch { path, method: None, headers, queries: Vec::new() };
-            let route = builder.record(key, ingress, index, &listeners, hosts, one, action, settings);
-            let route = said.on(route, &custom, is_balanced);
-            builder.part.routes.push(route);
-            index += 1;
+            let is_sent = |host: Option<&HostPattern>| {
+                instead.is_none() && said.https.redirects(secured.names(host), secured.serves(host))
+            };
+            // One record for those that are sent to HTTPS, one for those that are not.
+            let of_all = hosts.is_empty().then(|| (is_sent(None), Vec::new()));
+            let (sent, others) = hosts.into_iter().partition::<Vec<_>, _>(|host| is_sent(Some(host)));
+            let by_host = [(true, sent), (false, others)].into_iter().filter(|(_, hosts)| !hosts.is_empty());
+            for (is_sent, hosts) in of_all.into_iter().chain(by_host) {
+                let one = RouteMatch {
+                    path: path.clone(),
+                    method: None,
+                    headers: headers.clone(),
+                    queries: Vec::new(),
+                };
+                let route =
+                    builder.record(key, ingress, index, &listeners, hosts, one, action.clone(), settings);
+                let mut route = said.on(route, &custom, is_balanced);
+                route.filters.https_redirect = is_sent.then(|| Box::new(nginx::to_https(https_port)));
+                builder.part.routes.push(route);
+                index += 1;
+            }
         };
         for (i, rule) in spec.rules.iter().flatten().enumerate() {
             let field = format!("spec.rules[{i}]");

@@ -7,7 +7,6 @@ use super::allowed::{allowed_listeners, allowed_routes};
 use super::clients::Secured;
 use super::created_unix_s;
 use super::frame::{Framing, Site};
-use super::namespaces::From;
 use crate::objects::Assigned;
 use crate::own;
 use crate::report::Report;
@@ -38,48 +37,6 @@ impl Framing<'_> {
                 self.listener((key, gateway), listener, id, addresses.as_deref(), &field);
             }
         }
-    }
-
-    /// Opens the listener of Ingresses and of RoutingRules without parents.
-    ///
-    /// Where a Gateway of ours listens on the same port for every host name, that listener takes these routes: one
-    /// socket cannot hold two listeners that no request could tell apart.
-    pub(super) fn open_default_listener(&mut self) {
-        let wanted = &self.options.default_listener;
-        let mut covered = false;
-        let mut blocked = false;
-        for site in &self.frame.listeners {
-            let listener = &site.record;
-            if listener.port != wanted.port
-                || listener.protocol.transport() != Transport::Tcp
-                || !overlap(&listener.addresses, &wanted.addresses)
-            {
-                continue;
-            }
-            if listener.protocol != Protocol::Http {
-                blocked = true;
-            } else if listener.hostname.is_none() {
-                self.frame.default_listeners.push(listener.id.clone());
-                covered |= covers(&listener.addresses, &wanted.addresses);
-            }
-        }
-        self.frame.default_listeners.sort();
-        if covered || blocked {
-            return;
-        }
-        let record = Listener {
-            id: ListenerId::default_http(),
-            addresses: wanted.addresses.clone(),
-            port: wanted.port,
-            protocol: Protocol::Http,
-            hostname: None,
-            tls: None,
-            forwarded_headers: self.options.forwarded_headers,
-            backend_certificate: None,
-            proxy_protocol: false,
-        };
-        self.frame.default_listeners.push(record.id.clone());
-        self.frame.listeners.push(Site { record, from: From::All, kinds: Vec::new(), is_of_set: false });
     }
 
     /// Opens a listener of `key`, which is `gateway` or a ListenerSet of it, at `addresses`; none: it stays closed.
@@ -186,8 +143,12 @@ impl Framing<'_> {
             let clients = secured.clients.of(record.port)?;
             let mut report = Report::new(key, &mut self.frame.diagnostics);
             let min_version = min_version(listener, field, &mut report)?;
-            record.tls =
-                Some(Tls { certificates: self.certificates_of(key, listener, field)?, min_version, clients });
+            record.tls = Some(Tls {
+                names: Vec::new(),
+                certificates: self.certificates_of(key, listener, field)?,
+                min_version,
+                clients,
+            });
         }
         Some(())
     }
@@ -298,11 +259,11 @@ fn protocol(listener: &GatewayListeners, field: &str, report: &mut Report<'_>) -
 }
 
 /// Whether a socket of one list would take connections that are meant for the other; empty: all addresses.
-fn overlap(a: &[IpAddr], b: &[IpAddr]) -> bool {
+pub(super) fn overlap(a: &[IpAddr], b: &[IpAddr]) -> bool {
     a.is_empty() || b.is_empty() || a.iter().any(|address| b.contains(address))
 }
 
 /// Whether every address of `wanted` is in `having`; empty: all addresses.
-fn covers(having: &[IpAddr], wanted: &[IpAddr]) -> bool {
+pub(super) fn covers(having: &[IpAddr], wanted: &[IpAddr]) -> bool {
     having.is_empty() || (!wanted.is_empty() && wanted.iter().all(|address| having.contains(address)))
 }

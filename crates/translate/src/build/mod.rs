@@ -9,6 +9,7 @@ mod backends;
 mod canaries;
 mod certificates;
 mod clients;
+mod default_listeners;
 mod endpoints;
 mod ext_auth;
 mod families;
@@ -16,6 +17,7 @@ mod frame;
 mod grants;
 mod http_routes;
 mod ingress_annotations;
+mod ingress_tls;
 mod ingresses;
 mod jwt_keys;
 mod l4_routes;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 
 use kube::core::ObjectMeta;
 use model::{Backend, BackendId, Diagnostic, L4Route, ListenerId, ObjectKind, ObjectRef, Route};
+use resources::core::Ingress;
 
 use crate::Options;
 use crate::class::Classes;
@@ -46,6 +49,7 @@ use crate::report::Report;
 pub(crate) use backend_policies::BackendPolicies;
 pub(crate) use canaries::affected as affected_by_canaries;
 pub(crate) use frame::Frame;
+pub(crate) use ingress_tls::Secured;
 pub(crate) use policies::Policies;
 pub(crate) use route_policies::RoutePolicies;
 
@@ -68,14 +72,17 @@ pub(crate) struct Part<R = Route> {
     pub(crate) services: Few<ObjectRef>,
     /// What it says itself of who may pass and how often.
     pub(crate) rules: Option<Box<Rules>>,
+    /// What an Ingress brings for HTTPS.
+    pub(crate) secured: Option<Box<Secured>>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl<R> Default for Part<R> {
     fn default() -> Self {
         let (routes, l4, backend, diagnostics) = (Vec::new(), Vec::new(), None, Vec::new());
-        let (closed, backends, services, rules) = (Few::default(), Few::default(), Few::default(), None);
-        Self { routes, l4, backend, closed, backends, services, rules, diagnostics }
+        let (closed, backends, services) = (Few::default(), Few::default(), Few::default());
+        let (rules, secured) = (None, None);
+        Self { routes, l4, backend, closed, backends, services, rules, secured, diagnostics }
     }
 }
 
@@ -154,6 +161,16 @@ pub(crate) fn is_regex_for_all_hosts(key: &ObjectRef, objects: &Objects, options
     let classes = Classes::new(objects, options);
     let ingress = objects.ingresses.get(key);
     ingress.is_some_and(|ingress| ingresses::is_regex_for_all_hosts(&classes, key, ingress))
+}
+
+/// Whether an Ingress of ours asks for HTTPS.
+pub(crate) fn wants_https(key: &ObjectRef, objects: &Objects, options: &Options) -> bool {
+    let asks = |ingress: &&Arc<Ingress>| {
+        !nginx::is_canary(&ingress.metadata) && ingress.spec.as_ref().is_some_and(ingress_tls::has_tls)
+    };
+    let classes = Classes::new(objects, options);
+    let ingress = objects.ingresses.get(key).filter(asks);
+    ingress.is_some_and(|ingress| classes.owns_ingress(ingress, &mut Report::muted(key)))
 }
 
 /// Whether an Ingress is a canary.

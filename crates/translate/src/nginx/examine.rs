@@ -1,5 +1,4 @@
 use model::{Diagnostic, ObjectKind};
-use resources::core::Ingress;
 use resources::strict::Problem;
 use serde_json::Value;
 
@@ -82,7 +81,7 @@ fn examined(object: &Object) -> Examined {
     let mut annotations = Vec::new();
     if let Object::Ingress(ingress) = object {
         annotations::read(&ingress.metadata, true, &mut Report::new(&key, &mut said));
-        let nginx = super::read(&ingress.metadata, has_tls(ingress), &mut Report::new(&key, &mut said));
+        let nginx = super::read(&ingress.metadata, &mut Report::new(&key, &mut said));
         super::canary(&ingress.metadata, &mut Report::new(&key, &mut said));
         super::report_wildcards(&nginx, ingress, &mut Report::new(&key, &mut said));
         let all = ingress.metadata.annotations.iter().flatten();
@@ -90,10 +89,6 @@ fn examined(object: &Object) -> Examined {
         annotations = all.map(|(name, value)| finding(name, value, &said)).collect();
     }
     Examined { namespace: key.namespace.to_string(), name: key.name.to_string(), annotations, error: None }
-}
-
-fn has_tls(ingress: &Ingress) -> bool {
-    ingress.spec.iter().any(|spec| spec.tls.as_ref().is_some_and(|tls| !tls.is_empty()))
 }
 
 fn finding(name: &str, value: &str, said: &[Diagnostic]) -> Finding {

@@ -15,8 +15,34 @@ const STATUSES: [u32; 5] = [301, 302, 303, 307, 308];
 /// `http-redirect-code` of ingress-nginx, for redirects to HTTPS and between names.
 pub(super) const STATUS_DEFAULT: u16 = 308;
 
-/// What requests get instead of going on. `has_tls`: the Ingress has `spec.tls`.
-pub(super) fn read(said: &mut Said<'_, '_, '_>, has_tls: bool) -> Option<Instead> {
+/// When requests over HTTP are sent to HTTPS.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Https {
+    /// `force-ssl-redirect`.
+    is_forced: bool,
+    /// `ssl-redirect`.
+    asked: Option<bool>,
+}
+
+impl Https {
+    /// Whether those for a host are: `is_named` for HTTPS by the Ingress, `is_served` so.
+    pub(crate) fn redirects(self, is_named: bool, is_served: bool) -> bool {
+        self.is_forced || self.asked.map_or(is_served, |asked| asked && is_named)
+    }
+}
+
+/// What annotations say of HTTPS.
+pub(super) fn https(said: &mut Said<'_, '_, '_>) -> Https {
+    Https { is_forced: said.flag("force-ssl-redirect").unwrap_or(false), asked: said.flag("ssl-redirect") }
+}
+
+/// To HTTPS; `port`: where it is not the usual one.
+pub(crate) fn to_https(port: Option<u16>) -> Redirect {
+    Redirect { scheme: Some(Scheme::Https), hostname: None, port, path: None, status: STATUS_DEFAULT }
+}
+
+/// What requests get instead of going on.
+pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Instead> {
     // The redirect parser of ingress-nginx asks for the temporal one first.
     for (name, code, default) in [
         ("temporal-redirect", "temporal-redirect-code", 302),
@@ -39,12 +65,7 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>, has_tls: bool) -> Option<Instead
             }
         });
     }
-    let forced = said.flag("force-ssl-redirect").unwrap_or(false);
-    let asked = said.flag("ssl-redirect").unwrap_or(false) && has_tls;
-    (forced || asked).then(|| {
-        let scheme = Some(Scheme::Https);
-        Instead::Redirect(Redirect { scheme, hostname: None, port: None, path: None, status: STATUS_DEFAULT })
-    })
+    None
 }
 
 /// A redirect to a URL, which may end with `$request_uri`: then path and query of the request follow it.
@@ -119,6 +140,23 @@ mod tests {
     use policy::{Asked, location};
 
     use super::*;
+
+    #[test]
+    fn https_is_the_default_where_it_is_served_and_what_is_written_counts() {
+        // forced, asked, named, served
+        for (is_forced, asked, named, served, expected) in [
+            (false, None, true, true, true),
+            (false, None, true, false, false),
+            (false, Some(false), true, true, false),
+            (false, Some(true), true, false, true),
+            (false, Some(true), false, false, false),
+            (true, None, false, false, true),
+            (true, Some(false), false, false, true),
+        ] {
+            let https = Https { is_forced, asked };
+            assert_eq!(https.redirects(named, served), expected, "{https:?} {named} {served}");
+        }
+    }
 
     #[test]
     fn locations_are_those_of_nginx() {

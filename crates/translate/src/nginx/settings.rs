@@ -43,6 +43,7 @@ pub(crate) struct Users {
 #[derive(Debug, Default)]
 pub(crate) struct Nginx {
     pub(crate) instead: Option<Instead>,
+    pub(crate) https: redirects::Https,
     pub(crate) app_root: Option<Redirect>,
     pub(crate) joins_www: bool,
     pub(crate) aliases: Vec<HostPattern>,
@@ -79,13 +80,13 @@ const RETRIED: [(&str, u16); 7] = [
 ];
 
 /// Reads the annotations of ingress-nginx, and reports those that do nothing here or cannot be.
-pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) -> Nginx {
+pub(crate) fn read(meta: &ObjectMeta, report: &mut Report<'_>) -> Nginx {
     let mut said = Said::new(meta, report);
     let said = &mut said;
     let is_guarded = report_others(said);
     let (app_root, joins_www) = (redirects::app_root(said), said.flag("from-to-www-redirect") == Some(true));
     let mut filters = Filters { cors: cors::read(said), ..Filters::default() };
-    let mut instead = redirects::read(said, has_tls);
+    let mut instead = redirects::read(said);
     hostname(said, &mut filters);
     prefix(said, &mut filters);
     snippet(said, &mut filters, &mut instead);
@@ -111,6 +112,7 @@ pub(crate) fn read(meta: &ObjectMeta, has_tls: bool, report: &mut Report<'_>) ->
     let has_rules = rules != Rules::default() || users.is_some() || asked.is_some();
     Nginx {
         instead,
+        https: redirects::https(said),
         app_root,
         joins_www,
         aliases: aliases(said),

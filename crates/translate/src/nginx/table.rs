@@ -73,13 +73,13 @@ pub const TABLE: &[Annotation] = &[
         "ssl-redirect",
         "redirects",
         Differs,
-        "counts where it is written \"true\" and the Ingress has TLS: it is not the default, as Ingresses are served over HTTP",
+        "a host whose Secret is missing or wrong is served over HTTP until it is mended, unless \"true\" is written",
     ),
     row(
         "force-ssl-redirect",
         "redirects",
         Differs,
-        "does not look at X-Forwarded-Proto: a load balancer in front that ends TLS and speaks HTTP would send clients round in circles",
+        "X-Forwarded-Proto counts where a proxy in trustedProxies says it",
     ),
     row(
         "permanent-redirect",

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use model::CertificateId;
 use otlp::{Collector, CollectorError};
 use policy::{EscapedSlashes, HeadKind};
 use telemetry::access::{Format, FormatError, Target};
+use translate::is_object_name;
 
 use crate::settings::parse::{
     ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, show_bytes, show_duration,
@@ -48,6 +50,34 @@ pub(super) fn service_or_off(text: &str) -> Result<Option<ServiceName>, Expected
 
 pub(super) fn show_service_or_off(value: &Option<ServiceName>) -> String {
     value.as_ref().map_or("off".to_owned(), |service| format!("{}/{}", service.namespace, service.name))
+}
+
+pub(super) fn secret_or_off(text: &str) -> Result<Option<CertificateId>, Expected> {
+    match (text, text.split_once('/')) {
+        ("off", _) => Ok(None),
+        (_, Some((namespace, name))) if is_object_name(namespace) && is_object_name(name) => {
+            Ok(Some(CertificateId { namespace: namespace.into(), name: name.into() }))
+        }
+        _ => Err(Expected("a Secret as NAMESPACE/NAME, or off")),
+    }
+}
+
+pub(super) fn show_secret_or_off(value: &Option<CertificateId>) -> String {
+    value.as_ref().map_or("off".to_owned(), |secret| format!("{}/{}", secret.namespace, secret.name))
+}
+
+pub(super) fn port_or_auto(text: &str) -> Result<Option<u16>, Expected> {
+    match text {
+        "auto" => Ok(None),
+        _ => match text.parse() {
+            Ok(port) if port > 0 => Ok(Some(port)),
+            _ => Err(Expected("a port from 1 to 65535, or auto")),
+        },
+    }
+}
+
+pub(super) fn show_port_or_auto(value: &Option<u16>) -> String {
+    value.map_or("auto".to_owned(), |port| port.to_string())
 }
 
 pub(super) fn boolean_or_auto(text: &str) -> Result<Option<bool>, Expected> {

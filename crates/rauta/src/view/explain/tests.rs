@@ -252,3 +252,42 @@ fn paths_are_explained_as_the_settings_have_them() {
         "answered here: 400 path with an escaped slash (settings `paths`)"
     );
 }
+
+#[test]
+fn what_comes_over_http_is_sent_to_https_where_the_rule_says_so() {
+    let mut snapshot = snapshot();
+    let to = model::Redirect {
+        scheme: Some(model::Scheme::Https),
+        hostname: None,
+        port: Some(8443),
+        path: None,
+        status: 308,
+    };
+    let filter = |route: &mut Arc<Route>| {
+        Arc::make_mut(route).filters.https_redirect = Some(Box::new(to.clone()));
+    };
+    snapshot.routes.iter_mut().for_each(filter);
+    // The same over HTTPS.
+    let plain = snapshot.listeners.values().next().unwrap();
+    let secured = Listener {
+        id: ListenerId::new("shop", "web", "https"),
+        port: 8443,
+        protocol: Protocol::Https,
+        ..Listener::clone(plain)
+    };
+    for route in &mut snapshot.routes {
+        Arc::make_mut(route).listeners.push(secured.id.clone());
+    }
+    snapshot.listeners.insert(secured.id.clone(), Arc::new(secured));
+    let table = Table::build(&snapshot);
+    let outcome = |url: &str| {
+        let request = ExplainRequestRequest { method: "GET".into(), url: url.into(), ..Default::default() };
+        explain(&snapshot, &table, PathRules::default(), &request).unwrap()
+    };
+    let told = outcome("http://a.example/cart?x");
+    assert_eq!(told.outcome, "answered here: 308 redirect to https://a.example:8443/cart?x");
+    assert!(told.steps.iter().any(|step| step.contains("X-Forwarded-Proto")), "{:?}", told.steps);
+    // Without a port the listener of the scheme is meant.
+    assert_eq!(outcome("https://a.example/cart").listener, "shop/web/https");
+    assert_eq!(outcome("https://a.example/cart").status, 0);
+}

@@ -167,6 +167,7 @@ fn ingresses_are_served_by_class_host_and_path_and_say_where() {
     let reached = json!([{"ip": Addresses::GATEWAY.to_string()}]);
     classes(&world, &reached);
     suite(&world, &reached);
+    https(&world, &reached);
     table(&world);
     balancing(&world);
     resources(&world);
@@ -232,6 +233,48 @@ fn suite(world: &World, reached: &Value) {
     for (host, path, _) in SCENARIOS.iter().filter(|(_, _, service)| service.is_none()) {
         assert_eq!(world.answers(host, path), Err(404), "{host}{path}");
     }
+}
+
+/// The suite's scenario of TLS: an Ingress gets `spec.tls`, its Secret comes later, and clients verify what they are shown.
+fn https(world: &World, reached: &Value) {
+    let tls = json!({"spec": {"tls": [{"hosts": ["foo.bar.com"], "secretName": "conformance-tls"}]}});
+    world.client().merge(&format!("{INGRESSES}/host-rules"), &tls).unwrap();
+    let is_told = || {
+        let list = world.client().get("/apis/events.k8s.io/v1/namespaces/shop/events").unwrap();
+        let events = list["items"].as_array().cloned().unwrap_or_default();
+        let of = |event: &Value| {
+            event["regarding"]["name"] == "host-rules" && event["reason"] == "InvalidCertificateRef"
+        };
+        events.into_iter().find(of).and_then(|event| event["note"].as_str().map(str::to_owned))
+    };
+    let note = until(LIMIT, "an event of the missing Secret", is_told).unwrap();
+    assert!(note.contains("there is no Secret shop/conformance-tls"), "{note}");
+    assert_eq!(world.answers("foo.bar.com", "/"), Ok("foo-bar-com".to_owned()), "HTTP goes on");
+    let made = rcgen::generate_simple_self_signed(vec!["foo.bar.com".to_owned()]).unwrap();
+    let authority = world.lab.folder().join("conformance.pem");
+    std::fs::write(&authority, made.cert.pem()).unwrap();
+    let data = json!({"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()});
+    let secret = named("conformance-tls", json!({"type": "kubernetes.io/tls", "stringData": data}));
+    world.client().create("/api/v1/namespaces/shop/secrets", &secret).unwrap();
+    let get = |host: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--include", "--http1.1", "--max-time", "10", "--cacert"]);
+        command.arg(&authority).args(["--connect-to", &format!("::{}:8443", Addresses::GATEWAY)]);
+        command.arg(format!("https://{host}/"));
+        let output = exec(Some(world.lab.client()), command, LIMIT).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_lowercase();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    };
+    let what = format!("HTTPS; log:\n{}", world.rauta.log());
+    let seen = until(LIMIT, &what, || get("foo.bar.com").ok()).unwrap();
+    assert!(seen.starts_with("http/1.1 200") && seen.contains("x-endpoint: foo-bar-com"), "{seen}");
+    assert!(seen.contains("host: foo.bar.com\r\n") && seen.contains("x-forwarded-proto: https"), "{seen}");
+    let refused = get("bar.foo.com").unwrap_err();
+    assert!(refused.contains("unrecognized name"), "{refused}");
+    let redirect = world.ask("GET", "foo.bar.com", "/a?b");
+    assert_eq!((redirect.status, redirect.header("location")), (308, Some("https://foo.bar.com:8443/a?b")));
+    assert_eq!(world.answers("bar.foo.com", "/"), Ok("wildcard-foo-com".to_owned()));
+    world.until_reached("host-rules", reached);
 }
 
 /// Each row of the table has a host of its own.

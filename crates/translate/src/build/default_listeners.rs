@@ -1,0 +1,97 @@
+//! The listeners of Ingresses and of RoutingRules without parents.
+//!
+//! Where a Gateway of ours listens on the same port for every host name, that listener takes these routes: one socket cannot hold two
+//! listeners that no request could tell apart.
+
+use model::{ClientValidation, Listener, ListenerId, Protocol, Tls, TlsVersion, Transport};
+
+use super::frame::{Framing, HttpsAt, Site};
+use super::listeners::{covers, overlap};
+use super::namespaces::From;
+use crate::DefaultListener;
+
+impl Framing<'_> {
+    /// Opens the one for HTTP.
+    pub(super) fn open_default_listener(&mut self) {
+        let wanted = &self.options.default_listener;
+        let (mut covered, mut blocked) = (false, false);
+        let mut takers = Vec::new();
+        for listener in self.beside(wanted) {
+            if listener.protocol != Protocol::Http {
+                blocked = true;
+            } else if listener.hostname.is_none() {
+                takers.push(listener.id.clone());
+                covered |= covers(&listener.addresses, &wanted.addresses);
+            }
+        }
+        self.frame.default_listeners = takers;
+        self.frame.default_listeners.sort();
+        self.frame.is_http_blocked = self.frame.default_listeners.is_empty() && blocked;
+        if !covered && !blocked {
+            self.open(ListenerId::default_http(), wanted, None);
+        }
+    }
+
+    /// Opens the one for HTTPS.
+    pub(super) fn open_default_https(&mut self) {
+        self.frame.default_certificate = self.default_certificate();
+        let wanted = &self.options.default_https;
+        let (mut covered, mut blocked) = (false, None);
+        let mut takers = Vec::new();
+        for listener in self.beside(wanted) {
+            match (listener.protocol, &listener.hostname) {
+                (Protocol::Https, None) => {
+                    let certificates = listener.tls.iter().flat_map(|tls| tls.certificates.iter().cloned());
+                    takers.push((listener.id.clone(), certificates.collect()));
+                    covered |= covers(&listener.addresses, &wanted.addresses);
+                }
+                // What begins with TLS is told apart by name.
+                (Protocol::Https | Protocol::Tls, Some(_)) => {}
+                _ => blocked = Some(listener.id.clone()),
+            }
+        }
+        takers.sort();
+        self.frame.default_listeners.extend(takers.iter().map(|(id, _)| id.clone()));
+        self.frame.https = match blocked {
+            Some(other) if takers.is_empty() => HttpsAt::Blocked(other),
+            None if !covered => HttpsAt::Own,
+            _ => HttpsAt::Gateways(takers),
+        };
+        if matches!(self.frame.https, HttpsAt::Own) {
+            let tls = Tls {
+                // Those of Ingresses come when these are known.
+                names: Vec::new(),
+                certificates: self.frame.default_certificate.iter().cloned().collect(),
+                min_version: TlsVersion::default(),
+                clients: ClientValidation::NotAsked,
+            };
+            self.open(ListenerId::default_https(), wanted, Some(tls));
+        }
+    }
+
+    /// The listeners that share a socket with a default one.
+    fn beside(&self, wanted: &DefaultListener) -> impl Iterator<Item = &Listener> {
+        let is_beside = |listener: &&Listener| {
+            listener.port == wanted.port
+                && listener.protocol.transport() == Transport::Tcp
+                && overlap(&listener.addresses, &wanted.addresses)
+        };
+        self.frame.listeners.iter().map(|site| &site.record).filter(is_beside)
+    }
+
+    fn open(&mut self, id: ListenerId, at: &DefaultListener, tls: Option<Tls>) {
+        let record = Listener {
+            id,
+            addresses: at.addresses.clone(),
+            port: at.port,
+            protocol: if tls.is_some() { Protocol::Https } else { Protocol::Http },
+            hostname: None,
+            tls,
+            forwarded_headers: self.options.forwarded_headers,
+            backend_certificate: None,
+            proxy_protocol: false,
+        };
+        self.frame.default_listeners.push(record.id.clone());
+        self.frame.listeners.push(Site { record, from: From::All, kinds: Vec::new(), is_of_set: false });
+    }
+}

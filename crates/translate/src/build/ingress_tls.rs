@@ -1,0 +1,219 @@
+//! `spec.tls` of an Ingress: the names that it serves over HTTPS, and with what certificates.
+
+use model::{
+    Certificate, CertificateId, HostPattern, NamedCertificate, ObjectKind, ObjectRef, Reason, WildcardLabels,
+};
+use resources::core::{IngressSpec, IngressTLS};
+
+use super::Builder;
+use super::certificates::read_certificate;
+use super::frame::HttpsAt;
+use crate::nginx::Nginx;
+use crate::pattern;
+use crate::report::Report;
+
+/// What an Ingress brings for HTTPS.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Secured {
+    pub(crate) names: Vec<NamedCertificate>,
+    pub(crate) certificates: Vec<Certificate>,
+    /// When the Ingress was made, in seconds since 1970: of two that want the same name the older one has it.
+    pub(crate) created_unix_s: Option<i64>,
+}
+
+/// What requests over HTTP need to know of it.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// Names that are asked for, whether they have a certificate or not.
+    named: Vec<HostPattern>,
+    /// Names that are served over HTTPS.
+    served: Vec<HostPattern>,
+    /// Whether an entry is for all hosts, and whether all are served.
+    is_for_all: bool,
+    serves_all: bool,
+}
+
+impl Asked {
+    /// Whether HTTPS is asked for this host of a rule; none: all.
+    pub(super) fn names(&self, host: Option<&HostPattern>) -> bool {
+        self.is_for_all || host.is_some_and(|host| has(&self.named, host))
+    }
+
+    /// Whether this host of a rule is served over HTTPS; none: all.
+    pub(super) fn serves(&self, host: Option<&HostPattern>) -> bool {
+        (self.serves_all && self.names(host)) || host.is_some_and(|host| has(&self.served, host))
+    }
+}
+
+/// Whether all names of `host` are among `names`.
+fn has(names: &[HostPattern], host: &HostPattern) -> bool {
+    names.iter().any(|name| {
+        let is_in = |exact: &str| name.matches(exact);
+        name == host || matches!(host, HostPattern::Exact(exact) if is_in(exact))
+    })
+}
+
+/// Whether it asks for HTTPS.
+pub(super) fn has_tls(spec: &IngressSpec) -> bool {
+    spec.tls.as_ref().is_some_and(|tls| !tls.is_empty())
+}
+
+impl Builder<'_> {
+    /// Reads `spec.tls`; what is wrong with an entry takes the names of this one from HTTPS, and nothing else.
+    pub(super) fn ingress_tls(
+        &mut self,
+        key: &ObjectRef,
+        spec: &IngressSpec,
+        said: &Nginx,
+        created_unix_s: Option<i64>,
+    ) -> Asked {
+        let mut asked = Asked::default();
+        let mut secured = Secured { created_unix_s, ..Secured::default() };
+        for (i, entry) in spec.tls.iter().flatten().enumerate() {
+            self.entry((key, spec), entry, &format!("spec.tls[{i}]"), said, &mut asked, &mut secured);
+        }
+        let is_ours = match &self.frame.https {
+            HttpsAt::Own => true,
+            HttpsAt::Nowhere => false,
+            HttpsAt::Gateways(listeners) => {
+                let shown = listeners.iter().flat_map(|(_, certificates)| certificates);
+                let shown: Vec<_> = shown.collect();
+                let other = secured.certificates.iter().find(|one| !shown.contains(&&one.id));
+                if let (Some(other), Some((listener, _))) = (other, listeners.first()) {
+                    let message = format!(
+                        "listener {listener} has port {} for all hosts and shows its own certificates, not that of \
+                         Secret {}/{}: name it in the listener's certificateRefs, or choose another port",
+                        self.options.default_https.port, other.id.namespace, other.id.name
+                    );
+                    self.report(key).warning(Reason::Conflicted, "spec.tls", message);
+                    // Nobody is sent where a certificate waits that he will not take.
+                    asked = Asked { served: Vec::new(), serves_all: false, ..asked };
+                }
+                false
+            }
+            HttpsAt::Blocked(listener) => {
+                let message = format!(
+                    "HTTPS cannot be served on port {}, which listener {listener} has: set another port for one of \
+                     them; HTTP goes on",
+                    self.options.default_https.port
+                );
+                self.report(key).error(Reason::Conflicted, "spec.tls", message);
+                return Asked { served: Vec::new(), serves_all: false, ..asked };
+            }
+        };
+        if is_ours && !secured.names.is_empty() {
+            self.part.secured = Some(Box::new(secured));
+        }
+        asked
+    }
+
+    fn entry(
+        &mut self,
+        (key, spec): (&ObjectRef, &IngressSpec),
+        entry: &IngressTLS,
+        field: &str,
+        said: &Nginx,
+        asked: &mut Asked,
+        secured: &mut Secured,
+    ) {
+        let hosts = entry.hosts.as_deref().unwrap_or_default();
+        let is_for_all = hosts.iter().all(String::is_empty);
+        let mut names = Vec::new();
+        for (i, host) in hosts.iter().enumerate().filter(|(_, host)| !host.is_empty()) {
+            let field = format!("{field}.hosts[{i}]");
+            names.extend(pattern::host(host, &field, WildcardLabels::One, &mut self.report(key)));
+        }
+        let whose = match is_for_all {
+            true => "its hosts".to_owned(),
+            false => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        // A host's other names are shown what it is shown.
+        let rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
+        let hosts: Vec<_> =
+            rules.filter_map(|host| HostPattern::parse(host, WildcardLabels::One).ok()).collect();
+        if hosts.iter().any(|host| has(&names, host)) {
+            names.extend(said.aliases.iter().cloned());
+        }
+        asked.is_for_all |= is_for_all;
+        asked.named.extend(names.iter().cloned());
+        let field = format!("{field}.secretName");
+        let Some(secret) = entry.secret_name.as_deref().filter(|name| !name.is_empty()) else {
+            match &self.frame.default_certificate {
+                Some(id) => {
+                    let id = id.clone();
+                    asked.serves_all |= is_for_all;
+                    asked.served.extend(names.iter().cloned());
+                    secured.names.extend(names.into_iter().map(|name| named(name, &id)));
+                }
+                None if self.options.default_certificate.is_some() => {}
+                None => {
+                    let message = format!(
+                        "is missing, and there is no default certificate, so clients that ask for {whose} over HTTPS \
+                         are refused: name a Secret, or set defaultCertificate; HTTP goes on"
+                    );
+                    self.report(key).error(Reason::InvalidCertificateRef, field, message);
+                }
+            }
+            return;
+        };
+        let secret = ObjectRef::new(ObjectKind::Secret, &key.namespace, secret);
+        self.part.services.insert(secret.clone());
+        let (certificate, read) = match read_certificate(self.objects, &secret) {
+            Ok(read) => read,
+            Err(problem) => {
+                let message = format!(
+                    "{problem}, so clients that ask for {whose} over HTTPS do not get this certificate: mend the \
+                     Secret; HTTP goes on"
+                );
+                self.report(key).error(Reason::InvalidCertificateRef, field, message);
+                return;
+            }
+        };
+        if is_for_all {
+            let of_leaf =
+                read.names().iter().filter_map(|name| HostPattern::parse(name, WildcardLabels::One).ok());
+            names.extend(of_leaf);
+            if names.is_empty() {
+                let message =
+                    format!("{secret} has a certificate without names, so no client gets it: write hosts");
+                self.report(key).error(Reason::InvalidCertificateRef, field.clone(), message);
+                return;
+            }
+        }
+        if said.joins_www {
+            let others = hosts.iter().filter_map(other_name).filter(|other| covers(&read, other));
+            names.extend(others);
+        }
+        let mut report = Report::new(key, &mut self.part.diagnostics);
+        if let Some(name) = names.iter().find(|name| !covers(&read, name)) {
+            let message = format!(
+                "{secret} has a certificate without the name {name}, which its clients will not take: have it issued for \
+                 all hosts"
+            );
+            report.warning(Reason::InvalidCertificateRef, field, message);
+        }
+        asked.serves_all |= is_for_all && self.frame.default_certificate.is_some();
+        asked.served.extend(names.iter().cloned());
+        secured.names.extend(names.into_iter().map(|name| named(name, &certificate.id)));
+        secured.certificates.push(certificate);
+    }
+}
+
+fn named(name: HostPattern, certificate: &CertificateId) -> NamedCertificate {
+    NamedCertificate { name, certificate: certificate.clone() }
+}
+
+/// Whether clients that ask for any name of a pattern take the certificate.
+fn covers(certificate: &tls::Certificate, name: &HostPattern) -> bool {
+    match name {
+        HostPattern::Exact(name) => certificate.covers(name),
+        HostPattern::Wildcard { .. } => certificate.names().contains(&name.to_string()),
+    }
+}
+
+/// The name with `www.` of one without, and the other way round.
+fn other_name(host: &HostPattern) -> Option<HostPattern> {
+    let HostPattern::Exact(name) = host else { return None };
+    let other = name.strip_prefix("www.").map_or_else(|| format!("www.{name}"), str::to_owned);
+    HostPattern::parse(&other, WildcardLabels::One).ok()
+}

@@ -256,8 +256,8 @@ fn of_our_ingresses_one_thing_is_said_for_each_reason() {
     }
     let ingress = |name: &str, class: &str, rules: Value| {
         let annotations = json!({
-            "nginx.ingress.kubernetes.io/proxy-cookie-path": "/ /a",
-            "nginx.ingress.kubernetes.io/proxy-cookie-domain": "a b",
+            "nginx.ingress.kubernetes.io/limit-rate": "1",
+            "nginx.ingress.kubernetes.io/stream-snippet": "a b",
         });
         let metadata = json!({"name": name, "namespace": "shop", "uid": name, "annotations": annotations});
         json!({"metadata": metadata, "spec": {"ingressClassName": class, "rules": rules}})
@@ -282,6 +282,6 @@ fn of_our_ingresses_one_thing_is_said_for_each_reason() {
         ]
     );
     let note = &said[1].note;
-    assert!(note.contains("proxy-cookie-path") && note.contains("proxy-cookie-domain"), "{note}");
+    assert!(note.contains("limit-rate") && note.contains("stream-snippet"), "{note}");
     assert!(said[2].note.starts_with("spec.rules: "), "{}", said[2].note);
 }

@@ -27,6 +27,9 @@ pub struct Filters {
     /// Who gets copies of requests.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+    /// What endpoints say of places, in the words of clients; of rules only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Box<AnswerRewrites>>,
     /// Where requests are sent that did not come over HTTPS, neither to this gateway nor to a trusted proxy before it; of rules only, and
     /// before everything that might ask for a password.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,37 @@ impl HeaderModifier {
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
+}
+
+/// What becomes of places that answers name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnswerRewrites {
+    /// The beginning of `Location`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<Replacement>,
+    /// The beginning of the path of cookies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie_path: Option<Replacement>,
+    /// The domain of cookies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie_domain: Option<Replacement>,
+}
+
+impl AnswerRewrites {
+    /// Whether they stay as they are.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One text in the place of another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Replacement {
+    /// What is replaced.
+    pub from: Arc<str>,
+    /// By what.
+    pub to: Arc<str>,
 }
 
 /// A name and a value.

@@ -39,8 +39,8 @@ pub use cookie::{CookieAttributes, SameSite};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use ext_auth::{ExtAuth, ExtAuthProtocol, Subrequest, UrlPiece};
 pub use filter::{
-    CaptureRewrite, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect, Scheme,
-    UrlRewrite,
+    AnswerRewrites, CaptureRewrite, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect,
+    Replacement, Scheme, UrlRewrite,
 };
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use jwt::{ClaimHeader, Jwks, Jwt, JwtKeys, JwtProvider, RequiredClaim, TokenPlaces};

@@ -5,6 +5,7 @@
 //!
 //! Invariants: no I/O, no clock, no randomness: time and chance are arguments.
 
+mod answers;
 mod client_address;
 mod compression;
 mod cors;
@@ -25,6 +26,7 @@ mod session;
 mod trace;
 mod warming;
 
+pub use answers::{replaced_cookie, replaced_location};
 pub use client_address::client_address;
 pub use compression::{is_compressed_by, preferred_coding};
 pub use cors::{CORS_HEADERS, Cors, CorsLines, CorsRequest, CorsVerdict};

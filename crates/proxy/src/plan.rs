@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http1::{LineEdits, RequestHead};
-use model::{Filters, HeaderModifier, PathRewrite};
+use model::{AnswerRewrites, Filters, HeaderModifier, PathRewrite};
 use route::Captures;
 
 use crate::changes::Changes;
@@ -17,12 +17,13 @@ pub(crate) struct Plan {
     host: Option<Arc<str>>,
     path: Option<PathRewrite>,
     captures: Option<Captures>,
+    answers: Option<Box<AnswerRewrites>>,
 }
 
 impl Plan {
     /// The rule's filters, then the backend's.
     pub(crate) fn new(rule: &Filters, backend: &Filters) -> Self {
-        let mut plan = Self::default();
+        let mut plan = Self { answers: rule.answers.clone(), ..Self::default() };
         for filters in [rule, backend] {
             modify(&mut plan.request, &filters.request_headers);
             modify(&mut plan.response, &filters.response_headers);
@@ -76,6 +77,11 @@ impl Plan {
     /// Changes in the head of the final response.
     pub(crate) fn response_lines(&self) -> Option<&LineEdits> {
         Some(&self.response).filter(|lines| !lines.is_empty())
+    }
+
+    /// What becomes of places that the final response names; none: they stay.
+    pub(crate) fn answers(&self) -> Option<&AnswerRewrites> {
+        self.answers.as_deref()
     }
 }
 

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use http1::{Body, BodyError, Framing, ResponseFraming, Version};
+use http1::{Body, BodyError, Framing, LineEdits, ResponseFraming, Version};
+use policy::{replaced_cookie, replaced_location};
 use tokio::time::Instant;
 
 use super::coded::{Coded, Refused};
@@ -123,7 +124,9 @@ impl<S: Transport> Exchange<'_, S> {
         }
         self.down.story.answered = Some(Instant::now());
         self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
-        let (compressed, coded) = self.begin_coded();
+        let replaced = self.replaced();
+        let lines = replaced.as_ref().or(self.edits.lines);
+        let (compressed, coded) = self.begin_coded(lines);
         let (framing, recode) = match (self.framing, is_old_client) {
             // RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0, not even in a head without a body.
             (Framing::None, true) if self.response.values("transfer-encoding").next().is_some() => {
@@ -148,7 +151,7 @@ impl<S: Transport> Exchange<'_, S> {
             (false, true) => Some("keep-alive"),
             (false, false) => None,
         };
-        let edits = http1::ResponseEdits { connection, framing, keep_upgrade: false, ..self.edits };
+        let edits = http1::ResponseEdits { connection, framing, lines, keep_upgrade: false, ..self.edits };
         match &compressed {
             None => self.response.write_downstream(&mut self.to_down, &edits),
             Some(compressed) => compressed
@@ -165,12 +168,40 @@ impl<S: Transport> Exchange<'_, S> {
         Ok(())
     }
 
+    /// Changes in the head where places in it are put in other words, before what the route changes; none: nothing is.
+    fn replaced(&self) -> Option<LineEdits> {
+        let said = self.answers?;
+        let mut lines = LineEdits::default();
+        let location = self.response.values("location").next();
+        let location = location.zip(said.location.as_ref());
+        if let Some(new) = location.and_then(|(value, said)| replaced_location(value, said)) {
+            lines.set("Location", &new);
+        }
+        let (path, domain) = (said.cookie_path.as_ref(), said.cookie_domain.as_ref());
+        let cookies: Vec<_> = self.response.values("set-cookie").collect();
+        let new: Vec<_> = cookies.iter().map(|value| replaced_cookie(value, path, domain)).collect();
+        if new.iter().any(Option::is_some) {
+            // All lines of the name are written anew; ours come behind them.
+            lines.remove("Set-Cookie");
+            for (value, new) in cookies.iter().zip(&new) {
+                lines.add("Set-Cookie", new.as_deref().unwrap_or(value));
+            }
+            let ours = self.edits.insert.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+            ours.for_each(|(name, value)| lines.add(name, value));
+        }
+        if lines.is_empty() {
+            return None;
+        }
+        self.edits.lines.into_iter().for_each(|own| lines.extend(own));
+        Some(lines)
+    }
+
     /// What compression, where the route asks for it, changes in this response, and its body if that is to be coded.
-    fn begin_coded(&self) -> (Option<Compressed>, Option<Box<Coded>>) {
+    fn begin_coded(&self, lines: Option<&LineEdits>) -> (Option<Compressed>, Option<Box<Coded>>) {
         if self.compression.is_empty() {
             return (None, None);
         }
-        let mut compressed = Compressed::of(self.compression, self.request, self.response, self.edits.lines);
+        let mut compressed = Compressed::of(self.compression, self.request, self.response, lines);
         let coding = compressed.as_ref().and_then(|compressed| compressed.coding);
         let Some(coding) = coding.filter(|_| self.framing != Framing::None) else {
             return (compressed, None);
@@ -197,7 +228,9 @@ impl<S: Transport> Exchange<'_, S> {
             return Err(Failure::UnexpectedResponse);
         }
         self.down.story.answered = Some(Instant::now());
-        self.response.write_downstream(&mut self.to_down, &self.edits);
+        let replaced = self.replaced();
+        let lines = replaced.as_ref().or(self.edits.lines);
+        self.response.write_downstream(&mut self.to_down, &http1::ResponseEdits { lines, ..self.edits });
         self.has_response_head = true;
         self.closes_down = true;
         // A route's limit is for its answer, which this is.

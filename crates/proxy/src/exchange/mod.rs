@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use compress::EncodeError;
 use http1::{BodyError, Framing, RequestHead, ResponseEdits, ResponseError, ResponseHead};
-use model::Compression;
+use model::{AnswerRewrites, Compression};
 use tokio::time::Instant;
 
 use crate::downstream::Downstream;
@@ -125,6 +125,8 @@ pub(crate) struct Exchange<'x, S> {
     pub(crate) response: &'x mut ResponseHead,
     limits: Limits,
     edits: ResponseEdits<'x>,
+    /// What becomes of places that the response names.
+    pub(crate) answers: Option<&'x AnswerRewrites>,
     /// Another try that may follow, as the route asks.
     pub(crate) chance: Option<Chance<'x>>,
     /// What the response may be compressed with.
@@ -181,6 +183,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             response,
             limits,
             edits,
+            answers: None,
             chance: None,
             compression: &[],
             to_up,

@@ -41,6 +41,16 @@ pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
             "{whose} answers CORS preflights itself; scripts may ask from {origins}{credentials}"
         ));
     }
+    let answers = filters.answers.iter().flat_map(|answers| {
+        [
+            (&answers.location, "Location"),
+            (&answers.cookie_path, "the path of cookies"),
+            (&answers.cookie_domain, "the domain of cookies"),
+        ]
+    });
+    for (said, what) in answers.filter_map(|(said, what)| Some((said.as_ref()?, what))) {
+        lines.push(format!("{whose} changes {what} in answers: {} becomes {}", said.from, said.to));
+    }
     for mirror in &filters.mirrors {
         let share = match (mirror.numerator, mirror.denominator) {
             (all, of) if all == of => "every request".to_owned(),
@@ -140,6 +150,24 @@ mod tests {
         assert_eq!(
             session(&said),
             "a client keeps its backend and endpoint by header cart (without end): the rule asks for it"
+        );
+    }
+
+    #[test]
+    fn places_in_answers_are_told_with_what_they_become() {
+        let replaced = |from: &str, to: &str| Some(model::Replacement { from: from.into(), to: to.into() });
+        let answers = model::AnswerRewrites {
+            location: replaced("http://inner.test/", "https://shop.test/"),
+            cookie_path: replaced("/app/", "/"),
+            cookie_domain: None,
+        };
+        let filters = Filters { answers: Some(Box::new(answers)), ..Filters::default() };
+        assert_eq!(
+            lines(&filters, "the rule"),
+            [
+                "the rule changes Location in answers: http://inner.test/ becomes https://shop.test/",
+                "the rule changes the path of cookies in answers: /app/ becomes /",
+            ]
         );
     }
 

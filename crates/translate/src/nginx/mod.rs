@@ -2,6 +2,7 @@
 //!
 //! Source of names and defaults: docs/user-guide/nginx-configuration/annotations.md of ingress-nginx v1.15.1.
 
+mod answers;
 mod asked;
 mod auth_request;
 mod backend;

@@ -14,7 +14,7 @@ use super::backend::Spoken;
 use super::session::Cookie;
 use super::table::{PREFIX, Support, annotation};
 use super::values::{Said, field};
-use super::{auth_request, backend, closing, cors, headers, redirects, session, timeouts};
+use super::{answers, auth_request, backend, closing, cors, headers, redirects, session, timeouts};
 use crate::own::route_policy::Rules;
 use crate::pattern;
 use crate::report::Report;
@@ -85,7 +85,7 @@ pub(crate) fn read(meta: &ObjectMeta, report: &mut Report<'_>) -> Nginx {
     let said = &mut said;
     let is_guarded = report_others(said);
     let (app_root, joins_www) = (redirects::app_root(said), said.flag("from-to-www-redirect") == Some(true));
-    let mut filters = Filters { cors: cors::read(said), ..Filters::default() };
+    let mut filters = Filters { cors: cors::read(said), answers: answers::read(said), ..Filters::default() };
     let mut instead = redirects::read(said);
     hostname(said, &mut filters);
     prefix(said, &mut filters);

@@ -63,7 +63,6 @@ const NO_TRACES: &str = "traces are set for the whole gateway";
 const NO_WAF: &str = "there is no web application firewall: put one behind or before the gateway";
 const NO_DIGEST: &str = "clients with certificates come to an HTTPS listener of a Gateway";
 const BY_FLAG: &str = "set it for the Service by a BackendPolicy";
-const NO_COOKIE_EDIT: &str = "cookies of endpoints pass as they are";
 const NO_AUTH_REQUEST: &str = "write a RoutePolicy with extAuth for the Ingress, then remove the annotation";
 
 /// All of them, by group.
@@ -113,11 +112,16 @@ pub const TABLE: &[Annotation] = &[
     row("default-backend", "paths", Missing, "where no endpoint can serve, clients get 503"),
     row("custom-http-errors", "paths", Missing, "write a RoutePolicy with errorResponses for the Ingress"),
     row("disable-proxy-intercept-errors", "paths", NoEffect, "answers of endpoints pass as they are"),
-    row("proxy-redirect-from", "paths", Missing, "Location of endpoints passes as it is"),
-    row("proxy-redirect-to", "paths", Missing, "Location of endpoints passes as it is"),
+    row(
+        "proxy-redirect-from",
+        "paths",
+        Differs,
+        "of Location, without variables and patterns; default has no effect",
+    ),
+    row("proxy-redirect-to", "paths", Differs, "as proxy-redirect-from"),
     row("enable-rewrite-log", "paths", NoEffect, "`rauta explain request` shows what becomes of a request"),
-    row("proxy-cookie-domain", "paths", Missing, NO_COOKIE_EDIT),
-    row("proxy-cookie-path", "paths", Missing, NO_COOKIE_EDIT),
+    row("proxy-cookie-domain", "paths", Differs, "one replacement, without variables and patterns"),
+    row("proxy-cookie-path", "paths", Differs, "one replacement, without variables and patterns"),
     // Limits and times.
     row("proxy-body-size", "limits", Differs, "without it there is no limit, where ingress-nginx has 1m"),
     row("client-body-buffer-size", "limits", NoEffect, BUFFERS),

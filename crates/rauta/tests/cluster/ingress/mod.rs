@@ -338,7 +338,7 @@ fn migrate(world: &World) {
 fn events(mut world: World) -> World {
     let annotations = json!({
         "nginx.ingress.kubernetes.io/proxy-body-size": "8mb",
-        "nginx.ingress.kubernetes.io/proxy-cookie-path": "/ /app",
+        "nginx.ingress.kubernetes.io/limit-rate": "1",
     });
     world.create("wrong", annotations.clone(), one(None, ("wrong.test", "Prefix", "/", "first")));
     world.create("wrong-foreign", annotations, one(Some("other"), ("wrong.test", "Prefix", "/", "first")));
@@ -364,7 +364,7 @@ fn events(mut world: World) -> World {
     assert_eq!(event["regarding"]["uid"], ingress["metadata"]["uid"]);
     assert_eq!((&event["type"], &event["regarding"]["kind"]), (&json!("Warning"), &json!("Ingress")));
     assert_eq!(event["reportingController"], "rauta.io/ingress-controller");
-    about(&world, "wrong", ("Unsupported", "proxy-cookie-path"));
+    about(&world, "wrong", ("Unsupported", "limit-rate"));
     about(&world, "refused", ("InvalidField", "nothing of it is served"));
     world.create("later", json!({}), one(None, ("later.test", "Prefix", "/", "first")));
     world.until_answered("later.test", "/", Ok("first"));
@@ -386,9 +386,9 @@ fn events(mut world: World) -> World {
     let before = others(&world);
     world.rauta = start(&world.lab, &world.control);
     // What is new is said after what is old.
-    let annotations = json!({"nginx.ingress.kubernetes.io/proxy-cookie-path": "/ /b"});
+    let annotations = json!({"nginx.ingress.kubernetes.io/limit-rate": "2"});
     world.create("zzz", annotations, one(None, ("zzz.test", "Prefix", "/", "first")));
-    about(&world, "zzz", ("Unsupported", "proxy-cookie-path"));
+    about(&world, "zzz", ("Unsupported", "limit-rate"));
     let again = || Some(world.client().get(&path).unwrap()).filter(|event| event["series"]["count"] == 2);
     let again = until(LIMIT, &format!("it again; log:\n{}", world.rauta.log()), again).unwrap();
     assert!(again["series"]["lastObservedTime"].is_string(), "{again}");

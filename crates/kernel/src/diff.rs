@@ -109,6 +109,15 @@ pub fn diff(old: &Tables, new: &Tables) -> Vec<Write> {
     writes
 }
 
+/// How many of the writes of a [`diff`] lead up to its last new name of a header; 0: there is none.
+///
+/// With [`crate::Facts::names_at_once`] the writer waits behind them until no reader is left that began before: a request that was
+/// scanned without the name would pass conditions on it by.
+pub fn behind_names(writes: &[Write]) -> usize {
+    let is_new_name = |write: &Write| write.map == Map::HeaderNames && write.value.is_some();
+    writes.iter().rposition(is_new_name).map_or(0, |last| last + 1)
+}
+
 /// Whether the endpoint takes less than before: written last, when nobody is sent there any more.
 fn is_weaker(before: &EndpointRecord, now: &EndpointRecord) -> bool {
     let usable = |record: &EndpointRecord| record.flags & EndpointRecord::USABLE != 0;

@@ -10,6 +10,8 @@ pub struct Facts {
     pub forwarding: bool,
     /// Why userspace serves every request, though the kernel may forward: what the settings ask for each of them.
     pub userspace: Option<Why>,
+    /// Whether the writer of the tables waits behind new names of headers ([`crate::behind_names`]), so that routes may use them at once.
+    pub names_at_once: bool,
     /// Addresses of this host that stand for listeners without addresses. Loopback ones are left out.
     pub addresses: Vec<IpAddr>,
     /// How packets get to the addresses of endpoints; one that is missing cannot be reached.

@@ -28,7 +28,7 @@ mod scope;
 mod tables;
 
 pub use compiler::{Compiled, Compiler, Update};
-pub use diff::{Map, Write, diff};
+pub use diff::{Map, Write, behind_names, diff};
 pub use facts::{Facts, Reach};
 pub use ids::REST;
 pub use placement::{RoutePlacement, Why};

@@ -9,11 +9,13 @@ use crate::ids::{Ids, REST};
 /// The numbers of header names that routes match on.
 ///
 /// A request is scanned before it is looked up. So a name is put into the map first, and used in conditions only when no
-/// request is left that was scanned without it.
+/// request is left that was scanned without it: at once where the writer of the tables waits for that, or after a while.
 #[derive(Debug)]
 pub(crate) struct Names {
     ids: Ids<[u8; HEADER_NAME_MAX]>,
     since: HashMap<[u8; HEADER_NAME_MAX], Duration>,
+    /// [`crate::Facts::names_at_once`].
+    at_once: bool,
 }
 
 /// Fields that say how a message is framed, passed on or addressed. The scan keeps them for itself.
@@ -35,18 +37,23 @@ const KEPT: [&str; 12] = [
 impl Names {
     pub(crate) fn new() -> Self {
         // CAPTURES_MAX is 16.
-        Self { ids: Ids::new(0, CAPTURES_MAX.try_into().unwrap_or(0)), since: HashMap::new() }
+        Self { ids: Ids::new(0, CAPTURES_MAX.try_into().unwrap_or(0)), since: HashMap::new(), at_once: false }
     }
 
     pub(crate) fn begin(&mut self) {
         self.ids.begin();
     }
 
+    /// Whether new names may be used at once.
+    pub(crate) fn may_be_used_at_once(&mut self, at_once: bool) {
+        self.at_once = at_once;
+    }
+
     /// The number of a name, in lower case.
     pub(crate) fn number(&mut self, name: &str, now: Duration) -> Result<u32, Why> {
         let padded = padded(name).ok_or(Why::HeaderName)?;
         let (number, is_new) = self.ids.get(&padded).ok_or(Why::ManyHeaderNames)?;
-        if is_new {
+        if is_new && !self.at_once {
             self.since.insert(padded, now);
         }
         match self.since.get(&padded) {
@@ -109,6 +116,15 @@ mod tests {
         names.begin();
         assert_eq!(names.number("x-a", REST), Ok(0));
         assert_eq!(names.finish(REST), None);
+    }
+
+    #[test]
+    fn a_new_name_counts_at_once_where_the_writer_waits() {
+        let mut names = Names::new();
+        names.may_be_used_at_once(true);
+        names.begin();
+        assert_eq!(names.number("x-a", Duration::ZERO), Ok(0));
+        assert_eq!(names.finish(Duration::ZERO), None);
     }
 
     #[test]

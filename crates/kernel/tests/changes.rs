@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::lookup::{self, Decision};
-use kernel::{Compiled, Compiler, REST, Tables, diff};
+use kernel::{Compiled, Compiler, Facts, Map, REST, Tables, diff};
 use model::{PathMatch, Snapshot};
 use support::generate::{Dice, request, snapshot};
 use support::{
@@ -233,14 +233,37 @@ fn a_new_agent_takes_over() {
     }
 }
 
+fn with_header(path: &str) -> Snapshot {
+    let mut snapshot = one_route(path);
+    let header = model::HeaderMatch { name: "x-v".into(), value: model::ValueMatch::Exact("2".into()) };
+    Arc::make_mut(&mut snapshot.routes[0]).matches[0].headers.push(header);
+    snapshot
+}
+
+/// Where the writer waits, a name is in use with the first compilation, and all that needs it comes behind it.
+#[test]
+fn a_new_header_name_is_in_use_at_once_where_the_writer_waits() {
+    let mut request = get("a", "/a");
+    request.headers.push(("x-v".into(), "2".into()));
+    let facts = Facts { names_at_once: true, ..facts() };
+    let mut compiler = Compiler::new();
+    let first = compiler.compile(&with_header("/a"), &facts, Duration::ZERO);
+    assert_eq!((taken(&first, &request).as_deref(), first.again), (Some("r"), None));
+    let writes = diff(&Tables::default(), &first.tables);
+    let (before, behind) = writes.split_at(kernel::behind_names(&writes));
+    assert_eq!(before.last().map(|write| write.map), Some(Map::HeaderNames));
+    let needs = |map| matches!(map, Map::HeaderConditions | Map::Candidates | Map::Hosts | Map::Vips);
+    assert!(
+        before.iter().all(|write| !needs(write.map))
+            && behind.iter().all(|write| write.map != Map::HeaderNames)
+    );
+    assert_eq!(behind.iter().filter(|write| write.map == Map::HeaderConditions).count(), 1);
+    let again = compiler.update(&with_header("/b"), &facts, Duration::ZERO).writes;
+    assert_eq!(kernel::behind_names(&again), 0, "a name that is known is nothing to wait for");
+}
+
 #[test]
 fn a_new_header_name_waits_for_requests_scanned_without_it() {
-    let with_header = |path: &str| {
-        let mut snapshot = one_route(path);
-        let header = model::HeaderMatch { name: "x-v".into(), value: model::ValueMatch::Exact("2".into()) };
-        Arc::make_mut(&mut snapshot.routes[0]).matches[0].headers.push(header);
-        snapshot
-    };
     let mut request = get("a", "/a");
     request.headers.push(("x-v".into(), "2".into()));
     let mut compiler = Compiler::new();

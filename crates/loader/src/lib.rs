@@ -28,6 +28,7 @@ mod segment;
 mod sender;
 mod tables;
 mod usage;
+mod waiting;
 
 pub use capabilities::MissingCapabilities;
 pub use collector::{Collected, Limits};
@@ -44,3 +45,4 @@ pub use object::{is_built, object, patched, patched_of};
 pub use options::{Attachment, Hook, HookError, Mechanism, Options};
 pub use tables::now;
 pub use usage::{InUse, RunTime};
+pub use waiting::{can_wait_for_programs, wait_for_programs};

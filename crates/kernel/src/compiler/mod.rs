@@ -170,6 +170,7 @@ impl Compiler {
     pub fn update(&mut self, snapshot: &Snapshot, facts: &Facts, now: Duration) -> Update {
         let statuses = statuses(snapshot, facts);
         let job = Job { snapshot, facts, statuses: &statuses, now };
+        self.names.may_be_used_at_once(facts.names_at_once);
         self.begin(now);
         let kept = self.kept.take();
         let went_on = kept.and_then(|kept| self.go_on(kept, &job));

@@ -25,6 +25,7 @@ fn facts(v6: bool) -> Facts {
     Facts {
         forwarding: true,
         userspace: None,
+        names_at_once: false,
         addresses: vec![ours],
         endpoints: (1..4).map(|n| (endpoint(n, v6), reach)).collect::<HashMap<_, _>>(),
     }

@@ -106,6 +106,7 @@ pub(crate) fn facts() -> Facts {
     Facts {
         forwarding: true,
         userspace: None,
+        names_at_once: false,
         addresses: vec![ours, [10, 0, 0, 2].into()],
         endpoints: (0..=255)
             .map(|n| (IpAddr::from([10, 1, 0, n]), Reach::From { source: ours, device: 2 }))

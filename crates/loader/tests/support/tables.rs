@@ -53,6 +53,7 @@ pub(crate) fn compile(snapshot: &Snapshot) -> Compiled {
     let facts = Facts {
         forwarding: true,
         userspace: None,
+        names_at_once: false,
         addresses: vec![],
         endpoints: endpoints
             .map(|one| (one.address.ip(), reach(one.address.ip())))

@@ -1,9 +1,10 @@
 //! Which tier serves a route.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use api::v1::Route;
-use kernel::{Compiler, Facts, REST, Reach, RoutePlacement, Why};
+use kernel::{Compiler, Facts, Reach, RoutePlacement, Why};
 use model::{RouteId, Snapshot};
 
 use super::text;
@@ -25,6 +26,7 @@ pub(crate) fn at_best(snapshot: &Snapshot, userspace: Option<Why>) -> HashMap<Ro
     let facts = Facts {
         forwarding: true,
         userspace,
+        names_at_once: true,
         addresses: vec![here],
         endpoints: endpoints
             .flat_map(|endpoint| endpoint.addresses())
@@ -33,9 +35,7 @@ pub(crate) fn at_best(snapshot: &Snapshot, userspace: Option<Why>) -> HashMap<Ro
             .collect(),
     };
     let mut compiler = Compiler::new();
-    // Names of headers come into use a while after their routes.
-    compiler.update(snapshot, &facts, REST);
-    compiler.update(snapshot, &facts, 3 * REST);
+    compiler.update(snapshot, &facts, Duration::ZERO);
     let placements = compiler.placements(snapshot, &facts);
     placements.into_iter().map(|placed| (placed.route.clone(), placed)).collect()
 }

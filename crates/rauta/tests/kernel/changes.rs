@@ -9,6 +9,7 @@ use crate::world::{Network, World};
 
 on_two_networks!(
     a_change_reaches_open_connections,
+    a_new_name_of_a_header_is_known_with_its_route,
     changes_under_load_cost_no_request,
     connections_at_rest_outlive_their_endpoints,
     a_rolling_replacement_costs_no_request,
@@ -38,6 +39,27 @@ fn a_change_reaches_open_connections(network: Network) {
             assert_eq!(connection.get("a.test", "/both").unwrap().endpoint(), Some("b0"));
         }
     });
+}
+
+/// What the route answers first, the kernel decides: it looks for the name by then.
+fn a_new_name_of_a_header_is_known_with_its_route(network: Network) {
+    let world = World::new(network);
+    let named =
+        manifests::route("named", Some("named.test"), &[("PathPrefix", "/", "[{name: b, port: 80}]")])
+            .replace("/\"}}]", "/\"}, headers: [{name: x-version, value: two}]}]");
+    assert!(named.contains("x-version"), "{named}");
+    let yaml = format!("{}{named}", manifests::routes(network));
+    let request = "GET /named HTTP/1.1\r\nHost: named.test\r\nX-Version: two\r\n\r\n";
+    let mut connection = world.connect();
+    assert_eq!(connection.request(request).unwrap().endpoint(), Some("b0"));
+    world.gateway.replace("all.yaml", &yaml).unwrap();
+    world.decides_at_least(1, 0, || {
+        until(Duration::from_secs(30), "the route to answer", || {
+            (connection.request(request).unwrap().endpoint() == Some("b1")).then_some(())
+        })
+        .unwrap();
+    });
+    world.decides(1, || assert_eq!(world.connect().request(request).unwrap().endpoint(), Some("b1")));
 }
 
 /// How many changes take effect one after the other.

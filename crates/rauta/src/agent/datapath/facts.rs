@@ -70,7 +70,7 @@ impl Machine {
         let obstacle = obstacle(settings, ephemeral_ports(), snapshot)
             .or_else(|| foreign_address(settings, &self.addresses));
         let addresses = self.addresses.clone();
-        let facts = Facts { forwarding: obstacle.is_none(), userspace: None, addresses, endpoints };
+        let facts = Facts { forwarding: obstacle.is_none(), addresses, endpoints, ..Facts::default() };
         Ok((facts, used, obstacle))
     }
 }

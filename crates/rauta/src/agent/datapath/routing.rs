@@ -58,6 +58,8 @@ pub(super) struct Routing {
     machine: Machine,
     /// Whether the programs look for header names.
     captures: bool,
+    /// Whether this kernel lets us wait for programs that run.
+    waits: bool,
     /// Whether the maps may hold something else than what the compiler wants.
     is_unsure: bool,
     table_writes: u64,
@@ -104,6 +106,7 @@ impl Routing {
             captures: tables.captures_headers(),
             compiler: Compiler::resume(tables),
             machine,
+            waits: loader::can_wait_for_programs(),
             is_unsure: false,
             table_writes: 0,
             compiled_from: None,
@@ -177,7 +180,7 @@ impl Routing {
         self.look(datapath);
         let is_policed = self.settings.policy == Policy::Respect || self.enforcer.is_some();
         let (facts, ways, obstacle) = self.machine.facts(snapshot, &self.settings, &hooked, is_policed)?;
-        let facts = Facts { userspace: self.userspace, ..facts };
+        let facts = Facts { userspace: self.userspace, names_at_once: self.waits, ..facts };
         self.obstacle = obstacle;
         let is_same =
             |(before, known): &(Arc<Snapshot>, Facts)| Arc::ptr_eq(before, snapshot) && *known == facts;
@@ -224,15 +227,18 @@ impl Routing {
         sizes: (u16, u16),
         writes: &[kernel::Write],
     ) -> anyhow::Result<()> {
-        self.is_unsure = true;
+        // What failed the last time may have been the wait.
+        let was_unsure = std::mem::replace(&mut self.is_unsure, true);
         // Names are looked for before the first route needs it, and until no route does.
         let captures = self.compiler.captures_headers();
         self.set(datapath, sizes, self.captures || captures)?;
-        datapath.apply(writes.iter().map(|write| Write {
-            map: write.map.name(),
-            key: &write.key,
-            value: write.value.as_deref(),
-        }))?;
+        let (names, rest) = writes.split_at(kernel::behind_names(writes));
+        datapath.apply(names.iter().map(as_write))?;
+        if self.waits && (was_unsure || !names.is_empty()) {
+            loader::wait_for_programs()
+                .context("cannot wait for programs that do not know a new name of a header")?;
+        }
+        datapath.apply(rest.iter().map(as_write))?;
         self.set(datapath, sizes, captures)?;
         (self.captures, self.is_unsure) = (captures, false);
         self.table_writes += writes.len() as u64;
@@ -382,6 +388,10 @@ impl Routing {
         }
         Ok(datapath.set_settings(&settings)?)
     }
+}
+
+fn as_write(write: &kernel::Write) -> Write<'_> {
+    Write { map: write.map.name(), key: &write.key, value: write.value.as_deref() }
 }
 
 /// The time of the programs.

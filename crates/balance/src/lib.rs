@@ -5,6 +5,7 @@
 
 mod alias;
 mod client;
+mod copies;
 mod flow;
 mod maglev;
 mod mix;
@@ -16,6 +17,7 @@ mod slow_start;
 mod two_choices;
 
 pub use client::{hash_client, hash_value, subject};
+pub use copies::Copies;
 pub use flow::hash_flow;
 pub use maglev::{EndpointKey, Maglev, TableError, check_table_size};
 pub use mix::mix;

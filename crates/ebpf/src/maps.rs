@@ -10,7 +10,7 @@ use wire::{
     BACKEND_MEMBERS_MAX, BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, CachedClient, CachedEndpoint,
     Candidate, Closed, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, FLOW_CACHE_MAX, FLOWS_MAX, Flow,
     HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey, HostRecord, LISTENERS_MAX,
-    Leg, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable, Member, Metrics, PREFIX_ROUTES_MAX,
+    LOTS_MAX, Leg, Lot, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable, Member, Metrics, PREFIX_ROUTES_MAX,
     PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason,
     Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
@@ -88,6 +88,14 @@ pub static HEADER_NAMES: HashMap<[u8; HEADER_NAME_MAX], u32, 16> = HashMap::new(
 /// What to do with a route's requests.
 #[btf_map]
 pub static ROUTE_ACTIONS: Array<RouteAction, ROUTE_ACTIONS_MAX> = Array::new();
+
+/// By action: requests with a lot below are copied.
+#[btf_map]
+pub static COPIES: Array<u32, ROUTE_ACTIONS_MAX> = Array::new();
+
+/// The lots of requests that went to userspace, by connection. When it is full the one that was noted longest ago goes.
+#[btf_map]
+pub static LOTS: LruHashMap<Tuple, Lot, LOTS_MAX> = LruHashMap::new();
 
 /// Backends.
 #[btf_map]

@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use balance::Copies;
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendPolicy, BackendSecurity, BackendTarget,
-    Balancing, ObjectKind, Route, Snapshot, Tier,
+    Balancing, Filters, ObjectKind, Route, Snapshot, Tier,
 };
 use wire::{MAGLEV_SLOTS_MAX, ROUTE_BACKENDS_MAX};
 
@@ -27,6 +28,8 @@ pub(crate) struct Share {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) shares: Vec<Share>,
+    /// Requests with a lot below are copied, which is userspace's work; 0: none.
+    pub(crate) copied_below: u32,
     /// Why a part is userspace's.
     pub(crate) partly: Option<Why>,
     /// Whether the kernel reaches some backend now. (The tables follow the endpoints without a new route.)
@@ -83,9 +86,10 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
         return Err(Why::RoutePolicy);
     }
     let Action::Forward(backends) = &route.action else { return Err(Why::Respond) };
-    if !route.filters.is_empty() || backends.iter().any(|one| !one.filters.is_empty()) {
+    if backends.iter().any(|one| !one.filters.is_empty()) {
         return Err(Why::Filters);
     }
+    let copied_below = copied_below(&route.filters)?;
     if !route.timeouts.is_empty() {
         return Err(Why::Timeouts);
     }
@@ -124,7 +128,18 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     if shares.iter().all(|share| share.backend.is_none()) {
         return Err(partly.unwrap_or(Why::NoBackend));
     }
-    Ok(Plan { shares, partly, serves })
+    if copied_below != 0 {
+        partly = partly.or(Some(Why::Copies));
+    }
+    Ok(Plan { shares, copied_below, partly, serves })
+}
+
+/// Requests with a lot below are copied by these filters. If they do anything else, or copy every request, the route is userspace's.
+fn copied_below(filters: &Filters) -> Result<u32, Why> {
+    let shares = filters.mirrors.iter().map(|mirror| (mirror.numerator, mirror.denominator));
+    let below = Copies::new(shares).below();
+    let others = Filters { mirrors: vec![], ..filters.clone() };
+    if others.is_empty() { u32::try_from(below).map_err(|_| Why::Filters) } else { Err(Why::Filters) }
 }
 
 /// The size of the table that chooses among the backend's endpoints, if one does that the kernel may have.

@@ -26,6 +26,8 @@ pub enum Map {
     /// Array.
     RouteActions,
     /// Array.
+    Copies,
+    /// Array.
     Backends,
     /// Array.
     MaglevTables,
@@ -47,6 +49,7 @@ impl Map {
             Self::HeaderConditions => "HEADER_CONDITIONS",
             Self::HeaderNames => "HEADER_NAMES",
             Self::RouteActions => "ROUTE_ACTIONS",
+            Self::Copies => "COPIES",
             Self::Backends => "BACKENDS",
             Self::MaglevTables => "MAGLEV_TABLES",
             Self::Endpoints => "ENDPOINTS",
@@ -86,6 +89,7 @@ pub fn diff(old: &Tables, new: &Tables) -> Vec<Write> {
         value: Some(table.as_bytes().to_vec()),
     }));
     put(&mut writes, Map::Backends, &old.backends, &new.backends);
+    put(&mut writes, Map::Copies, &old.copies, &new.copies);
     put(&mut writes, Map::RouteActions, &old.actions, &new.actions);
     put(&mut writes, Map::HeaderNames, &old.names, &new.names);
     put(&mut writes, Map::HeaderConditions, &old.conditions, &new.conditions);

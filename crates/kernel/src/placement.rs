@@ -46,6 +46,8 @@ pub enum Why {
     Respond,
     /// Filters of the rule or of a backend.
     Filters,
+    /// A share of its requests is copied.
+    Copies,
     /// Time limits.
     Timeouts,
     /// Retries on answers.
@@ -122,6 +124,7 @@ impl Why {
             Self::L4 => "it passes connections or datagrams on, not requests",
             Self::Respond => "the gateway answers such requests itself",
             Self::Filters => "it has filters",
+            Self::Copies => "a mirror gets a copy of some of its requests",
             Self::Timeouts => "it has time limits",
             Self::Retry => "it asks for retries",
             Self::Session => "it has session persistence",

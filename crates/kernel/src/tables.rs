@@ -31,6 +31,8 @@ pub struct Tables {
     pub names: BTreeMap<[u8; HEADER_NAME_MAX], u32>,
     /// `ROUTE_ACTIONS`.
     pub actions: BTreeMap<u32, RouteAction>,
+    /// `COPIES`, by action.
+    pub copies: BTreeMap<u32, u32>,
     /// `BACKENDS`.
     pub backends: BTreeMap<u32, BackendRecord>,
     /// `MAGLEV_TABLES`.
@@ -54,6 +56,7 @@ impl Tables {
             Map::HeaderConditions => exchange(&mut self.conditions, write),
             Map::HeaderNames => exchange(&mut self.names, write),
             Map::RouteActions => exchange(&mut self.actions, write),
+            Map::Copies => exchange(&mut self.copies, write),
             Map::Backends => exchange(&mut self.backends, write),
             Map::Endpoints => exchange(&mut self.endpoints, write),
             Map::BackendMembers => exchange(&mut self.members, write),
@@ -87,6 +90,7 @@ impl Tables {
         add(&mut self.conditions, &other.conditions);
         add(&mut self.names, &other.names);
         add(&mut self.actions, &other.actions);
+        add(&mut self.copies, &other.copies);
         add(&mut self.backends, &other.backends);
         add(&mut self.maglev, &other.maglev);
         add(&mut self.members, &other.members);
@@ -143,6 +147,10 @@ impl dataplane::lookup::Tables for Tables {
 impl dataplane::lookup::Balancing for Tables {
     fn action(&self, index: u32) -> Option<&RouteAction> {
         self.actions.get(&index)
+    }
+
+    fn copied_below(&self, action: u32) -> Option<u32> {
+        self.copies.get(&action).copied()
     }
 
     fn backend(&self, index: u32) -> Option<&BackendRecord> {

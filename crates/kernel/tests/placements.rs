@@ -12,8 +12,8 @@ use std::time::Duration;
 use kernel::{Compiler, Facts, REST, Reach, Why};
 use model::{
     Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, HeaderMatch,
-    InvalidBackend, Listener, ListenerId, PathMatch, Protocol, QueryMatch, RegexAnchor, Route, RouteMatch,
-    Snapshot, Tier, Timeouts, ValueMatch,
+    InvalidBackend, Listener, ListenerId, Mirror, PathMatch, Protocol, QueryMatch, RegexAnchor, Route,
+    RouteMatch, Snapshot, Tier, Timeouts, ValueMatch,
 };
 use support::{backend, facts, listener, on, pattern, route, socket};
 
@@ -236,6 +236,36 @@ fn a_part_of_a_route_may_be_the_kernels() {
     let shares = vec![share("r"), BackendRef::new(1, invalid)];
     let partly = placed(|case| case.route.action = Action::Forward(shares));
     assert_eq!(partly, (Tier::Tc, Some(Why::InvalidBackend)));
+}
+
+/// Of mirrors of a share the kernel has what is not copied; with anything else that filters ask for, the route is userspace's.
+#[test]
+fn a_route_with_mirrors_is_the_kernels_but_for_what_is_copied() {
+    let mirrors = |shares: &'static [(u32, u32)]| {
+        move |case: &mut Case| {
+            let backend = BackendId::service("test", "r", 80);
+            let mirror = |&(numerator, denominator): &(u32, u32)| Mirror {
+                backend: backend.clone(),
+                numerator,
+                denominator,
+            };
+            case.route.filters.mirrors = shares.iter().map(mirror).collect();
+        }
+    };
+    assert_eq!(placed(mirrors(&[(1, 5)])), (Tier::Tc, Some(Why::Copies)));
+    assert_eq!(placed(mirrors(&[(1, 5), (99, 100)])), (Tier::Tc, Some(Why::Copies)));
+    assert_eq!(placed(mirrors(&[(0, 5)])), (Tier::Tc, None));
+    assert_eq!(placed(mirrors(&[(1, 5), (7, 7)])), (Tier::Userspace, Some(Why::Filters)));
+    let with_header = |case: &mut Case| {
+        mirrors(&[(1, 5)])(case);
+        case.route.filters.request_headers.remove.push("x".into());
+    };
+    assert_eq!(placed(with_header), (Tier::Userspace, Some(Why::Filters)));
+    let unreachable = |case: &mut Case| {
+        mirrors(&[(1, 5)])(case);
+        case.facts.endpoints.clear();
+    };
+    assert_eq!(placed(unreachable), (Tier::Userspace, Some(Why::NoRoute)));
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub use error::{
 };
 pub use events::Events;
 pub use listener::ListenerAddress;
-pub use maps::{Answered, Clients, Entry, Prefix, Write};
+pub use maps::{Answered, Clients, Entry, Lots, Prefix, Write};
 pub use object::{is_built, object, patched, patched_of};
 pub use options::{Attachment, Hook, HookError, Mechanism, Options};
 pub use tables::now;

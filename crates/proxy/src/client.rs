@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection, and how it came here.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
@@ -21,6 +22,8 @@ pub(crate) struct Client {
     pub(crate) tls: Option<AgreedTls>,
     /// The connection's name on this thread.
     pub(crate) connection: u64,
+    /// Whether a kernel tier was asked for the lot of its first request.
+    pub(crate) has_asked: Cell<bool>,
 }
 
 /// TLS as its two ends agreed on it.
@@ -41,7 +44,17 @@ impl Client {
             secured: None,
             tls: None,
             connection,
+            has_asked: Cell::new(false),
         }
+    }
+
+    /// The lot of a request, the `number`th of its connection from 1 on. That of the first one may have been drawn before the connection
+    /// came here; of requests side by side none was.
+    pub(crate) fn lot(&self, worker: &Worker, number: u64) -> u32 {
+        let asks = number == 1 && self.secured.is_none() && !self.has_asked.replace(true);
+        let drawn = if asks { worker.shared.lots().take(self.peer, self.local) } else { None };
+        // The high half, as in the kernel tier.
+        drawn.unwrap_or_else(|| (worker.random() >> 32) as u32)
     }
 
     /// Where a request came from, through trusted proxies; none: one of them does not know.

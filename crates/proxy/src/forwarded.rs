@@ -105,6 +105,7 @@ mod tests {
                 secured: None,
                 tls: None,
                 connection: 0,
+                has_asked: std::cell::Cell::default(),
             };
             let edits = Forwarded::new(&client, brings, on)
                 .with_edits(&none, |edits| (!edits.insert.is_empty(), !edits.remove.is_empty()));

@@ -17,6 +17,7 @@ use crate::affinity::ClientCache;
 use crate::config::Config;
 use crate::hand_over::{self, ListeningSocket};
 use crate::health::Health;
+use crate::lots::Lots;
 use crate::session_key::SessionKey;
 use crate::shared::Shared;
 use crate::sockets::{self, ListenProblem, Opened, Place};
@@ -245,6 +246,11 @@ impl Gateway {
     /// Remembers in `clients` which endpoint each client has, instead of in a memory of its own: where a kernel tier has one.
     pub fn set_client_cache(&self, clients: Box<dyn ClientCache>) {
         self.shared.set_clients(clients);
+    }
+
+    /// Asks `lots` for what a kernel tier has drawn for the requests that it gives to this gateway.
+    pub fn set_lots(&self, lots: Box<dyn Lots>) {
+        self.shared.set_lots(lots);
     }
 
     /// Stops accepting, lets requests under way finish and says `Connection: close` in their responses; idle

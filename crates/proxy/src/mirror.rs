@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use balance::Copies;
 use bytes::{Buf, BytesMut};
 use http1::ResponseHead;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,31 +32,51 @@ const ACTIVE_MAX: usize = 256;
 /// How long a copy may take in all.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A share of a route's requests of which another backend gets a copy.
-pub(crate) struct Mirror {
-    /// One target, and the limit of time.
-    pub(crate) action: Arc<ForwardAction>,
-    /// Of so many requests…
-    pub(crate) denominator: u32,
-    /// …so many are copied.
-    pub(crate) numerator: u32,
+/// Who gets copies of shares of what goes to a target.
+#[derive(Default)]
+pub(crate) struct Mirrors {
+    /// Of each its one target, and the limit of time.
+    actions: Vec<Arc<ForwardAction>>,
+    copies: Copies,
 }
 
-impl Mirror {
-    /// Whether a request with this draw is copied.
-    fn takes(&self, random: u64) -> bool {
-        random % u64::from(self.denominator.max(1)) < u64::from(self.numerator)
+impl Mirrors {
+    /// Those of a list; each is what it is told to do and the share of requests that are copied.
+    pub(crate) fn new(all: impl IntoIterator<Item = (ForwardAction, (u32, u32))>) -> Self {
+        let (actions, shares): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|(action, share)| (Arc::new(action), share)).unzip();
+        Self { actions, copies: Copies::new(shares) }
+    }
+
+    /// What they do.
+    pub(crate) fn actions(&self) -> impl Iterator<Item = &Arc<ForwardAction>> {
+        self.actions.iter()
+    }
+
+    /// Those that get a copy of the `number`th request of this client's connection.
+    fn of(&self, client: &Client, number: u64, worker: &Worker) -> impl Iterator<Item = &Arc<ForwardAction>> {
+        let places = if self.actions.is_empty() {
+            Vec::new()
+        } else {
+            self.copies.of(client.lot(worker, number), || worker.random())
+        };
+        places.into_iter().filter_map(|place| self.actions.get(place))
     }
 }
 
-/// Starts the copies of a request, and makes `body` feed them.
-pub(crate) fn start(work: &Forward<'_>, mirrors: &[Mirror], client: &Rc<Client>, body: &mut RequestBody) {
+/// Starts the copies of a request, the `number`th of the client's connection, and makes `body` feed them.
+pub(crate) fn start(
+    work: &Forward<'_>,
+    mirrors: &Mirrors,
+    (client, number): (&Rc<Client>, u64),
+    body: &mut RequestBody,
+) {
     let worker = work.worker;
     // What follows an upgrade is no message that could be copied.
     if work.head.upgrade().is_some() {
         return;
     }
-    for mirror in mirrors.iter().filter(|mirror| mirror.takes(worker.random())) {
+    for action in mirrors.of(client, number, worker) {
         let Some(active) = Active::begin(worker) else {
             worker.metrics().mirrored(worker.index, "too many");
             continue;
@@ -63,7 +84,7 @@ pub(crate) fn start(work: &Forward<'_>, mirrors: &[Mirror], client: &Rc<Client>,
         let tapped = Rc::new(RefCell::new(Tapped::default()));
         body.taps.push(Tap(tapped.clone()));
         let (worker, client, head) = (worker.clone(), client.clone(), work.head.clone());
-        let (action, listener) = (mirror.action.clone(), work.listener.clone());
+        let (action, listener) = (action.clone(), work.listener.clone());
         let (forwarded, ids, changes) = (work.forwarded.clone(), work.ids, work.changes.clone());
         tokio::task::spawn_local(async move {
             let mut down = Downstream::new(&worker, Copy(tapped.clone()), client);
@@ -239,24 +260,5 @@ mod tests {
         assert_eq!(copy.0.borrow().bytes.capacity(), 0);
         tap.copy(b"y");
         assert_eq!(copy.read(&mut [0; 8]).await.unwrap(), 0);
-    }
-
-    #[test]
-    fn shares_are_those_asked_for() {
-        let action = || {
-            Arc::new(ForwardAction {
-                choice: balance::WeightedChoice::new(&[1]),
-                draw_subject: None,
-                targets: vec![],
-                timeouts: model::Timeouts::default(),
-                retry: None,
-                session: None,
-            })
-        };
-        for (numerator, denominator, expected) in [(0, 100, 0), (25, 100, 250), (100, 100, 1000), (1, 3, 334)]
-        {
-            let mirror = Mirror { action: action(), denominator, numerator };
-            assert_eq!((0..1000).filter(|draw| mirror.takes(*draw)).count(), expected);
-        }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn only(action: &CompiledAction) -> Option<ConnectorId> {
 fn used(action: &ForwardAction) -> impl Iterator<Item = ConnectorId> {
     let targets = action.targets.iter().flatten();
     let copies = |target: &Target| {
-        let copies = target.mirrors.iter().flat_map(|mirror| mirror.action.targets.iter().flatten());
+        let copies = target.mirrors.actions().flat_map(|action| action.targets.iter().flatten());
         copies.flat_map(Target::connectors).map(|connector| connector.id).collect::<Vec<_>>()
     };
     targets.flat_map(move |target| target.connectors().map(|connector| connector.id).chain(copies(target)))

@@ -9,6 +9,7 @@ use telemetry::Metrics;
 use crate::affinity::{ClientCache, LocalCache};
 use crate::auth::Checks;
 use crate::config::Config;
+use crate::lots::{Lots, NoLots};
 use crate::rate::Rates;
 use crate::session_key::SessionKey;
 use crate::state::State;
@@ -30,13 +31,17 @@ pub(crate) struct Shared {
     connections: AtomicUsize,
     /// Which endpoint each client has, on routes that want it.
     clients: ArcSwap<Box<dyn ClientCache>>,
+    /// What is drawn for requests before they come here.
+    lots: ArcSwap<Box<dyn Lots>>,
 }
 
 impl Shared {
     pub(crate) fn new(config: Config, metrics: Arc<Metrics>, session_key: SessionKey) -> Self {
         let clients: Box<dyn ClientCache> = Box::new(LocalCache::new(config.affinity_entries));
+        let lots: Box<dyn Lots> = Box::new(NoLots);
         Self {
             clients: ArcSwap::from_pointee(clients),
+            lots: ArcSwap::from_pointee(lots),
             checks: Checks::new(config.threads),
             config,
             metrics,
@@ -88,6 +93,14 @@ impl Shared {
 
     pub(crate) fn set_clients(&self, clients: Box<dyn ClientCache>) {
         self.clients.store(Arc::new(clients));
+    }
+
+    pub(crate) fn lots(&self) -> Arc<Box<dyn Lots>> {
+        self.lots.load_full()
+    }
+
+    pub(crate) fn set_lots(&self, lots: Box<dyn Lots>) {
+        self.lots.store(Arc::new(lots));
     }
 
     pub(crate) fn connections(&self) -> usize {

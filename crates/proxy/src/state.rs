@@ -27,7 +27,7 @@ use crate::guard::Guards;
 use crate::hash_by::Hashing;
 use crate::health::{self, Board, Probed};
 use crate::l4::L4Action;
-use crate::mirror::{self, Mirror};
+use crate::mirror::{self, Mirrors};
 use crate::outliers::Outliers;
 use crate::plan::Plan;
 use crate::retry::Retry;
@@ -142,7 +142,7 @@ pub(crate) struct Target {
     pub(crate) names: Option<Arc<Names>>,
     pub(crate) plan: Plan,
     /// Who gets copies of what goes there.
-    pub(crate) mirrors: Vec<Mirror>,
+    pub(crate) mirrors: Mirrors,
 }
 
 impl Target {
@@ -153,7 +153,7 @@ impl Target {
         connectors: Vec<(Option<CertificateId>, Arc<Connector>)>,
     ) -> Self {
         let (outliers, breaker) = (backend.outliers.clone(), backend.breaker.clone());
-        let (plan, mirrors) = (Plan::default(), Vec::new());
+        let (plan, mirrors) = (Plan::default(), Mirrors::default());
         Self { group, hashing: None, outliers, breaker, connectors, kept: None, names: None, plan, mirrors }
     }
 
@@ -428,7 +428,7 @@ fn compile(
                     kept,
                     names,
                     plan,
-                    mirrors: Vec::new(),
+                    mirrors: Mirrors::default(),
                 })
             };
             let targets = references.iter().map(|reference| {
@@ -447,13 +447,9 @@ fn compile(
                         retry: None,
                         session: None,
                     };
-                    Some(Mirror {
-                        action: Arc::new(action),
-                        denominator: said.denominator,
-                        numerator: said.numerator,
-                    })
+                    Some((action, (said.numerator, said.denominator)))
                 });
-                let mirrors = mirrors.collect();
+                let mirrors = Mirrors::new(mirrors);
                 Some(Target { mirrors, ..target(id, &reference.filters)? })
             });
             let targets = targets.collect();

@@ -1,6 +1,10 @@
 //! Filters of rules and backends: what the endpoint gets and what the client gets, byte for byte.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how they report")]
 
 mod support;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use model::{BackendId, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, UrlRewrite};
 use support::{Lab, Rule, Scripted, eventually, rule};
@@ -290,4 +294,50 @@ fn a_share_of_requests_is_mirrored_and_none_of_what_is_refused_here() {
     // 200 are expected; 6 standard deviations of a fair draw are 74.
     assert!((126..=274).contains(&copies), "{copies}");
     assert!(!copy.received().contains("GET /none"));
+}
+
+/// A kernel tier that gives each connection the same lot once, and who asked for it.
+struct Lots {
+    lot: Option<u32>,
+    asked: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+impl proxy::Lots for Lots {
+    fn take(&self, client: SocketAddr, _: SocketAddr) -> Option<u32> {
+        self.asked.lock().unwrap().push(client);
+        self.lot
+    }
+}
+
+#[test]
+fn the_first_request_of_a_connection_has_the_lot_that_was_drawn_before() {
+    let (endpoint, copy) = (Scripted::echo("real"), Scripted::echo("copy"));
+    let mut filters = mirrored_to(&[1]);
+    (filters.mirrors[0].numerator, filters.mirrors[0].denominator) = (1, 4);
+    let lab = Lab::new(&[
+        Rule { filters, ..rule("/", &[endpoint.address]) },
+        rule("/copy", &[copy.address]),
+        rule("/plain", &[endpoint.address]),
+    ]);
+    let copies = || lab.metrics.mirrors.values().iter().map(|(_, count)| count).sum::<u64>();
+    let asked = Arc::new(Mutex::new(vec![]));
+    // Below a quarter of all lots it is copied.
+    for (lot, requests, wanted) in [((1 << 30) - 1, 160, 160), (1 << 30, 160, 160), (0, 1, 161)] {
+        lab.gateway.set_lots(Box::new(Lots { lot: Some(lot), asked: asked.clone() }));
+        for _ in 0..requests {
+            assert_eq!(lab.client().get("/").status, 200);
+        }
+        eventually("the copies", || copies() == wanted);
+    }
+    assert_eq!(asked.lock().unwrap().len(), 321, "once for each connection");
+    // Behind the first request nothing was drawn, whatever that was.
+    asked.lock().unwrap().clear();
+    let mut client = lab.client();
+    assert_eq!(client.get("/plain").status, 200);
+    for _ in 0..200 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(asked.lock().unwrap().is_empty());
+    // 50, give or take six deviations.
+    eventually("a quarter is copied", || (161 + 13..=161 + 87).contains(&copies()));
 }

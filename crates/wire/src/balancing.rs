@@ -52,7 +52,7 @@ impl WeightedBackend {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RouteAction {
-    /// Flags: [`RouteAction::FORWARDED_HEADERS`], [`RouteAction::AFFINITY`], [`RouteAction::TIER3`].
+    /// Flags: [`RouteAction::FORWARDED_HEADERS`], [`RouteAction::AFFINITY`], [`RouteAction::TIER3`], [`RouteAction::COPIED`].
     pub flags: u32,
     /// How many of `backends` are in use.
     pub backends_used: u32,
@@ -74,6 +74,8 @@ impl RouteAction {
     pub const AFFINITY: u32 = 2;
     /// Userspace must serve it.
     pub const TIER3: u32 = 4;
+    /// Userspace must serve those of its requests whose lot ([`crate::Lot`]) is below the entry of `COPIES`.
+    pub const COPIED: u32 = 8;
 }
 
 /// Value of map `BACKENDS`.

@@ -9,6 +9,7 @@
 
 mod affinity;
 mod balancing;
+mod copies;
 mod cursor;
 mod ethernet;
 mod flow;
@@ -29,6 +30,7 @@ pub use balancing::{
     MAGLEV_TABLES_MAX, MaglevTable, ROUTE_ACTIONS_MAX, ROUTE_BACKENDS_MAX, RouteAction, Settings, Vip,
     WeightedBackend,
 };
+pub use copies::{LOTS_MAX, Lot};
 pub use cursor::Cursor;
 pub use ethernet::{EtherType, EthernetHeader, VlanTag, link_header};
 pub use flow::{

@@ -55,6 +55,8 @@ pub enum Reason {
     HandFlags = 39,
     /// Handed off: IP options or extension headers with the first request.
     HandShape = 40,
+    /// Handed off: the request is copied to other backends.
+    HandCopied = 41,
 
     /// Held: responses of the leg are under way; the client sends the request again.
     HoldBusy = 64,
@@ -107,7 +109,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -132,6 +134,7 @@ impl Reason {
         Self::HandNoRoom,
         Self::HandFlags,
         Self::HandShape,
+        Self::HandCopied,
         Self::HoldBusy,
         Self::DropChecksum,
         Self::DropOptions,
@@ -182,6 +185,7 @@ impl Reason {
             Self::HandNoRoom => "hand_off_no_room",
             Self::HandFlags => "hand_off_flags",
             Self::HandShape => "hand_off_shape",
+            Self::HandCopied => "hand_off_copied",
             Self::HoldBusy => "hold_busy",
             Self::DropChecksum => "drop_checksum",
             Self::DropOptions => "drop_options",
@@ -244,6 +248,7 @@ impl Reason {
             Self::HandNoRoom => "no port of the SNAT pool is free, or the table of flows is full",
             Self::HandFlags => "a FIN or odd control bits came with the first segment",
             Self::HandShape => "IP options or extension headers came with the first request",
+            Self::HandCopied => "the request is among those of which a mirror gets a copy",
             Self::HoldBusy => "responses are under way; the client sends the request again and then goes on",
             Self::DropChecksum => {
                 "the checksum of a request, FIN, RST or endpoint's segment does not fit its bytes"

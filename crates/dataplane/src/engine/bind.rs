@@ -6,7 +6,7 @@ use super::first::Request;
 use super::reserve::{Chosen, Reserved, note_failure, reserve};
 use super::stored::{Kept, keep_request, load_again, text};
 use super::{
-    Env, FLOW_WORDS, Scratch, Verdict, affinity, drop, emit, hand_off, observe, retire, syn, way_back,
+    Env, FLOW_WORDS, Scratch, Verdict, affinity, copies, drop, emit, hand_off, observe, retire, syn, way_back,
 };
 use crate::flow::{TRIES_MAX, begin_leg, doom, open_with, state, unbind};
 use crate::image::Image;
@@ -144,6 +144,8 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
             return drop(env, Reason::DropRace);
         }
         forget_leg(env, scratch);
+        // It was not among those that are copied. Userspace has to know.
+        copies::draw(env, scratch, action);
         return hand_off::midstream(env, scratch, flow, reserved.reason());
     }
     let now = env.now();

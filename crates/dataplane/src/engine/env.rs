@@ -1,6 +1,6 @@
 use wire::{
     CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey,
-    Reason, Responses, Settings, StoredRequest, Tuple, Vip,
+    Lot, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
 };
 
 use super::{Scratch, Verdict};
@@ -206,6 +206,9 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn closed(&self, key: &Tuple) -> Option<*mut Closed>;
     /// Remembers a connection in the place of one before.
     fn note_closed(&self, key: &Tuple, closed: &Closed);
+
+    /// Notes the lot of a request in `LOTS`; the one that was noted longest ago may go for it.
+    fn note_lot(&self, key: &Tuple, lot: &Lot);
 
     /// `LEGS`.
     fn leg(&self, key: &Tuple) -> Option<*mut Leg>;

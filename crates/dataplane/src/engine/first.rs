@@ -3,7 +3,7 @@ use wire::{
 };
 
 use super::emit::end_with_zeros;
-use super::{Env, Owner, Part, Scratch, Verdict, drop, emit, hand_off, pass, syn, way_back};
+use super::{Env, Owner, Part, Scratch, Verdict, copies, drop, emit, hand_off, pass, syn, way_back};
 use crate::cookie::{self, Cookie};
 use crate::lookup::{Decision, lookup};
 use crate::request::scan;
@@ -132,6 +132,8 @@ pub(super) enum Decoded {
     Forwarding,
     /// Userspace's.
     Route,
+    /// Userspace's.
+    Copied,
 }
 
 impl Decoded {
@@ -142,6 +144,7 @@ impl Decoded {
             Self::Undecidable => Reason::HandUndecidable,
             Self::Forwarding => Reason::HandForwarding,
             Self::Route => Reason::HandRoute,
+            Self::Copied => Reason::HandCopied,
             Self::Routed | Self::Corrupt | Self::TooLong => Reason::HandTooLong,
         }
     }
@@ -187,6 +190,9 @@ pub(super) fn decode<E: Env>(env: &mut E, scratch: &mut Scratch) -> Decoded {
     let inserts = !brings
         && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0
         && record.flags & RouteAction::FORWARDED_HEADERS != 0;
+    if copies::draw(env, scratch, scratch.request.action) {
+        return Decoded::Copied;
+    }
     // Text goes into one plain segment only, and the stored form has limits.
     let is_long = scratch.image.payload_len > INSERTED_MAX || scratch.facts.line_len > LINE_MAX;
     if inserts && (env.is_large() || is_long) {

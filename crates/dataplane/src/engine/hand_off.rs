@@ -2,7 +2,7 @@
 
 use wire::{Closed, Flow, Reason, TcpOptions};
 
-use super::{Env, HandOff, Owner, Scratch, Verdict, drop, observe, pass, syn};
+use super::{Env, HandOff, Owner, Scratch, Verdict, copies, drop, observe, pass, syn};
 use crate::flow::state;
 use crate::image::Image;
 use crate::sequence::latest;
@@ -10,6 +10,7 @@ use crate::sequence::latest;
 /// A connection that has no flow: what the cookie said is in `image.options`.
 #[inline(never)]
 pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
+    copies::note(env, scratch);
     let Scratch { image, attributes, .. } = &mut *scratch;
     *attributes = describe(image, image.options, image.tsecr);
     if env.hand_off(&image.tuple, image.is_v6 != 0, attributes) {
@@ -33,7 +34,7 @@ pub(super) fn midstream<E: Env>(
         let is_handed = flow.state == state::HANDED;
         (flow.client_options, flow.next_seq, flow.sent_end, flow.sent_tsval, is_handed)
     });
-    let Scratch { image, attributes, .. } = &mut *scratch;
+    let image = &scratch.image;
     match env.owner(&image.tuple, image.is_v6 != 0) {
         Owner::Connection => return pass(env, Reason::PassOwned),
         Owner::TimeWait => return pass(env, Reason::PassOwned),
@@ -44,6 +45,8 @@ pub(super) fn midstream<E: Env>(
     if !is_handed || !is_next {
         return drop(env, Reason::DropEarly);
     }
+    copies::note(env, scratch);
+    let Scratch { image, attributes, .. } = &mut *scratch;
     // The stack's timestamps go on from the newest that the client was shown, which it may not have echoed yet.
     *attributes = describe(image, options, latest(shown, image.tsecr));
     if env.hand_off(&image.tuple, image.is_v6 != 0, attributes) {

@@ -8,6 +8,7 @@ mod affinity;
 mod bind;
 mod checksum;
 mod client;
+mod copies;
 mod emit;
 mod endpoint;
 mod env;
@@ -28,7 +29,7 @@ pub use too_big::too_big;
 pub use env::{Env, HandOff, Owner, Packet, Part};
 
 use wire::{
-    CachedClient, CachedEndpoint, Closed, Event, Flow, Hop, Leg, ListenerKey, Member, Payload, Reason,
+    CachedClient, CachedEndpoint, Closed, Event, Flow, Hop, Leg, ListenerKey, Lot, Member, Payload, Reason,
     RequestFacts, ResponseFacts, Segment, Settings, TcpFlags, Tuple, Vip,
 };
 
@@ -102,6 +103,10 @@ pub struct Scratch {
     pub piece: [u8; 20],
     /// Length of the text.
     pub text_len: u32,
+    /// The lot of the request.
+    pub lot: Lot,
+    /// Not 0 if it was drawn.
+    pub has_lot: u32,
     /// A flow to insert. Bytes, for the kernel allows its lock only inside `FLOWS`.
     flow: [u64; FLOW_WORDS],
 }
@@ -154,6 +159,7 @@ pub fn ingress<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     };
     scratch.listener = ListenerKey::tcp(segment.destination, segment.destination_port);
     scratch.arrived = segment.flags;
+    scratch.has_lot = 0;
     // A port of the legs' range is hardly ever a listener's: the map that knows it is asked first, since each look costs.
     let is_legs = env.settings().is_some_and(|settings| in_range(settings, &scratch.listener.port));
     let mut leg = if is_legs { env.leg(&scratch.image.tuple) } else { None };

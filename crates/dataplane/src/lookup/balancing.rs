@@ -9,6 +9,8 @@ use wire::{
 pub trait Balancing {
     /// `ROUTE_ACTIONS`.
     fn action(&self, index: u32) -> Option<&RouteAction>;
+    /// `COPIES`.
+    fn copied_below(&self, action: u32) -> Option<u32>;
     /// `BACKENDS`.
     fn backend(&self, index: u32) -> Option<&BackendRecord>;
     /// `MAGLEV_TABLES`.

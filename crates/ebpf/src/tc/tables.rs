@@ -12,7 +12,7 @@ use wire::{
 
 use super::Tc;
 use crate::maps::{
-    BACKEND_MEMBERS, BACKENDS, CANDIDATES, ENDPOINTS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS, MAGLEV_TABLES,
+    BACKEND_MEMBERS, BACKENDS, CANDIDATES, COPIES, ENDPOINTS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS, MAGLEV_TABLES,
     PREFIX_ROUTES, ROUTE_ACTIONS, ROUTES,
 };
 
@@ -56,6 +56,11 @@ impl Balancing for Tc<'_> {
     #[inline(always)]
     fn action(&self, index: u32) -> Option<&RouteAction> {
         ROUTE_ACTIONS.get(index)
+    }
+
+    #[inline(always)]
+    fn copied_below(&self, action: u32) -> Option<u32> {
+        COPIES.get(action).copied()
     }
 
     #[inline(always)]

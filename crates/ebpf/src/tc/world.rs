@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use dataplane::engine::{Env, HandOff, Owner, Part, Scratch, Verdict};
 use wire::{
-    CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey,
+    CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, Lot,
     REQUESTS_PER_CPU, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
 };
 
@@ -21,7 +21,7 @@ use super::{
     socket::{Socket, TCP_LISTEN, TCP_TIME_WAIT},
 };
 use crate::maps::{
-    BACKEND_FAILURES, CLOSED, ENDPOINT_RESPONSES, EVENTS, FLOW_CACHE, FLOWS, LEGS, LISTENER_RESPONSES,
+    BACKEND_FAILURES, CLOSED, ENDPOINT_RESPONSES, EVENTS, FLOW_CACHE, FLOWS, LEGS, LISTENER_RESPONSES, LOTS,
     METRICS, NEXT_REQUEST, PARTS, REASONS, REQUESTS, ROUTE_RESPONSES, SETTINGS, TRUSTED_PROXIES, VIPS,
 };
 
@@ -147,6 +147,12 @@ impl Env for Tc<'_> {
     #[inline(always)]
     fn note_closed(&self, key: &Tuple, closed: &Closed) {
         let _ = CLOSED.insert(key, closed, 0);
+    }
+
+    #[inline(always)]
+    fn note_lot(&self, key: &Tuple, lot: &Lot) {
+        // Without it userspace draws another.
+        let _ = LOTS.insert(key, lot, 0);
     }
 
     #[inline(always)]

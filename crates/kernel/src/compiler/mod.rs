@@ -102,6 +102,8 @@ struct ActionKey {
     flags: u32,
     /// As in the record, with weights in place of their sums.
     shares: Vec<WeightedBackend>,
+    /// [`crate::Tables::copies`]; 0: no entry.
+    copied_below: u32,
 }
 
 /// One compilation.

@@ -35,6 +35,7 @@ impl Compiler {
         compiler.small = Tables {
             vips: found.vips.clone(),
             names: found.names.clone(),
+            copies: found.copies.clone(),
             backends: found.backends.clone(),
             members: found.members.clone(),
             maglev: found.maglev.clone(),
@@ -85,6 +86,12 @@ impl Compiler {
             self.route_actions.remove(index);
         }
         again.push(next);
+        let copied = self.actions.iter().filter(|(key, ..)| key.copied_below != 0);
+        small.copies.extend(copied.map(|(key, index, _)| (index, key.copied_below)));
+        // Actions that were found serve until what is compiled now has taken over.
+        let found = self.before.iter().flat_map(|before| &before.tables.copies);
+        let found = found.filter(|(index, _)| self.actions.key(**index).is_none());
+        small.copies.extend(found.map(|(index, below)| (*index, *below)));
         for id in std::mem::take(&mut self.fresh_scopes) {
             if let Some(entries) = self.entries.get(&id) {
                 entries.routes.iter().for_each(|(key, record)| self.routes.put(*key, *record));

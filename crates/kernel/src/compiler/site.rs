@@ -242,7 +242,10 @@ impl Compiler {
         if route.affinity.keeps_backend() {
             flags |= RouteAction::AFFINITY;
         }
-        let key = ActionKey { route: route.id.clone(), flags, shares };
+        if plan.copied_below != 0 {
+            flags |= RouteAction::COPIED;
+        }
+        let key = ActionKey { route: route.id.clone(), flags, shares, copied_below: plan.copied_below };
         self.adopt_action(&key);
         let found = self.actions.get(&key);
         self.is_unsettled |= is_full || found.is_none();

@@ -6,7 +6,7 @@ use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
     BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, EndpointHealth, EndpointRecord, Flow,
-    HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable, Member,
+    HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, Lot, MaglevTable, Member,
     PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest,
     Tuple, Vip,
 };
@@ -154,6 +154,10 @@ impl Balancing for Cpu<'_> {
         self.world.tables.borrow().action(index)
     }
 
+    fn copied_below(&self, action: u32) -> Option<u32> {
+        self.world.tables.borrow().copied_below(action)
+    }
+
     fn backend(&self, index: u32) -> Option<&BackendRecord> {
         self.world.tables.borrow().backend(index)
     }
@@ -260,6 +264,10 @@ impl Env for Cpu<'_> {
 
     fn note_closed(&self, key: &Tuple, closed: &Closed) {
         self.world.closed.insert(key, *closed);
+    }
+
+    fn note_lot(&self, key: &Tuple, lot: &Lot) {
+        self.world.lots.borrow_mut().insert(*key, *lot);
     }
 
     fn leg(&self, key: &Tuple) -> Option<*mut Leg> {

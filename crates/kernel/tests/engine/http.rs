@@ -167,7 +167,7 @@ impl Log {
         let is_host = name == "host";
         assert!(is_host || may_serve(route, name), "{name} got a request for /{route}");
         let brings = asked.ask.extra.starts_with("X-Forwarded");
-        let wanted = !is_host && !brings && matches!(route, 'a' | 'b' | 'w' | 'k' | 'v');
+        let wanted = !is_host && !brings && matches!(route, 'a' | 'b' | 'w' | 'k' | 'v' | 'c');
         let mut inserted = 0;
         let mut rest = rest;
         if wanted {
@@ -189,7 +189,7 @@ impl Log {
 /// Whether an endpoint belongs to a route.
 pub(crate) fn may_serve(route: char, name: &str) -> bool {
     match route {
-        'a' | 'n' | 'k' => matches!(name, "e1" | "e2"),
+        'a' | 'n' | 'k' | 'c' => matches!(name, "e1" | "e2"),
         'b' | 'm' => name == "e3",
         'w' | 'v' => matches!(name, "e1" | "e2" | "e3"),
         _ => false,

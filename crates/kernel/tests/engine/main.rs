@@ -12,6 +12,7 @@ mod affinity;
 mod apps;
 mod basics;
 mod cases;
+mod copies;
 mod cpu;
 mod ejection;
 mod hostile;

@@ -1,5 +1,5 @@
 //! The snapshot of the model: routes /a and /b with forwarded headers, /n and /m to the same backends without, /w to both, /t
-//! for userspace; /k to one and /v to both for clients that keep their endpoint.
+//! for userspace; /k to one and /v to both for clients that keep their endpoint; /c to one, with copies of a half in all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use kernel::{Compiler, Facts, REST, Reach, Tables};
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint,
-    EndpointCondition, PathMatch, RegexAnchor, RouteAffinity, Snapshot,
+    EndpointCondition, Mirror, PathMatch, RegexAnchor, RouteAffinity, Snapshot,
 };
 
 use crate::support::{listener, on, pattern, route};
@@ -66,6 +66,11 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
         if letter == 'k' || letter == 'v' {
             route.affinity = RouteAffinity::Client(Affinity { timeout: Duration::from_secs(60) });
         }
+        if letter == 'c' {
+            let backend = BackendId::service("test", "y", 80);
+            let mirror = |denominator| Mirror { backend: backend.clone(), numerator: 1, denominator };
+            route.filters.mirrors = vec![mirror(4), mirror(3)];
+        }
         Arc::new(route)
     };
     let routes = [
@@ -77,6 +82,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
         rule('t', &["x"], true),
         rule('k', &["x"], true),
         rule('v', &["x", "y"], true),
+        rule('c', &["x"], true),
     ];
     let backends = [Arc::new(of("x", &[1, 2])), Arc::new(of("y", &[3]))];
     Snapshot::new(1, [Arc::new(listener.clone())], routes, backends, [])

@@ -39,7 +39,8 @@ fn any_ask(random: &Random) -> Ask {
         Kind::Split,
         Kind::Trailer,
     ];
-    let route = if random.chance(4) { 't' } else { random.pick(&['a', 'a', 'b', 'n', 'm', 'w', 'k', 'v']) };
+    let route =
+        if random.chance(4) { 't' } else { random.pick(&['a', 'a', 'b', 'n', 'm', 'w', 'k', 'v', 'c']) };
     let mut ask =
         Ask::get(route).kind(random.pick(&kinds)).size(random.below(random.pick(&[10, 900, 9000])) as usize);
     if random.chance(30) {

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
 use wire::{
-    CachedClient, CachedEndpoint, Closed, Cursor, EndpointHealth, Flow, Leg, Reason, Responses, Settings,
-    StoredRequest, Tuple,
+    CachedClient, CachedEndpoint, Closed, Cursor, EndpointHealth, Flow, Leg, Lot, Reason, Responses,
+    Settings, StoredRequest, Tuple,
 };
 
 use crate::cpu::Cpu;
@@ -136,6 +136,7 @@ pub(crate) struct World {
     pub(crate) cache: Cache,
     pub(crate) legs: Slab<Leg>,
     pub(crate) closed: Slab<Closed>,
+    pub(crate) lots: RefCell<HashMap<Tuple, Lot>>,
     pub(crate) slots: Vec<UnsafeCell<StoredRequest>>,
     pub(crate) next_slot: [Cell<u32>; 2],
     pub(crate) health: Vec<UnsafeCell<EndpointHealth>>,
@@ -177,6 +178,7 @@ impl World {
             cache: Cache::new(100),
             legs: Slab::new(1000),
             closed: Slab::new(1000),
+            lots: RefCell::default(),
             // SAFETY: a stored request is numbers.
             slots: (0..2 * SLOTS).map(|_| UnsafeCell::new(unsafe { std::mem::zeroed() })).collect(),
             next_slot: Default::default(),

@@ -33,7 +33,7 @@ pub use exchange::{Answer, Question, Remembered, Stage, Step, Verdict};
 pub use packet::{Options as PacketOptions, Packet};
 
 /// What the programs only read and the agent writes: shared with the running ones.
-const SHARED: [&str; 13] = [
+const SHARED: [&str; 14] = [
     "VIPS",
     "HOSTS",
     "ROUTES",
@@ -42,6 +42,7 @@ const SHARED: [&str; 13] = [
     "HEADER_CONDITIONS",
     "HEADER_NAMES",
     "ROUTE_ACTIONS",
+    "COPIES",
     BACKENDS,
     "MAGLEV_TABLES",
     ENDPOINTS,
@@ -203,7 +204,7 @@ fn entries(name: &str) -> Option<u32> {
     match name {
         FLOWS => Some(16),
         "LEGS" => Some(32),
-        "CLOSED" | FLOW_CACHE => Some(1024),
+        "CLOSED" | "LOTS" | FLOW_CACHE => Some(1024),
         "LISTENER_COUNTERS" | "LISTENER_RESPONSES" => Some(1),
         "EVENTS" => Some(1 << 16),
         "REQUESTS" => {

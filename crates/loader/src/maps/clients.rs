@@ -24,7 +24,7 @@ impl Datapath {
 }
 
 impl Maps {
-    fn shape(&self, name: &str) -> Result<&Shape, MapError> {
+    pub(super) fn shape(&self, name: &str) -> Result<&Shape, MapError> {
         self.raw(name).map(RawMap::shape)
     }
 }
@@ -64,7 +64,7 @@ fn key(client: IpAddr, subject: u64) -> CachedClient {
     CachedClient { client: mapped(client), subject }
 }
 
-fn mapped(address: IpAddr) -> wire::IpAddress {
+pub(super) fn mapped(address: IpAddr) -> wire::IpAddress {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

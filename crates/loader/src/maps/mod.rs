@@ -6,6 +6,7 @@
 mod clients;
 mod counters;
 mod flows;
+mod lots;
 mod raw;
 mod tables;
 
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use clients::Clients;
+pub use lots::Lots;
 pub use tables::{Entry, Prefix, Write};
 
 pub(crate) use raw::RawMap;
@@ -42,6 +44,7 @@ pub(crate) const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
 const CLOSED: &str = "CLOSED";
 pub(crate) const FLOW_CACHE: &str = "FLOW_CACHE";
+const LOTS: &str = "LOTS";
 const REQUESTS: &str = "REQUESTS";
 pub(crate) const ENDPOINTS: &str = "ENDPOINTS";
 pub(crate) const SETTINGS: &str = "SETTINGS";
@@ -69,11 +72,12 @@ pub enum Answered {
 }
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 13] = [
+const ROUTING: [&str; 14] = [
     FLOWS,
     LEGS,
     CLOSED,
     FLOW_CACHE,
+    LOTS,
     ENDPOINTS,
     SETTINGS,
     TRUSTED_PROXIES,

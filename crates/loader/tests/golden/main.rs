@@ -8,6 +8,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "frames and numbers of tests are short")]
 
 mod affinity;
+mod copies;
 mod ends;
 mod handshakes;
 mod instructions;

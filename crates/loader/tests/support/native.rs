@@ -10,9 +10,9 @@ use dataplane::request::Names;
 use dataplane::sum::Sum;
 use wire::{
     BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, Cursor, EndpointHealth, EndpointRecord,
-    Event, Flow, HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, MaglevTable,
-    Member, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, SegmentError,
-    Settings, StoredRequest, Tuple, Vip,
+    Event, Flow, HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, Lot,
+    MaglevTable, Member, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord,
+    SegmentError, Settings, StoredRequest, Tuple, Vip,
 };
 use zerocopy::FromZeros;
 
@@ -47,6 +47,7 @@ pub(crate) struct Native {
     flows: Places<Flow>,
     legs: Places<Leg>,
     closed: Places<Closed>,
+    lots: RefCell<HashMap<Tuple, Lot>>,
     /// What was taken out: the engine may still point at it, as in the kernel until the end of the run.
     gone_flows: Gone<Flow>,
     gone_legs: Gone<Leg>,
@@ -78,6 +79,7 @@ impl Native {
             flows: RefCell::default(),
             legs: RefCell::default(),
             closed: RefCell::default(),
+            lots: RefCell::default(),
             gone_flows: RefCell::default(),
             gone_legs: RefCell::default(),
             cached: RefCell::default(),
@@ -115,6 +117,10 @@ impl Native {
     pub(crate) fn leg(&self, key: &Tuple) -> Option<Leg> {
         // SAFETY: as above.
         self.legs.borrow().get(key).map(|place| unsafe { *place.get() })
+    }
+
+    pub(crate) fn lot(&self, client: &Tuple) -> Option<Lot> {
+        self.lots.borrow().get(client).copied()
     }
 
     pub(crate) fn closed(&self, client: &Tuple) -> Option<Closed> {
@@ -258,6 +264,10 @@ impl Balancing for Cpu<'_> {
         self.maps.tables.action(index)
     }
 
+    fn copied_below(&self, action: u32) -> Option<u32> {
+        self.maps.tables.copied_below(action)
+    }
+
     fn backend(&self, index: u32) -> Option<&BackendRecord> {
         self.maps.tables.backend(index)
     }
@@ -369,6 +379,10 @@ impl Env for Cpu<'_> {
 
     fn note_closed(&self, key: &Tuple, closed: &Closed) {
         self.maps.closed.borrow_mut().entry(*key).or_default().get_mut().clone_from(closed);
+    }
+
+    fn note_lot(&self, key: &Tuple, lot: &Lot) {
+        self.maps.lots.borrow_mut().insert(*key, *lot);
     }
 
     fn leg(&self, key: &Tuple) -> Option<*mut Leg> {

@@ -15,7 +15,7 @@ use aya::{
 use dataplane::engine::Part;
 use kernel::Write;
 use wire::{
-    CachedClient, CachedEndpoint, Closed, EndpointHealth, Flow, Leg, REQUESTS_PER_CPU, Reason, Settings,
+    CachedClient, CachedEndpoint, Closed, EndpointHealth, Flow, Leg, Lot, REQUESTS_PER_CPU, Reason, Settings,
     Tuple,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -130,6 +130,10 @@ impl Program {
 
     pub(crate) fn closed(&self, client: &Tuple) -> Option<Closed> {
         self.get("CLOSED", client)
+    }
+
+    pub(crate) fn lot(&self, client: &Tuple) -> Option<Lot> {
+        self.get("LOTS", client)
     }
 
     pub(crate) fn cached(&self, key: &CachedClient) -> Option<CachedEndpoint> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use kernel::{Compiled, Compiler, Facts, REST, Reach};
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint,
-    EndpointCondition, Listener, ListenerId, ObjectKind, ObjectRef, PathMatch, Protocol, Route,
-    RouteAffinity, RouteId, RouteMatch, Snapshot, Tier,
+    EndpointCondition, Filters, Listener, ListenerId, Mirror, ObjectKind, ObjectRef, PathMatch, Protocol,
+    Route, RouteAffinity, RouteId, RouteMatch, Snapshot, Tier,
 };
 
 pub(crate) const VIP: &str = "192.0.2.1:8080";
@@ -20,7 +20,7 @@ pub(crate) const SOURCE: &str = "10.0.0.1";
 pub(crate) const SOURCE6: &str = "2001:db8:1::ffff";
 
 /// By listener and prefix, the endpoints of its route; the backend has the name of the prefix.
-const ROUTES: [(&str, &str, &[&str]); 13] = [
+const ROUTES: [(&str, &str, &[&str]); 15] = [
     ("v4", "/", &["10.1.0.1:80"]),
     ("v4", "/api", &["10.1.0.2:80"]),
     ("v4", "/api/v2", &["10.1.0.3:80"]),
@@ -34,6 +34,8 @@ const ROUTES: [(&str, &str, &[&str]); 13] = [
     ("v6", "/api", &["[2001:db8:1::2]:80"]),
     ("v6", "/kept", &["[2001:db8:1::10]:80", "[2001:db8:1::11]:80"]),
     ("v6", "/mixed6", &["10.1.0.8:80"]),
+    ("v4", "/copied", &["10.1.0.12:80"]),
+    ("v6", "/copied", &["[2001:db8:1::12]:80"]),
 ];
 
 pub(crate) fn snapshot() -> Snapshot {
@@ -87,6 +89,10 @@ fn route(listener: &str, prefix: &str) -> Route {
     let name = format!("{listener}{prefix}");
     // A prefix by elements is told without its closing slash.
     let path = PathMatch::Prefix(prefix.trim_end_matches('/').into());
+    let mut filters = Filters::default();
+    if prefix == "/copied" {
+        filters.mirrors = vec![Mirror { backend: id(listener, prefix), numerator: 1, denominator: 2 }];
+    }
     Route {
         listeners: [ListenerId::new("test", "gateway", listener)].into_iter().collect(),
         hosts: vec![],
@@ -96,6 +102,7 @@ fn route(listener: &str, prefix: &str) -> Route {
             _ => RouteAffinity::OfBackend,
         },
         tier: (prefix == "/user").then_some(Tier::Userspace),
+        filters,
         forwarded_headers: prefix != "/plain",
         ..Route::new(
             RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", &name), rule: 0 },

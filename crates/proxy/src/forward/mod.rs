@@ -54,7 +54,7 @@ pub(crate) async fn forward<S: Transport>(
     let visit = work.visit();
     let sent = match work.target(down.client.peer.ip(), visit.as_ref()) {
         Ok(target) => {
-            mirror::start(work, &target.mirrors, &down.client, body);
+            mirror::start(work, &target.mirrors, (&down.client, down.requests), body);
             tries(work, (target, visit.as_ref()), down, body, response).await
         }
         Err(refusal) => Err(refusal),

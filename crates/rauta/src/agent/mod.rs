@@ -155,6 +155,9 @@ async fn run_async(
     if let Some(clients) = kernel.clients() {
         gateway.set_client_cache(clients);
     }
+    if let Some(lots) = kernel.lots() {
+        gateway.set_lots(lots);
+    }
     let network = Network::listen(&kernel).context("cannot listen for changes of the network")?;
     let agent = Arc::new(Agent::new(settings, gateway, Arc::clone(&metrics), kernel, sources));
     let shared = bound.share().context("cannot share the control socket")?;

@@ -39,6 +39,7 @@ mod attacks;
 mod balancing;
 mod changes;
 mod clients;
+mod copies;
 mod counted;
 mod dry_run;
 mod dual_stack;

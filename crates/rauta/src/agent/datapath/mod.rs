@@ -6,6 +6,7 @@ mod counters;
 mod dry_run;
 mod facts;
 mod host;
+mod lots;
 mod questions;
 mod routing;
 mod trace;
@@ -247,6 +248,19 @@ impl Kernel {
             Ok(clients) => Some(Box::new(clients::KernelClients(clients))),
             Err(error) => {
                 warn!(%error, "userspace remembers clients' endpoints by itself: a client may have one in each tier");
+                None
+            }
+        }
+    }
+
+    /// What the kernel has drawn for the requests that it gives to userspace; none where it does not route.
+    pub(crate) fn lots(&self) -> Option<Box<dyn proxy::Lots>> {
+        let inner = self.lock();
+        let datapath = inner.datapath.as_ref().filter(|_| inner.routing.is_some())?;
+        match datapath.lots() {
+            Ok(lots) => Some(Box::new(lots::KernelLots(lots))),
+            Err(error) => {
+                warn!(%error, "userspace draws by itself which requests are copied: mirrors get more than their share");
                 None
             }
         }

@@ -34,7 +34,7 @@ const EJECT_FOR: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_millis(50);
 
 /// Every map that the compiler fills.
-const MAPS: [Map; 12] = [
+const MAPS: [Map; 13] = [
     Map::Vips,
     Map::Hosts,
     Map::Routes,
@@ -43,6 +43,7 @@ const MAPS: [Map; 12] = [
     Map::HeaderConditions,
     Map::HeaderNames,
     Map::RouteActions,
+    Map::Copies,
     Map::Backends,
     Map::MaglevTables,
     Map::Endpoints,

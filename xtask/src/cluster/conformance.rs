@@ -19,6 +19,9 @@ use crate::paths;
 /// All that a gateway can have; the others are of meshes.
 const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP";
 
+/// The part of the requests over HTTP/1.1 without TLS that kernel programs must decide over the whole suite, where they are on.
+const SHARE_LEAST: f64 = 0.3;
+
 /// Options of `./x cluster conformance`. Without `--gateway` and `--apply` the gateway is RAUTA, as its chart installs it.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -74,6 +77,11 @@ impl Options {
     fn is_own(&self) -> bool {
         self.gateway.is_none() && self.manifests.is_empty()
     }
+
+    /// Whether nothing of the suite is left out.
+    fn is_whole(&self) -> bool {
+        self.run_test.is_none() && self.profiles == PROFILES && self.arguments.is_empty()
+    }
 }
 
 /// Runs the suite. It is judged by its exit code and the lines of its tests, since its report may be written before
@@ -114,6 +122,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
         bail!("conformance failed ({status}): {}", outcome.failed.join(", "));
     }
     ensure!(outcome.passed > 0, "the suite has run no test: see {}", log.display());
+    if options.is_whole() {
+        tiers.as_ref().map_or(Ok(()), enough)?;
+    }
     if options.keep_report {
         keep(&folder.join("report.yaml"), options.tier, share.as_deref())?;
     }
@@ -125,9 +136,25 @@ fn share_of_the_kernel(tiers: &Tiers) -> String {
     format!(
         "{} of {http11} requests over HTTP/1.1 without TLS were decided in the kernel ({:.0} %), of {} requests in all",
         tiers.kernel,
-        100.0 * Tiers { userspace: tiers.cleartext_http11, ..*tiers }.kernel_share(),
+        100.0 * share_of_http11(tiers),
         tiers.requests(),
     )
+}
+
+/// The kernel's part of what it can decide, 0 to 1.
+fn share_of_http11(tiers: &Tiers) -> f64 {
+    Tiers { userspace: tiers.cleartext_http11, ..*tiers }.kernel_share()
+}
+
+/// Whether kernel programs decided as much as they must.
+fn enough(tiers: &Tiers) -> Result<()> {
+    ensure!(
+        share_of_http11(tiers) >= SHARE_LEAST,
+        "{}: at least {:.0} % are wanted, and `rauta drops` says why requests go to userspace",
+        share_of_the_kernel(tiers),
+        100.0 * SHARE_LEAST,
+    );
+    Ok(())
 }
 
 fn apply(cluster: &Cluster, manifest: &Path) -> Result<()> {
@@ -240,6 +267,16 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_below_the_least_is_a_failure() {
+        let tiers = |kernel| Tiers { kernel, userspace: 200, cleartext_http11: 70, ..Tiers::default() };
+        assert!(enough(&tiers(30)).is_ok());
+        let error = enough(&tiers(29)).unwrap_err().to_string();
+        assert!(error.starts_with("29 of 99") && error.contains("30 % are wanted"), "{error}");
+        assert!(Options::own(2).is_whole());
+        assert!(!Options { run_test: Some("HTTPRouteWeight".to_owned()), ..Options::own(2) }.is_whole());
+    }
 
     #[test]
     fn tests_are_counted_and_their_parts_are_not() {

@@ -138,8 +138,7 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
 fn copied_below(filters: &Filters) -> Result<u32, Why> {
     let shares = filters.mirrors.iter().map(|mirror| (mirror.numerator, mirror.denominator));
     let below = Copies::new(shares).below();
-    let others = Filters { mirrors: vec![], ..filters.clone() };
-    if others.is_empty() { u32::try_from(below).map_err(|_| Why::Filters) } else { Err(Why::Filters) }
+    if filters.only_copy() { u32::try_from(below).map_err(|_| Why::Filters) } else { Err(Why::Filters) }
 }
 
 /// The size of the table that chooses among the backend's endpoints, if one does that the kernel may have.

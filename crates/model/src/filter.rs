@@ -39,10 +39,25 @@ pub struct Filters {
 impl Filters {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
+        self.only_copy() && self.mirrors.is_empty()
+    }
+
+    /// Whether they do nothing but to copy requests, or nothing.
+    pub fn only_copy(&self) -> bool {
         // Every route is asked at every change: nothing is made to compare with.
-        let Self { request_headers, response_headers, url_rewrite, captures, cors, mirrors } = self;
-        let modifiers = request_headers.is_empty() && response_headers.is_empty();
-        modifiers && url_rewrite.is_none() && captures.is_none() && cors.is_none() && mirrors.is_empty()
+        let Self {
+            request_headers,
+            response_headers,
+            url_rewrite,
+            captures,
+            cors,
+            mirrors: _,
+            answers,
+            https_redirect,
+        } = self;
+        let changes_heads = !request_headers.is_empty() || !response_headers.is_empty();
+        let changes_places = url_rewrite.is_some() || captures.is_some() || answers.is_some();
+        !changes_heads && !changes_places && cors.is_none() && https_redirect.is_none()
     }
 }
 

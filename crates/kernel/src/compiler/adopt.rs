@@ -118,7 +118,9 @@ impl Compiler {
         let Some(before) = self.before.as_mut().filter(|_| !self.actions.knows(key)) else { return };
         let Some(equal) = before.actions.get_mut(&plain(&record(key, 0))) else { return };
         let copied_below = |at: &u32| before.tables.copies.get(at).copied().unwrap_or(0);
-        let Some(index) = equal.iter().copied().find(|at| copied_below(at) == key.copied_below) else { return };
+        let Some(index) = equal.iter().copied().find(|at| copied_below(at) == key.copied_below) else {
+            return;
+        };
         equal.remove(&index);
         if let (Some(found), None) = (before.tables.actions.get(&index), self.actions.key(index)) {
             self.actions.adopt(key.clone(), index);

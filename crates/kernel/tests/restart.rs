@@ -11,9 +11,21 @@ use std::time::Duration;
 
 use dataplane::lookup::Decision;
 use kernel::{Compiled, Compiler, REST, Tables, Write, diff};
-use model::Snapshot;
+use model::{Mirror, Snapshot};
 use support::generate::{Dice, Generated, request, snapshot};
 use support::{decide, facts, scanned, socket, with_backends};
+
+/// The same with some rules that copy a share of their requests.
+fn with_copies(dice: &mut Dice, mut snapshot: Snapshot) -> Snapshot {
+    for route in &mut snapshot.routes {
+        let numerator = dice.below(4) as u32;
+        if numerator > 0 && route.filters.is_empty() {
+            let Some(backend) = snapshot.backends.keys().next().cloned() else { break };
+            Arc::make_mut(route).filters.mirrors = vec![Mirror { backend, numerator, denominator: 4 }];
+        }
+    }
+    snapshot
+}
 
 /// Another snapshot that shares most of the first.
 fn changed(dice: &mut Dice, old: &Snapshot) -> Snapshot {
@@ -26,7 +38,8 @@ fn changed(dice: &mut Dice, old: &Snapshot) -> Snapshot {
         route.listeners = old.listeners.keys().filter(|_| !dice.one_in(3)).cloned().collect();
         new.routes.push(Arc::new(route));
     }
-    with_backends(&new)
+    let new = with_backends(&new);
+    if dice.one_in(2) { with_copies(dice, new) } else { new }
 }
 
 /// An agent that has lived through some changes, with nothing that rests any more; what it serves, and when it is.
@@ -59,12 +72,13 @@ fn decisions(compiled: &Compiled, requests: &[Generated]) -> Vec<Option<String>>
 
 #[test]
 fn without_a_change_nothing_is_written() {
-    let mut entries = 0;
+    let (mut entries, mut copies) = (0, 0);
     for seed in 0..150 {
         let mut dice = Dice(seed << 32 | 11);
         let (compiler, snapshot, _) = lived(&mut dice);
         let found = compiler.tables();
         entries += found.routes.len() + found.prefixes.len();
+        copies += found.copies.len();
         let mut again = Compiler::resume(found);
         for at in [Duration::ZERO, REST, 3 * REST] {
             let update = again.update(&snapshot, &facts(), at);
@@ -72,7 +86,7 @@ fn without_a_change_nothing_is_written() {
         }
         assert_eq!(again.update(&snapshot, &facts(), 3 * REST).again, None);
     }
-    assert!(entries > 1000, "{entries} entries");
+    assert!(entries > 1000 && copies > 100, "{entries} entries, {copies} shares");
 }
 
 #[test]

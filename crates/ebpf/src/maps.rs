@@ -10,9 +10,9 @@ use wire::{
     BACKEND_MEMBERS_MAX, BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, CachedClient, CachedEndpoint,
     Candidate, Closed, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, FLOW_CACHE_MAX, FLOWS_MAX, Flow,
     HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey, HostRecord, LISTENERS_MAX,
-    LOTS_MAX, Leg, Lot, ListenerCounters, ListenerKey, MAGLEV_TABLES_MAX, MaglevTable, Member, Metrics, PREFIX_ROUTES_MAX,
-    PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason,
-    Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    LOTS_MAX, Leg, ListenerCounters, ListenerKey, Lot, MAGLEV_TABLES_MAX, MaglevTable, Member, Metrics,
+    PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX,
+    ROUTES_MAX, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 /// The six counters of the whole data plane.

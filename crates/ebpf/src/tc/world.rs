@@ -12,8 +12,8 @@ use aya_ebpf::{
 };
 use dataplane::engine::{Env, HandOff, Owner, Part, Scratch, Verdict};
 use wire::{
-    CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey, Lot,
-    REQUESTS_PER_CPU, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
+    CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey,
+    Lot, REQUESTS_PER_CPU, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
 };
 
 use super::{

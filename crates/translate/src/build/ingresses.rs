@@ -2,13 +2,12 @@ use std::sync::Arc;
 
 use model::{
     Action, BackendRef, BackendTarget, HeaderMatch, HostPattern, InvalidBackend, ListenerId, ObjectRef,
-    PathMatch, Reason, RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Speaks, Timeouts,
+    PathMatch, Reason, Redirect, RegexAnchor, RegexPattern, Route, RouteId, RouteMatch, Speaks, Timeouts,
 };
 use resources::core::{Ingress, IngressBackend};
 
 use super::backends::{PortRef, SHARE_GETS_500};
 use super::http_routes::respond_500;
-use super::ingress_tls;
 use super::{Builder, created_unix_s};
 use crate::annotations::{self, Settings};
 use crate::class::Classes;
@@ -28,7 +27,6 @@ impl Builder<'_> {
         let settings = annotations::read(&ingress.metadata, true, &mut Report::muted(key));
         let listeners = self.default_listeners(key);
         let Some(spec) = ingress.spec.as_ref().filter(|_| !listeners.is_empty()) else { return };
-        let has_tls = ingress_tls::has_tls(spec);
         let said = nginx::read(&ingress.metadata, &mut Report::new(key, &mut self.part.diagnostics));
         if nginx::is_canary(&ingress.metadata) {
             let canary = nginx::canary(&ingress.metadata, &mut self.report(key));
@@ -46,8 +44,7 @@ impl Builder<'_> {
             ingress.metadata.annotations.iter().flatten().any(|(name, _)| name == "rauta.io/load-balancer");
         let secured = self.ingress_tls(key, spec, &said, created_unix_s(&ingress.metadata));
         let https_port = self.options.https_port.unwrap_or(self.options.default_https.port);
-        // Whoever ends TLS before us for what has none here has the usual port.
-        let https_port = Some(https_port).filter(|port| has_tls && *port != 443);
+        let https_port = Some(https_port).filter(|port| *port != 443);
         // Other names are for what has one.
         let named = |host: &Option<HostPattern>| -> Vec<HostPattern> {
             let aliases = said.aliases.iter().filter(|_| host.is_some());
@@ -74,14 +71,13 @@ impl Builder<'_> {
                 (Some(Instead::Redirect(_)), action @ Action::Redirect(_)) => action,
                 (_, action) => instead.clone().unwrap_or(action),
             };
-            let is_sent = |host: Option<&HostPattern>| {
-                instead.is_none() && said.https.redirects(secured.names(host), secured.serves(host))
+            let sent = |host: Option<&HostPattern>| {
+                let is_served = secured.serves(host);
+                let is_sent = instead.is_none() && said.https.redirects(secured.names(host), is_served);
+                // Whoever ends TLS before us for what has none here has the usual port.
+                is_sent.then(|| nginx::to_https(https_port.filter(|_| is_served)))
             };
-            // One record for those that are sent to HTTPS, one for those that are not.
-            let of_all = hosts.is_empty().then(|| (is_sent(None), Vec::new()));
-            let (sent, others) = hosts.into_iter().partition::<Vec<_>, _>(|host| is_sent(Some(host)));
-            let by_host = [(true, sent), (false, others)].into_iter().filter(|(_, hosts)| !hosts.is_empty());
-            for (is_sent, hosts) in of_all.into_iter().chain(by_host) {
+            for (sent, hosts) in by_redirect(hosts, sent) {
                 let one = RouteMatch {
                     path: path.clone(),
                     method: None,
@@ -91,7 +87,7 @@ impl Builder<'_> {
                 let route =
                     builder.record(key, ingress, index, &listeners, hosts, one, action.clone(), settings);
                 let mut route = said.on(route, &custom, is_balanced);
-                route.filters.https_redirect = is_sent.then(|| Box::new(nginx::to_https(https_port)));
+                route.filters.https_redirect = sent.map(Box::new);
                 builder.part.routes.push(route);
                 index += 1;
             }
@@ -210,6 +206,25 @@ impl Builder<'_> {
             forwarded_headers: settings.forwarded_headers,
         }
     }
+}
+
+/// The hosts of a path by where their requests over HTTP are sent: one record each; no hosts: all.
+fn by_redirect(
+    hosts: Vec<HostPattern>,
+    sent: impl Fn(Option<&HostPattern>) -> Option<Redirect>,
+) -> Vec<(Option<Redirect>, Vec<HostPattern>)> {
+    if hosts.is_empty() {
+        return vec![(sent(None), hosts)];
+    }
+    let mut records: Vec<(_, Vec<_>)> = Vec::new();
+    for host in hosts {
+        let to = sent(Some(&host));
+        match records.iter_mut().find(|(other, _)| *other == to) {
+            Some((_, hosts)) => hosts.push(host),
+            None => records.push((to, vec![host])),
+        }
+    }
+    records
 }
 
 /// What requests get that no endpoint gets.

@@ -23,6 +23,9 @@ pub struct Options {
     pub default_https: DefaultListener,
     /// The port that clients reach it by, which redirects name; none: its own.
     pub https_port: Option<u16>,
+    /// Whether requests over HTTP are sent to HTTPS where nobody wrote anything about that: only if somebody chose the port, as clients may
+    /// reach none at the one of the defaults.
+    pub redirects_by_default: bool,
     /// What clients are shown there that ask for names without a certificate; none: they are refused.
     pub default_certificate: Option<CertificateId>,
     /// Whether loopback and link-local addresses may be endpoints.
@@ -66,6 +69,7 @@ impl Options {
             default_listener: DefaultListener::default(),
             default_https: DefaultListener::https(),
             https_port: None,
+            redirects_by_default: false,
             default_certificate: None,
             allow_local_endpoints: true,
             forwarded_headers: true,

@@ -31,9 +31,11 @@ fn cases() {
     assert!(failed.is_empty(), "not as expected:\n{}", failed.join("\n"));
 }
 
-/// A first line `# cluster` stands for the options of a cluster.
+/// A first line `# cluster` stands for the options of a cluster, `# listenHttps` for a port of HTTPS that somebody chose.
 fn run(text: &str) -> String {
-    let options = if text.starts_with("# cluster") { Options::for_cluster() } else { Options::for_files() };
+    let mut options =
+        if text.starts_with("# cluster") { Options::for_cluster() } else { Options::for_files() };
+    options.redirects_by_default = text.starts_with("# listenHttps");
     let mut store = Store::new(options);
     let mut out = String::new();
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();

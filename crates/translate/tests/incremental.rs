@@ -205,13 +205,18 @@ fn object(dice: &mut Dice) -> Object {
     Object::decode(kind, &value).unwrap()
 }
 
+/// With redirects to HTTPS.
+fn options() -> Options {
+    Options { redirects_by_default: true, ..Options::for_files() }
+}
+
 #[test]
 fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
     let (mut routes, mut backends, mut listeners, mut policed, mut dual_stack) = (0, 0, 0, 0, 0);
     let mut secured = 0;
     for seed in 0..90 {
         let mut dice = Dice(seed);
-        let mut store = Store::new(Options::for_files());
+        let mut store = Store::new(options());
         let mut objects: BTreeMap<ObjectRef, Object> = BTreeMap::new();
         let mut last = store.build().snapshot;
         for step in 0..60 {
@@ -230,7 +235,7 @@ fn a_store_that_is_changed_step_by_step_gives_what_a_new_one_gives() {
                 }
             }
             let built = store.build();
-            let mut new = Store::new(Options::for_files());
+            let mut new = Store::new(options());
             objects.values().for_each(|object| new.apply(object.clone()).unwrap());
             let expected = new.build();
             assert_eq!(built.diagnostics, expected.diagnostics, "seed {seed}, step {step}");

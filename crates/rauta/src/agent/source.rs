@@ -120,7 +120,7 @@ fn writing(connection: &Connection, settings: &Settings) -> anyhow::Result<Writi
     let ingresses = IngressReach {
         published: said.ingresses.clone(),
         listener: settings.listen.addresses.clone(),
-        https: settings.listen_https.addresses.clone(),
+        https: settings.listen_https().addresses,
     };
     Ok(Writing { addresses, ingresses, announced: None, namespace, identity })
 }

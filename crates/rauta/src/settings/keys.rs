@@ -94,6 +94,24 @@ mod tests {
     }
 
     #[test]
+    fn redirects_begin_where_somebody_chose_the_port_of_https() {
+        let written = |name: &str, value: &str| {
+            let mut settings = Settings::default();
+            find(name).unwrap().set(&mut settings, &[value]).unwrap();
+            (
+                settings.translate_options().redirects_by_default,
+                settings.cluster_options().redirects_by_default,
+            )
+        };
+        for (name, value) in [("listenHttps", ":8443"), ("listenHttps", ":443"), ("httpsPort", "443")] {
+            assert_eq!(written(name, value), (true, true), "{name}: {value}");
+        }
+        for (name, value) in [("listen", ":80"), ("httpsPort", "auto")] {
+            assert_eq!(written(name, value), (false, false), "{name}: {value}");
+        }
+    }
+
+    #[test]
     fn bad_values_are_refused_with_what_they_should_be() {
         for (name, value) in [
             ("listen", "x"),

@@ -77,7 +77,8 @@ pub(crate) enum AnnounceOn {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) listen: DefaultListener,
-    pub(crate) listen_https: DefaultListener,
+    /// None: nobody chose it, and it is [`DefaultListener::https`].
+    pub(crate) listen_https: Option<DefaultListener>,
     /// Where clients reach it; none: at its own port.
     pub(crate) https_port: Option<u16>,
     pub(crate) default_certificate: Option<CertificateId>,
@@ -223,7 +224,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: DefaultListener::default(),
-            listen_https: DefaultListener::https(),
+            listen_https: None,
             https_port: None,
             default_certificate: None,
             admin: Some(SocketAddr::new(parse::LOOPBACK, 9901)),
@@ -246,12 +247,18 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Where Ingresses are served over HTTPS.
+    pub(crate) fn listen_https(&self) -> DefaultListener {
+        self.listen_https.clone().unwrap_or_else(DefaultListener::https)
+    }
+
     /// How objects from files are understood under these settings.
     pub(crate) fn translate_options(&self) -> translate::Options {
         translate::Options {
             default_listener: self.listen.clone(),
-            default_https: self.listen_https.clone(),
+            default_https: self.listen_https(),
             https_port: self.https_port,
+            redirects_by_default: self.listen_https.is_some() || self.https_port.is_some(),
             default_certificate: self.default_certificate.clone(),
             allow_local_endpoints: self.allow_local_endpoints.unwrap_or(true),
             forwarded_headers: self.forwarded_headers,

@@ -45,6 +45,7 @@ impl Builder<'_> {
         let secured = self.ingress_tls(key, spec, &said, created_unix_s(&ingress.metadata));
         let https_port = self.options.https_port.unwrap_or(self.options.default_https.port);
         let https_port = Some(https_port).filter(|port| *port != 443);
+        let redirects_by_default = self.options.redirects_by_default;
         // Other names are for what has one.
         let named = |host: &Option<HostPattern>| -> Vec<HostPattern> {
             let aliases = said.aliases.iter().filter(|_| host.is_some());
@@ -73,7 +74,8 @@ impl Builder<'_> {
             };
             let sent = |host: Option<&HostPattern>| {
                 let is_served = secured.serves(host);
-                let is_sent = instead.is_none() && said.https.redirects(secured.names(host), is_served);
+                let by_default = is_served && redirects_by_default;
+                let is_sent = instead.is_none() && said.https.redirects(secured.names(host), by_default);
                 // Whoever ends TLS before us for what has none here has the usual port.
                 is_sent.then(|| nginx::to_https(https_port.filter(|_| is_served)))
             };

@@ -25,9 +25,9 @@ pub(crate) struct Https {
 }
 
 impl Https {
-    /// Whether those for a host are: `is_named` for HTTPS by the Ingress, `is_served` so.
-    pub(crate) fn redirects(self, is_named: bool, is_served: bool) -> bool {
-        self.is_forced || self.asked.map_or(is_served, |asked| asked && is_named)
+    /// Whether those for a host are: `is_named` for HTTPS by the Ingress; `by_default`: where nothing is written.
+    pub(crate) fn redirects(self, is_named: bool, by_default: bool) -> bool {
+        self.is_forced || self.asked.map_or(by_default, |asked| asked && is_named)
     }
 }
 
@@ -142,9 +142,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn https_is_the_default_where_it_is_served_and_what_is_written_counts() {
-        // forced, asked, named, served
-        for (is_forced, asked, named, served, expected) in [
+    fn what_is_written_of_https_counts_before_the_default() {
+        // forced, asked, named, by default
+        for (is_forced, asked, named, by_default, expected) in [
             (false, None, true, true, true),
             (false, None, true, false, false),
             (false, Some(false), true, true, false),
@@ -154,7 +154,7 @@ mod tests {
             (true, Some(false), false, false, true),
         ] {
             let https = Https { is_forced, asked };
-            assert_eq!(https.redirects(named, served), expected, "{https:?} {named} {served}");
+            assert_eq!(https.redirects(named, by_default), expected, "{https:?} {named} {by_default}");
         }
     }
 

@@ -4,11 +4,12 @@ use super::Key;
 use super::values::{
     access_log, access_log_format, admin, affinity_entries, announce_on, boolean_or_auto, collector,
     counted_endpoints, counted_routes, escaped_slashes, forward, head_bytes, header_or_off, hook, interface,
-    log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path, path_or_off, policy,
-    port_or_auto, redraw_after, requests, response_header_or_off, route_metrics, secret_or_off,
-    service_or_off, show_access_log, show_address, show_announce_on, show_collector, show_escaped_slashes,
-    show_forward, show_listen, show_on_exit, show_or_auto, show_or_off, show_path, show_path_or_off,
-    show_policy, show_port_or_auto, show_secret_or_off, show_service_or_off, shown, shown_bytes,
+    listen_https, log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path,
+    path_or_off, policy, port_or_auto, redraw_after, requests, response_header_or_off, route_metrics,
+    secret_or_off, service_or_off, show_access_log, show_address, show_announce_on, show_collector,
+    show_escaped_slashes, show_forward, show_listen, show_listen_https, show_on_exit, show_or_auto,
+    show_or_off, show_path, show_path_or_off, show_policy, show_port_or_auto, show_secret_or_off,
+    show_service_or_off, shown, shown_bytes,
 };
 use crate::settings::parse::{
     Expected, address, address_or_name, boolean, bytes, count, duration, listen, network, ports, range,
@@ -59,8 +60,8 @@ pub(crate) static KEYS: &[Key] = &[
         "listenHttps",
         "the same over HTTPS, where Ingresses have spec.tls or a default certificate is set",
         listen_https,
-        listen,
-        show_listen
+        listen_https,
+        show_listen_https
     ),
     one!(
         "httpsPort",

@@ -6,10 +6,10 @@ use model::CertificateId;
 use otlp::{Collector, CollectorError};
 use policy::{EscapedSlashes, HeadKind};
 use telemetry::access::{Format, FormatError, Target};
-use translate::is_object_name;
+use translate::{DefaultListener, is_object_name};
 
 use crate::settings::parse::{
-    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, show_bytes, show_duration,
+    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, listen, show_bytes, show_duration,
 };
 use crate::settings::{AnnounceOn, Forward, OnExit, Policy, ServiceName};
 
@@ -257,7 +257,16 @@ pub(super) fn affinity_entries(text: &str) -> Result<u32, Expected> {
     text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1024 to 4194304"))
 }
 
-pub(super) fn show_listen(listen: &translate::DefaultListener) -> String {
+/// Whoever writes it chose it, be it the default.
+pub(super) fn listen_https(text: &str) -> Result<Option<DefaultListener>, Expected> {
+    listen(text).map(Some)
+}
+
+pub(super) fn show_listen_https(chosen: &Option<DefaultListener>) -> String {
+    show_listen(&chosen.clone().unwrap_or_else(DefaultListener::https))
+}
+
+pub(super) fn show_listen(listen: &DefaultListener) -> String {
     match listen.addresses.first() {
         Some(address) => std::net::SocketAddr::new(*address, listen.port).to_string(),
         None => format!(":{}", listen.port),

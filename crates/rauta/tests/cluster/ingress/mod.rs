@@ -101,7 +101,8 @@ impl World {
 }
 
 fn start(lab: &Lab, control: &ControlPlane) -> Process {
-    start_with(lab, control, &["--set", &format!("addresses.nodes={}", Addresses::GATEWAY)])
+    let nodes = format!("addresses.nodes={}", Addresses::GATEWAY);
+    start_with(lab, control, &["--set", &nodes, "--set", "listenHttps=:8443"])
 }
 
 fn service(client: &Client, name: &str) {

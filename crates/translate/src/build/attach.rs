@@ -1,4 +1,4 @@
-use model::{HostPattern, ListenerId, ObjectKind, ObjectRef, Reason};
+use model::{HostPattern, ListenerId, ObjectKind, ObjectRef, Protocol, Reason};
 
 use super::frame::{Named, Site};
 use super::{Builder, GATEWAY_GROUP};
@@ -65,7 +65,7 @@ impl Builder<'_> {
         attached
     }
 
-    /// The listeners of routes without parents; reported if there is none.
+    /// The listeners of routes without parents; reported if there is none for HTTP.
     pub(super) fn default_listeners(&mut self, object: &ObjectRef) -> Vec<ListenerId> {
         if self.frame.is_http_blocked {
             let port = self.options.default_listener.port;
@@ -75,7 +75,21 @@ impl Builder<'_> {
             );
             Report::new(object, &mut self.part.diagnostics).error(Reason::Conflicted, "", message);
         }
-        self.frame.default_listeners.clone()
+        let lets_in = |id: &&ListenerId| self.frame.lets_in(id, &object.namespace, self.objects);
+        let listeners: Vec<_> = self.frame.default_listeners.iter().filter(lets_in).cloned().collect();
+        let takers = || self.frame.takers.iter().filter(|(_, taker)| taker.protocol == Protocol::Http);
+        let is_served =
+            listeners.contains(&ListenerId::default_http()) || takers().any(|(id, _)| listeners.contains(id));
+        if let (false, Some((taker, _))) = (is_served, takers().next()) {
+            let message = format!(
+                "listener {taker} has port {} for all hosts and does not let objects of namespace {} attach, so it is \
+                 not served over HTTP: let them in (allowedRoutes.namespaces), or set another port for one of them",
+                self.options.default_listener.port, object.namespace
+            );
+            let mut report = Report::new(object, &mut self.part.diagnostics);
+            report.error(Reason::NotAllowedByListeners, "", message);
+        }
+        listeners
     }
 
     /// All listeners of the Gateways of a namespace that let `route` attach.

@@ -1,11 +1,11 @@
 //! The listeners of Ingresses and of RoutingRules without parents.
 //!
-//! Where a Gateway of ours listens on the same port for every host name, that listener takes these routes: one socket cannot hold two
-//! listeners that no request could tell apart.
+//! Where a Gateway of ours listens on the same port for every host name, that listener takes these routes, of those namespaces that its
+//! `allowedRoutes` let in: one socket cannot hold two listeners that no request could tell apart.
 
 use model::{ClientValidation, Listener, ListenerId, Protocol, Tls, TlsVersion, Transport};
 
-use super::frame::{Framing, HttpsAt, Site};
+use super::frame::{Framing, HttpsAt, Site, Taker};
 use super::listeners::{covers, overlap};
 use super::namespaces::From;
 use crate::DefaultListener;
@@ -16,16 +16,17 @@ impl Framing<'_> {
         let wanted = &self.options.default_listener;
         let (mut covered, mut blocked) = (false, false);
         let mut takers = Vec::new();
-        for listener in self.beside(wanted) {
+        for site in self.beside(wanted) {
+            let listener = &site.record;
             if listener.protocol != Protocol::Http {
                 blocked = true;
             } else if listener.hostname.is_none() {
-                takers.push(listener.id.clone());
+                takers.push((listener.id.clone(), taker(site)));
                 covered |= covers(&listener.addresses, &wanted.addresses);
             }
         }
-        self.frame.default_listeners = takers;
-        self.frame.default_listeners.sort();
+        self.frame.takers = takers.into_iter().collect();
+        self.frame.default_listeners = self.frame.takers.keys().cloned().collect();
         self.frame.is_http_blocked = self.frame.default_listeners.is_empty() && blocked;
         if !covered && !blocked {
             self.open(ListenerId::default_http(), wanted, None);
@@ -37,12 +38,14 @@ impl Framing<'_> {
         self.frame.default_certificate = self.default_certificate();
         let wanted = &self.options.default_https;
         let (mut covered, mut blocked) = (false, None);
-        let mut takers = Vec::new();
-        for listener in self.beside(wanted) {
+        let (mut takers, mut shown) = (Vec::new(), Vec::new());
+        for site in self.beside(wanted) {
+            let listener = &site.record;
             match (listener.protocol, &listener.hostname) {
                 (Protocol::Https, None) => {
                     let certificates = listener.tls.iter().flat_map(|tls| tls.certificates.iter().cloned());
-                    takers.push((listener.id.clone(), certificates.collect()));
+                    shown.push((listener.id.clone(), certificates.collect()));
+                    takers.push((listener.id.clone(), taker(site)));
                     covered |= covers(&listener.addresses, &wanted.addresses);
                 }
                 // What begins with TLS is told apart by name.
@@ -50,12 +53,13 @@ impl Framing<'_> {
                 _ => blocked = Some(listener.id.clone()),
             }
         }
-        takers.sort();
-        self.frame.default_listeners.extend(takers.iter().map(|(id, _)| id.clone()));
+        shown.sort();
+        self.frame.takers.extend(takers);
+        self.frame.default_listeners.extend(shown.iter().map(|(id, _)| id.clone()));
         self.frame.https = match blocked {
-            Some(other) if takers.is_empty() => HttpsAt::Blocked(other),
+            Some(other) if shown.is_empty() => HttpsAt::Blocked(other),
             None if !covered => HttpsAt::Own,
-            _ => HttpsAt::Gateways(takers),
+            _ => HttpsAt::Gateways(shown),
         };
         if matches!(self.frame.https, HttpsAt::Own) {
             let tls = Tls {
@@ -70,13 +74,14 @@ impl Framing<'_> {
     }
 
     /// The listeners that share a socket with a default one.
-    fn beside(&self, wanted: &DefaultListener) -> impl Iterator<Item = &Listener> {
-        let is_beside = |listener: &&Listener| {
+    fn beside(&self, wanted: &DefaultListener) -> impl Iterator<Item = &Site> {
+        let is_beside = |site: &&Site| {
+            let listener = &site.record;
             listener.port == wanted.port
                 && listener.protocol.transport() == Transport::Tcp
                 && overlap(&listener.addresses, &wanted.addresses)
         };
-        self.frame.listeners.iter().map(|site| &site.record).filter(is_beside)
+        self.frame.listeners.iter().filter(is_beside)
     }
 
     fn open(&mut self, id: ListenerId, at: &DefaultListener, tls: Option<Tls>) {
@@ -94,4 +99,8 @@ impl Framing<'_> {
         self.frame.default_listeners.push(record.id.clone());
         self.frame.listeners.push(Site { record, from: From::All, kinds: Vec::new(), is_of_set: false });
     }
+}
+
+fn taker(site: &Site) -> Taker {
+    Taker { protocol: site.record.protocol, from: site.from.clone() }
 }

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectKind, ObjectRef};
+use model::{Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectKind, ObjectRef, Protocol};
 
 use super::clients::Secured;
 use super::namespaces::From;
@@ -20,6 +20,8 @@ pub(crate) struct Frame {
     pub(super) sets: BTreeMap<ObjectRef, Vec<Named>>,
     /// Where routes without parents go: by HTTP, and by HTTPS where some Ingress wants that.
     pub(super) default_listeners: Vec<ListenerId>,
+    /// Those of them that are Gateways'.
+    pub(super) takers: BTreeMap<ListenerId, Taker>,
     /// Whether nothing can listen where they would be served by HTTP.
     pub(super) is_http_blocked: bool,
     pub(crate) wants_https: bool,
@@ -31,6 +33,14 @@ pub(crate) struct Frame {
     /// The ConfigMaps and Secrets that Gateways name for authorities and certificates, and may, whether they are there or not.
     pub(crate) bundles: BTreeSet<ObjectRef>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// A Gateway's listener that stands where the default one would.
+#[derive(Debug)]
+pub(super) struct Taker {
+    pub(super) protocol: Protocol,
+    /// Namespaces whose objects it takes.
+    pub(super) from: From,
 }
 
 /// Where routes without parents are served by HTTPS.
@@ -92,6 +102,11 @@ impl Frame {
             framing.open_default_https();
         }
         framing.frame
+    }
+
+    /// Whether objects of this namespace may be served at one of the default listeners.
+    pub(super) fn lets_in(&self, listener: &ListenerId, namespace: &str, objects: &Objects) -> bool {
+        self.takers.get(listener).is_none_or(|taker| taker.from.takes(namespace, objects))
     }
 
     /// Where routes without parents go.

@@ -76,10 +76,20 @@ impl Builder<'_> {
             HttpsAt::Own => true,
             HttpsAt::Nowhere => false,
             HttpsAt::Gateways(listeners) => {
-                let shown = listeners.iter().flat_map(|(_, certificates)| certificates);
-                let shown: Vec<_> = shown.collect();
+                let lets_in = |id| self.frame.lets_in(id, &key.namespace, self.objects);
+                let open: Vec<_> = listeners.iter().filter(|(id, _)| lets_in(id)).collect();
+                if let (true, Some((listener, _))) = (open.is_empty(), listeners.first()) {
+                    let message = format!(
+                        "listener {listener} has port {} for all hosts and does not let objects of namespace {} attach, so \
+                         there is no HTTPS: let them in (allowedRoutes.namespaces), or set another port for one of them",
+                        self.options.default_https.port, key.namespace
+                    );
+                    self.report(key).error(Reason::Conflicted, "spec.tls", message);
+                    return Asked { served: Vec::new(), serves_all: false, ..asked };
+                }
+                let shown: Vec<_> = open.iter().flat_map(|(_, certificates)| certificates).collect();
                 let other = secured.certificates.iter().find(|one| !shown.contains(&&one.id));
-                if let (Some(other), Some((listener, _))) = (other, listeners.first()) {
+                if let (Some(other), Some((listener, _))) = (other, open.first()) {
                     let message = format!(
                         "listener {listener} has port {} for all hosts and shows its own certificates, not that of \
                          Secret {}/{}: name it in the listener's certificateRefs, or choose another port",

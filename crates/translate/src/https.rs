@@ -2,9 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Certificate, CertificateId, Diagnostic, HostPattern, NamedCertificate, ObjectRef, Reason};
+use model::{
+    Certificate, CertificateId, Diagnostic, HostPattern, NamedCertificate, ObjectRef, Reason, WildcardLabels,
+};
 
 use crate::build::Secured;
+
+/// The Ingress that a name comes from, and what is shown.
+type Shown<'p> = (&'p ObjectRef, &'p CertificateId);
+
+type ByName<'p> = BTreeMap<&'p HostPattern, Shown<'p>>;
 
 /// The names of Ingresses, and their certificates.
 #[derive(Debug, Default)]
@@ -16,27 +23,34 @@ pub(crate) struct Https {
 }
 
 impl Https {
-    /// Puts together what Ingresses bring: where two bring the same name, that of the older one counts, else of the first by name.
+    /// Puts together what Ingresses bring: where two bring the same name, that of the older one counts, else of the first by name. Names that an
+    /// Ingress has no rule for come after all others: an exact one counts only where no Ingress has rules for a wildcard that stands for it.
     pub(crate) fn build<'p>(all: impl Iterator<Item = (&'p ObjectRef, &'p Secured)>) -> Self {
         let mut all: Vec<_> = all.collect();
         all.sort_by_key(|(key, secured)| (secured.created_unix_s.unwrap_or(i64::MAX), *key));
-        let mut by_name: BTreeMap<&HostPattern, (&ObjectRef, &CertificateId)> = BTreeMap::new();
+        let mut by_name = ByName::new();
         let mut this = Self::default();
-        for (key, secured) in all {
+        for (key, secured) in &all {
             for NamedCertificate { name, certificate } in &secured.names {
-                let (first, shown) = *by_name.entry(name).or_insert((key, certificate));
-                if first != key && shown != certificate {
-                    let message = format!(
-                        "{name} has the certificate of Secret {}/{} at {first}, which is older: clients are not shown \
-                         that of Secret {}/{}; remove one of them",
-                        shown.namespace, shown.name, certificate.namespace, certificate.name
-                    );
-                    this.diagnostics.push(Diagnostic::warning(Reason::Conflicted, key, "spec.tls", message));
-                }
+                let first = *by_name.entry(name).or_insert((*key, certificate));
+                this.say_unless_same(name, first, (*key, certificate), "which is older");
             }
             let new = secured.certificates.iter().map(|one| (one.id.clone(), one.clone()));
             this.certificates.extend(new);
         }
+        let mut leftover = ByName::new();
+        for (key, secured) in all {
+            for NamedCertificate { name, certificate } in &secured.leftover {
+                let ruled = by_name.get(name).or_else(|| by_name.get(&wildcard_of(name)?));
+                if let Some(first) = ruled {
+                    this.say_unless_same(name, *first, (key, certificate), "which has a rule for it");
+                    continue;
+                }
+                let first = *leftover.entry(name).or_insert((key, certificate));
+                this.say_unless_same(name, first, (key, certificate), "which is older");
+            }
+        }
+        by_name.extend(leftover);
         let named = |(name, (_, certificate)): (&HostPattern, (_, &CertificateId))| NamedCertificate {
             name: name.clone(),
             certificate: certificate.clone(),
@@ -46,4 +60,24 @@ impl Https {
         this.certificates.retain(|id, _| shown.contains(id));
         this
     }
+
+    /// Says of an Ingress that a name has the certificate of another one, if that is so.
+    fn say_unless_same(&mut self, name: &HostPattern, (first, shown): Shown<'_>, own: Shown<'_>, why: &str) {
+        let (key, certificate) = own;
+        if first != key && shown != certificate {
+            let message = format!(
+                "{name} has the certificate of Secret {}/{} at {first}, {why}: clients are not shown that of Secret \
+                 {}/{}; remove one of them",
+                shown.namespace, shown.name, certificate.namespace, certificate.name
+            );
+            self.diagnostics.push(Diagnostic::warning(Reason::Conflicted, key, "spec.tls", message));
+        }
+    }
+}
+
+/// The wildcard that an exact name belongs to.
+fn wildcard_of(name: &HostPattern) -> Option<HostPattern> {
+    let HostPattern::Exact(name) = name else { return None };
+    let suffix = name.find('.').and_then(|dot| name.get(dot..))?;
+    Some(HostPattern::Wildcard { suffix: suffix.into(), labels: WildcardLabels::One })
 }

@@ -15,7 +15,10 @@ use crate::report::Report;
 /// What an Ingress brings for HTTPS.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Secured {
+    /// Names of its rules.
     pub(crate) names: Vec<NamedCertificate>,
+    /// Other names, which come to it only where no Ingress has a rule for them.
+    pub(crate) leftover: Vec<NamedCertificate>,
     pub(crate) certificates: Vec<Certificate>,
     /// When the Ingress was made, in seconds since 1970: of two that want the same name the older one has it.
     pub(crate) created_unix_s: Option<i64>,
@@ -53,6 +56,40 @@ fn has(names: &[HostPattern], host: &HostPattern) -> bool {
     })
 }
 
+/// The names that an Ingress serves.
+struct Hosts {
+    /// Those of its rules, and their other names.
+    of_rules: Vec<HostPattern>,
+    /// Those of them with or without `www.` that are sent to the other name.
+    www: Vec<HostPattern>,
+    /// Whether it takes what is for no other Ingress, too.
+    takes_all: bool,
+}
+
+impl Hosts {
+    fn new(spec: &IngressSpec, said: &Nginx) -> Self {
+        let rules = || spec.rules.iter().flatten().map(|rule| rule.host.as_deref().unwrap_or_default());
+        let mut of_rules: Vec<_> =
+            rules().filter_map(|host| HostPattern::parse(host, WildcardLabels::One).ok()).collect();
+        let www: Vec<_> = of_rules.iter().filter(|_| said.joins_www).filter_map(other_name).collect();
+        of_rules.extend(www.iter().cloned());
+        if !of_rules.is_empty() {
+            of_rules.extend(said.aliases.iter().cloned());
+        }
+        Self { of_rules, www, takes_all: spec.default_backend.is_some() || rules().any(str::is_empty) }
+    }
+
+    /// Whether a rule is for the name, or for one of those that it stands for.
+    fn have(&self, name: &HostPattern) -> bool {
+        has(&self.of_rules, name) || self.of_rules.iter().any(|host| has(std::slice::from_ref(name), host))
+    }
+
+    /// Whether it may be shown the certificates of this Ingress.
+    fn take(&self, name: &HostPattern) -> bool {
+        self.takes_all || self.have(name)
+    }
+}
+
 /// Whether it asks for HTTPS.
 pub(super) fn has_tls(spec: &IngressSpec) -> bool {
     spec.tls.as_ref().is_some_and(|tls| !tls.is_empty())
@@ -69,9 +106,11 @@ impl Builder<'_> {
     ) -> Asked {
         let mut asked = Asked::default();
         let mut secured = Secured { created_unix_s, ..Secured::default() };
+        let hosts = Hosts::new(spec, said);
         for (i, entry) in spec.tls.iter().flatten().enumerate() {
-            self.entry((key, spec), entry, &format!("spec.tls[{i}]"), said, &mut asked, &mut secured);
+            self.entry((key, &hosts), entry, &format!("spec.tls[{i}]"), said, &mut asked, &mut secured);
         }
+        (secured.names, secured.leftover) = secured.names.into_iter().partition(|one| hosts.have(&one.name));
         let is_ours = match &self.frame.https {
             HttpsAt::Own => true,
             HttpsAt::Nowhere => false,
@@ -111,7 +150,7 @@ impl Builder<'_> {
                 return Asked { served: Vec::new(), serves_all: false, ..asked };
             }
         };
-        if is_ours && !secured.names.is_empty() {
+        if is_ours && !(secured.names.is_empty() && secured.leftover.is_empty()) {
             self.part.secured = Some(Box::new(secured));
         }
         asked
@@ -119,7 +158,7 @@ impl Builder<'_> {
 
     fn entry(
         &mut self,
-        (key, spec): (&ObjectRef, &IngressSpec),
+        (key, own): (&ObjectRef, &Hosts),
         entry: &IngressTLS,
         field: &str,
         said: &Nginx,
@@ -131,17 +170,26 @@ impl Builder<'_> {
         let mut names = Vec::new();
         for (i, host) in hosts.iter().enumerate().filter(|(_, host)| !host.is_empty()) {
             let field = format!("{field}.hosts[{i}]");
-            names.extend(pattern::host(host, &field, WildcardLabels::One, &mut self.report(key)));
+            let name = pattern::host(host, &field, WildcardLabels::One, &mut self.report(key));
+            let (kept, other): (Vec<_>, Vec<_>) = name.into_iter().partition(|name| own.take(name));
+            names.extend(kept);
+            if let Some(other) = other.first() {
+                let message = format!(
+                    "no rule of this Ingress is for {other}, so it is not served over HTTPS for it: write a rule, or \
+                     remove the name"
+                );
+                self.report(key).warning(Reason::InvalidField, field, message);
+            }
+        }
+        if names.is_empty() && !is_for_all {
+            return;
         }
         let whose = match is_for_all {
             true => "its hosts".to_owned(),
             false => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
         // A host's other names are shown what it is shown.
-        let rules = spec.rules.iter().flatten().filter_map(|rule| rule.host.as_deref());
-        let hosts: Vec<_> =
-            rules.filter_map(|host| HostPattern::parse(host, WildcardLabels::One).ok()).collect();
-        if hosts.iter().any(|host| has(&names, host)) {
+        if own.of_rules.iter().any(|host| has(&names, host)) {
             names.extend(said.aliases.iter().cloned());
         }
         asked.is_for_all |= is_for_all;
@@ -182,18 +230,16 @@ impl Builder<'_> {
         if is_for_all {
             let of_leaf =
                 read.names().iter().filter_map(|name| HostPattern::parse(name, WildcardLabels::One).ok());
-            names.extend(of_leaf);
+            names.extend(of_leaf.filter(|name| own.take(name)));
             if names.is_empty() {
-                let message =
-                    format!("{secret} has a certificate without names, so no client gets it: write hosts");
+                let message = format!(
+                    "{secret} has a certificate without a name of this Ingress, so no client gets it: write hosts"
+                );
                 self.report(key).error(Reason::InvalidCertificateRef, field.clone(), message);
                 return;
             }
         }
-        if said.joins_www {
-            let others = hosts.iter().filter_map(other_name).filter(|other| covers(&read, other));
-            names.extend(others);
-        }
+        names.extend(own.www.iter().filter(|other| covers(&read, other)).cloned());
         let mut report = Report::new(key, &mut self.part.diagnostics);
         if let Some(name) = names.iter().find(|name| !covers(&read, name)) {
             let message = format!(

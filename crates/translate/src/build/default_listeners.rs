@@ -3,6 +3,8 @@
 //! Where a Gateway of ours listens on the same port for every host name, that listener takes these routes, of those namespaces that its
 //! `allowedRoutes` let in: one socket cannot hold two listeners that no request could tell apart.
 
+use std::collections::BTreeMap;
+
 use model::{ClientValidation, Listener, ListenerId, Protocol, Tls, TlsVersion, Transport};
 
 use super::frame::{Framing, HttpsAt, Site, Taker};
@@ -38,7 +40,7 @@ impl Framing<'_> {
         self.frame.default_certificate = self.default_certificate();
         let wanted = &self.options.default_https;
         let (mut covered, mut blocked) = (false, None);
-        let (mut takers, mut shown) = (Vec::new(), Vec::new());
+        let (mut takers, mut shown, mut claimed) = (Vec::new(), Vec::new(), BTreeMap::new());
         for site in self.beside(wanted) {
             let listener = &site.record;
             match (listener.protocol, &listener.hostname) {
@@ -48,12 +50,17 @@ impl Framing<'_> {
                     takers.push((listener.id.clone(), taker(site)));
                     covered |= covers(&listener.addresses, &wanted.addresses);
                 }
-                // What begins with TLS is told apart by name.
-                (Protocol::Https | Protocol::Tls, Some(_)) => {}
+                // What begins with TLS is told apart by name. One that is at some of the addresses leaves the name at the others.
+                (Protocol::Https | Protocol::Tls, Some(hostname)) => {
+                    if covers(&listener.addresses, &wanted.addresses) {
+                        claimed.insert(hostname.clone(), listener.id.clone());
+                    }
+                }
                 _ => blocked = Some(listener.id.clone()),
             }
         }
         shown.sort();
+        self.frame.claimed = claimed;
         self.frame.takers.extend(takers);
         self.frame.default_listeners.extend(shown.iter().map(|(id, _)| id.clone()));
         self.frame.https = match blocked {

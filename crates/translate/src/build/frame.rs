@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Certificate, CertificateId, Diagnostic, Listener, ListenerId, ObjectKind, ObjectRef, Protocol};
+use model::{
+    Certificate, CertificateId, Diagnostic, HostPattern, Listener, ListenerId, ObjectKind, ObjectRef,
+    Protocol, WildcardLabels,
+};
 
 use super::clients::Secured;
 use super::namespaces::From;
@@ -27,6 +30,8 @@ pub(crate) struct Frame {
     pub(crate) wants_https: bool,
     /// Where they are served by HTTPS.
     pub(super) https: HttpsAt,
+    /// Names that listeners of Gateways have there to themselves.
+    pub(super) claimed: BTreeMap<HostPattern, ListenerId>,
     /// What clients are shown that ask for names of nobody.
     pub(super) default_certificate: Option<CertificateId>,
     pub(crate) certificates: BTreeMap<CertificateId, Certificate>,
@@ -109,6 +114,22 @@ impl Frame {
         self.takers.get(listener).is_none_or(|taker| taker.from.takes(namespace, objects))
     }
 
+    /// The listener of a Gateway that has a name (all names of a wildcard) to itself where routes without parents are served by HTTPS.
+    pub(super) fn claim_of(&self, name: &HostPattern) -> Option<&ListenerId> {
+        let (exact, suffix) = match name {
+            HostPattern::Exact(text) => (self.claimed.get(name), after_label(text)),
+            HostPattern::Wildcard { suffix, .. } => (None, Some(&**suffix)),
+        };
+        let mut suffixes =
+            std::iter::successors(suffix, |suffix| suffix.strip_prefix('.').and_then(after_label));
+        exact.or_else(|| {
+            suffixes.find_map(|suffix| {
+                let labels = WildcardLabels::OneOrMore;
+                self.claimed.get(&HostPattern::Wildcard { suffix: suffix.into(), labels })
+            })
+        })
+    }
+
     /// Where routes without parents go.
     pub(crate) fn default_listeners(&self) -> &[ListenerId] {
         &self.default_listeners
@@ -119,6 +140,11 @@ impl Frame {
         let records = self.listeners.iter().map(|site| &site.record);
         records.filter(move |listener| !listener.id.is_default() || is_used(&listener.id))
     }
+}
+
+/// What follows the first label, with its dot.
+fn after_label(name: &str) -> Option<&str> {
+    name.find('.').and_then(|dot| name.get(dot..))
 }
 
 impl Framing<'_> {

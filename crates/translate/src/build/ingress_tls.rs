@@ -1,5 +1,7 @@
 //! `spec.tls` of an Ingress: the names that it serves over HTTPS, and with what certificates.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use model::{
     Certificate, CertificateId, HostPattern, NamedCertificate, ObjectKind, ObjectRef, Reason, WildcardLabels,
 };
@@ -34,17 +36,25 @@ pub(super) struct Asked {
     /// Whether an entry is for all hosts, and whether all are served.
     is_for_all: bool,
     serves_all: bool,
+    /// Names that a Gateway's listener has to itself.
+    elsewhere: BTreeSet<HostPattern>,
 }
 
 impl Asked {
     /// Whether HTTPS is asked for this host of a rule; none: all.
     pub(super) fn names(&self, host: Option<&HostPattern>) -> bool {
-        self.is_for_all || host.is_some_and(|host| has(&self.named, host))
+        let is_named = self.is_for_all || host.is_some_and(|host| has(&self.named, host));
+        is_named && !self.is_elsewhere(host)
     }
 
     /// Whether this host of a rule is served over HTTPS; none: all.
     pub(super) fn serves(&self, host: Option<&HostPattern>) -> bool {
-        (self.serves_all && self.names(host)) || host.is_some_and(|host| has(&self.served, host))
+        let is_served = host.is_some_and(|host| has(&self.served, host));
+        (self.serves_all && self.names(host)) || (is_served && !self.is_elsewhere(host))
+    }
+
+    fn is_elsewhere(&self, host: Option<&HostPattern>) -> bool {
+        host.is_some_and(|host| self.elsewhere.contains(host))
     }
 }
 
@@ -110,6 +120,7 @@ impl Builder<'_> {
         for (i, entry) in spec.tls.iter().flatten().enumerate() {
             self.entry((key, &hosts), entry, &format!("spec.tls[{i}]"), said, &mut asked, &mut secured);
         }
+        self.leave_claimed(key, &hosts, &mut asked, &mut secured);
         (secured.names, secured.leftover) = secured.names.into_iter().partition(|one| hosts.have(&one.name));
         let is_ours = match &self.frame.https {
             HttpsAt::Own => true,
@@ -154,6 +165,29 @@ impl Builder<'_> {
             self.part.secured = Some(Box::new(secured));
         }
         asked
+    }
+
+    /// Takes from HTTPS what listeners of Gateways have to themselves, who are asked instead: clients would be sent to where nothing of the
+    /// Ingress is.
+    fn leave_claimed(&mut self, key: &ObjectRef, own: &Hosts, asked: &mut Asked, secured: &mut Secured) {
+        let frame = self.frame;
+        let of_rules = own.of_rules.iter().filter(|host| asked.names(Some(host)));
+        let names = of_rules.chain(&asked.named).chain(&asked.served);
+        let claims: BTreeMap<_, _> =
+            names.filter_map(|name| Some((name.clone(), frame.claim_of(name)?))).collect();
+        for (name, listener) in &claims {
+            let message = format!(
+                "listener {listener} has port {} for {name}, so this Ingress is not served over HTTPS for it: attach an \
+                 HTTPRoute there, or choose another port",
+                self.options.default_https.port
+            );
+            self.report(key).warning(Reason::Conflicted, "spec.tls", message);
+        }
+        asked.served.retain(|name| !claims.contains_key(name));
+        secured.names.retain(|one| !claims.contains_key(&one.name));
+        let is_shown = |one: &Certificate| secured.names.iter().any(|name| name.certificate == one.id);
+        secured.certificates.retain(is_shown);
+        asked.elsewhere = claims.into_keys().collect();
     }
 
     fn entry(

@@ -72,7 +72,7 @@ pub const TABLE: &[Annotation] = &[
         "ssl-redirect",
         "redirects",
         Differs,
-        "without it only if listenHttps or httpsPort is set; a host whose Secret is missing or wrong stays on HTTP, unless \"true\" is written",
+        "of this Ingress's spec.tls alone; without it only if listenHttps or httpsPort is set; a host whose Secret is missing or wrong stays on HTTP, unless \"true\" is written",
     ),
     row(
         "force-ssl-redirect",

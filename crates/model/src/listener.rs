@@ -104,6 +104,9 @@ pub struct Listener {
     pub addresses: Vec<IpAddr>,
     /// TCP or UDP port, host order, 1..=65535.
     pub port: u16,
+    /// The port by which clients reach it, where that is another one: that of redirects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reached_by: Option<u16>,
     /// What it speaks.
     pub protocol: Protocol,
     /// Host names served; none: every name.
@@ -117,6 +120,13 @@ pub struct Listener {
     /// Whether connections of trusted proxies begin with a header of the PROXY protocol, which names the client.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub proxy_protocol: bool,
+}
+
+impl Listener {
+    /// The port that clients know it by.
+    pub fn known_port(&self) -> u16 {
+        self.reached_by.unwrap_or(self.port)
+    }
 }
 
 /// How a listener ends TLS.

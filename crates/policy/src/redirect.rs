@@ -11,7 +11,7 @@ pub struct Asked<'r> {
     pub scheme: Scheme,
     /// The host without port.
     pub host: &'r str,
-    /// The port of the listener that took it.
+    /// The port that clients know the listener by that took it.
     pub listener_port: u16,
     /// The path as the bytes that came.
     pub path: &'r str,

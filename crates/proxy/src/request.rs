@@ -262,7 +262,7 @@ async fn redirected<S: Transport>(
         scheme: if down.client.secured.is_some() { Scheme::Https } else { Scheme::Http },
         // HTTP/1.0 may name no host.
         host: if head.host().is_empty() { &dialled } else { head.host() },
-        listener_port: listener.port,
+        listener_port: listener.known_port(),
         path: head.path(),
         query: head.query(),
     };

@@ -65,6 +65,7 @@ fn listener(section: &str, address: SocketAddr, protocol: Protocol) -> Listener 
         tls: None,
         forwarded_headers: true,
         proxy_protocol: false,
+        reached_by: None,
         backend_certificate: None,
     }
 }

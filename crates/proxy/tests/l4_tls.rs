@@ -117,6 +117,7 @@ impl Lab {
             }),
             forwarded_headers: true,
             proxy_protocol: false,
+            reached_by: None,
             backend_certificate: None,
         });
         id

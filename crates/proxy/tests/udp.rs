@@ -64,6 +64,7 @@ fn snapshot(version: u64, addresses: &[&str], port: u16, backends: &[(u32, &[Soc
         tls: None,
         forwarded_headers: false,
         proxy_protocol: false,
+        reached_by: None,
         backend_certificate: None,
     };
     let id = |n: usize| BackendId::udp_service("test", &format!("b{n}"), 1);

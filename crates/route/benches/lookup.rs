@@ -113,6 +113,7 @@ fn snapshot(routes: Vec<Route>) -> Snapshot {
         forwarded_headers: true,
         backend_certificate: None,
         proxy_protocol: false,
+        reached_by: None,
     };
     Snapshot::new(1, [Arc::new(listener)], routes.into_iter().map(Arc::new), [], [])
 }

@@ -87,6 +87,7 @@ mod tests {
             tls: None,
             forwarded_headers: false,
             proxy_protocol: false,
+            reached_by: None,
             backend_certificate: None,
         })
     }

@@ -216,6 +216,7 @@ mod tests {
             forwarded_headers: true,
             backend_certificate: None,
             proxy_protocol: false,
+            reached_by: None,
         });
         let places = (0..number(routes.len())).collect();
         ListenerTable::new(listener, routes, places, &Regexes::default(), before)

@@ -78,6 +78,7 @@ fn listener(name: &str, socket: &str) -> Listener {
         forwarded_headers: true,
         backend_certificate: None,
         proxy_protocol: false,
+        reached_by: None,
     }
 }
 

@@ -428,6 +428,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
         forwarded_headers: true,
         backend_certificate: None,
         proxy_protocol: false,
+        reached_by: None,
     };
     let mut routes = Vec::new();
     let mut backends = Vec::new();

@@ -77,7 +77,7 @@ pub(crate) fn explain(
                     model::Scheme::Http
                 },
                 host,
-                listener_port: listener.port,
+                listener_port: listener.known_port(),
                 path: head.path(),
                 query: head.query(),
             };

@@ -175,6 +175,7 @@ fn a_rotated_secret_is_shown_to_the_next_client_and_no_connection_is_lost() {
 #[test]
 fn a_default_certificate_is_for_names_of_nobody() {
     let (own, default) = (pair("a.test"), pair("default.test"));
+    let (root, joined) = (pair("root.test"), pair("*.joined.test"));
     let settings = [
         ("RAUTA_DEFAULT_CERTIFICATE", "default/fallback"),
         ("RAUTA_LISTEN_HTTPS", ":8443"),
@@ -188,12 +189,17 @@ fn a_default_certificate_is_for_names_of_nobody() {
             &secured("a", &entry("a.test", "a"), &[]),
             &secured("default", "{hosts: [default.test]}", &[]),
             &ingress("plain", "/", &[]),
+            &secured("root", &entry("root.test", "root"), &[("app-root", "/app")]),
+            &secured("joined", &entry("joined.test", "joined"), &[("from-to-www-redirect", "true")]),
+            &secret("root", &root),
+            &secret("joined", &joined),
             &secret("a", &own),
             &secret("fallback", &default),
         ]),
         &settings,
     );
     let (own, default) = (file(&world.lab, "a.pem", &own.0), file(&world.lab, "default.pem", &default.0));
+    let (root, joined) = (file(&world.lab, "root.pem", &root.0), file(&world.lab, "joined.pem", &joined.0));
     eventually("HTTPS", || get(&world, &own, "https://a.test:8443/128").is_ok());
     assert_eq!(get(&world, &default, "https://default.test:8443/128").as_deref(), Ok("2 200"));
     // Clients that know no better name it: they do not take it, or do not care.
@@ -211,4 +217,15 @@ fn a_default_certificate_is_for_names_of_nobody() {
         assert_eq!(redirect, Ok(format!("1.1 308 https://{host}/x")));
     }
     assert_eq!(get(&world, &own, "http://plain.test:8080/128").as_deref(), Ok("1.1 200"));
+    // Redirects that keep the port keep the one that clients know.
+    for (trusted, url, expected) in [
+        (&root, "https://root.test:8443/", "2 302 https://root.test/app"),
+        (&joined, "https://www.joined.test:8443/x", "2 308 https://joined.test/x"),
+    ] {
+        eventually("its certificate", || get(&world, trusted, url).is_ok());
+        assert_eq!(get(&world, trusted, url).as_deref(), Ok(expected));
+    }
+    let told = world.gateway.cli(&["explain", "request", "https://root.test:8443/"]).unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("redirect to https://root.test/app"), "{told}");
 }

@@ -31,6 +31,7 @@ pub(crate) fn listener(name: &str, hostname: Option<HostPattern>) -> Listener {
         forwarded_headers: true,
         backend_certificate: None,
         proxy_protocol: false,
+        reached_by: None,
     }
 }
 

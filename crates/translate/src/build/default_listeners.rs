@@ -96,6 +96,7 @@ impl Framing<'_> {
             id,
             addresses: at.addresses.clone(),
             port: at.port,
+            reached_by: self.options.https_port.filter(|_| tls.is_some()),
             protocol: if tls.is_some() { Protocol::Https } else { Protocol::Http },
             hostname: None,
             tls,

@@ -81,6 +81,7 @@ impl Framing<'_> {
             id,
             addresses: Vec::new(),
             port,
+            reached_by: None,
             protocol,
             hostname: own::gateway::hostname(listener, field, &mut Report::muted(key)),
             tls: None,

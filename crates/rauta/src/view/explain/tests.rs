@@ -19,6 +19,7 @@ fn snapshot() -> Snapshot {
         forwarded_headers: true,
         backend_certificate: None,
         proxy_protocol: false,
+        reached_by: None,
     };
     let cart = BackendId::service("shop", "cart", 80);
     let endpoint = |last: u8, condition| Endpoint {

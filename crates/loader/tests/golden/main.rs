@@ -12,6 +12,7 @@ mod copies;
 mod ends;
 mod handshakes;
 mod instructions;
+mod layout;
 mod lockstep;
 mod packets;
 mod requests;

@@ -54,8 +54,20 @@ impl Before {
             add(key.scope, hash(&(key.bits, key.path)));
             sizes.entry(key.scope).or_default().1 += 1;
         }
-        for one in tables.candidates.values() {
-            add(one.scope, hash(&(one.action, one.methods, one.flags)));
+        // Arrays keep what nobody points at any more, under numbers that others have by now.
+        let of_routes = tables.routes.iter().map(|(key, one)| (key.scope, one.candidate));
+        let of_prefixes = tables
+            .prefixes
+            .iter()
+            .flat_map(|(key, one)| [one.candidate, one.short].map(|candidate| (key.scope, candidate)));
+        let mut seen = BTreeSet::new();
+        for (scope, mut at) in of_routes.chain(of_prefixes) {
+            while let Some(one) = tables.candidates.get(&at).filter(|one| one.scope == scope)
+                && seen.insert(at)
+            {
+                add(scope, hash(&(one.action, one.methods, one.flags)));
+                at = one.next;
+            }
         }
         let mut scopes: HashMap<_, BTreeSet<u32>> = HashMap::new();
         for (scope, sum) in sums.into_iter().filter(|(scope, _)| (1..NUMBERS_MAX).contains(scope)) {
@@ -117,10 +129,12 @@ impl Compiler {
     pub(super) fn adopt_action(&mut self, key: &ActionKey) {
         let Some(before) = self.before.as_mut().filter(|_| !self.actions.knows(key)) else { return };
         let Some(equal) = before.actions.get_mut(&plain(&record(key, 0))) else { return };
-        let copied_below = |at: &u32| before.tables.copies.get(at).copied().unwrap_or(0);
-        let Some(index) = equal.iter().copied().find(|at| copied_below(at) == key.copied_below) else {
-            return;
+        // The record says whether it has a share of copies, not which.
+        let has_share = |at: &u32| {
+            key.copied_below == 0
+                || before.tables.copies.get(at).is_some_and(|below| *below == key.copied_below)
         };
+        let Some(index) = equal.iter().copied().find(has_share) else { return };
         equal.remove(&index);
         if let (Some(found), None) = (before.tables.actions.get(&index), self.actions.key(index)) {
             self.actions.adopt(key.clone(), index);

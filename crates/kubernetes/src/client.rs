@@ -1,6 +1,7 @@
 //! The HTTP client for an API server: kube's, over connections of our own, so that there is one TLS in the gateway.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use kube::client::{Body, ConfigExt};
 use kube::config::Config;
 use tls::{Authorities, Certificate, ClientConfig, ClientOptions, ClientStream, PeerName, alpn};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tower::{Service, ServiceBuilder};
 
@@ -107,9 +108,8 @@ impl Connector {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let port = uri.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
         let connected = async {
-            let silent = || io::Error::new(io::ErrorKind::TimedOut, "no connection within 3 s");
-            let stream = timeout(TCP_MAX, TcpStream::connect((host, port))).await;
-            let stream = stream.unwrap_or_else(|_| Err(silent()))?;
+            // A name server that is dead costs five seconds, and is no API server that is.
+            let stream = first(lookup_host((host, port)).await?).await?;
             stream.set_nodelay(true)?;
             Ok(TokioIo::new(match &self.tls {
                 Some(tls) => Stream::Tls(Box::new(tls.connect(stream).await?)),
@@ -119,6 +119,24 @@ impl Connector {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "no connection within 10 s");
         timeout(CONNECT_MAX, connected).await.unwrap_or_else(|_| Err(late()))
     }
+}
+
+/// A connection to the first of these addresses that takes one.
+async fn first(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "its name has no address");
+    for address in addresses {
+        match timeout(TCP_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => {
+                last = io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no connection to {address} within {} s", TCP_MAX.as_secs()),
+                );
+            }
+        }
+    }
+    Err(last)
 }
 
 fn authorities(config: &Config) -> Result<Authorities, ClientError> {

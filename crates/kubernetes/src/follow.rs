@@ -31,6 +31,8 @@ const BACKOFF: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// …and where there is none: to ask costs nobody anything, and what changed waits for it to be found again.
 const UNREACHABLE_MAX: Duration = Duration::from_secs(2);
+/// Who was silent for longer may have worked on what it was asked.
+const QUICK_MAX: Duration = Duration::from_secs(4);
 
 /// Follows a scope until nobody listens any more.
 pub(crate) async fn follow(client: Client, scope: Scope, events: Sender<Event>) {
@@ -84,12 +86,13 @@ enum End {
 impl Follower {
     async fn run(&mut self) -> Result<(), Deaf> {
         loop {
+            let asked = Instant::now();
             match self.list().await {
                 Ok((objects, version)) => {
                     self.send(News::Listed(objects)).await?;
                     self.watch_from(version).await?;
                 }
-                Err(cause) => self.fail(cause).await?,
+                Err(cause) => self.fail(cause, asked.elapsed()).await?,
             }
         }
     }
@@ -106,9 +109,9 @@ impl Follower {
                 End::Deaf => return Err(Deaf),
                 // Rights or the kind itself may be gone: what a list would say is what there is to say.
                 End::Failed(cause @ (Cause::NotServed(_) | Cause::Forbidden(_) | Cause::Unauthorized(_))) => {
-                    return self.fail(cause).await;
+                    return self.fail(cause, started.elapsed()).await;
                 }
-                End::Failed(cause) => self.fail(cause).await?,
+                End::Failed(cause) => self.fail(cause, started.elapsed()).await?,
             }
         }
     }
@@ -227,9 +230,10 @@ impl Follower {
         if names.iter().any(|name| name == self.scope.api_version()) { Vec::new() } else { names }
     }
 
-    async fn fail(&mut self, cause: Cause) -> Result<(), Deaf> {
+    /// Waits for the next try, after one that took so long.
+    async fn fail(&mut self, cause: Cause, took: Duration) -> Result<(), Deaf> {
         let attempts = self.tries.fail(&cause);
-        let pause = pause(&cause, attempts);
+        let pause = pause(&cause, attempts, took);
         self.send(News::Failed(Trouble { cause, attempts })).await?;
         // Watches of all agents end at once with their server, and should not begin at once with it.
         let share = RandomState::new().hash_one(()) % 256;
@@ -243,9 +247,10 @@ impl Follower {
     }
 }
 
-/// How long to wait at most after so many tries in a row that failed like this.
-fn pause(cause: &Cause, attempts: u32) -> Duration {
-    let longest = if matches!(cause, Cause::Unreachable(_)) { UNREACHABLE_MAX } else { BACKOFF_MAX };
+/// How long to wait at most after so many tries in a row that failed like this, the last of which took so long.
+fn pause(cause: &Cause, attempts: u32, took: Duration) -> Duration {
+    let is_away = matches!(cause, Cause::Unreachable(_)) && took <= QUICK_MAX;
+    let longest = if is_away { UNREACHABLE_MAX } else { BACKOFF_MAX };
     BACKOFF.saturating_mul(1 << (attempts - 1).min(10)).min(longest)
 }
 
@@ -277,9 +282,13 @@ mod tests {
     #[test]
     fn a_server_that_is_away_is_asked_for_more_often_than_one_that_refuses() {
         let (away, refuses) = (Cause::Unreachable(String::new()), Cause::Refused(String::new()));
-        let pauses = |cause: &Cause| [1, 2, 3, 4, 5, 7, 100].map(|tries| pause(cause, tries).as_millis());
-        assert_eq!(pauses(&away), [250, 500, 1000, 2000, 2000, 2000, 2000]);
-        assert_eq!(pauses(&refuses), [250, 500, 1000, 2000, 4000, 15_000, 15_000]);
+        let pauses = |cause: &Cause, took| {
+            [1, 2, 3, 4, 5, 7, 100].map(|tries| pause(cause, tries, Duration::from_secs(took)).as_millis())
+        };
+        assert_eq!(pauses(&away, 0), [250, 500, 1000, 2000, 2000, 2000, 2000]);
+        // It was silent for long: it may be at work on what it was asked.
+        assert_eq!(pauses(&away, 5), [250, 500, 1000, 2000, 4000, 15_000, 15_000]);
+        assert_eq!(pauses(&refuses, 0), pauses(&away, 5));
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Queue {
             self.done.get(object) != mark && self.busy.get(object) != mark
         };
         let mut waiting: Vec<_> = plan.iter().filter(is_left).cloned().collect();
-        waiting.sort_by_key(|write| {
+        waiting.sort_by_cached_key(|write| {
             let object = write.object();
             let plan = self.planned.get(object).map(|one| one.plan);
             (self.pauses.has_failed(object), is_route(object.kind), Reverse(plan))

@@ -144,7 +144,9 @@ pub(crate) async fn write(
     let mut writer = Writer { events, queue: Queue::default(), said: BTreeSet::new() };
     let mut under_way = FuturesUnordered::new();
     loop {
-        while let Some(write) = writer.queue.next(Instant::now()) {
+        // One moment for both: a pause that ended between them would wake nobody.
+        let now = Instant::now();
+        while let Some(write) = writer.queue.next(now) {
             under_way.push(put(&client, write));
         }
         tokio::select! {
@@ -153,7 +155,7 @@ pub(crate) async fn write(
                 Err(_) => return,
             },
             Some((write, answer)) = under_way.next() => writer.take(&write, answer).await,
-            () = at(writer.queue.due(Instant::now())) => {}
+            () = at(writer.queue.due(now)) => {}
         }
     }
 }

@@ -76,6 +76,47 @@ fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 
 /// Serves one accepted connection on this thread.
 fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    // Counted before its task first runs: a drain that begins between the two would find nobody to wait for.
+    let open = worker.open_connection();
     // On the heap before it is spawned: the runtime moves what it is given several times.
-    tokio::task::spawn_local(Box::pin(connection::accepted(worker.clone(), stream, peer)));
+    tokio::task::spawn_local(Box::pin(connection::accepted(open, stream, peer)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::Shutdown;
+    use std::sync::Arc;
+
+    use telemetry::Metrics;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::session_key::SessionKey;
+    use crate::shared::Shared;
+
+    /// Who was accepted last before the sockets were closed is served like everybody else.
+    #[test]
+    fn a_drain_waits_for_a_connection_that_was_accepted_just_before_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let shared = Shared::new(Config::default(), Metrics::new(1), SessionKey::new(None).unwrap());
+            shared.start_draining();
+            let worker = Rc::new(Worker::new(0, Arc::new(shared)));
+            let listening = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = std::net::TcpStream::connect(listening.local_addr().unwrap()).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+
+            take_waiting(&worker, &listening);
+            let (drained, mut wait) = oneshot::channel();
+            worker.drain(drained);
+            assert_eq!(wait.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+            tokio::time::timeout(Duration::from_secs(20), &mut wait).await.unwrap().unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        });
+    }
 }

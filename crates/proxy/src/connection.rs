@@ -12,16 +12,16 @@ use crate::reply::{self, Reply};
 use crate::sockets::canonical;
 use crate::state::Begin;
 use crate::transport::{Rewound, Transport};
-use crate::worker::Worker;
+use crate::worker::{OpenConnection, Worker};
 use crate::{l4, request, secure, streams};
 
 /// Serves a connection that was just accepted.
-pub(crate) async fn accepted(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn accepted(open: OpenConnection, stream: TcpStream, peer: SocketAddr) {
     let Ok(local) = stream.local_addr() else { return };
     let local = canonical(local);
     // A connection without it works, only slower.
     let _ = stream.set_nodelay(true);
-    let open = worker.open_connection();
+    let worker = open.worker.clone();
     let mut client = Client::new(&worker, peer, local, open.id);
     let (begin, has_proxy_header) = worker.state().begin(local);
     let Some(_admission) = worker.shared.admit() else {

@@ -298,7 +298,7 @@ impl Worker {
 
 /// A client connection of this thread, until it goes.
 pub(crate) struct OpenConnection {
-    worker: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     pub(crate) id: u64,
 }
 

@@ -136,9 +136,11 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
 
 /// Requests with a lot below are copied by these filters. If they do anything else, or copy every request, the route is userspace's.
 fn copied_below(filters: &Filters) -> Result<u32, Why> {
+    if !filters.only_copy() {
+        return Err(Why::Filters);
+    }
     let shares = filters.mirrors.iter().map(|mirror| (mirror.numerator, mirror.denominator));
-    let below = Copies::new(shares).below();
-    if filters.only_copy() { u32::try_from(below).map_err(|_| Why::Filters) } else { Err(Why::Filters) }
+    u32::try_from(Copies::new(shares).below()).map_err(|_| Why::Filters)
 }
 
 /// The size of the table that chooses among the backend's endpoints, if one does that the kernel may have.

@@ -14,7 +14,7 @@ use kernel::{Compiled, Compiler, Facts, Map, REST, Tables, diff};
 use model::{PathMatch, Snapshot};
 use support::generate::{Dice, request, snapshot};
 use support::{
-    Scanned, backend, decide, facts, get, listener, on, route, scanned, socket, taken, with_backends,
+    Scanned, backend, decide, facts, get, listener, mixed, on, route, scanned, socket, taken, with_backends,
 };
 use wire::{
     Candidate, HeaderConditions, HostKey, HostRecord, PrefixKey, PrefixRecord, RouteKey, RouteRecord,
@@ -22,15 +22,7 @@ use wire::{
 
 /// Another snapshot that shares most of the first.
 fn changed(dice: &mut Dice, old: &Snapshot) -> Snapshot {
-    let mut other = snapshot(dice);
-    let mut new = old.clone();
-    new.routes.retain(|_| !dice.one_in(6));
-    other.routes.truncate(dice.below(8));
-    for route in other.routes {
-        let mut route = Arc::unwrap_or_clone(route);
-        route.listeners = old.listeners.keys().filter(|_| !dice.one_in(3)).cloned().collect();
-        new.routes.push(Arc::new(route));
-    }
+    let mut new = mixed(dice, old);
     if dice.one_in(4) {
         new.listeners.pop_last();
     }

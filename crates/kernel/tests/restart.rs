@@ -13,7 +13,7 @@ use dataplane::lookup::Decision;
 use kernel::{Compiled, Compiler, REST, Tables, Write, diff};
 use model::{Mirror, Snapshot};
 use support::generate::{Dice, Generated, request, snapshot};
-use support::{decide, facts, scanned, socket, with_backends};
+use support::{decide, facts, mixed, scanned, socket, with_backends};
 
 /// The same with some rules that copy a share of their requests.
 fn with_copies(dice: &mut Dice, mut snapshot: Snapshot) -> Snapshot {
@@ -29,16 +29,7 @@ fn with_copies(dice: &mut Dice, mut snapshot: Snapshot) -> Snapshot {
 
 /// Another snapshot that shares most of the first.
 fn changed(dice: &mut Dice, old: &Snapshot) -> Snapshot {
-    let mut other = snapshot(dice);
-    let mut new = old.clone();
-    new.routes.retain(|_| !dice.one_in(6));
-    other.routes.truncate(dice.below(8));
-    for route in other.routes {
-        let mut route = Arc::unwrap_or_clone(route);
-        route.listeners = old.listeners.keys().filter(|_| !dice.one_in(3)).cloned().collect();
-        new.routes.push(Arc::new(route));
-    }
-    let new = with_backends(&new);
+    let new = with_backends(&mixed(dice, old));
     if dice.one_in(2) { with_copies(dice, new) } else { new }
 }
 

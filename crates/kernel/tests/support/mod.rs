@@ -267,3 +267,17 @@ pub(crate) fn matched(table: &Table, request: &Generated, query: Option<&str>) -
         _ => None,
     }
 }
+
+/// Another snapshot that shares most of the first, without backends.
+pub(crate) fn mixed(dice: &mut generate::Dice, old: &Snapshot) -> Snapshot {
+    let mut other = generate::snapshot(dice);
+    let mut new = old.clone();
+    new.routes.retain(|_| !dice.one_in(6));
+    other.routes.truncate(dice.below(8));
+    for route in other.routes {
+        let mut route = Arc::unwrap_or_clone(route);
+        route.listeners = old.listeners.keys().filter(|_| !dice.one_in(3)).cloned().collect();
+        new.routes.push(Arc::new(route));
+    }
+    new
+}

@@ -163,7 +163,7 @@ impl DryRun {
         steps: &mut Vec<Step>,
     ) -> Result<Option<Packet>, DryRunError> {
         let frame = arrived.frame().ok_or(DryRunError::Families)?;
-        let (verdict, left, reasons) = self.run(device, &frame)?;
+        let (verdict, left, reasons) = self.run(device, frame)?;
         let left = if verdict == Verdict::Sent { Packet::read(&left) } else { None };
         steps.push(Step { stage, arrived, verdict, left: left.clone(), reasons });
         Ok(left)

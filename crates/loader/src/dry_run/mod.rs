@@ -151,8 +151,11 @@ impl DryRun {
     }
 
     /// Lets the programs have a frame that came in by `device`: the verdict, the frame as they left it, and why.
-    fn run(&mut self, device: u32, frame: &[u8]) -> Result<(Verdict, Vec<u8>, Vec<Reason>), DryRunError> {
-        let mut frame = frame.to_vec();
+    fn run(
+        &mut self,
+        device: u32,
+        mut frame: Vec<u8>,
+    ) -> Result<(Verdict, Vec<u8>, Vec<Reason>), DryRunError> {
         // They look at nothing that is not for the device.
         if let (Some(address), Some(to)) = (link_address(device), frame.first_chunk_mut()) {
             *to = address;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use kernel::RoutePlacement;
 use loader::machine::Changes;
-use loader::{Datapath, Hook, ListenerAddress, Options};
+use loader::{Datapath, Hook, ListenerAddress, MapError, Options};
 use model::{ListenerId, RouteId, Snapshot};
 use telemetry::Metrics;
 use tracing::{info, warn};
@@ -242,28 +242,21 @@ impl Kernel {
 
     /// The clients that keep their endpoint, as the kernel knows them; none where it does not route.
     pub(crate) fn clients(&self) -> Option<Box<dyn proxy::ClientCache>> {
-        let inner = self.lock();
-        let datapath = inner.datapath.as_ref().filter(|_| inner.routing.is_some())?;
-        match datapath.clients() {
-            Ok(clients) => Some(Box::new(clients::KernelClients(clients))),
-            Err(error) => {
-                warn!(%error, "userspace remembers clients' endpoints by itself: a client may have one in each tier");
-                None
-            }
-        }
+        let lack = "userspace remembers clients' endpoints by itself: a client may have one in each tier";
+        Some(Box::new(clients::KernelClients(self.handle(Datapath::clients, lack)?)))
     }
 
     /// What the kernel has drawn for the requests that it gives to userspace; none where it does not route.
     pub(crate) fn lots(&self) -> Option<Box<dyn proxy::Lots>> {
+        let lack = "userspace draws by itself which requests are copied: mirrors get more than their share";
+        Some(Box::new(lots::KernelLots(self.handle(Datapath::lots, lack)?)))
+    }
+
+    /// A handle on maps that both tiers use, for other threads; none where the kernel does not route, or with a warning of what `lack`s.
+    fn handle<T>(&self, open: impl FnOnce(&Datapath) -> Result<T, MapError>, lack: &str) -> Option<T> {
         let inner = self.lock();
         let datapath = inner.datapath.as_ref().filter(|_| inner.routing.is_some())?;
-        match datapath.lots() {
-            Ok(lots) => Some(Box::new(lots::KernelLots(lots))),
-            Err(error) => {
-                warn!(%error, "userspace draws by itself which requests are copied: mirrors get more than their share");
-                None
-            }
-        }
+        open(datapath).inspect_err(|error| warn!(%error, "{lack}")).ok()
     }
 
     /// Lets the metrics read the kernel's counters.

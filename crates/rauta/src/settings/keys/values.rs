@@ -39,13 +39,20 @@ pub(super) fn service_or_off(text: &str) -> Result<Option<ServiceName>, Expected
         let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         (1..=63).contains(&name.len()) && name.chars().all(is_part)
     };
-    match (text, text.split_once('/')) {
-        ("off", _) => Ok(None),
-        (_, Some((namespace, name))) if is_label(namespace) && is_label(name) => {
-            Ok(Some(ServiceName { namespace: namespace.to_owned(), name: name.to_owned() }))
-        }
-        _ => Err(Expected("a Service as NAMESPACE/NAME, or off")),
+    let found = namespaced_or_off(text, is_label).ok_or(Expected("a Service as NAMESPACE/NAME, or off"))?;
+    let service = |(namespace, name): (&str, &str)| ServiceName {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    Ok(found.map(service))
+}
+
+/// `NAMESPACE/NAME` of names that are right; none: it is neither that nor `off`.
+fn namespaced_or_off(text: &str, is_name: impl Fn(&str) -> bool) -> Option<Option<(&str, &str)>> {
+    if text == "off" {
+        return Some(None);
     }
+    text.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name)).map(Some)
 }
 
 pub(super) fn show_service_or_off(value: &Option<ServiceName>) -> String {
@@ -53,13 +60,9 @@ pub(super) fn show_service_or_off(value: &Option<ServiceName>) -> String {
 }
 
 pub(super) fn secret_or_off(text: &str) -> Result<Option<CertificateId>, Expected> {
-    match (text, text.split_once('/')) {
-        ("off", _) => Ok(None),
-        (_, Some((namespace, name))) if is_object_name(namespace) && is_object_name(name) => {
-            Ok(Some(CertificateId { namespace: namespace.into(), name: name.into() }))
-        }
-        _ => Err(Expected("a Secret as NAMESPACE/NAME, or off")),
-    }
+    let found =
+        namespaced_or_off(text, is_object_name).ok_or(Expected("a Secret as NAMESPACE/NAME, or off"))?;
+    Ok(found.map(|(namespace, name)| CertificateId { namespace: namespace.into(), name: name.into() }))
 }
 
 pub(super) fn show_secret_or_off(value: &Option<CertificateId>) -> String {

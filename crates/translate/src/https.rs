@@ -7,6 +7,7 @@ use model::{
 };
 
 use crate::build::Secured;
+use crate::pattern::after_label;
 
 /// The Ingress that a name comes from, and what is shown.
 type Shown<'p> = (&'p ObjectRef, &'p CertificateId);
@@ -78,6 +79,5 @@ impl Https {
 /// The wildcard that an exact name belongs to.
 fn wildcard_of(name: &HostPattern) -> Option<HostPattern> {
     let HostPattern::Exact(name) = name else { return None };
-    let suffix = name.find('.').and_then(|dot| name.get(dot..))?;
-    Some(HostPattern::Wildcard { suffix: suffix.into(), labels: WildcardLabels::One })
+    Some(HostPattern::Wildcard { suffix: after_label(name)?.into(), labels: WildcardLabels::One })
 }

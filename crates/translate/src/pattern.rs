@@ -35,6 +35,11 @@ pub(crate) fn host(
     }
 }
 
+/// What follows the first label of a name, with its dot.
+pub(crate) fn after_label(name: &str) -> Option<&str> {
+    name.find('.').and_then(|dot| name.get(dot..))
+}
+
 /// Whether it is a name of letters, digits and inner hyphens, in labels of at most 63 (RFC 1123 section 2.1), no address.
 pub(crate) fn is_dns_name(name: &str) -> bool {
     let is_label = |label: &str| {

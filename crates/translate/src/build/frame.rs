@@ -10,6 +10,7 @@ use super::namespaces::From;
 use crate::Options;
 use crate::class::Classes;
 use crate::objects::Objects;
+use crate::pattern::after_label;
 use crate::report::Report;
 
 /// What routes attach to: it follows from classes, Gateways, ListenerSets, Secrets, ReferenceGrants, Namespaces
@@ -140,11 +141,6 @@ impl Frame {
         let records = self.listeners.iter().map(|site| &site.record);
         records.filter(move |listener| !listener.id.is_default() || is_used(&listener.id))
     }
-}
-
-/// What follows the first label, with its dot.
-fn after_label(name: &str) -> Option<&str> {
-    name.find('.').and_then(|dot| name.get(dot..))
 }
 
 impl Framing<'_> {

@@ -10,7 +10,7 @@ use resources::core::{IngressSpec, IngressTLS};
 use super::Builder;
 use super::certificates::read_certificate;
 use super::frame::HttpsAt;
-use crate::nginx::Nginx;
+use crate::nginx::{self, Nginx};
 use crate::pattern;
 use crate::report::Report;
 
@@ -51,6 +51,11 @@ impl Asked {
     pub(super) fn serves(&self, host: Option<&HostPattern>) -> bool {
         let is_served = host.is_some_and(|host| has(&self.served, host));
         (self.serves_all && self.names(host)) || (is_served && !self.is_elsewhere(host))
+    }
+
+    /// The same without HTTPS for any host.
+    fn unserved(self) -> Self {
+        Self { served: Vec::new(), serves_all: false, ..self }
     }
 
     fn is_elsewhere(&self, host: Option<&HostPattern>) -> bool {
@@ -135,7 +140,7 @@ impl Builder<'_> {
                         self.options.default_https.port, key.namespace
                     );
                     self.report(key).error(Reason::Conflicted, "spec.tls", message);
-                    return Asked { served: Vec::new(), serves_all: false, ..asked };
+                    return asked.unserved();
                 }
                 let shown: Vec<_> = open.iter().flat_map(|(_, certificates)| certificates).collect();
                 let other = secured.certificates.iter().find(|one| !shown.contains(&&one.id));
@@ -147,7 +152,7 @@ impl Builder<'_> {
                     );
                     self.report(key).warning(Reason::Conflicted, "spec.tls", message);
                     // Nobody is sent where a certificate waits that he will not take.
-                    asked = Asked { served: Vec::new(), serves_all: false, ..asked };
+                    asked = asked.unserved();
                 }
                 false
             }
@@ -158,7 +163,7 @@ impl Builder<'_> {
                     self.options.default_https.port
                 );
                 self.report(key).error(Reason::Conflicted, "spec.tls", message);
-                return Asked { served: Vec::new(), serves_all: false, ..asked };
+                return asked.unserved();
             }
         };
         if is_ours && !(secured.names.is_empty() && secured.leftover.is_empty()) {
@@ -301,9 +306,7 @@ fn covers(certificate: &tls::Certificate, name: &HostPattern) -> bool {
     }
 }
 
-/// The name with `www.` of one without, and the other way round.
 fn other_name(host: &HostPattern) -> Option<HostPattern> {
     let HostPattern::Exact(name) = host else { return None };
-    let other = name.strip_prefix("www.").map_or_else(|| format!("www.{name}"), str::to_owned);
-    HostPattern::parse(&other, WildcardLabels::One).ok()
+    HostPattern::parse(&nginx::with_or_without_www(name), WildcardLabels::One).ok()
 }

@@ -25,7 +25,7 @@ pub(crate) use auth_request::AuthRequest;
 pub(crate) use backend::Spoken;
 pub(crate) use canary::{Canary, is_canary, of as canary};
 pub(crate) use closing::CLOSES;
-pub(crate) use redirects::{other_name, report_wildcards, to_https};
+pub(crate) use redirects::{other_name, report_wildcards, to_https, with_or_without_www};
 pub(crate) use settings::{Instead, Nginx, Users, custom_header, read, rewrites_by_pattern};
 pub(crate) use values::{boolean, field};
 

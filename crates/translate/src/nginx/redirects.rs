@@ -119,10 +119,14 @@ pub(super) fn app_root(said: &mut Said<'_, '_, '_>) -> Option<Redirect> {
 
 /// The other name of a host, with or without `www.`; none: it has no other.
 pub(crate) fn other_name(host: &str, report: &mut Report<'_>) -> Option<(model::HostPattern, Redirect)> {
-    let other = host.strip_prefix("www.").map_or_else(|| format!("www.{host}"), str::to_owned);
-    let other = pattern::host(&other, "spec.rules", WildcardLabels::One, report)?;
+    let other = pattern::host(&with_or_without_www(host), "spec.rules", WildcardLabels::One, report)?;
     let hostname: Option<Arc<str>> = Some(host.into());
     Some((other, Redirect { scheme: None, hostname, port: None, path: None, status: STATUS_DEFAULT }))
+}
+
+/// The name with `www.` of one without, and the other way round.
+pub(crate) fn with_or_without_www(host: &str) -> String {
+    host.strip_prefix("www.").map_or_else(|| format!("www.{host}"), str::to_owned)
 }
 
 /// Says once of an Ingress that names by a wildcard have no other name.

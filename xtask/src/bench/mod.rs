@@ -6,6 +6,7 @@ mod h2load;
 mod http;
 mod load;
 mod machine;
+mod objects;
 mod profile;
 mod programs;
 mod propagation;

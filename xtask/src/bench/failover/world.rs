@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use testkit::cluster::ControlPlane;
+use testkit::cluster::{Client, ControlPlane};
 use testkit::{Addresses, GATEWAY_PORT, Lab, Nginx, Process, exec, until};
+
+use super::super::objects::{GATEWAY_API, create_gateway, create_service, named, of};
 
 /// The only address of the pool, on the segment of the nodes.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 100);
@@ -19,7 +21,6 @@ const NODES: [&str; 2] = ["node-0", "node-1"];
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long one attempt waits for its connection, and for its answer: the next one is the sooner made.
 const ATTEMPT_MAX: Duration = Duration::from_millis(50);
-const GATEWAY_API: &str = "/apis/gateway.networking.k8s.io/v1";
 
 /// What dies.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ impl World {
         let lab = Lab::builder().backends(3).build()?;
         let control = ControlPlane::start_in(lab.gateway())?;
         let nginx = Nginx::start(&lab, 2)?;
-        fill(&control, nginx.address())?;
+        fill(control.client(), nginx.address())?;
         let nodes = [start(&lab, &control, rauta, hook, 0)?, start(&lab, &control, rauta, hook, 1)?];
         let world = Self { lab, control, _nginx: nginx, rauta: rauta.to_owned(), hook, nodes };
         world.until_settled()?;
@@ -154,34 +155,13 @@ impl World {
 }
 
 /// What the agents read.
-fn fill(control: &ControlPlane, endpoint: SocketAddr) -> Result<()> {
-    let create = |path: &str, object: Value| control.client().create(path, &object).map(drop);
-    for name in ["rauta", "shop"] {
-        create("/api/v1/namespaces", json!({"metadata": {"name": name}}))?;
-    }
-    let of_gateways = |plural: &str, kind: &str, name: &str, spec: Value| {
-        let version = "gateway.networking.k8s.io/v1";
-        let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec});
-        create(&format!("{GATEWAY_API}/{plural}"), object)
-    };
-    let spec = json!({"controllerName": "rauta.io/gateway-controller"});
-    of_gateways("gatewayclasses", "GatewayClass", "rauta", spec)?;
-    let listener = json!({"name": "http", "port": GATEWAY_PORT, "protocol": "HTTP"});
-    let spec = json!({"gatewayClassName": "rauta", "listeners": [listener]});
-    of_gateways("namespaces/shop/gateways", "Gateway", "web", spec)?;
+fn fill(client: &Client, endpoint: SocketAddr) -> Result<()> {
+    client.create("/api/v1/namespaces", &named("rauta", json!({})))?;
+    create_gateway(client, "shop", GATEWAY_PORT)?;
+    create_service(client, "shop", "web", endpoint)?;
     let rule = json!({"backendRefs": [{"name": "web", "port": 80}]});
-    let spec = json!({"parentRefs": [{"name": "web"}], "rules": [rule]});
-    of_gateways("namespaces/shop/httproutes", "HTTPRoute", "web", spec)?;
-    let port = endpoint.port();
-    let service = json!({"metadata": {"name": "web"}, "spec": {
-        "clusterIP": "None", "ports": [{"name": "http", "port": 80, "targetPort": port}]}});
-    create("/api/v1/namespaces/shop/services", service)?;
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
-        "endpoints": [{"addresses": [endpoint.ip().to_string()]}], "ports": [{"name": "http", "port": port}],
-    });
-    create("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices", slice)?;
+    let spec = json!({"spec": {"parentRefs": [{"name": "web"}], "rules": [rule]}});
+    client.create(&format!("{GATEWAY_API}/namespaces/shop/httproutes"), &of("HTTPRoute", "web", spec))?;
     Ok(())
 }
 

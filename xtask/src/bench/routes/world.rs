@@ -1,6 +1,5 @@
 //! An API server, the agent on it with the rights that the guide names, two endpoints.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,9 +9,9 @@ use serde_json::{Value, json};
 use testkit::cluster::ControlPlane;
 use testkit::{Addresses, GATEWAY_PORT, Lab, Netns, Nginx, Process};
 
+use super::super::objects::{GATEWAY_API, create_gateway, create_service, of};
 use crate::paths;
 
-const GATEWAY_API: &str = "/apis/gateway.networking.k8s.io/v1";
 const NAMESPACE: &str = "shop";
 /// The host of the route that is there from the beginning, and its Service.
 pub(super) const EXISTING: (&str, &str) = ("existing.test", "web");
@@ -38,15 +37,9 @@ impl World {
         let roles = guide.split("```yaml\n").nth(1).and_then(|text| text.split("```").next());
         control.apply(roles.context("the guide names no roles")?)?;
         let client = control.client();
-        client.create("/api/v1/namespaces", &named(NAMESPACE, json!({})))?;
-        let class = json!({"spec": {"controllerName": "rauta.io/gateway-controller"}});
-        client.create(&format!("{GATEWAY_API}/gatewayclasses"), &of("GatewayClass", "rauta", class))?;
-        let listener = json!({"name": "http", "port": GATEWAY_PORT, "protocol": "HTTP"});
-        let spec = json!({"spec": {"gatewayClassName": "rauta", "listeners": [listener]}});
-        let gateways = format!("{GATEWAY_API}/namespaces/{NAMESPACE}/gateways");
-        client.create(&gateways, &of("Gateway", "web", spec))?;
+        create_gateway(client, NAMESPACE, GATEWAY_PORT)?;
         for (name, endpoint) in [EXISTING.1, NEW.0].into_iter().zip(&endpoints) {
-            service(&control, name, endpoint.address())?;
+            create_service(client, NAMESPACE, name, endpoint.address())?;
         }
         client.create(&routes(), &route(EXISTING.0, EXISTING.1))?;
         let rauta = agent(&lab, &control, program, hook)?;
@@ -92,20 +85,6 @@ pub(super) fn route(host: &str, service: &str) -> Value {
     of("HTTPRoute", host, json!({"spec": spec}))
 }
 
-fn service(control: &ControlPlane, name: &str, at: SocketAddr) -> Result<()> {
-    let (client, port) = (control.client(), at.port());
-    let spec =
-        json!({"spec": {"clusterIP": "None", "ports": [{"name": "http", "port": 80, "targetPort": port}]}});
-    client.create(&format!("/api/v1/namespaces/{NAMESPACE}/services"), &named(name, spec))?;
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {"name": format!("{name}-1"), "labels": {"kubernetes.io/service-name": name}},
-        "endpoints": [{"addresses": [at.ip().to_string()]}], "ports": [{"name": "http", "port": port}],
-    });
-    client.create(&format!("/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"), &slice)?;
-    Ok(())
-}
-
 fn agent(lab: &Lab, control: &ControlPlane, program: &Path, hook: &str) -> Result<Process> {
     let mut command = Command::new(program);
     command.args(["run", "--kubernetes", "--hook", hook, "--admin", "127.0.0.1:9901", "--metrics", "off"]);
@@ -123,16 +102,4 @@ fn agent(lab: &Lab, control: &ControlPlane, program: &Path, hook: &str) -> Resul
     };
     rauta.wait_for(Duration::from_secs(60), "the first route to be served", ask)?;
     Ok(rauta)
-}
-
-fn named(name: &str, mut object: Value) -> Value {
-    object["metadata"] = json!({"name": name});
-    object
-}
-
-fn of(kind: &str, name: &str, object: Value) -> Value {
-    let mut object = named(name, object);
-    object["apiVersion"] = json!("gateway.networking.k8s.io/v1");
-    object["kind"] = json!(kind);
-    object
 }

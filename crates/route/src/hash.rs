@@ -96,7 +96,7 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 /// An immutable hash index of entries numbered from 0; whoever owns them compares the keys.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     /// A power of two, at most half of them taken: linear probing stays short.
     slots: Box<[Slot]>,
@@ -118,13 +118,21 @@ impl Index {
         }
         let mut slots = vec![Slot { tag: 0, entry: FREE }; (hashes.len() * 2).next_power_of_two()];
         for (entry, hash) in (0..FREE).zip(hashes) {
-            let (tag, mut at) = (tag(hash), start(hash, slots.len()));
-            while slots[at].entry != FREE {
-                at = (at + 1) & (slots.len() - 1);
-            }
-            slots[at] = Slot { tag, entry };
+            insert(&mut slots, hash, entry);
         }
         Self { slots: slots.into() }
+    }
+
+    /// The same with more entries, which are numbered from `first`; none: it is full.
+    pub(crate) fn with(&self, first: u32, hashes: impl ExactSizeIterator<Item = u64>) -> Option<Self> {
+        if (first as usize + hashes.len()) * 2 > self.slots.len() {
+            return None;
+        }
+        let mut slots = self.slots.clone();
+        for (entry, hash) in (first..FREE).zip(hashes) {
+            insert(&mut slots, hash, entry);
+        }
+        Some(Self { slots })
     }
 
     /// The entry with this hash that `is_it`; of several the one with the smallest number.
@@ -145,6 +153,15 @@ impl Index {
             at = (at + 1) & (self.slots.len() - 1);
         }
     }
+}
+
+/// Takes the first free slot; there is one.
+fn insert(slots: &mut [Slot], hash: u64, entry: u32) {
+    let mut at = start(hash, slots.len());
+    while slots[at].entry != FREE {
+        at = (at + 1) & (slots.len() - 1);
+    }
+    slots[at] = Slot { tag: tag(hash), entry };
 }
 
 fn tag(hash: u64) -> u32 {
@@ -191,6 +208,27 @@ mod tests {
         }
         assert_eq!(index.find(seed.hash(0, b"/key/1000"), |entry| keys[entry as usize] == "/key/1000"), None);
         assert_eq!(Index::default().find(1, |_| true), None);
+    }
+
+    #[test]
+    fn an_index_grows_until_it_is_full() {
+        let seed = Seed::random();
+        let keys: Vec<_> = (0..16).map(|i| format!("/key/{i}")).collect();
+        let hashes = |range: std::ops::Range<usize>| {
+            keys[range].iter().map(|k| seed.hash(0, k.as_bytes())).collect::<Vec<_>>().into_iter()
+        };
+        // Five entries have sixteen slots, which are enough for eight.
+        let five = Index::new(hashes(0..5));
+        let eight = five.with(5, hashes(5..8)).unwrap();
+        for (i, key) in (0u32..8).zip(&keys) {
+            let find = |index: &Index| {
+                index.find(seed.hash(0, key.as_bytes()), |entry| keys[entry as usize] == *key)
+            };
+            assert_eq!(find(&eight), Some(i));
+            assert_eq!(find(&five), (i < 5).then_some(i));
+        }
+        assert!(eight.with(8, hashes(8..9)).is_none());
+        assert!(Index::default().with(0, hashes(0..1)).is_none());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 use model::{HostPattern, WildcardLabels};
 
+use crate::group::number;
 use crate::hash::{Index, Seed};
 use crate::text::Span;
 
 /// Finds what stands for a host: exact name, then wildcards by length, longest first, then what takes every host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HostMap {
     seed: Seed,
     /// The bytes of all names and suffixes.
@@ -20,13 +21,13 @@ pub(crate) struct HostMap {
     any: Option<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Exact {
     name: Span,
     value: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Wildcard {
     suffix: Span,
     /// For hosts with one label before the suffix.
@@ -103,6 +104,26 @@ impl HostMap {
             lengths,
             any,
             text: text.into(),
+        }
+    }
+
+    /// The same with the values of more names, which are not in it.
+    pub(crate) fn with(&self, new: &[(&str, u32)]) -> Self {
+        let (mut text, mut exact) = (self.text.to_vec(), self.exact.to_vec());
+        let append =
+            |&(name, value): &(&str, u32)| Exact { name: Span::append(&mut text, name.as_bytes()), value };
+        exact.extend(new.iter().map(append));
+        let hash = |one: &Exact| self.seed.hash(0, one.name.of(&text));
+        let first = number(self.exact.len());
+        let grown = self.names.with(first, exact[self.exact.len()..].iter().map(hash));
+        let names = grown.unwrap_or_else(|| Index::new(exact.iter().map(hash)));
+        Self {
+            names,
+            exact: exact.into(),
+            text: text.into(),
+            suffixes: self.suffixes.clone(),
+            wildcards: self.wildcards.clone(),
+            ..*self
         }
     }
 
@@ -230,6 +251,23 @@ mod tests {
         let ingress = HostMap::new([(HostKey::Suffix(".a", One), 2)]);
         assert_eq!(values(&ingress, "x.a"), [2]);
         assert_eq!(values(&ingress, "y.x.a"), []);
+    }
+
+    #[test]
+    fn names_can_be_added() {
+        let mut map =
+            map(&[(HostKey::Exact("a"), 1), (HostKey::Suffix(".b", OneOrMore), 2), (HostKey::Any, 3)]);
+        let before = map.clone();
+        for i in 0..100 {
+            map = map.with(&[(&format!("{i}.b"), 2 * i + 4), (&format!("{i}.c"), 2 * i + 5)]);
+        }
+        assert_eq!(values(&map, "a"), [1, 3]);
+        assert_eq!(values(&map, "100.b"), [2, 3]);
+        for i in 0..100 {
+            assert_eq!(values(&map, &format!("{i}.b")), [2 * i + 4, 2, 3]);
+            assert_eq!(values(&map, &format!("{i}.c")), [2 * i + 5, 3]);
+        }
+        assert_eq!(values(&before, "1.b"), [2, 3]);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! Source: Gateway API v1.6.1, `HTTPRouteRule.matches` and `Listener.hostname` in `apis/v1`.
 
 mod captures;
+mod change;
 mod conditions;
 mod explain;
 mod group;

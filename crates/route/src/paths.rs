@@ -128,10 +128,10 @@ impl Paths {
         }
     }
 
-    /// The candidates for exactly this path.
+    /// The candidates for exactly this path. A scope that nothing is of has none.
     #[inline]
     pub(crate) fn exact(&self, scope: u32, path: &[u8]) -> Option<Group> {
-        let of_scope = &self.scopes[scope as usize];
+        let of_scope = self.scopes.get(scope as usize)?;
         if of_scope.exact_lengths & bit(path.len()) == 0 {
             return None;
         }
@@ -164,7 +164,7 @@ impl Paths {
     /// The longest prefix of this path and a `/`, or a marker which has it behind itself.
     #[inline]
     fn longest(&self, scope: u32, path: &[u8]) -> u32 {
-        let of_scope = &self.scopes[scope as usize];
+        let Some(of_scope) = self.scopes.get(scope as usize) else { return NONE };
         let lengths = &self.lengths[of_scope.lengths.start as usize..of_scope.lengths.end as usize];
         let mut hasher = PrefixHasher::new(self.seed, scope, path);
         let mut longest = of_scope.every;

@@ -1,5 +1,5 @@
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::{HeaderMatch, PathMatch, QueryMatch, RegexPattern, Route, RouteMatch};
@@ -19,6 +19,8 @@ pub(crate) struct Shard {
     /// In the order of the snapshot. Candidates name them by their place here.
     routes: Box<[Arc<Route>]>,
     members: Box<[Member]>,
+    /// How many scopes have routes.
+    live: usize,
     paths: Paths,
     /// By scope, in order of precedence.
     by_regex: Box<[Box<[ByRegex]>]>,
@@ -58,7 +60,18 @@ impl Shard {
             }
         }
         let (paths, by_regex, candidates) = builder.finish(scopes);
-        Self { routes, members, paths, by_regex, candidates }
+        let live = members.iter().map(|member| member.scope).collect::<BTreeSet<_>>().len();
+        Self { routes, members, live, paths, by_regex, candidates }
+    }
+
+    /// The routes and the scopes that they are of.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// How many scopes have routes.
+    pub(crate) fn live(&self) -> usize {
+        self.live
     }
 
     /// Whether it was made from the same.

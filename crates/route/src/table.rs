@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use model::{Listener, ListenerId, Route, RouteId, Snapshot, Transport};
 
+use crate::change::Change;
 use crate::explain::{Explanation, explain};
 use crate::group::number;
 use crate::host::{HostKey, HostMap};
@@ -85,38 +87,39 @@ impl Table {
     /// The same, which takes over what an earlier table has: regular expressions, the hosts whose routes are the same, and everything if
     /// listeners and routes are (as when only endpoints changed).
     pub fn build_after(snapshot: &Snapshot, before: Option<&Self>) -> Self {
-        let known = before.filter(|before| {
-            before.listeners == snapshot.listeners && are_same(&before.routes, &snapshot.routes)
-        });
-        if let Some(known) = known {
-            return known.clone();
+        let change = before.map(|before| Change::between(&before.routes, &snapshot.routes));
+        if let (Some(before), Some(change)) = (before, change)
+            && change.is_none()
+            && before.listeners == snapshot.listeners
+        {
+            return before.clone();
         }
         let routes: Arc<[Arc<Route>]> = snapshot.routes.clone().into();
-        // Where there are no patterns only what is new can have some.
-        let fresh = before
-            .filter(|before| before.regexes.is_empty())
-            .map_or(&*routes, |before| fresh(&before.routes, &routes));
-        let known = before.map(|before| &*before.regexes);
-        let regexes = Arc::new(Regexes::new(fresh.iter().map(|route| &**route), known));
-        let mut attached: HashMap<&ListenerId, Vec<u32>> = HashMap::new();
-        for (at, route) in routes.iter().enumerate() {
-            for id in &route.listeners {
-                let places = attached.entry(id).or_default();
-                if places.last() != Some(&number(at)) {
-                    places.push(number(at));
-                }
-            }
-        }
-        let before: HashMap<&ListenerId, &Arc<ListenerTable>> =
-            before.into_iter().flat_map(Self::listeners).map(|table| (&table.listener.id, table)).collect();
+        let regexes = Arc::new(regexes(&routes, before, change.as_ref()));
+        let tables = compiled(before);
+        let served = || snapshot.listeners.values().filter(|one| one.protocol.transport() != Transport::Udp);
+        // What has changed is all there is to see where the listeners are the same ones.
+        let change = change.filter(|_| served().all(|listener| tables.contains_key(&listener.id)));
+        let seen = change.map_or(0..routes.len(), |change| change.head..change.new_tail);
+        let attached = attached(&routes, seen);
         let mut sockets: BTreeMap<(Option<IpAddr>, u16), Vec<Arc<ListenerTable>>> = BTreeMap::new();
-        for listener in snapshot.listeners.values() {
-            if listener.protocol.transport() == Transport::Udp {
-                continue;
-            }
-            let places = attached.remove(&listener.id).unwrap_or_default().into();
-            let before = before.get(&listener.id).map(|table| &***table);
-            let compiled = Arc::new(ListenerTable::new(listener.clone(), &routes, places, &regexes, before));
+        for listener in served() {
+            let new = attached.get(&listener.id).map(Vec::as_slice).unwrap_or_default();
+            let known = tables.get(&listener.id).copied();
+            let same = before
+                .zip(change)
+                .zip(known)
+                .map(|((before, change), known)| (&*before.routes, change, known));
+            let compiled = same
+                .and_then(|(old, change, known)| {
+                    known.after(listener.clone(), &change, (old, &routes), new, &regexes)
+                })
+                .unwrap_or_else(|| {
+                    let places = same.map(|(_, change, known)| change.places(&known.routes, new));
+                    let places = places.unwrap_or_else(|| new.into());
+                    ListenerTable::new(listener.clone(), &routes, places, &regexes, known)
+                });
+            let compiled = Arc::new(compiled);
             for address in addresses(listener) {
                 sockets.entry((address, listener.port)).or_default().push(compiled.clone());
             }
@@ -212,18 +215,30 @@ pub(crate) fn addresses(listener: &Listener) -> Vec<Option<IpAddr>> {
     if addresses.is_empty() { vec![None] } else { addresses }
 }
 
-/// Whether these are the same records: equal ones are shared, and comparing them would take as long as compiling.
-fn are_same(before: &[Arc<Route>], routes: &[Arc<Route>]) -> bool {
-    before.len() == routes.len() && before.iter().zip(routes).all(|(a, b)| Arc::ptr_eq(a, b))
+/// The compiled listeners of a table.
+fn compiled(before: Option<&Table>) -> HashMap<&ListenerId, &ListenerTable> {
+    before.into_iter().flat_map(Table::listeners).map(|table| (&table.listener.id, &**table)).collect()
 }
 
-/// The routes between those that stand at the beginning and at the end of both.
-fn fresh<'r>(before: &[Arc<Route>], routes: &'r [Arc<Route>]) -> &'r [Arc<Route>] {
-    let is_same = |(a, b): &(&Arc<Route>, &Arc<Route>)| Arc::ptr_eq(a, b);
-    let head = before.iter().zip(routes).take_while(is_same).count();
-    let (before, routes) = (&before[head..], &routes[head..]);
-    let tail = before.iter().rev().zip(routes.iter().rev()).take_while(is_same).count();
-    &routes[..routes.len() - tail]
+/// The patterns of all routes. Where there were none only what is new can have some.
+fn regexes(routes: &[Arc<Route>], before: Option<&Table>, change: Option<&Change>) -> Regexes {
+    let is_plain = before.is_some_and(|before| before.regexes.is_empty());
+    let fresh = change.filter(|_| is_plain).map_or(routes, |change| &routes[change.head..change.new_tail]);
+    Regexes::new(fresh.iter().map(|route| &**route), before.map(|before| &*before.regexes))
+}
+
+/// The places of routes, of those in `range`, by listener.
+fn attached(routes: &[Arc<Route>], range: Range<usize>) -> HashMap<&ListenerId, Vec<u32>> {
+    let mut attached: HashMap<&ListenerId, Vec<u32>> = HashMap::new();
+    for (at, route) in range.clone().zip(&routes[range]) {
+        for id in &route.listeners {
+            let places = attached.entry(id).or_default();
+            if places.last() != Some(&number(at)) {
+                places.push(number(at));
+            }
+        }
+    }
+    attached
 }
 
 /// The matches with patterns that do not compile, each once.

@@ -145,7 +145,18 @@ impl Compiler {
                 }
             });
             for one in &mut site.listeners {
-                one.hosts.values_mut().filter(|host| host.is_stale).for_each(|host| self.rebuild(host, job));
+                if *wide {
+                    one.hosts
+                        .values_mut()
+                        .filter(|host| host.is_stale)
+                        .for_each(|host| self.rebuild(host, job));
+                    continue;
+                }
+                for name in names.iter() {
+                    if let Some(host) = one.hosts.get_mut(Key::Exact(name)).filter(|host| host.is_stale) {
+                        self.rebuild(host, job);
+                    }
+                }
             }
         }
         for (site, (names, wide)) in kept.sites.iter().zip(names.iter().zip(wide)) {

@@ -8,7 +8,7 @@ use addresses::Announced;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep_until, timeout_at};
 use translate::{Loaded, Options, Steps};
 
 use crate::addressing::AddressMode;
@@ -24,10 +24,9 @@ use crate::writer::{Write, write};
 use crate::{ClientError, Connection};
 use crate::{clock, lease};
 
-/// Events that come this close together are one change. More gather while the change before them is on its way into force.
-const QUIET: Duration = Duration::from_millis(1);
-/// A stream of events delays a change no longer than this.
-const DELAY_MAX: Duration = Duration::from_millis(2);
+/// A change comes no sooner than this after the one before it: of a stream of events, those between are one. The first after a
+/// rest waits for nothing.
+const APART: Duration = Duration::from_millis(1);
 /// Events that may wait to be taken in, before the API server has to.
 const EVENTS_MAX: usize = 1024;
 
@@ -166,8 +165,10 @@ struct Source {
     /// Whether this agent writes, and follows what only that takes.
     leads: bool,
     pace: Pace,
-    /// Of what was taken in and not built yet: when it was first heard of, and until when more may come.
-    heard: Option<(Instant, tokio::time::Instant)>,
+    /// Of what was taken in and not built yet: when it was first heard of.
+    heard: Option<Instant>,
+    /// When the last change was built.
+    built: Option<Instant>,
     hold: Hold,
     /// What was logged while there was nothing to serve yet.
     waiting: String,
@@ -197,6 +198,7 @@ impl Source {
             leads: false,
             pace,
             heard: None,
+            built: None,
             hold,
             waiting,
         }
@@ -257,7 +259,9 @@ impl Source {
     fn rebuild(&mut self, noticed: Instant) {
         let started = Instant::now();
         let amount = self.mirror.build();
-        let translated = started.elapsed();
+        let built = Instant::now();
+        self.built = Some(built);
+        let translated = built - started;
         self.follow_wanted(&amount);
         let is_ready = self.may_serve() || self.sender.borrow().is_none();
         if let Some(noticed) = self.hold.release(is_ready, noticed, started) {
@@ -311,28 +315,23 @@ impl Source {
         self.pace.took(started, started.elapsed());
     }
 
-    /// Takes in what comes until nothing does for a moment; when it began. Goes on where it was if it is dropped.
+    /// Takes in what comes until a change may be built; when the first of it was heard of. Goes on where it was if it is dropped.
     async fn hear(&mut self) -> Option<Instant> {
-        let latest = match self.heard {
-            Some((_, latest)) => latest,
-            None => {
-                let first = self.inbox.recv().await?;
-                let latest = tokio::time::Instant::now() + DELAY_MAX;
-                self.heard = Some((first.heard, latest));
-                self.take(first);
-                latest
-            }
-        };
-        loop {
-            tokio::select! {
-                next = timeout(QUIET, self.inbox.recv()) => match next {
-                    Ok(Some(event)) => self.take(event),
-                    Ok(None) | Err(_) => break,
-                },
-                () = sleep_until(latest) => break,
+        if self.heard.is_none() {
+            let first = self.inbox.recv().await?;
+            self.heard = Some(first.heard);
+            self.take(first);
+        }
+        if let Some(due) = self.built.map(|built| tokio::time::Instant::from_std(built + APART)) {
+            while let Ok(event) = timeout_at(due, self.inbox.recv()).await {
+                self.take(event?);
             }
         }
-        self.heard.take().map(|(noticed, _)| noticed)
+        // What came in one piece with it. Nothing more comes meanwhile: who would send it has this thread, too.
+        while let Ok(event) = self.inbox.try_recv() {
+            self.take(event);
+        }
+        self.heard.take()
     }
 
     fn take(&mut self, event: Event) {

@@ -24,6 +24,7 @@ mod retry;
 mod same_site;
 mod session;
 mod trace;
+mod under_way;
 mod warming;
 
 pub use answers::{replaced_cookie, replaced_location};
@@ -45,4 +46,5 @@ pub use retry::{RetryBudget, retry_backoff};
 pub use same_site::knows_same_site_none;
 pub use session::{SessionToken, cookie_values};
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext};
+pub use under_way::{Counted, UnderWay};
 pub use warming::warming_since;

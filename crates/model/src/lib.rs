@@ -55,8 +55,8 @@ pub use route::{
     RegexAnchor, RegexPattern, Retry, Route, RouteAffinity, RouteId, RouteMatch, Tier, Timeouts, ValueMatch,
 };
 pub use route_policy::{
-    AttachedPolicies, BasicAuth, Compression, ContentCoding, DirectResponse, ErrorResponse, FaultInjection,
-    IpRules, Policies, RateLimit, RateLimitKey, Share,
+    AttachedPolicies, BasicAuth, Compression, ConcurrencyLimit, ContentCoding, DirectResponse, ErrorResponse,
+    FaultInjection, IpRules, Policies, RateLimit, RateLimitKey, Share,
 };
 pub use security::{Authorities, BackendSecurity, BackendTls, ClientValidation, PeerName, PemBundle};
 pub use session::{Session, SessionCarrier};

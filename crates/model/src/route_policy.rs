@@ -31,6 +31,9 @@ pub struct Policies {
     /// How many pass in a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// How many of a client are under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_limit: Option<ConcurrencyLimit>,
     /// Who may ask, by user and password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic_auth: Option<BasicAuth>,
@@ -83,6 +86,9 @@ pub struct RateLimit {
     /// The status of the answer to those that do not pass.
     #[serde(skip_serializing_if = "is_too_many")]
     pub status: u16,
+    /// Whether all routes of the object count together; if not, each counts by itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_of_object: bool,
 }
 
 impl RateLimit {
@@ -93,6 +99,18 @@ impl RateLimit {
 /// Whether it goes without saying.
 fn is_too_many(status: &u16) -> bool {
     *status == RateLimit::TOO_MANY
+}
+
+/// How many requests of one client (an address; of IPv6 the first 64 bits) may be under way on all routes of an object together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConcurrencyLimit {
+    /// Above 0.
+    pub requests: u32,
+    /// Clients that have no limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exempt: Vec<IpNet>,
+    /// The status of the answer to those that are too many.
+    pub status: u16,
 }
 
 /// Whose requests are counted together.

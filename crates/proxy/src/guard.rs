@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use http1::{Framing, RequestHead};
 use model::{
-    AttachedPolicies, Compression, DirectResponse, ErrorResponse, Listener, ListenerId, Policies, Share,
+    AttachedPolicies, Compression, DirectResponse, ErrorResponse, Listener, ListenerId, ObjectRef, Policies,
+    Share,
 };
+use policy::Counted;
 
 use crate::auth::{Auth, Denied};
 use crate::changes::Changes;
 use crate::downstream::Downstream;
 use crate::ext_auth::{self, Denial, ExtAuth};
+use crate::object_limits::{AtOnce, ObjectLimits};
 use crate::rate::Limiter;
 use crate::reply::{Page, Refusal};
 use crate::state::Target;
@@ -29,6 +32,7 @@ pub(crate) struct Guards(Box<[(Box<[ListenerId]>, Guard)]>);
 pub(crate) struct Guard {
     policies: Policies,
     limiter: Option<Arc<Limiter>>,
+    at_once: Option<AtOnce>,
     auth: Option<Arc<Auth>>,
     tokens: Option<Arc<Tokens>>,
     ext_auth: Option<Box<ExtAuth>>,
@@ -41,6 +45,8 @@ pub(crate) struct Passed {
     pub(crate) body_max: Option<u64>,
     /// What the endpoint gets otherwise than it came.
     pub(crate) changes: Option<Rc<Changes>>,
+    /// Held for as long as it is under way.
+    pub(crate) counted: Option<Counted>,
 }
 
 /// Why a request does not go on.
@@ -66,22 +72,28 @@ impl Guards {
     /// None: the route asks nothing. What the same rule had `before` on any of the same listeners, and is still asked, goes on: limits
     /// with what they have counted, users with the passwords that are remembered.
     ///
-    /// `reach` says how the backend of a service is reached that decides about requests.
+    /// `limits` are those that routes of one object share, each with the object of this one; `reach` says how the backend of a service is
+    /// reached that decides about requests.
     pub(crate) fn new(
         attached: &[AttachedPolicies],
         before: Option<&Self>,
+        (object, limits): (&ObjectRef, &mut ObjectLimits),
         mut reach: impl FnMut(&model::ExtAuth) -> Option<Target>,
     ) -> Option<Box<Self>> {
         let mut limiters: Vec<_> = before.into_iter().flat_map(Self::limiters).collect();
         let guard = |one: &AttachedPolicies| {
             let shares = |listeners: &[ListenerId]| listeners.iter().any(|id| one.listeners.contains(id));
             let limiter = one.policies.rate_limit.as_ref().map(|said| {
+                if said.is_of_object {
+                    return limits.rate(object, said);
+                }
                 let goes_on =
                     |(on, known): &(&[ListenerId], &Arc<Limiter>)| shares(on) && known.said() == said;
                 // Each goes on once: listeners that part count by themselves from then on.
                 let known = limiters.iter().position(goes_on).map(|at| limiters.remove(at).1.clone());
                 known.unwrap_or_else(|| Arc::new(Limiter::new(said)))
             });
+            let at_once = one.policies.concurrency_limit.as_ref().map(|said| limits.at_once(object, said));
             let mut policies = one.policies.clone();
             let auth = one.policies.basic_auth.as_ref().and_then(|said| {
                 let mut had = before.into_iter().flat_map(|before| &before.0).filter(|(on, _)| shares(on));
@@ -100,7 +112,7 @@ impl Guards {
             // Users and keys that cannot be read were refused before they came here; if not, nobody is let in.
             policies.is_closed |= policies.basic_auth.is_some() && auth.is_none();
             policies.is_closed |= policies.jwt.is_some() && tokens.is_none();
-            (one.listeners.clone().into(), Guard { policies, limiter, auth, tokens, ext_auth })
+            (one.listeners.clone().into(), Guard { policies, limiter, at_once, auth, tokens, ext_auth })
         };
         (!attached.is_empty()).then(|| Box::new(Self(attached.iter().map(guard).collect())))
     }
@@ -108,6 +120,11 @@ impl Guards {
     /// Those that count, each with its listeners.
     fn limiters(&self) -> impl Iterator<Item = (&[ListenerId], &Arc<Limiter>)> {
         self.0.iter().filter_map(|(listeners, guard)| Some((&**listeners, guard.limiter.as_ref()?)))
+    }
+
+    /// All of them.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = (Option<&Arc<Limiter>>, Option<&AtOnce>)> {
+        self.0.iter().map(|(_, guard)| (guard.limiter.as_ref(), guard.at_once.as_ref()))
     }
 
     /// What is asked of requests that come in by `listener`.
@@ -144,6 +161,10 @@ impl Guard {
                 .take(&worker.shared.rates, address, head)
                 .map_err(|wait| limited(limiter.said(), wait))?;
         }
+        let counted = match &self.at_once {
+            Some(at_once) => at_once.admit(down.client.address(worker, head)).map_err(too_many)?,
+            None => None,
+        };
         let mut changes = Changes::default();
         if let Some(auth) = &self.auth {
             auth.check(worker, down, head, &mut changes).await.map_err(|denied| refused(auth, &denied))?;
@@ -165,7 +186,7 @@ impl Guard {
             (Some(max), Framing::Length(announced)) if announced > max => {
                 Err(said(413, "the body is larger than the route's RoutePolicy allows").into())
             }
-            _ => Ok(Passed { body_max: max, changes: changes.into_shared() }),
+            _ => Ok(Passed { body_max: max, changes: changes.into_shared(), counted }),
         }
     }
 
@@ -252,6 +273,11 @@ fn limited(limit: &model::RateLimit, wait: Duration) -> Stop<'static> {
     Said { headers, ..said(limit.status, "more requests than the route's RoutePolicy allows") }.into()
 }
 
+/// Too many requests of its client are under way.
+fn too_many(status: u16) -> Stop<'static> {
+    said(status, "more requests of this client are under way than the Ingress allows").into()
+}
+
 fn is_drawn(per_million: u32, random: u64) -> bool {
     ((random >> 32) * 1_000_000) >> 32 < u64::from(per_million)
 }
@@ -268,7 +294,7 @@ mod tests {
         let period = Duration::from_secs(60);
         let status = RateLimit::TOO_MANY;
         let (key, exempt) = (RateLimitKey::Route, Vec::new());
-        let limit = RateLimit { requests, period, burst: requests, key, exempt, status };
+        let limit = RateLimit { requests, period, burst: requests, key, exempt, status, is_of_object: false };
         AttachedPolicies { listeners, policies: Policies { rate_limit: Some(limit), ..Default::default() } }
     }
 
@@ -278,7 +304,10 @@ mod tests {
             let guard = guards.on(&ListenerId::new("test", "gateway", listener));
             guard.and_then(|guard| guard.limiter.clone()).unwrap()
         };
-        let new = |attached: &[AttachedPolicies], before| Guards::new(attached, before, |_| None).unwrap();
+        let object = ObjectRef::new(model::ObjectKind::HttpRoute, "test", "r");
+        let new = |attached: &[AttachedPolicies], before| {
+            Guards::new(attached, before, (&object, &mut ObjectLimits::default()), |_| None).unwrap()
+        };
         let first = new(&[limited_on(&["b", "c"], 5)], None);
         let counted = of(&first, "b");
         // One that sorts before the others, and one that goes.

@@ -45,6 +45,7 @@ mod io;
 mod l4;
 mod lots;
 mod mirror;
+mod object_limits;
 mod outliers;
 mod passed_over;
 mod plan;

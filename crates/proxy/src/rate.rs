@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http1::RequestHead;
+use ipnet::IpNet;
 use model::RateLimitKey;
 use policy::{RateLimit, RateTable, RateVerdict};
 use tokio::time::Instant;
@@ -72,9 +73,7 @@ impl Limiter {
     ) -> Result<(), Duration> {
         let exempt = &self.said.exempt;
         let address = (!exempt.is_empty() || self.said.key == RateLimitKey::Address).then(address).flatten();
-        let is_exempt =
-            |address: IpAddr| exempt.iter().any(|network| network.contains(&address.to_canonical()));
-        if address.is_some_and(is_exempt) {
+        if address.is_some_and(|address| is_exempt(exempt, address)) {
             return Ok(());
         }
         let of_key = |write: &dyn Fn(&mut dyn Hasher)| {
@@ -103,9 +102,14 @@ impl Limiter {
     }
 }
 
+/// Whether a client has no limit.
+pub(crate) fn is_exempt(exempt: &[IpNet], address: IpAddr) -> bool {
+    exempt.iter().any(|network| network.contains(&address.to_canonical()))
+}
+
 /// What counts as one client: an IPv4 address, or the 64 bits of IPv6 in which a host takes any address it likes (RFC 4291 section
 /// 2.5.1).
-fn network(address: IpAddr) -> u128 {
+pub(crate) fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
         IpAddr::V6(address) => Ipv6Addr::to_bits(address) >> 64 << 64,

@@ -170,7 +170,7 @@ async fn decide<'s, S: Transport>(
             return (answer_with(worker, down, head, body, (403, reason.into()), extra).await, taken);
         }
     };
-    let mut changes = None;
+    let (mut changes, mut _counted) = (None, None);
     if let Some(guard) = guard {
         // On the heap, where only requests of such routes are: what is waited for in here has no part in the others.
         match Box::pin(guard.pass(worker, listener, down, head)).await {
@@ -178,7 +178,7 @@ async fn decide<'s, S: Transport>(
                 if let Some(bytes) = passed.body_max {
                     body.limit(bytes);
                 }
-                changes = passed.changes;
+                (changes, _counted) = (passed.changes, passed.counted);
                 body.forbid_trailers(changes.as_ref());
             }
             Err(Stop::Gone) => {

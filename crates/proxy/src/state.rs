@@ -28,6 +28,7 @@ use crate::hash_by::Hashing;
 use crate::health::{self, Board, Probed};
 use crate::l4::L4Action;
 use crate::mirror::{self, Mirrors};
+use crate::object_limits::ObjectLimits;
 use crate::outliers::Outliers;
 use crate::plan::Plan;
 use crate::retry::Retry;
@@ -221,6 +222,7 @@ impl State {
         let addresses = known.iter().flat_map(|addresses| addresses.all()).collect();
         let mut connectors = Connectors::default();
         let guards_before: HashMap<_, _> = before.guards().collect();
+        let mut limits = ObjectLimits::of(before.guards().map(|((object, ..), guards)| (object, guards)));
         let mut counted =
             metrics.routes(snapshot.routes.iter().map(|route| route.id.to_string())).into_iter();
         let changed = reuse::changed(&before.backends, &backends);
@@ -246,20 +248,25 @@ impl State {
                 action,
                 cors: route.filters.cors.as_ref().map(|said| Box::new(Cors::new(said))),
                 metrics,
-                guards: Guards::new(&route.policies, guards_before.get(&rule(route)).copied(), |said| {
-                    let backend = backends.get_mut(&said.backend)?;
-                    let protocol = match said.protocol {
-                        ExtAuthProtocol::Http { .. } | ExtAuthProtocol::Subrequest(_) => {
-                            backend.source.protocol
-                        }
-                        ExtAuthProtocol::Grpc => AppProtocol::Http2,
-                    };
-                    let connectors =
-                        connectors_of(route, (backend, protocol), &snapshot, &mut connectors, before)?;
-                    let before = before.backends.get(&said.backend);
-                    let group = backend.group(Balancing::default(), before, threads);
-                    Some(Target::plain(group, backend, connectors))
-                }),
+                guards: Guards::new(
+                    &route.policies,
+                    guards_before.get(&rule(route)).copied(),
+                    (&route.id.object, &mut limits),
+                    |said| {
+                        let backend = backends.get_mut(&said.backend)?;
+                        let protocol = match said.protocol {
+                            ExtAuthProtocol::Http { .. } | ExtAuthProtocol::Subrequest(_) => {
+                                backend.source.protocol
+                            }
+                            ExtAuthProtocol::Grpc => AppProtocol::Http2,
+                        };
+                        let connectors =
+                            connectors_of(route, (backend, protocol), &snapshot, &mut connectors, before)?;
+                        let before = before.backends.get(&said.backend);
+                        let group = backend.group(Balancing::default(), before, threads);
+                        Some(Target::plain(group, backend, connectors))
+                    },
+                ),
             }
         });
         let routes = routes.collect();

@@ -202,6 +202,7 @@ fn rate_limit(requests: u32, key: RateLimitKey) -> Policies {
             key,
             exempt: Vec::new(),
             status: RateLimit::TOO_MANY,
+            is_of_object: false,
         }),
         ..Default::default()
     }

@@ -2,9 +2,21 @@
 
 use std::net::IpAddr;
 
-use model::{ClaimHeader, FaultInjection, IpRules, JwtProvider, Policies, RateLimit, RateLimitKey, Share};
+use ipnet::IpNet;
+use model::{
+    ClaimHeader, ConcurrencyLimit, FaultInjection, IpRules, JwtProvider, Policies, RateLimit, RateLimitKey,
+    Share,
+};
 
 use crate::settings::parse::show_duration;
+
+/// Says who has no limit.
+fn unlimited(exempt: &[IpNet], say: &mut impl FnMut(String)) {
+    if !exempt.is_empty() {
+        let exempt = exempt.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        say(format!("  but not for {exempt}, which have no limit"));
+    }
+}
 
 /// What policies do, a line each, the policies' names first.
 pub(crate) fn lines(policies: &Policies) -> Vec<String> {
@@ -20,7 +32,9 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         let but = if deny.is_empty() { String::new() } else { format!(" but {}", nets(deny)) };
         say(format!("lets in {allowed}{but}; others get 403"));
     }
-    if let Some(RateLimit { requests, period, burst, key, exempt, status }) = &policies.rate_limit {
+    if let Some(RateLimit { requests, period, burst, key, exempt, status, is_of_object }) =
+        &policies.rate_limit
+    {
         let whose = match key {
             RateLimitKey::Route => "all clients together".to_owned(),
             RateLimitKey::Address => "each client address".to_owned(),
@@ -30,10 +44,16 @@ pub(crate) fn lines(policies: &Policies) -> Vec<String> {
         say(format!(
             "lets {requests} requests in {period} through for {whose}, up to {burst} at once; more get {status}"
         ));
-        if !exempt.is_empty() {
-            let exempt = exempt.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            say(format!("  but not for {exempt}, which have no limit"));
+        if *is_of_object {
+            say("  counted for all rules of the object together".to_owned());
         }
+        unlimited(exempt, &mut say);
+    }
+    if let Some(ConcurrencyLimit { requests, exempt, status }) = &policies.concurrency_limit {
+        say(format!(
+            "lets {requests} requests of each client address be under way, on all rules of the object together; more get {status}"
+        ));
+        unlimited(exempt, &mut say);
     }
     if let Some(auth) = &policies.basic_auth {
         say(format!("asks for a user and password ({:?}); others get 401", auth.realm));
@@ -157,14 +177,22 @@ mod tests {
         let key = RateLimitKey::Address;
         let period = std::time::Duration::from_secs(60);
         let exempt = vec!["10.0.0.0/8".parse().unwrap()];
-        let rate_limit =
-            Some(RateLimit { requests: 10, period, burst: 20, key, exempt, status: RateLimit::TOO_MANY });
+        let rate_limit = Some(RateLimit {
+            requests: 10,
+            period,
+            burst: 20,
+            key,
+            exempt,
+            status: RateLimit::TOO_MANY,
+            is_of_object: true,
+        });
         let abort = Some(Share { value: 503, per_million: 5000 });
         let fault_injection = Some(FaultInjection { delay: None, abort });
         assert_eq!(
             lines(&Policies { rate_limit, fault_injection, ..Default::default() })[1..],
             [
                 "  lets 10 requests in 1m through for each client address, up to 20 at once; more get 429",
+                "    counted for all rules of the object together",
                 "    but not for 10.0.0.0/8, which have no limit",
                 "  answers 0.5 % of requests with 503"
             ]

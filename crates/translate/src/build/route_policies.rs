@@ -216,6 +216,7 @@ impl Fields for Rules {
         self.is_unreadable |= other.is_unreadable;
         fill("ipRules", &mut self.ip_rules, &other.ip_rules, &mut taken);
         fill("rateLimit", &mut self.rate_limit, &other.rate_limit, &mut taken);
+        fill("concurrencyLimit", &mut self.concurrency_limit, &other.concurrency_limit, &mut taken);
         fill("basicAuth", &mut self.basic_auth, &other.basic_auth, &mut taken);
         fill("jwt", &mut self.jwt, &other.jwt, &mut taken);
         fill("extAuth", &mut self.ext_auth, &other.ext_auth, &mut taken);
@@ -237,6 +238,7 @@ impl Rules {
                 is_closed: false,
                 ip_rules: whole(self.ip_rules)?,
                 rate_limit: whole(self.rate_limit)?,
+                concurrency_limit: whole(self.concurrency_limit)?,
                 basic_auth: whole(self.basic_auth)?,
                 jwt: whole(self.jwt)?,
                 ext_auth: whole(self.ext_auth)?,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
-use model::{IpRules, RateLimit, RateLimitKey};
+use model::{ConcurrencyLimit, IpRules, RateLimit, RateLimitKey};
 use policy::header_value_problem;
 
 use super::settings::Users;
@@ -14,16 +14,24 @@ use crate::own::route_policy::{Rules, Said as Field, network};
 pub(crate) const CLOSES: &str = "so the Ingress answers 500";
 /// `limit-burst-multiplier`, default.
 const BURST: u32 = 5;
-/// `limit-req-status-code` of ingress-nginx, default.
+/// `limit-req-status-code` and `limit-conn-status-code` of ingress-nginx, default.
 const STATUS_LIMITED: u16 = 503;
 /// `auth-realm` where it is not said.
 const REALM: &str = "restricted";
 
 /// Limits, and who may pass by address. Users are read by [`users`].
 pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Rules {
+    let (rate, concurrency) = (rate_limit(said), concurrency_limit(said));
+    // Once, for both.
+    let exempt = (rate.is_some() || concurrency.is_some()).then(|| exempt(said)).flatten();
     Rules {
         ip_rules: ip_rules(said).map(Into::into),
-        rate_limit: rate_limit(said).map(Into::into),
+        rate_limit: rate.map(|limit| {
+            limit.zip(exempt.clone()).map(|(limit, exempt)| RateLimit { exempt, ..limit }).into()
+        }),
+        concurrency_limit: concurrency.map(|limit| {
+            limit.zip(exempt).map(|(limit, exempt)| ConcurrencyLimit { exempt, ..limit }).into()
+        }),
         request_body_max: body_max(said),
         ..Rules::default()
     }
@@ -106,6 +114,23 @@ fn networks(said: &mut Said<'_, '_, '_>, name: &str) -> Option<Option<Vec<IpNet>
     Some(found)
 }
 
+/// Who has no limit; none: that cannot be read.
+fn exempt(said: &mut Said<'_, '_, '_>) -> Option<Vec<IpNet>> {
+    let named = ["limit-allowlist", "limit-whitelist"].into_iter().find_map(|name| networks(said, name));
+    named.unwrap_or_else(|| Some(Vec::new()))
+}
+
+/// Without those that have none; the outer none: there is no limit.
+fn concurrency_limit(said: &mut Said<'_, '_, '_>) -> Option<Option<ConcurrencyLimit>> {
+    match said.number("limit-connections", CLOSES)? {
+        Err(()) => Some(None),
+        // As limit-rps: no limit.
+        Ok(0) => None,
+        Ok(requests) => Some(Some(ConcurrencyLimit { requests, exempt: Vec::new(), status: STATUS_LIMITED })),
+    }
+}
+
+/// The same, how often.
 fn rate_limit(said: &mut Said<'_, '_, '_>) -> Option<Option<RateLimit>> {
     let mut limits = Vec::new();
     for (name, seconds) in [("limit-rps", 1), ("limit-rpm", 60)] {
@@ -132,10 +157,8 @@ fn rate_limit(said: &mut Said<'_, '_, '_>) -> Option<Option<RateLimit>> {
     // limit_req of nginx: one, and as many as burst says beyond it.
     let burst = requests.saturating_mul(multiplier).saturating_add(1);
     let period = Duration::from_secs(seconds);
-    let exempt = ["limit-allowlist", "limit-whitelist"].into_iter().find_map(|name| networks(said, name));
-    let Some(exempt) = exempt.unwrap_or_else(|| Some(Vec::new())) else { return Some(None) };
-    let key = RateLimitKey::Address;
-    Some(Some(RateLimit { requests, period, burst, key, exempt, status: STATUS_LIMITED }))
+    let (key, exempt, status) = (RateLimitKey::Address, Vec::new(), STATUS_LIMITED);
+    Some(Some(RateLimit { requests, period, burst, key, exempt, status, is_of_object: true }))
 }
 
 fn body_max(said: &mut Said<'_, '_, '_>) -> Option<Field<u64>> {

@@ -62,7 +62,6 @@ const BUFFERS: &str = "bodies pass as they come, through buffers of fixed size";
 const NO_TRACES: &str = "traces are set for the whole gateway";
 const NO_WAF: &str = "there is no web application firewall: put one behind or before the gateway";
 const NO_DIGEST: &str = "clients with certificates come to an HTTPS listener of a Gateway";
-const BY_FLAG: &str = "set it for the Service by a BackendPolicy";
 const NO_AUTH_REQUEST: &str = "write a RoutePolicy with extAuth for the Ingress, then remove the annotation";
 
 /// All of them, by group.
@@ -160,7 +159,7 @@ pub const TABLE: &[Annotation] = &[
         "limit-rps",
         "limits",
         Differs,
-        "for each node and each path, not for the whole Ingress; 503 with Retry-After; tokens, not a leaking bucket",
+        "for each node; 503 with Retry-After; tokens, not a leaking bucket; of IPv6 the first 64 bits are a client",
     ),
     row(
         "limit-rpm",
@@ -169,7 +168,7 @@ pub const TABLE: &[Annotation] = &[
         "as limit-rps; beside that the one with fewer requests a minute counts alone",
     ),
     row("limit-burst-multiplier", "limits", Same, ""),
-    row("limit-connections", "limits", Missing, BY_FLAG),
+    row("limit-connections", "limits", Differs, "for each node; of IPv6 the first 64 bits are a client"),
     row("limit-rate", "limits", Missing, "bytes a second are not limited"),
     row("limit-rate-after", "limits", NoEffect, "bytes a second are not limited"),
     row("limit-whitelist", "limits", Same, ""),

@@ -65,6 +65,7 @@ pub(super) fn rate_limit(said: &resources::RateLimit, report: &mut Report<'_>) -
         key,
         exempt: Vec::new(),
         status: RateLimit::TOO_MANY,
+        is_of_object: false,
     })
 }
 

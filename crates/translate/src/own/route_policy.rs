@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use kube::core::ObjectMeta;
 use model::{
-    BackendId, BasicAuth, Compression, DirectResponse, ErrorResponse, ExtAuth, FaultInjection, IpRules, Jwks,
-    Jwt, RateLimit, Reason,
+    BackendId, BasicAuth, Compression, ConcurrencyLimit, DirectResponse, ErrorResponse, ExtAuth,
+    FaultInjection, IpRules, Jwks, Jwt, RateLimit, Reason,
 };
 use policy::header_value_problem;
 use resources::{PolicyTargetRef, RoutePolicy, RoutePolicySpec, strict};
@@ -31,6 +31,8 @@ pub(crate) struct Rules {
     pub(crate) is_unreadable: bool,
     pub(crate) ip_rules: Option<Said<IpRules>>,
     pub(crate) rate_limit: Option<Said<RateLimit>>,
+    /// Of annotations.
+    pub(crate) concurrency_limit: Option<Said<ConcurrencyLimit>>,
     /// Not read here: it needs a Secret.
     pub(crate) basic_auth: Option<Said<BasicAuth>>,
     /// The same: its keys may be in other objects.
@@ -132,6 +134,7 @@ pub(crate) fn read(spec: &RoutePolicySpec, report: &mut Report<'_>) -> Rules {
         is_unreadable,
         ip_rules,
         rate_limit,
+        concurrency_limit: None,
         basic_auth: None,
         jwt: None,
         ext_auth: None,

@@ -71,9 +71,18 @@ pub struct Subrequest {
     /// Where clients are sent that it answers 401 to; empty: nowhere, they get that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sign_in: Vec<UrlPiece>,
+    /// What it has in `X-Auth-Request-Redirect`; empty: path and query.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redirect: Vec<UrlPiece>,
+    /// Headers that it has beside all others, and in the place of any other of their names; one without a value is taken out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(Arc<str>, Vec<UrlPiece>)>,
+    /// Whether clients get the cookies of an answer that lets them in with every status, not only with those that tell of a success.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub always_sets_cookies: bool,
 }
 
-/// A piece of a URL.
+/// A piece of a URL, or of another text about a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum UrlPiece {

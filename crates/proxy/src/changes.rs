@@ -12,6 +12,28 @@ pub(crate) struct Changes {
     query: Option<String>,
     /// Headers that pass, and were checked: what comes behind the body under their names was not.
     checked: Vec<Arc<str>>,
+    /// Cookies that its client gets with the answer.
+    cookies: Option<Cookies>,
+}
+
+/// Cookies of a service that let a request in.
+#[derive(Debug)]
+pub(crate) struct Cookies {
+    /// Values of `Set-Cookie`; one at least.
+    pub(crate) values: Vec<Vec<u8>>,
+    /// Whether they are set with every status.
+    pub(crate) always: bool,
+}
+
+/// "If the response code equals 200, 201 (1.3.10), 204, 206, 301, 302, 303, 304, 307 (1.1.16, 1.0.13), or 308": `add_header` of
+/// ngx_http_headers_module.
+const STATUSES_WITH_HEADERS: [u16; 10] = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308];
+
+impl Cookies {
+    /// Those that an answer with this status sets.
+    pub(crate) fn with(&self, status: u16) -> &[Vec<u8>] {
+        if self.always || STATUSES_WITH_HEADERS.contains(&status) { &self.values } else { &[] }
+    }
 }
 
 impl Changes {
@@ -45,9 +67,22 @@ impl Changes {
         self.lines.removes(name) || self.checked.iter().any(|header| is_alike(header.as_bytes(), name))
     }
 
+    /// Has the client get these cookies.
+    pub(crate) fn set_cookies(&mut self, cookies: Cookies) {
+        self.cookies = Some(cookies);
+    }
+
+    /// The cookies that the client gets with an answer of this status.
+    pub(crate) fn cookies(&self, status: u16) -> &[Vec<u8>] {
+        self.cookies.as_ref().map_or(&[], |cookies| cookies.with(status))
+    }
+
     /// To be used by copies, too; none: nothing changes.
     pub(crate) fn into_shared(self) -> Option<Rc<Self>> {
-        let has_some = self.query.is_some() || !self.lines.is_empty() || !self.checked.is_empty();
+        let has_some = self.query.is_some()
+            || !self.lines.is_empty()
+            || !self.checked.is_empty()
+            || self.cookies.is_some();
         has_some.then(|| Rc::new(self))
     }
 }

@@ -42,6 +42,23 @@ fn service(answer: &'static str) -> Scripted {
 
 const LETS_IN: &str = "HTTP/1.1 200 OK\r\nX-User: anna\r\nX-Groups: a\r\nX-Groups: b\r\nX-Other: 1\r\nContent-Length: 2\r\n\r\nok";
 
+/// Asks by one URL, with headers for the service.
+fn by_url_with(always_sets_cookies: bool) -> ExtAuth {
+    let text = |text: &str| UrlPiece::Text(text.into());
+    let ExtAuthProtocol::Subrequest(said) = by_url().protocol else { unreachable!("it asks by one URL") };
+    let said = Subrequest {
+        redirect: vec![UrlPiece::Scheme, text("://"), UrlPiece::Authority, UrlPiece::Uri],
+        headers: vec![
+            ("X-Tenant".into(), vec![text("shop-"), UrlPiece::Host]),
+            ("x-forwarded-proto".into(), vec![text("https")]),
+            ("Cookie".into(), Vec::new()),
+        ],
+        always_sets_cookies,
+        ..(*said).clone()
+    };
+    ExtAuth { protocol: ExtAuthProtocol::Subrequest(std::sync::Arc::new(said)), ..by_url() }
+}
+
 /// Asks by one URL, and sends clients to sign in.
 fn by_url() -> ExtAuth {
     let text = |text: &str| UrlPiece::Text(text.into());
@@ -51,6 +68,9 @@ fn by_url() -> ExtAuth {
         target: "/oauth2/auth?x=1".into(),
         headers_to_backend: vec!["x-user".into()],
         sign_in: vec![text("https://"), UrlPiece::Host, text("/start?rd="), UrlPiece::EscapedUri],
+        redirect: Vec::new(),
+        headers: Vec::new(),
+        always_sets_cookies: false,
     };
     let protocol = ExtAuthProtocol::Subrequest(std::sync::Arc::new(said));
     ExtAuth { protocol, headers_to_ext_auth: Vec::new(), status_on_error: 500, ..asked() }
@@ -85,6 +105,69 @@ fn a_service_is_asked_by_one_url_with_the_headers_of_the_request() {
         assert_eq!(asked.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line} in {asked}");
     }
     assert!(!asked.contains("X-Original-URL: x\r\n"), "{asked}");
+}
+
+#[test]
+fn a_service_gets_the_headers_that_are_said_for_it_and_no_others_of_their_names() {
+    let (endpoint, service) = (Scripted::echo("one"), service(LETS_IN));
+    let lab = lab(by_url_with(false), &endpoint, service.address);
+    let mut client = lab.client();
+    client.send(
+        "GET /a?b=c HTTP/1.1\r\nHost: a.test:81\r\nCookie: s=1\r\nX-Tenant: eve\r\nx_tenant: eve\r\nX-Any: 2\r\n\r\n",
+    );
+    let answer = client.response();
+    // The endpoint gets the request as it came.
+    assert!(answer.status == 200 && answer.text().contains("\r\nCookie: s=1\r\n"), "{}", answer.text());
+    let asked = service.received();
+    for line in [
+        "X-Tenant: shop-a.test",
+        "x-forwarded-proto: https",
+        "X-Auth-Request-Redirect: http://a.test:81/a?b=c",
+        "X-Any: 2",
+    ] {
+        assert_eq!(asked.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line} in {asked}");
+    }
+    let lower = asked.to_ascii_lowercase();
+    assert!(!lower.contains("eve") && !lower.contains("\r\ncookie:"), "{asked}");
+    assert_eq!(lower.matches("\r\nx-forwarded-proto:").count(), 1, "{asked}");
+}
+
+/// The cookies of an answer.
+fn cookies(answer: &support::Response) -> Vec<&str> {
+    let lines = answer.head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")).map(|(_, value)| value).collect()
+}
+
+#[test]
+fn clients_get_the_cookies_of_a_service_with_answers_that_tell_of_a_success_or_always() {
+    let service = service(
+        "HTTP/1.1 202 Accepted\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n\r\n",
+    );
+    // Answers with the status that is the path; 999: not at all.
+    let endpoint = Scripted::new(|conn| {
+        while let Some(head) = conn.head() {
+            let status = &head["GET /".len()..][..3];
+            if status == "999" {
+                return;
+            }
+            conn.send(&format!("HTTP/1.1 {status} Any\r\nSet-Cookie: own=1\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    for always in [false, true] {
+        let lab = lab(by_url_with(always), &endpoint, service.address);
+        for (status, is_told) in
+            [(200, true), (201, true), (303, true), (308, true), (202, false), (404, false)]
+        {
+            let answer = lab.client().get(&format!("/{status}"));
+            let expected: &[_] =
+                if is_told || always { &["own=1", "a=1; Path=/", "b=2"] } else { &["own=1"] };
+            assert_eq!((answer.status, cookies(&answer)), (status, expected.to_vec()), "always: {always}");
+        }
+        // What the gateway answers itself.
+        let failed = lab.client().get("/999");
+        let expected: &[_] = if always { &["a=1; Path=/", "b=2"] } else { &[] };
+        assert_eq!((failed.status, cookies(&failed)), (502, expected.to_vec()), "always: {always}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use http1::{Body, BodyError, Framing, LineEdits, ResponseFraming, Version};
+use model::AnswerRewrites;
 use policy::{replaced_cookie, replaced_location};
 use tokio::time::Instant;
 
@@ -168,10 +169,24 @@ impl<S: Transport> Exchange<'_, S> {
         Ok(())
     }
 
-    /// Changes in the head where places in it are put in other words, before what the route changes; none: nothing is.
+    /// Changes in the head where places in it are put in other words, or cookies stand behind it, before what the route changes; none:
+    /// nothing is.
     fn replaced(&self) -> Option<LineEdits> {
-        let said = self.answers?;
         let mut lines = LineEdits::default();
+        if let Some(said) = self.answers {
+            self.put_in_other_words(said, &mut lines);
+        }
+        let status = self.response.status();
+        let cookies = self.changes.map_or(&[][..], |changes| changes.cookies(status));
+        cookies.iter().for_each(|value| lines.add("Set-Cookie", value));
+        if lines.is_empty() {
+            return None;
+        }
+        self.edits.lines.into_iter().for_each(|own| lines.extend(own));
+        Some(lines)
+    }
+
+    fn put_in_other_words(&self, said: &AnswerRewrites, lines: &mut LineEdits) {
         let location = self.response.values("location").next();
         let location = location.zip(said.location.as_ref());
         if let Some(new) = location.and_then(|(value, said)| replaced_location(value, said)) {
@@ -189,11 +204,6 @@ impl<S: Transport> Exchange<'_, S> {
             let ours = self.edits.insert.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
             ours.for_each(|(name, value)| lines.add(name, value));
         }
-        if lines.is_empty() {
-            return None;
-        }
-        self.edits.lines.into_iter().for_each(|own| lines.extend(own));
-        Some(lines)
     }
 
     /// What compression, where the route asks for it, changes in this response, and its body if that is to be coded.

@@ -14,6 +14,7 @@ use http1::{BodyError, Framing, RequestHead, ResponseEdits, ResponseError, Respo
 use model::{AnswerRewrites, Compression};
 use tokio::time::Instant;
 
+use crate::changes::Changes;
 use crate::downstream::Downstream;
 use crate::request_body::RequestBody;
 use crate::retry::Chance;
@@ -127,6 +128,8 @@ pub(crate) struct Exchange<'x, S> {
     edits: ResponseEdits<'x>,
     /// What becomes of places that the response names.
     pub(crate) answers: Option<&'x AnswerRewrites>,
+    /// What policies say to the client with the answer.
+    pub(crate) changes: Option<&'x Changes>,
     /// Another try that may follow, as the route asks.
     pub(crate) chance: Option<Chance<'x>>,
     /// What the response may be compressed with.
@@ -184,6 +187,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             limits,
             edits,
             answers: None,
+            changes: None,
             chance: None,
             compression: &[],
             to_up,

@@ -155,7 +155,7 @@ impl ExtAuth {
         };
         let verdict = match &self.said.protocol {
             ExtAuthProtocol::Http { .. } => http::verdict(answer, to_backend, changes),
-            ExtAuthProtocol::Subrequest(_) => subrequest::verdict(answer, sign_in, to_backend, changes),
+            ExtAuthProtocol::Subrequest(said) => subrequest::verdict(answer, sign_in, said, changes),
             ExtAuthProtocol::Grpc => grpc::verdict(&answer, head, changes),
         };
         match verdict {

@@ -4,7 +4,6 @@
 //! ngx_http_auth_request_module.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use bytes::BytesMut;
 use model::{Subrequest, UrlPiece};
@@ -12,7 +11,7 @@ use model::{Subrequest, UrlPiece};
 use super::http::{self, encoded};
 use super::{Asked, Denial, Question};
 use crate::capture::Answer;
-use crate::changes::Changes;
+use crate::changes::{Changes, Cookies};
 
 /// Headers that the gateway writes for the service itself, whatever a request says in them.
 const OWN: [&str; 10] = [
@@ -39,12 +38,19 @@ pub(super) fn question(asked: &Asked<'_>, said: &Subrequest) -> Question {
     let mut out = BytesMut::new();
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     put(&[said.method.as_bytes(), b" ", said.target.as_bytes(), b" HTTP/1.1\r\n"]);
-    let mut line = |name: &str, value: &[u8]| put(&[name.as_bytes(), b": ", value, b"\r\n"]);
+    // What is said for the service stands in the place of what anybody else says.
+    let is_said = |name: &str| said.headers.iter().any(|(said, _)| is_alike(name, said));
+    let mut line = |name: &str, value: &[u8]| {
+        if !is_said(name) {
+            put(&[name.as_bytes(), b": ", value, b"\r\n"]);
+        }
+    };
     line("Host", said.host.as_bytes());
     let scheme = asked.client.scheme();
     line("X-Original-URL", format!("{scheme}://{host}{uri}").as_bytes());
     line("X-Original-Method", method.as_bytes());
-    line("X-Auth-Request-Redirect", uri.as_bytes());
+    let redirect = (!said.redirect.is_empty()).then(|| written(&said.redirect, asked));
+    line("X-Auth-Request-Redirect", redirect.as_ref().unwrap_or(&uri).as_bytes());
     if let Some(client) = asked.address() {
         let client = client.to_string();
         line("X-Real-IP", client.as_bytes());
@@ -59,18 +65,23 @@ pub(super) fn question(asked: &Asked<'_>, said: &Subrequest) -> Question {
             line(name, value);
         }
     }
+    for (name, value) in said.headers.iter().filter(|(_, value)| !value.is_empty()) {
+        put(&[name.as_bytes(), b": ", written(value, asked).as_bytes(), b"\r\n"]);
+    }
     put(&[b"Content-Length: 0\r\n\r\n"]);
     Question { head: out, body: Vec::new() }
 }
 
 /// Where the client is sent if the service wants to know who it is; none: nowhere.
 pub(super) fn sign_in(asked: &Asked<'_>, said: &Subrequest) -> Option<String> {
-    if said.sign_in.is_empty() {
-        return None;
-    }
+    (!said.sign_in.is_empty()).then(|| written(&said.sign_in, asked))
+}
+
+/// What the pieces say of this request.
+fn written(pieces: &[UrlPiece], asked: &Asked<'_>) -> String {
     let (authority, uri) = (asked.host(), asked.uri());
     let mut out = String::new();
-    for piece in &said.sign_in {
+    for piece in pieces {
         match piece {
             UrlPiece::Text(text) => out.push_str(text),
             UrlPiece::Scheme => out.push_str(asked.client.scheme()),
@@ -80,22 +91,30 @@ pub(super) fn sign_in(asked: &Asked<'_>, said: &Subrequest) -> Option<String> {
             UrlPiece::EscapedUri => escape(&uri, &mut out),
         }
     }
-    Some(out)
+    out
 }
 
-/// None: it lets in, and says `to_backend` of the request.
+/// None: it lets in, and says of the request what endpoints get, and which cookies the client does.
 ///
 /// # Errors
 /// Nothing is known: why.
 pub(super) fn verdict(
     answer: Answer,
     sign_in: Option<String>,
-    to_backend: &[Arc<str>],
+    said: &Subrequest,
     changes: &mut Changes,
 ) -> Result<Option<Denial>, &'static str> {
     match (answer.head.status(), sign_in) {
         (401, Some(url)) => Ok(Some(to_sign_in(&answer, url))),
-        (200..=299 | 401 | 403, _) => http::verdict(answer, to_backend, changes),
+        (200..=299, _) => {
+            let values: Vec<_> = answer.head.values("set-cookie").map(<[u8]>::to_vec).collect();
+            let verdict = http::verdict(answer, &said.headers_to_backend, changes)?;
+            if !values.is_empty() {
+                changes.set_cookies(Cookies { values, always: said.always_sets_cookies });
+            }
+            Ok(verdict)
+        }
+        (401 | 403, _) => http::verdict(answer, &[], changes),
         _ => Err(NEITHER),
     }
 }

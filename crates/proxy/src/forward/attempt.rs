@@ -140,6 +140,7 @@ impl Forward<'_> {
             Exchange::new(worker, down, &mut upstream, self.head, body, response, to_up, edits, limits);
         exchange.chance = chance;
         exchange.answers = plan.answers();
+        exchange.changes = changes;
         exchange.compression = self.guard.map_or(&[], Guard::compression);
         exchange.is_measured = is_measured;
         let result = exchange.run().await;

@@ -63,9 +63,12 @@ pub(crate) async fn forward<S: Transport>(
         Ok(outcome) => return outcome,
         Err(refusal) => refusal,
     };
-    let headers = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
+    let cors = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
+    let cookies = work.changes.as_ref().map_or(&[][..], |changes| changes.cookies(status));
+    let cookies = cookies.iter().map(|value| ("Set-Cookie", &**value));
+    let headers: Vec<_> = cors.iter().copied().chain(cookies).collect();
     let page = work.guard.and_then(|guard| guard.page(status));
-    let extra = Extra { headers, page, ..Default::default() };
+    let extra = Extra { headers: &headers, page, ..Default::default() };
     answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
 }
 

@@ -19,6 +19,7 @@ mod http2_floods;
 mod http2_smuggling;
 mod idle;
 mod ingress_nginx;
+mod ingress_nginx_access;
 mod ingress_nginx_answers;
 mod ingress_nginx_backends;
 mod ingress_tls;

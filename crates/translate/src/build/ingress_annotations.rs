@@ -6,8 +6,9 @@ use std::time::Duration;
 use kube::core::ObjectMeta;
 use model::{
     Action, CaptureRewrite, ExtAuth, ExtAuthProtocol, HeaderLine, ObjectKind, ObjectRef, PathMatch,
-    PathRewrite, Reason, Route, Session, SessionCarrier, UrlRewrite,
+    PathRewrite, Reason, Route, Session, SessionCarrier, Subrequest, UrlPiece, UrlRewrite,
 };
+use resources::core::ConfigMap;
 
 use super::Builder;
 use super::backends::PortRef;
@@ -41,15 +42,17 @@ impl Builder<'_> {
 
     /// None: who should be asked cannot be, which is reported.
     fn auth_request(&mut self, key: &ObjectRef, asked: &AuthRequest) -> Option<ExtAuth> {
-        let AuthRequest { namespace, service, port, said } = asked;
+        let AuthRequest { namespace, service, port, said, headers } = asked;
+        let headers = headers.as_ref().map(|map| self.headers_for_service(key, map));
         let field = nginx::field("auth-url");
         let outcome = "the Ingress answers 500";
         self.permitted(key, namespace, service, (&field, outcome)).ok()?;
         let port = PortRef::Number(i32::from(*port));
         let backend = self.service_backend(namespace, service, port, key, (&field, outcome)).ok()?;
+        let said = Subrequest { headers: headers.unwrap_or_else(|| Some(Vec::new()))?, ..said.clone() };
         Some(ExtAuth {
             backend,
-            protocol: ExtAuthProtocol::Subrequest(Arc::new(said.clone())),
+            protocol: ExtAuthProtocol::Subrequest(Arc::new(said)),
             headers_to_ext_auth: Vec::new(),
             fails_open: false,
             timeout: AUTH_TIMEOUT,
@@ -58,30 +61,54 @@ impl Builder<'_> {
         })
     }
 
-    /// The headers of `custom-headers`. Where the ConfigMap is looked for, so is its coming and going.
-    pub(super) fn custom_headers(&mut self, key: &ObjectRef, said: &Nginx) -> Vec<HeaderLine> {
-        let Some(name) = &said.custom_headers else { return Vec::new() };
+    /// What the service gets beside the headers of requests; none: something that cannot be, which is reported.
+    fn headers_for_service(&mut self, key: &ObjectRef, map: &str) -> Option<Vec<(Arc<str>, Vec<UrlPiece>)>> {
+        let (annotation, outcome) = ("auth-proxy-set-headers", "so the Ingress answers 500");
+        let found = self.annotated_map(key, map, annotation, outcome)?;
+        let mut report = self.report(key);
+        let lines = found.data.iter().flatten();
+        let read = lines.map(|(name, value)| {
+            let told =
+                |problem| report.invalid(nginx::field(annotation), format!("{map} {problem}, {outcome}"));
+            nginx::own_header(name, value).map_err(told).ok()
+        });
+        read.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// The ConfigMap that an annotation names. Where it is looked for, so is its coming and going.
+    fn annotated_map(
+        &mut self,
+        key: &ObjectRef,
+        name: &str,
+        annotation: &str,
+        outcome: &str,
+    ) -> Option<Arc<ConfigMap>> {
         let (namespace, name) = name.split_once('/').unwrap_or((&key.namespace, name));
         let map = ObjectRef::new(ObjectKind::ConfigMap, namespace, name);
-        let field = nginx::field("custom-headers");
+        let field = nginx::field(annotation);
         if namespace != &*key.namespace {
-            let message =
-                format!("{map} is in another namespace, so no header is set: copy it into {}", key.namespace);
+            let message = format!("{map} is in another namespace, {outcome}: copy it into {}", key.namespace);
             self.report(key).error(Reason::RefNotPermitted, field, message);
-            return Vec::new();
+            return None;
         }
         if !pattern::is_object_name(name) {
-            let message = format!("{name:?} is no name of a ConfigMap, so no header is set");
-            self.report(key).invalid(field, message);
-            return Vec::new();
+            self.report(key).invalid(field, format!("{name:?} is no name of a ConfigMap, {outcome}"));
+            return None;
         }
         self.part.services.insert(map.clone());
-        let objects = self.objects;
-        let Some(found) = objects.config_maps.get(&map) else {
-            let message = format!("there is no {map}, so no header is set: add it");
+        let found = self.objects.config_maps.get(&map).cloned();
+        if found.is_none() {
+            let message = format!("there is no {map}, {outcome}: add it");
             self.report(key).error(Reason::TargetNotFound, field, message);
-            return Vec::new();
-        };
+        }
+        found
+    }
+
+    /// The headers of `custom-headers`.
+    pub(super) fn custom_headers(&mut self, key: &ObjectRef, said: &Nginx) -> Vec<HeaderLine> {
+        let Some(name) = &said.custom_headers else { return Vec::new() };
+        let found = self.annotated_map(key, name, "custom-headers", "so no header is set");
+        let Some(found) = found else { return Vec::new() };
         let mut report = self.report(key);
         let lines = found.data.iter().flatten();
         lines.filter_map(|(name, value)| nginx::custom_header(name, value, &mut report)).collect()

@@ -3,8 +3,7 @@
 use super::values::boolean;
 
 /// Annotations that ask for something unless they are false.
-const FLAGS: [&str; 7] = [
-    "auth-always-set-cookie",
+const FLAGS: [&str; 6] = [
     "auth-tls-pass-certificate-to-upstream",
     "enable-modsecurity",
     "enable-opentelemetry",

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use model::{Subrequest, UrlPiece};
-use policy::{HeadKind, header_refusal};
+use policy::{HeadKind, header_refusal, header_value_problem};
 
 use super::closing::CLOSES;
+use super::headers;
 use super::values::Said;
 use crate::pattern;
 
@@ -28,7 +29,10 @@ pub(crate) struct AuthRequest {
     pub(crate) namespace: String,
     pub(crate) service: String,
     pub(crate) port: u16,
+    /// Without headers of its own.
     pub(crate) said: Subrequest,
+    /// A ConfigMap with these, perhaps behind a namespace and a slash.
+    pub(crate) headers: Option<String>,
 }
 
 /// None: nobody is asked. An error closes: it has been reported.
@@ -40,6 +44,9 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Result<AuthRequest, ()
     };
     let read = address(url).map_err(|problem| said.bad("auth-url", format!("{url:?} {problem}, {CLOSES}")));
     let (method, names, sign_in) = (method(said), names(said), sign_in(said));
+    let redirect = redirect(said);
+    let always_sets_cookies = said.flag("auth-always-set-cookie") == Some(true);
+    let headers = said.text("auth-proxy-set-headers").map(str::to_owned);
     let together = || {
         let (namespace, service, port, host, target) = read?;
         let said = Subrequest {
@@ -48,8 +55,11 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Result<AuthRequest, ()
             target: target.into(),
             headers_to_backend: names?,
             sign_in: sign_in?,
+            redirect: redirect?,
+            headers: Vec::new(),
+            always_sets_cookies,
         };
-        Ok(AuthRequest { namespace, service, port, said })
+        Ok(AuthRequest { namespace, service, port, said, headers })
     };
     Some(together())
 }
@@ -147,6 +157,34 @@ fn pieces(url: &str) -> Result<Vec<UrlPiece>, &'static str> {
     if !is_url || !url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') {
         return Err("is no URL that begins with http:// or https://");
     }
+    text_of(url)
+}
+
+/// What `X-Auth-Request-Redirect` holds; empty: what it does without the annotation.
+fn redirect(said: &mut Said<'_, '_, '_>) -> Result<Vec<UrlPiece>, ()> {
+    let Some(text) = said.text("auth-request-redirect") else { return Ok(Vec::new()) };
+    header_value(text)
+        .map_err(|problem| said.bad("auth-request-redirect", format!("{text:?} {problem}, {CLOSES}")))
+}
+
+/// A header for the service; without a value it gets none of that name.
+///
+/// # Errors
+/// Why it cannot be.
+pub(crate) fn own_header(name: &str, value: &str) -> Result<(Arc<str>, Vec<UrlPiece>), String> {
+    headers::check_name(HeadKind::Request, name)?;
+    let pieces = if value.is_empty() { Ok(Vec::new()) } else { header_value(value) };
+    let pieces = pieces.map_err(|problem| format!("has a value of {name} that {problem}"))?;
+    Ok((name.into(), pieces))
+}
+
+fn header_value(text: &str) -> Result<Vec<UrlPiece>, &'static str> {
+    header_value_problem(text).map_or(Ok(()), Err)?;
+    text_of(text)
+}
+
+/// A text with variables.
+fn text_of(url: &str) -> Result<Vec<UrlPiece>, &'static str> {
     let mut found = Vec::new();
     let mut rest = url;
     while !rest.is_empty() {
@@ -193,6 +231,27 @@ mod tests {
             "http://auth.web.svc/a b",
         ] {
             assert!(address(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn headers_for_the_service_may_hold_variables_and_forge_nothing() {
+        let text = |text: &str| UrlPiece::Text(text.into());
+        assert_eq!(
+            own_header("X-Where", "$scheme://$http_host$request_uri").unwrap(),
+            ("X-Where".into(), vec![UrlPiece::Scheme, text("://"), UrlPiece::Authority, UrlPiece::Uri])
+        );
+        assert_eq!(own_header("X-Forwarded-Proto", "https").unwrap().1, [text("https")]);
+        assert_eq!(own_header("Cookie", "").unwrap().1, []);
+        for (name, value) in [
+            ("Host", "a"),
+            ("Content-Length", "4"),
+            ("X_Real_IP", "1"),
+            ("a b", "1"),
+            ("X-A", "1\r\nX-B: 2"),
+            ("X-A", "$remote_user"),
+        ] {
+            assert!(own_header(name, value).is_err(), "{name}: {value}");
         }
     }
 

@@ -99,7 +99,9 @@ fn remove(kind: HeadKind, name: &str, modifier: &mut HeaderModifier) -> Result<(
     Ok(())
 }
 
-fn check_name(kind: HeadKind, name: &str) -> Result<(), String> {
+/// # Errors
+/// Why no header of this name can be changed.
+pub(super) fn check_name(kind: HeadKind, name: &str) -> Result<(), String> {
     if !pattern::is_token(name) {
         return Err(format!("names {name:?}, which is no header"));
     }

@@ -96,6 +96,10 @@ pub(crate) fn plan(route: &Route, statuses: &Statuses<'_>, facts: &Facts) -> Res
     if route.retry.is_some() {
         return Err(Why::Retry);
     }
+    // Who has no endpoint is userspace's in any case, and so are its requests that go to a default backend.
+    if route.fallback.as_ref().is_some_and(|fallback| !fallback.statuses.is_empty()) {
+        return Err(Why::Errors);
+    }
     if route.session.is_some() {
         return Err(Why::Session);
     }

@@ -52,6 +52,8 @@ pub enum Why {
     Timeouts,
     /// Retries on answers.
     Retry,
+    /// Errors have another answer than that of the endpoint.
+    Errors,
     /// Clients that keep their endpoint by a cookie or header.
     Session,
     /// A RoutePolicy says something of it.
@@ -127,6 +129,7 @@ impl Why {
             Self::Copies => "a mirror gets a copy of some of its requests",
             Self::Timeouts => "it has time limits",
             Self::Retry => "it asks for retries",
+            Self::Errors => "a default backend answers its errors",
             Self::Session => "it has session persistence",
             Self::RoutePolicy => "a RoutePolicy is for it",
             Self::Balancing => "its balancer chooses for each request",

@@ -248,6 +248,7 @@ fn a_route_with_mirrors_is_the_kernels_but_for_what_is_copied() {
                 backend: backend.clone(),
                 numerator,
                 denominator,
+                form: None,
             };
             case.route.filters.mirrors = shares.iter().map(mirror).collect();
         }
@@ -266,6 +267,23 @@ fn a_route_with_mirrors_is_the_kernels_but_for_what_is_copied() {
         case.facts.endpoints.clear();
     };
     assert_eq!(placed(unreachable), (Tier::Userspace, Some(Why::NoRoute)));
+}
+
+/// Whoever has no endpoint is userspace's in any case: only where answers are looked at is the whole route.
+#[test]
+fn a_route_whose_errors_have_another_answer_is_userspaces() {
+    let with = |statuses: &'static [u16]| {
+        move |case: &mut Case| {
+            case.route.fallback = Some(Box::new(model::Fallback {
+                backend: BackendId::service("test", "r", 80),
+                statuses: statuses.to_vec(),
+                keeps_answers: false,
+                lines: [].into(),
+            }));
+        }
+    };
+    assert_eq!(placed(with(&[404])), (Tier::Userspace, Some(Why::Errors)));
+    assert_eq!(placed(with(&[])), (Tier::Tc, None));
 }
 
 #[test]

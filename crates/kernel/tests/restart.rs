@@ -21,7 +21,8 @@ fn with_copies(dice: &mut Dice, mut snapshot: Snapshot) -> Snapshot {
         let numerator = dice.below(4) as u32;
         if numerator > 0 && route.filters.is_empty() {
             let Some(backend) = snapshot.backends.keys().next().cloned() else { break };
-            Arc::make_mut(route).filters.mirrors = vec![Mirror { backend, numerator, denominator: 4 }];
+            Arc::make_mut(route).filters.mirrors =
+                vec![Mirror { backend, numerator, denominator: 4, form: None }];
         }
     }
     snapshot

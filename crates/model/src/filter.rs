@@ -175,6 +175,9 @@ pub struct Redirect {
     pub path: Option<PathRewrite>,
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
+    /// Whether clients are told the path alone, where nothing before that changes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_relative: bool,
 }
 
 /// What a URL of a client begins with.
@@ -233,4 +236,20 @@ pub struct Mirror {
     pub numerator: u32,
     /// At least 1, and not below `numerator`.
     pub denominator: u32,
+    /// What copies are made of; none: the request as its endpoint gets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub form: Option<Box<CopyForm>>,
+}
+
+/// A copy of the request as it came, whatever its rule changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyForm {
+    /// The value of `Host`.
+    pub host: Arc<str>,
+    /// Another path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathRewrite>,
+    /// Whether it has the body.
+    pub has_body: bool,
 }

@@ -18,6 +18,7 @@ mod backend_policy;
 mod cookie;
 mod diagnostic;
 mod ext_auth;
+mod fallback;
 mod filter;
 mod host;
 mod jwt;
@@ -38,9 +39,10 @@ pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, Outl
 pub use cookie::{CookieAttributes, SameSite};
 pub use diagnostic::{Diagnostic, Place, Reason, Severity};
 pub use ext_auth::{ExtAuth, ExtAuthProtocol, Subrequest, UrlPiece};
+pub use fallback::Fallback;
 pub use filter::{
-    AnswerRewrites, CaptureRewrite, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, Redirect,
-    Replacement, Scheme, UrlRewrite,
+    AnswerRewrites, CaptureRewrite, CopyForm, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite,
+    Redirect, Replacement, Scheme, UrlRewrite,
 };
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use jwt::{ClaimHeader, Jwks, Jwt, JwtKeys, JwtProvider, RequiredClaim, TokenPlaces};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    Affinity, AppProtocol, AttachedPolicies, Backend, BackendId, Filters, HostPattern, ListenerId,
+    Affinity, AppProtocol, AttachedPolicies, Backend, BackendId, Fallback, Filters, HostPattern, ListenerId,
     ObjectKind, ObjectRef, Policies, Redirect, Session,
 };
 
@@ -56,6 +56,12 @@ pub struct Route {
     /// Whether clients keep what was chosen for them by a value that they bring back; goes before `affinity`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
+    /// Who answers where its endpoints do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Box<Fallback>>,
+    /// Whether the access log leaves its requests out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_unlogged: bool,
     /// When the object was made, in seconds since 1970; none for objects from files. The older route wins a tie.
     pub created_unix_s: Option<i64>,
     /// The tier that the user asked for.
@@ -80,6 +86,8 @@ impl Route {
             retry: None,
             policies: Vec::new(),
             session: None,
+            fallback: None,
+            is_unlogged: false,
             created_unix_s: None,
             tier: None,
             forwarded_headers: true,

@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use model::{Redirect, Scheme};
 
 use crate::write_path;
@@ -19,7 +17,7 @@ pub struct Asked<'r> {
     pub query: Option<&'r str>,
 }
 
-/// The value of `Location`: an absolute URL. A port that the scheme implies is left out.
+/// The value of `Location`: an absolute URL, unless the redirect is a relative one. A port that the scheme implies is left out.
 ///
 /// Source: HTTPRequestRedirectFilter.port (Gateway API v1.6.1): "If redirect scheme is not-empty, the redirect port MUST be
 /// the well-known port associated with the redirect scheme. […] If redirect scheme is empty, the redirect port MUST be the
@@ -31,18 +29,24 @@ pub fn location(redirect: &Redirect, asked: &Asked<'_>) -> String {
         (None, Some(scheme)) => scheme.default_port(),
         (None, None) => asked.listener_port,
     };
-    let host = redirect.hostname.as_deref().unwrap_or(asked.host);
-    let mut url = format!("{}://{host}", scheme.as_str());
-    if port != scheme.default_port() {
-        // Writing to a String cannot fail.
-        let _ = write!(url, ":{port}");
-    }
+    let mut path = String::new();
     match &redirect.path {
-        Some(rewrite) => write_path(rewrite, asked.path, &mut url),
-        None if asked.path.starts_with('/') => url.push_str(asked.path),
+        Some(rewrite) => write_path(rewrite, asked.path, &mut path),
+        None if asked.path.starts_with('/') => path.push_str(asked.path),
         // `*` of OPTIONS is no path.
         None => {}
     }
+    // RFC 3986 section 4.2: two slashes begin a host.
+    let stays = redirect.scheme.is_none() && redirect.hostname.is_none() && redirect.port.is_none();
+    let is_relative = redirect.is_relative && stays && path.starts_with('/') && !path.starts_with("//");
+    let mut url = if is_relative {
+        path
+    } else {
+        let host = redirect.hostname.as_deref().unwrap_or(asked.host);
+        let port = Some(port).filter(|port| *port != scheme.default_port());
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{host}{port}{path}", scheme.as_str())
+    };
     if let Some(query) = asked.query {
         url.push('?');
         url.push_str(query);
@@ -56,7 +60,8 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Redirect = Redirect { scheme: None, hostname: None, port: None, path: None, status: 302 };
+    const NOTHING: Redirect =
+        Redirect { scheme: None, hostname: None, port: None, path: None, status: 302, is_relative: false };
 
     fn to(redirect: &Redirect, scheme: Scheme, listener_port: u16) -> String {
         location(
@@ -90,6 +95,18 @@ mod tests {
         let path = Some(PathRewrite::Prefix { matched: "".into(), replacement: "/new".into() });
         let redirect = Redirect { hostname: Some("b.test".into()), path, ..NOTHING };
         assert_eq!(to(&redirect, Scheme::Http, 80), "http://b.test/new/x%2F?q=1&&");
+    }
+
+    #[test]
+    fn what_stays_on_the_host_may_be_told_by_its_path() {
+        let to_app = |path: &str| {
+            let path = Some(PathRewrite::Full(path.into()));
+            Redirect { path, is_relative: true, ..NOTHING }
+        };
+        assert_eq!(to(&to_app("/app"), Scheme::Http, 8080), "/app?q=1&&");
+        assert_eq!(to(&to_app("//evil.test"), Scheme::Http, 80), "http://a.test//evil.test?q=1&&");
+        let elsewhere = Redirect { hostname: Some("b.test".into()), ..to_app("/app") };
+        assert_eq!(to(&elsewhere, Scheme::Http, 80), "http://b.test/app?q=1&&");
     }
 
     #[test]

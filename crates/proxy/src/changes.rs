@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http1::{LineEdits, is_alike};
 
 /// Changes of one request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     lines: LineEdits,
     query: Option<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Changes {
 }
 
 /// Cookies of a service that let a request in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cookies {
     /// Values of `Set-Cookie`; one at least.
     pub(crate) values: Vec<Vec<u8>>,

@@ -17,6 +17,7 @@ use http1::ResponseHead;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::bodiless::{bodiless, with_query};
 use crate::client::Client;
 use crate::downstream::Downstream;
 use crate::forward::{self, Forward};
@@ -35,32 +36,39 @@ pub(crate) const TIME_MAX: Duration = Duration::from_secs(30);
 /// Who gets copies of shares of what goes to a target.
 #[derive(Default)]
 pub(crate) struct Mirrors {
-    /// Of each its one target, and the limit of time.
-    actions: Vec<Arc<ForwardAction>>,
+    all: Vec<Mirror>,
     copies: Copies,
 }
 
+/// Who gets copies.
+#[derive(Clone)]
+pub(crate) struct Mirror {
+    /// Its one target, and the limit of time.
+    pub(crate) action: Arc<ForwardAction>,
+    /// Whether copies have the body.
+    pub(crate) has_body: bool,
+}
+
 impl Mirrors {
-    /// Those of a list; each is what it is told to do and the share of requests that are copied.
-    pub(crate) fn new(all: impl IntoIterator<Item = (ForwardAction, (u32, u32))>) -> Self {
-        let (actions, shares): (Vec<_>, Vec<_>) =
-            all.into_iter().map(|(action, share)| (Arc::new(action), share)).unzip();
-        Self { actions, copies: Copies::new(shares) }
+    /// Those of a list, each with the share of requests that are copied.
+    pub(crate) fn new(all: impl IntoIterator<Item = (Mirror, (u32, u32))>) -> Self {
+        let (all, shares): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        Self { all, copies: Copies::new(shares) }
     }
 
     /// What they do.
     pub(crate) fn actions(&self) -> impl Iterator<Item = &Arc<ForwardAction>> {
-        self.actions.iter()
+        self.all.iter().map(|mirror| &mirror.action)
     }
 
     /// Those that get a copy of the `number`th request of this client's connection.
-    fn of(&self, client: &Client, number: u64, worker: &Worker) -> impl Iterator<Item = &Arc<ForwardAction>> {
-        let places = if self.actions.is_empty() {
+    fn of(&self, client: &Client, number: u64, worker: &Worker) -> impl Iterator<Item = &Mirror> {
+        let places = if self.all.is_empty() {
             Vec::new()
         } else {
             self.copies.of(client.lot(worker, number), || worker.random())
         };
-        places.into_iter().filter_map(|place| self.actions.get(place))
+        places.into_iter().filter_map(|place| self.all.get(place))
     }
 }
 
@@ -76,14 +84,26 @@ pub(crate) fn start(
     if work.head.upgrade().is_some() {
         return;
     }
-    for action in mirrors.of(client, number, worker) {
+    for Mirror { action, has_body } in mirrors.of(client, number, worker) {
+        let limits = &worker.config().limits;
+        let head = if *has_body || !work.head.framing().has_body() {
+            Some(work.head.clone())
+        } else {
+            bodiless(work.head, work.head.method(), &with_query(work.head.path(), work.head.query()), limits)
+        };
+        let Some(head) = head else {
+            worker.metrics().mirrored(worker.index, "failed");
+            continue;
+        };
         let Some(active) = Active::begin(worker) else {
             worker.metrics().mirrored(worker.index, "too many");
             continue;
         };
         let tapped = Rc::new(RefCell::new(Tapped::default()));
-        body.taps.push(Tap(tapped.clone()));
-        let (worker, client, head) = (worker.clone(), client.clone(), work.head.clone());
+        if head.framing().has_body() {
+            body.taps.push(Tap(tapped.clone()));
+        }
+        let (worker, client) = (worker.clone(), client.clone());
         let (action, listener) = (action.clone(), work.listener.clone());
         let (forwarded, ids, changes) = (work.forwarded.clone(), work.ids, work.changes.clone());
         tokio::task::spawn_local(async move {

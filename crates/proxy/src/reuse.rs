@@ -55,15 +55,17 @@ pub(crate) fn holds(
     let Action::Forward(references) = &route.action else { return true };
     let CompiledAction::Forward(action) = &*known.action else { return false };
     let is_same = |id: &BackendId| !changed.contains(id);
+    let has_same_fallback = || route.fallback.as_ref().is_none_or(|said| is_same(&said.backend));
     let are_same = changed.is_empty()
-        || references.iter().all(|reference| {
-            let target = match &reference.target {
-                BackendTarget::Backend(id) => is_same(id),
-                _ => true,
-            };
-            let mut mirrors = route.filters.mirrors.iter().chain(&reference.filters.mirrors);
-            target && mirrors.all(|mirror| is_same(&mirror.backend))
-        });
+        || has_same_fallback()
+            && references.iter().all(|reference| {
+                let target = match &reference.target {
+                    BackendTarget::Backend(id) => is_same(id),
+                    _ => true,
+                };
+                let mut mirrors = route.filters.mirrors.iter().chain(&reference.filters.mirrors);
+                target && mirrors.all(|mirror| is_same(&mirror.backend))
+            });
     if are_same {
         used(action).for_each(|id| connectors.keep(id));
     }
@@ -85,7 +87,12 @@ fn used(action: &ForwardAction) -> impl Iterator<Item = ConnectorId> {
         let copies = target.mirrors.actions().flat_map(|action| action.targets.iter().flatten());
         copies.flat_map(Target::connectors).map(|connector| connector.id).collect::<Vec<_>>()
     };
-    targets.flat_map(move |target| target.connectors().map(|connector| connector.id).chain(copies(target)))
+    let fallback = action.fallback.iter().flat_map(|fallback| fallback.actions());
+    let fallback = fallback.flat_map(|action| action.targets.iter().flatten());
+    let fallback = fallback.flat_map(Target::connectors).map(|connector| connector.id);
+    let targets = targets
+        .flat_map(move |target| target.connectors().map(|connector| connector.id).chain(copies(target)));
+    targets.chain(fallback)
 }
 
 #[cfg(test)]

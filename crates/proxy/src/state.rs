@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use balance::WeightedChoice;
 use model::{
-    Action, AppProtocol, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId,
+    Action, AppProtocol, BackendId, BackendSecurity, BackendTarget, Balancing, CertificateId, CopyForm,
     EndpointCondition, ExtAuthProtocol, Filters, HostPattern, Listener, ObjectRef, OtherAddress, Protocol,
-    Redirect, RouteMatch, Snapshot, Timeouts,
+    Redirect, RouteMatch, Snapshot, Timeouts, UrlRewrite,
 };
 use policy::Cors;
 use telemetry::{GatewayMetrics, L4Metrics};
@@ -22,12 +22,13 @@ use crate::backend::{BackendState, Endpoints};
 use crate::breaker::Breaker;
 use crate::connector::{Connector, ConnectorId, Connectors, Way};
 use crate::endpoint::{Endpoint, EndpointStats};
+use crate::fallback::Fallback;
 use crate::group::Group;
 use crate::guard::Guards;
 use crate::hash_by::Hashing;
 use crate::health::{self, Board, Probed};
 use crate::l4::L4Action;
-use crate::mirror::{self, Mirrors};
+use crate::mirror::{self, Mirror, Mirrors};
 use crate::object_limits::ObjectLimits;
 use crate::outliers::Outliers;
 use crate::plan::Plan;
@@ -124,6 +125,23 @@ pub(crate) struct ForwardAction {
     pub(crate) timeouts: model::Timeouts,
     pub(crate) retry: Option<Box<Retry>>,
     pub(crate) session: Option<Box<model::Session>>,
+    /// Who answers where the targets do not.
+    pub(crate) fallback: Option<Box<Fallback>>,
+}
+
+impl ForwardAction {
+    /// What is sent to one target, without retries.
+    pub(crate) fn only(target: Target, timeouts: Timeouts) -> Self {
+        Self {
+            choice: WeightedChoice::new(&[1]),
+            draw_subject: None,
+            targets: vec![Some(target)],
+            timeouts,
+            retry: None,
+            session: None,
+            fallback: None,
+        }
+    }
 }
 
 /// A backend of a route.
@@ -414,7 +432,7 @@ fn compile(
         }
         Action::Forward(references) => {
             let weights: Vec<u32> = references.iter().map(|r| r.weight).collect();
-            let mut target = |id: &BackendId, filters: &Filters| {
+            let mut target = |id: &BackendId, rule: &Filters, filters: &Filters| {
                 let backend = backends.get_mut(id)?;
                 let protocol = route.protocol(&backend.source);
                 let connectors = connectors_of(route, (backend, protocol), snapshot, connectors, before)?;
@@ -424,7 +442,7 @@ fn compile(
                 let hash_by = backend.source.policy.as_ref().and_then(|policy| policy.hash_by.clone());
                 let hashing = hash_by.map(|by| Hashing::new(by, id));
                 let names = route.session.as_ref().map(|_| backend.names(before, key));
-                let plan = Plan::new(&route.filters, filters);
+                let plan = Plan::new(rule, filters);
                 let (outliers, breaker) = (backend.outliers.clone(), backend.breaker.clone());
                 Some(Target {
                     group,
@@ -441,25 +459,28 @@ fn compile(
             let targets = references.iter().map(|reference| {
                 let BackendTarget::Backend(id) = &reference.target else { return None };
                 let all = route.filters.mirrors.iter().chain(&reference.filters.mirrors);
-                // A copy is the request as its endpoint gets it, changed by the same filters; it is sent to no other backend.
                 let mirrors = all.filter_map(|said| {
-                    let copy = Target { kept: None, ..target(&said.backend, &reference.filters)? };
-                    let timeouts = Timeouts { request: Some(mirror::TIME_MAX), ..Timeouts::default() };
-                    let choice = WeightedChoice::new(&[1]);
-                    let action = ForwardAction {
-                        choice,
-                        draw_subject: None,
-                        targets: vec![Some(copy)],
-                        timeouts,
-                        retry: None,
-                        session: None,
+                    // It is sent to no other backend.
+                    let copy = match &said.form {
+                        // The request as its endpoint gets it, changed by the same filters.
+                        None => target(&said.backend, &route.filters, &reference.filters)?,
+                        Some(form) => target(&said.backend, &as_it_came(form), &Filters::default())?,
                     };
-                    Some((action, (said.numerator, said.denominator)))
+                    let timeouts = Timeouts { request: Some(mirror::TIME_MAX), ..Timeouts::default() };
+                    let action = ForwardAction::only(Target { kept: None, ..copy }, timeouts);
+                    let has_body = said.form.as_ref().is_none_or(|form| form.has_body);
+                    let mirror = Mirror { action: Arc::new(action), has_body };
+                    Some((mirror, (said.numerator, said.denominator)))
                 });
                 let mirrors = Mirrors::new(mirrors);
-                Some(Target { mirrors, ..target(id, &reference.filters)? })
+                Some(Target { mirrors, ..target(id, &route.filters, &reference.filters)? })
             });
             let targets = targets.collect();
+            let fallback = route.fallback.as_deref().and_then(|said| {
+                let (none, id) = (Filters::default(), &said.backend);
+                let mut of = |rule| Some(Target { kept: None, names: None, ..target(id, rule, &none)? });
+                Some(Box::new(Fallback::new(said, route.timeouts, of(&route.filters)?, of(&none)?)))
+            });
             let object = || balance::subject(&route.id.object.to_string());
             CompiledAction::Forward(ForwardAction {
                 targets,
@@ -468,9 +489,16 @@ fn compile(
                 timeouts: route.timeouts,
                 retry: route.retry.as_ref().map(|said| Box::new(Retry::new(said, threads))),
                 session: route.session.clone().map(Box::new),
+                fallback,
             })
         }
     }
+}
+
+/// What makes a copy of the request that came.
+fn as_it_came(form: &CopyForm) -> Filters {
+    let rewrite = UrlRewrite { hostname: Some(Arc::clone(&form.host)), path: form.path.clone() };
+    Filters { url_rewrite: Some(rewrite), ..Filters::default() }
 }
 
 /// One for each certificate that a Gateway of the route shows to endpoints; none: nothing can be sent.

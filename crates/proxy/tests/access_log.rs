@@ -6,7 +6,7 @@ mod support;
 use std::path::PathBuf;
 
 use proxy::{AccessConfig, Config, IdConfig};
-use support::{Lab, Scripted, Target, eventually, free_port, reset, rule};
+use support::{Lab, Rule, Scripted, Target, eventually, free_port, reset, rule};
 use telemetry::access::{AccessLog, Target as File, Writer};
 
 struct Log {
@@ -62,6 +62,24 @@ fn a_line_says_who_asked_what_of_whom_and_what_came_of_it() {
         request.len()
     );
     assert_eq!(log.lines(1), [expected]);
+}
+
+#[test]
+fn a_route_may_stay_out_of_it() {
+    let endpoint = Scripted::echo("one");
+    let log = log("$path $status", 1);
+    let lab = Lab::with(
+        log.config.clone(),
+        &[
+            rule("/", &[endpoint.address]),
+            Rule { is_unlogged: true, ..rule("/quiet", &[endpoint.address]) },
+            Rule { is_unlogged: true, ..rule("/none", &[]) },
+        ],
+    );
+    let mut client = lab.client();
+    let statuses = ["/quiet", "/none", "/told"].map(|path| client.get(path).status);
+    assert_eq!(statuses, [200, 503, 200]);
+    assert_eq!(log.lines(1), ["/told 200"]);
 }
 
 #[test]

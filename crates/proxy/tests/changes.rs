@@ -39,7 +39,7 @@ fn a_change_of_a_backend_reaches_the_routes_that_send_or_copy_to_it() {
     let others = [Scripted::echo("old"), new];
     fn rules<'r>(a: &'r [SocketAddr], b: &'r [SocketAddr], c: &'r [SocketAddr]) -> [Rule<'r>; 4] {
         let backend = model::BackendId::service("test", "b2", 80);
-        let mirrors = vec![model::Mirror { backend, numerator: 1, denominator: 1 }];
+        let mirrors = vec![model::Mirror { backend, numerator: 1, denominator: 1, form: None }];
         let copied = || model::Filters { mirrors: mirrors.clone(), ..Default::default() };
         let of_rule = Rule { filters: copied(), ..rule("/b", b) };
         [rule("/a", a), of_rule, rule("/c", c), Rule { backend_filters: copied(), ..rule("/d", b) }]

@@ -6,7 +6,9 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use model::{BackendId, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, UrlRewrite};
+use model::{
+    BackendId, CopyForm, Cors, Filters, HeaderLine, HeaderModifier, Mirror, PathRewrite, UrlRewrite,
+};
 use support::{Lab, Rule, Scripted, eventually, rule};
 
 fn modifier(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> HeaderModifier {
@@ -210,6 +212,7 @@ fn mirrored_to(rules: &[usize]) -> Filters {
         backend: BackendId::service("test", &format!("b{number}"), 80),
         numerator: 1,
         denominator: 1,
+        form: None,
     };
     Filters { mirrors: rules.iter().map(mirror).collect(), ..Default::default() }
 }
@@ -242,6 +245,33 @@ fn every_mirror_gets_the_request_as_its_endpoint_does() {
         assert_eq!(mirror.received().len(), expected.len(), "{}", mirror.received());
     }
     eventually("both are counted", || lab.metrics.mirrors.values() == [("ok", 4)]);
+}
+
+#[test]
+fn copies_of_what_came_have_a_host_and_a_path_of_their_own_and_perhaps_no_body() {
+    let (endpoint, one, two) = (Scripted::echo("real"), Scripted::echo("one"), Scripted::echo("two"));
+    let mut filters = mirrored_to(&[1, 2]);
+    filters.request_headers = modifier(&[], &[("X-A", "1")], &[]);
+    filters.url_rewrite =
+        Some(UrlRewrite { hostname: None, path: Some(PathRewrite::Full("/rewritten".into())) });
+    let below = PathRewrite::Prefix { matched: "".into(), replacement: "/all".into() };
+    let forms = [(None, false), (Some(below), true)];
+    for (mirror, (path, has_body)) in filters.mirrors.iter_mut().zip(forms) {
+        mirror.form = Some(Box::new(CopyForm { host: "copy.test".into(), path, has_body }));
+    }
+    let lab = Lab::new(&[
+        Rule { filters, ..rule("/", &[endpoint.address]) },
+        rule("/one", &[one.address]),
+        rule("/two", &[two.address]),
+    ]);
+    let mut client = lab.client();
+    client.send("POST /x?y HTTP/1.1\r\nHost: a.test\r\nX-B: 2\r\nContent-Length: 3\r\n\r\nabc");
+    assert!(client.response().text().starts_with("real\nPOST /rewritten?y "));
+    let forwarded = "X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nHost: copy.test\r\nX-B: 2";
+    let bodiless = format!("POST /x?y HTTP/1.1\r\n{forwarded}\r\nContent-Length: 0\r\n\r\n");
+    let whole = format!("POST /all/x?y HTTP/1.1\r\n{forwarded}\r\nContent-Length: 3\r\n\r\nabc");
+    eventually("the copies", || one.received() == bodiless && two.received() == whole);
+    eventually("both are counted", || lab.metrics.mirrors.values() == [("ok", 2)]);
 }
 
 #[test]

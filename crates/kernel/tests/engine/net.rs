@@ -68,7 +68,8 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
         }
         if letter == 'c' {
             let backend = BackendId::service("test", "y", 80);
-            let mirror = |denominator| Mirror { backend: backend.clone(), numerator: 1, denominator };
+            let mirror =
+                |denominator| Mirror { backend: backend.clone(), numerator: 1, denominator, form: None };
             route.filters.mirrors = vec![mirror(4), mirror(3)];
         }
         Arc::new(route)

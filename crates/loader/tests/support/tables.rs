@@ -92,7 +92,8 @@ fn route(listener: &str, prefix: &str) -> Route {
     let path = PathMatch::Prefix(prefix.trim_end_matches('/').into());
     let mut filters = Filters::default();
     if prefix == "/copied" {
-        filters.mirrors = vec![Mirror { backend: id(listener, prefix), numerator: 1, denominator: 2 }];
+        filters.mirrors =
+            vec![Mirror { backend: id(listener, prefix), numerator: 1, denominator: 2, form: None }];
     }
     Route {
         listeners: [ListenerId::new("test", "gateway", listener)].into_iter().collect(),

@@ -123,8 +123,12 @@ impl<S: Transport> Exchange<'_, S> {
         if self.is_repeatable() && self.chance.is_some_and(|chance| chance.takes_status(status)) {
             return Err(Failure::Retried(status));
         }
-        self.down.story.answered = Some(Instant::now());
         self.framing = self.response.framing(self.request.method()).map_err(Failure::InvalidResponse)?;
+        // A stream of gRPC has its status behind the body.
+        if self.replaced.contains(&status) && !self.may_pause && !self.has_begun_answer() {
+            return Err(Failure::Replaced(status));
+        }
+        self.down.story.answered = Some(Instant::now());
         let replaced = self.replaced();
         let lines = replaced.as_ref().or(self.edits.lines);
         let (compressed, coded) = self.begin_coded(lines);

@@ -24,11 +24,13 @@ use crate::worker::{BUFFER_BYTES, Worker};
 
 mod coded;
 mod download;
+mod drain;
 mod splice;
 mod tunnel;
 mod upload;
 
 use download::Download;
+pub(crate) use drain::drain;
 use upload::UploadError;
 
 /// A read in the middle of a large body.
@@ -73,6 +75,9 @@ pub(crate) enum Failure {
     /// The endpoint answered with this status, and the route wants another try.
     #[error("another try instead of an answer with {0}")]
     Retried(u16),
+    /// The endpoint answered with this status, and the route has another answer for it.
+    #[error("another answer in the place of one with {0}")]
+    Replaced(u16),
     /// The endpoint sent nothing for too long, or the route's time is up.
     #[error("the endpoint is too slow")]
     EndpointTimeout,
@@ -91,6 +96,7 @@ impl Failure {
                 | Self::ClientTimeout
                 | Self::ClientLate
                 | Self::Retried(_)
+                | Self::Replaced(_)
                 | Self::Encoding(_)
                 | Self::Uncarried(_)
         )
@@ -132,6 +138,8 @@ pub(crate) struct Exchange<'x, S> {
     pub(crate) changes: Option<&'x Changes>,
     /// Another try that may follow, as the route asks.
     pub(crate) chance: Option<Chance<'x>>,
+    /// Statuses of answers that the client gets another one for.
+    pub(crate) replaced: &'x [u16],
     /// What the response may be compressed with.
     pub(crate) compression: &'x [Compression],
     to_up: BytesMut,
@@ -189,6 +197,7 @@ impl<'x, S: Transport> Exchange<'x, S> {
             answers: None,
             changes: None,
             chance: None,
+            replaced: &[],
             compression: &[],
             to_up,
             to_down: BytesMut::new(),
@@ -248,6 +257,11 @@ impl<'x, S: Transport> Exchange<'x, S> {
             && self.body.replay.bytes().is_some()
             && self.bytes_down == 0
             && self.to_down.is_empty()
+    }
+
+    /// How the response's body ends.
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// Whether the endpoint's connection can carry another request.

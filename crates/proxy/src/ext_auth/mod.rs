@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use balance::WeightedChoice;
 use bytes::BytesMut;
 use http1::{Framing, LineEdits, RequestHead, ResponseHead};
 use model::{ExtAuthProtocol, Listener, Timeouts};
@@ -112,14 +111,7 @@ impl ExtAuth {
     /// `target`: how its backend is reached; none: not at all.
     pub(crate) fn new(said: &model::ExtAuth, target: Option<Target>) -> Self {
         let timeouts = Timeouts { request: Some(said.timeout), ..Timeouts::default() };
-        let action = target.map(|target| ForwardAction {
-            choice: WeightedChoice::new(&[1]),
-            draw_subject: None,
-            targets: vec![Some(target)],
-            timeouts,
-            retry: None,
-            session: None,
-        });
+        let action = target.map(|target| ForwardAction::only(target, timeouts));
         Self { said: said.clone(), action }
     }
 

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::Forward;
 use crate::downstream::{Downstream, Fate};
 use crate::endpoint::Endpoint;
-use crate::exchange::{Exchange, Failure, Limits};
+use crate::exchange::{Exchange, Failure, Limits, drain};
+use crate::fallback::Fallback;
 use crate::guard::Guard;
 use crate::outliers::Outliers;
 use crate::plan::Plan;
@@ -23,6 +24,9 @@ use crate::upstream::Upstream;
 
 /// What a request that was not answered counts for, at least, where endpoints are chosen by the time they take.
 const FAILURE_COSTS: Duration = Duration::from_secs(1);
+
+/// An answer that the client does not get.
+const REPLACED: &str = "endpoint answered with a status that has another answer";
 
 /// What a try came to.
 pub(super) enum Try {
@@ -143,6 +147,7 @@ impl Forward<'_> {
         exchange.changes = changes;
         exchange.compression = self.guard.map_or(&[], Guard::compression);
         exchange.is_measured = is_measured;
+        exchange.replaced = self.action.fallback.as_deref().map_or(&[], Fallback::replaced);
         let result = exchange.run().await;
         let (can_reuse, closes_down, has_head, has_sent_all) = (
             exchange.can_reuse_up(),
@@ -150,7 +155,7 @@ impl Forward<'_> {
             exchange.has_begun_answer(),
             exchange.has_sent_request(),
         );
-        let bytes_out = exchange.bytes_down;
+        let (bytes_out, framing) = (exchange.bytes_down, exchange.framing());
         let answered = exchange.answered_at;
         exchange.finish();
         if let (Some(begun), Some(answered)) = (begun, answered) {
@@ -159,7 +164,9 @@ impl Forward<'_> {
         if let Some(outliers) = outliers {
             match &result {
                 Ok(()) => outliers.note(endpoint.address, Some(response.status())),
-                Err(Failure::Retried(status)) => outliers.note(endpoint.address, Some(*status)),
+                Err(Failure::Retried(status) | Failure::Replaced(status)) => {
+                    outliers.note(endpoint.address, Some(*status));
+                }
                 Err(error) if error.is_endpoints() => outliers.note(endpoint.address, None),
                 Err(_) => {}
             }
@@ -176,6 +183,12 @@ impl Forward<'_> {
             }
             Err(error) => error,
         };
+        if let Failure::Replaced(status) = error {
+            if has_sent_all && response.keep_alive() {
+                drain(worker, upstream, framing);
+            }
+            return Try::Failed(status, REPLACED);
+        }
         if error.is_endpoints() {
             endpoint.failed(worker.index);
             if let Some(begun) = begun {
@@ -233,6 +246,7 @@ impl Forward<'_> {
             Failure::Retried(status) => {
                 Try::Retry { status, reason: "endpoint answered with a status that is tried again" }
             }
+            Failure::Replaced(status) => Try::Failed(status, REPLACED),
             Failure::EndpointTimeout => Try::Failed(504, "endpoint did not answer in time"),
             Failure::ClientLate => Try::Failed(504, "request did not come in time"),
             Failure::BadBody(error) => {

@@ -52,17 +52,31 @@ pub(crate) async fn forward<S: Transport>(
     response: &mut ResponseHead,
 ) -> Outcome {
     let visit = work.visit();
-    let sent = match work.target(down.client.peer.ip(), visit.as_ref()) {
+    let (sent, is_unserved) = match work.target(down.client.peer.ip(), visit.as_ref()) {
         Ok(target) => {
             mirror::start(work, &target.mirrors, (&down.client, down.requests), body);
-            tries(work, (target, visit.as_ref()), down, body, response).await
+            (tries(work, (target, visit.as_ref()), down, body, response).await, false)
         }
-        Err(refusal) => Err(refusal),
+        Err(refusal) => (Err(refusal), true),
     };
-    let (status, reason) = match sent {
+    let (mut status, mut reason) = match sent {
         Ok(outcome) => return outcome,
         Err(refusal) => refusal,
     };
+    if let Some(fallback) = work.action.fallback.as_deref() {
+        // On the heap, where only what goes wrong is.
+        if is_unserved {
+            match Box::pin(fallback.serve(work, down, body, response)).await {
+                Ok(outcome) => return outcome,
+                Err(refusal) => (status, reason) = refusal,
+            }
+        } else if fallback.explains(status) && !down.is_grpc(work.head) {
+            let explained = Box::pin(fallback.explain(work, status, down, body, response)).await;
+            if let Some(outcome) = explained {
+                return outcome;
+            }
+        }
+    }
     let cors = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
     let cookies = work.changes.as_ref().map_or(&[][..], |changes| changes.cookies(status));
     let cookies = cookies.iter().map(|value| ("Set-Cookie", &**value));

@@ -344,6 +344,8 @@ pub struct Rule<'r> {
     pub timeouts: Timeouts,
     pub retry: Option<model::Retry>,
     pub session: Option<model::Session>,
+    pub fallback: Option<Box<model::Fallback>>,
+    pub is_unlogged: bool,
     pub filters: Filters,
     /// Of RoutePolicies.
     pub policies: Option<model::Policies>,
@@ -371,6 +373,8 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         timeouts: Timeouts::default(),
         retry: None,
         session: None,
+        fallback: None,
+        is_unlogged: false,
         filters: Default::default(),
         policies: None,
         backend_filters: Default::default(),
@@ -475,6 +479,8 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                 })
                 .collect(),
             session: rule.session.clone(),
+            fallback: rule.fallback.clone(),
+            is_unlogged: rule.is_unlogged,
             ..Route::new(
                 RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", "r"), rule: number as u32 },
                 Action::Forward(vec![BackendRef {

@@ -253,6 +253,7 @@ fn forwarded(snapshot: &Snapshot, route: &Route, asked: &policy::Asked<'_>, expl
     kept(snapshot, route, references, &mut explanation.steps);
     explanation.steps.extend(route.session.as_ref().map(filters::session));
     explanation.steps.extend(route.retry.as_ref().map(filters::retry));
+    explanation.steps.extend(route.fallback.iter().flat_map(|fallback| filters::fallback(fallback)));
     if broken > 0.0 {
         explanation
             .steps

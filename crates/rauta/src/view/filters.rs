@@ -1,6 +1,9 @@
 //! Filters in words. Values of headers stay out: some are secrets.
 
-use model::{Filters, HeaderModifier, PathRewrite, Redirect, Retry, Scheme, Session, SessionCarrier};
+use model::{
+    CopyForm, Fallback, Filters, HeaderModifier, PathRewrite, Redirect, Retry, Scheme, Session,
+    SessionCarrier,
+};
 
 use crate::settings::parse::show_duration;
 
@@ -56,9 +59,17 @@ pub(crate) fn lines(filters: &Filters, whose: &str) -> Vec<String> {
             (all, of) if all == of => "every request".to_owned(),
             (some, of) => format!("{some} of {of} requests"),
         };
-        lines.push(format!("{whose} mirrors {share} to {}", mirror.backend));
+        let form = mirror.form.as_deref().map(copies).unwrap_or_default();
+        lines.push(format!("{whose} mirrors {share} to {}{form}", mirror.backend));
     }
     lines
+}
+
+/// What copies are, where they are not what the endpoint gets.
+fn copies(form: &CopyForm) -> String {
+    let place = form.path.iter().map(|rewrite| format!(", {}", path(rewrite))).collect::<String>();
+    let body = if form.has_body { "" } else { ", without the body" };
+    format!(", as they came: host {}{place}{body}", form.host)
 }
 
 /// `301 redirect to https://*:8443, path /a* becomes /b*`; a star stands for what stays.
@@ -76,6 +87,18 @@ pub(crate) fn retry(retry: &Retry) -> String {
     let on = if codes.is_empty() { String::new() } else { format!(" on {}", codes.join(", ")) };
     let wait = show_duration(retry.backoff);
     format!("the rule asks for up to {} retries{on}, after {wait} or more", retry.attempts)
+}
+
+/// Who answers where endpoints do not.
+pub(crate) fn fallback(said: &Fallback) -> Vec<String> {
+    let Fallback { backend, statuses, .. } = said;
+    let mut steps = vec![format!("where no endpoint can serve, {backend} does: the rule asks for it")];
+    if !statuses.is_empty() {
+        let codes = statuses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let whose = if said.keeps_answers { "errors of the gateway" } else { "answers" };
+        steps.push(format!("{backend} is asked in place of {whose} with {codes}"));
+    }
+    steps
 }
 
 /// How a client keeps its endpoint.
@@ -154,6 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn default_backends_are_told_with_what_they_answer() {
+        let said = |statuses: &[u16], keeps_answers| {
+            let (backend, lines) = (model::BackendId::service("shop", "pages", 80), [].into());
+            fallback(&Fallback { backend, statuses: statuses.to_vec(), keeps_answers, lines })
+        };
+        let first = "where no endpoint can serve, shop/pages:80 does: the rule asks for it";
+        assert_eq!(said(&[], false), [first]);
+        assert_eq!(
+            said(&[404, 503], false),
+            [first, "shop/pages:80 is asked in place of answers with 404, 503"]
+        );
+        let own = "shop/pages:80 is asked in place of errors of the gateway with 502";
+        assert_eq!(said(&[502], true), [first, own]);
+    }
+
+    #[test]
     fn places_in_answers_are_told_with_what_they_become() {
         let replaced = |from: &str, to: &str| Some(model::Replacement { from: from.into(), to: to.into() });
         let answers = model::AnswerRewrites {
@@ -180,6 +219,7 @@ mod tests {
             port: None,
             path: path.clone(),
             status: 301,
+            is_relative: false,
         };
         assert_eq!(redirect(&to), "301 redirect to https://*, path /a/* becomes /b/*");
         let cors = Some(model::Cors {
@@ -198,14 +238,21 @@ mod tests {
         );
         let backend = model::BackendId::service("shop", "copy", 80);
         let mirrors = vec![
-            model::Mirror { backend: backend.clone(), numerator: 1, denominator: 1 },
-            model::Mirror { backend, numerator: 5, denominator: 100 },
+            model::Mirror { backend: backend.clone(), numerator: 1, denominator: 1, form: None },
+            model::Mirror { backend: backend.clone(), numerator: 5, denominator: 100, form: None },
+            model::Mirror {
+                backend,
+                numerator: 1,
+                denominator: 1,
+                form: Some(Box::new(CopyForm { host: "copy".into(), path: None, has_body: false })),
+            },
         ];
         assert_eq!(
             lines(&Filters { mirrors, ..Default::default() }, "the rule"),
             [
                 "the rule mirrors every request to shop/copy:80",
-                "the rule mirrors 5 of 100 requests to shop/copy:80"
+                "the rule mirrors 5 of 100 requests to shop/copy:80",
+                "the rule mirrors every request to shop/copy:80, as they came: host copy, without the body",
             ]
         );
         let again =

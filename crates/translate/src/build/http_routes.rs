@@ -88,6 +88,8 @@ impl Builder<'_> {
             retry: own::http_route::retry(rule, &field, &mut muted),
             policies: Vec::new(),
             session,
+            fallback: None,
+            is_unlogged: false,
             created_unix_s: created_unix_s(&route.metadata),
             tier: settings.tier,
             forwarded_headers: settings.forwarded_headers,
@@ -189,7 +191,12 @@ impl Builder<'_> {
             };
             let field = format!("{field}.filters[{i}].requestMirror.backendRef");
             if let Ok(backend) = self.http_service(key, &named, (&field, "nothing is mirrored there")) {
-                mirrors.push(Mirror { backend, numerator: *numerator, denominator: *denominator });
+                mirrors.push(Mirror {
+                    backend,
+                    numerator: *numerator,
+                    denominator: *denominator,
+                    form: None,
+                });
             }
         }
         mirrors

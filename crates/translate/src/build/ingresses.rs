@@ -203,6 +203,8 @@ impl Builder<'_> {
             retry: None,
             policies: Vec::new(),
             session: None,
+            fallback: None,
+            is_unlogged: false,
             created_unix_s: created_unix_s(&ingress.metadata),
             tier: settings.tier,
             forwarded_headers: settings.forwarded_headers,

@@ -54,6 +54,8 @@ impl Builder<'_> {
             retry: None,
             policies: Vec::new(),
             session: None,
+            fallback: None,
+            is_unlogged: false,
             created_unix_s: created_unix_s(&rule.metadata),
             tier: rule.spec.tier.and_then(annotations::tier),
             forwarded_headers: rule.spec.forwarded_headers.unwrap_or(true),

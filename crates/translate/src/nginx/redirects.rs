@@ -38,7 +38,14 @@ pub(super) fn https(said: &mut Said<'_, '_, '_>) -> Https {
 
 /// To HTTPS; `port`: where it is not the usual one.
 pub(crate) fn to_https(port: Option<u16>) -> Redirect {
-    Redirect { scheme: Some(Scheme::Https), hostname: None, port, path: None, status: STATUS_DEFAULT }
+    Redirect {
+        scheme: Some(Scheme::Https),
+        hostname: None,
+        port,
+        path: None,
+        status: STATUS_DEFAULT,
+        is_relative: false,
+    }
 }
 
 /// What requests get instead of going on.
@@ -103,7 +110,7 @@ pub(super) fn target(url: &str, status: u16) -> Result<Redirect, String> {
         (false, "") => Some(PathRewrite::Full("/".into())),
         (false, path) => Some(PathRewrite::Full(path.into())),
     };
-    Ok(Redirect { scheme: Some(scheme), hostname: Some(host.into()), port, path, status })
+    Ok(Redirect { scheme: Some(scheme), hostname: Some(host.into()), port, path, status, is_relative: false })
 }
 
 /// Where requests for `/` are sent.
@@ -114,14 +121,22 @@ pub(super) fn app_root(said: &mut Said<'_, '_, '_>) -> Option<Redirect> {
         return None;
     }
     let path = Some(PathRewrite::Full(path.into()));
-    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302 })
+    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302, is_relative: false })
 }
 
 /// The other name of a host, with or without `www.`; none: it has no other.
 pub(crate) fn other_name(host: &str, report: &mut Report<'_>) -> Option<(model::HostPattern, Redirect)> {
     let other = pattern::host(&with_or_without_www(host), "spec.rules", WildcardLabels::One, report)?;
     let hostname: Option<Arc<str>> = Some(host.into());
-    Some((other, Redirect { scheme: None, hostname, port: None, path: None, status: STATUS_DEFAULT }))
+    let redirect = Redirect {
+        scheme: None,
+        hostname,
+        port: None,
+        path: None,
+        status: STATUS_DEFAULT,
+        is_relative: false,
+    };
+    Some((other, redirect))
 }
 
 /// The name with `www.` of one without, and the other way round.

@@ -67,6 +67,7 @@ pub(super) fn redirect(
         port: redirect.port.and_then(|port| pattern::port(port, format!("{field}.port"), report)),
         path,
         status: u16::try_from(status).unwrap_or(302),
+        is_relative: false,
     }
 }
 

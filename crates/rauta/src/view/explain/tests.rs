@@ -263,6 +263,7 @@ fn what_comes_over_http_is_sent_to_https_where_the_rule_says_so() {
         port: Some(8443),
         path: None,
         status: 308,
+        is_relative: false,
     };
     let filter = |route: &mut Arc<Route>| {
         Arc::make_mut(route).filters.https_redirect = Some(Box::new(to.clone()));

@@ -22,6 +22,7 @@ mod ingress_nginx;
 mod ingress_nginx_access;
 mod ingress_nginx_answers;
 mod ingress_nginx_backends;
+mod ingress_nginx_elsewhere;
 mod ingress_tls;
 mod kernel;
 mod l4;

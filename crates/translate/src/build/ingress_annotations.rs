@@ -5,23 +5,64 @@ use std::time::Duration;
 
 use kube::core::ObjectMeta;
 use model::{
-    Action, CaptureRewrite, ExtAuth, ExtAuthProtocol, HeaderLine, ObjectKind, ObjectRef, PathMatch,
-    PathRewrite, Reason, Route, Session, SessionCarrier, Subrequest, UrlPiece, UrlRewrite,
+    Action, BackendId, BackendTarget, CaptureRewrite, ExtAuth, ExtAuthProtocol, Fallback, HeaderLine, Mirror,
+    ObjectKind, ObjectRef, PathMatch, PathRewrite, Reason, Route, Session, SessionCarrier, Subrequest,
+    UrlPiece, UrlRewrite,
 };
-use resources::core::ConfigMap;
+use resources::core::{ConfigMap, ServicePort};
 
 use super::Builder;
 use super::backends::PortRef;
 use super::route_policies::annotated_users;
 use crate::annotations::Settings;
-use crate::nginx::{self, AuthRequest, Nginx};
+use crate::nginx::{self, AuthRequest, Copied, NO_COPIES, Nginx};
 use crate::own::route_policy::{Rules, Said};
 use crate::pattern;
 
 /// How long a service may take: `proxy_read_timeout` of nginx, default.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What annotations name that is part of every record of an Ingress.
+pub(super) struct Named {
+    /// Headers of responses.
+    custom: Vec<HeaderLine>,
+    /// Who gets copies.
+    mirror: Option<Mirror>,
+    /// Who answers where endpoints do not.
+    substitute: Option<BackendId>,
+}
+
 impl Builder<'_> {
+    /// What annotations name, looked up.
+    pub(super) fn named(&mut self, key: &ObjectRef, said: &Nginx) -> Named {
+        Named {
+            custom: self.custom_headers(key, said),
+            mirror: said.copied.as_ref().and_then(|copied| self.mirror(key, copied)),
+            substitute: said.substitute.as_ref().and_then(|said| self.substitute(key, &said.service)),
+        }
+    }
+
+    /// None: who should get copies cannot, which is reported.
+    fn mirror(&mut self, key: &ObjectRef, copied: &Copied) -> Option<Mirror> {
+        let Copied { namespace, service, port, form } = copied;
+        let field = nginx::field("mirror-target");
+        self.permitted(key, namespace, service, (&field, NO_COPIES)).ok()?;
+        let port = PortRef::Number(i32::from(*port));
+        let backend = self.service_backend(namespace, service, port, key, (&field, NO_COPIES)).ok()?;
+        Some(Mirror { backend, numerator: 1, denominator: 1, form: Some(Box::new(form.clone())) })
+    }
+
+    /// The first port of the Service that `default-backend` names; none: there is none, which is reported.
+    fn substitute(&mut self, key: &ObjectRef, service: &str) -> Option<BackendId> {
+        let found = self.objects.services.get(&ObjectRef::new(ObjectKind::Service, &key.namespace, service));
+        let ports = found.and_then(|found| found.spec.as_ref()?.ports.as_deref()).unwrap_or_default();
+        let is_tcp = |port: &&ServicePort| port.protocol.as_deref().unwrap_or("TCP") == "TCP";
+        let port = PortRef::Number(ports.iter().find(is_tcp).map_or(0, |port| port.port));
+        let field = nginx::field("default-backend");
+        let outcome = "errors stay as they are";
+        self.service_backend(&key.namespace, service, port, key, (&field, outcome)).ok()
+    }
+
     /// Who may pass, and how often.
     pub(super) fn annotated_rules(&mut self, key: &ObjectRef, said: &Nginx) -> Option<Rules> {
         let objects = self.objects;
@@ -105,7 +146,7 @@ impl Builder<'_> {
     }
 
     /// The headers of `custom-headers`.
-    pub(super) fn custom_headers(&mut self, key: &ObjectRef, said: &Nginx) -> Vec<HeaderLine> {
+    fn custom_headers(&mut self, key: &ObjectRef, said: &Nginx) -> Vec<HeaderLine> {
         let Some(name) = &said.custom_headers else { return Vec::new() };
         let found = self.annotated_map(key, name, "custom-headers", "so no header is set");
         let Some(found) = found else { return Vec::new() };
@@ -123,12 +164,15 @@ impl Nginx {
     }
 
     /// A record with what annotations say of it.
-    pub(super) fn on(&self, mut route: Route, custom: &[HeaderLine], is_balanced: bool) -> Route {
+    pub(super) fn on(&self, mut route: Route, named: &Named, is_balanced: bool) -> Route {
+        route.is_unlogged = self.is_unlogged;
         if !matches!(route.action, Action::Forward(_)) {
             return route;
         }
         route.filters = self.filters.clone();
-        route.filters.response_headers.set.extend(custom.iter().cloned());
+        route.filters.response_headers.set.extend(named.custom.iter().cloned());
+        route.filters.mirrors.extend(named.mirror.clone());
+        route.fallback = self.fallback(&route, named).map(Box::new);
         let path = route.matches.first().map(|one| one.path.clone());
         if let Some(target) = &self.target {
             match &path {
@@ -166,6 +210,31 @@ impl Nginx {
             Session { name: cookie.name.clone(), scope, carrier, absolute: cookie.lifetime, idle: None }
         });
         route
+    }
+}
+
+impl Nginx {
+    /// Who answers where endpoints of a record do not, and what it is told of it.
+    fn fallback(&self, route: &Route, named: &Named) -> Option<Fallback> {
+        let (said, backend) = (self.substitute.as_ref()?, named.substitute.clone()?);
+        let Action::Forward(references) = &route.action else { return None };
+        let service = references.iter().find_map(|reference| match &reference.target {
+            BackendTarget::Backend(id) => Some(id),
+            BackendTarget::Invalid(_) => None,
+        });
+        let line = |name: &str, value: &str| HeaderLine { name: name.into(), value: value.into() };
+        let object = &route.id.object;
+        let of_ingress = [("X-Namespace", &*object.namespace), ("X-Ingress-Name", &*object.name)];
+        let of_service = service
+            .map(|id| [("X-Service-Name", id.name.to_string()), ("X-Service-Port", id.port.to_string())]);
+        let lines = of_ingress.iter().map(|(name, value)| line(name, value));
+        let lines = lines.chain(of_service.iter().flatten().map(|(name, value)| line(name, value)));
+        Some(Fallback {
+            backend,
+            statuses: said.statuses.clone(),
+            keeps_answers: said.keeps_answers,
+            lines: lines.collect(),
+        })
     }
 }
 

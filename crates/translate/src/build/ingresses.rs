@@ -39,7 +39,7 @@ impl Builder<'_> {
         nginx::report_wildcards(&said, ingress, &mut self.report(key));
         let settings = said.over(settings, &ingress.metadata);
         self.part.rules = self.annotated_rules(key, &said).map(Box::new);
-        let custom = self.custom_headers(key, &said);
+        let names = self.named(key, &said);
         let is_balanced =
             ingress.metadata.annotations.iter().flatten().any(|(name, _)| name == "rauta.io/load-balancer");
         let secured = self.ingress_tls(key, spec, &said, created_unix_s(&ingress.metadata));
@@ -88,7 +88,7 @@ impl Builder<'_> {
                 };
                 let route =
                     builder.record(key, ingress, index, &listeners, hosts, one, action.clone(), settings);
-                let mut route = said.on(route, &custom, is_balanced);
+                let mut route = said.on(route, &names, is_balanced);
                 route.filters.https_redirect = sent.map(Box::new);
                 builder.part.routes.push(route);
                 index += 1;

@@ -3,12 +3,11 @@
 use super::values::boolean;
 
 /// Annotations that ask for something unless they are false.
-const FLAGS: [&str; 6] = [
+const FLAGS: [&str; 5] = [
     "auth-tls-pass-certificate-to-upstream",
     "enable-modsecurity",
     "enable-opentelemetry",
     "enable-owasp-core-rules",
-    "relative-redirects",
     "ssl-passthrough",
 ];
 

@@ -65,9 +65,9 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Result<AuthRequest, ()
 }
 
 /// Namespace, name and port of a Service, `Host`, and path with query.
-type Address<'u> = (String, String, u16, &'u str, &'u str);
+pub(super) type Address<'u> = (String, String, u16, &'u str, &'u str);
 
-fn address(url: &str) -> Result<Address<'_>, &'static str> {
+pub(super) fn address(url: &str) -> Result<Address<'_>, &'static str> {
     const FORM: &str = "is no Service: write http://NAME.NAMESPACE.svc.cluster.local:PORT/PATH";
     if url.contains('$') {
         return Err(

@@ -115,28 +115,31 @@ pub(super) fn target(url: &str, status: u16) -> Result<Redirect, String> {
 
 /// Where requests for `/` are sent.
 pub(super) fn app_root(said: &mut Said<'_, '_, '_>) -> Option<Redirect> {
+    let is_relative = said.flag("relative-redirects") == Some(true);
     let path = said.text("app-root")?;
     if let Some(problem) = path_problem(path) {
         said.bad("app-root", format!("{path:?} {problem}, so it has no effect"));
         return None;
     }
     let path = Some(PathRewrite::Full(path.into()));
-    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302, is_relative: false })
+    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302, is_relative })
 }
 
 /// The other name of a host, with or without `www.`; none: it has no other.
 pub(crate) fn other_name(host: &str, report: &mut Report<'_>) -> Option<(model::HostPattern, Redirect)> {
     let other = pattern::host(&with_or_without_www(host), "spec.rules", WildcardLabels::One, report)?;
     let hostname: Option<Arc<str>> = Some(host.into());
-    let redirect = Redirect {
-        scheme: None,
-        hostname,
-        port: None,
-        path: None,
-        status: STATUS_DEFAULT,
-        is_relative: false,
-    };
-    Some((other, redirect))
+    Some((
+        other,
+        Redirect {
+            scheme: None,
+            hostname,
+            port: None,
+            path: None,
+            status: STATUS_DEFAULT,
+            is_relative: false,
+        },
+    ))
 }
 
 /// The name with `www.` of one without, and the other way round.

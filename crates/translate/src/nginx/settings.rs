@@ -11,10 +11,14 @@ use policy::HeadKind;
 use super::asked::is_nothing_asked;
 use super::auth_request::AuthRequest;
 use super::backend::Spoken;
+use super::fallback::Substitute;
+use super::mirror::Copied;
 use super::session::Cookie;
 use super::table::{PREFIX, Support, annotation};
 use super::values::{Said, field};
-use super::{answers, auth_request, backend, closing, cors, headers, redirects, session, timeouts};
+use super::{
+    answers, auth_request, backend, closing, cors, fallback, headers, mirror, redirects, session, timeouts,
+};
 use crate::own::route_policy::Rules;
 use crate::pattern;
 use crate::report::Report;
@@ -62,6 +66,12 @@ pub(crate) struct Nginx {
     pub(crate) users: Option<Result<Users, ()>>,
     /// A service that is asked.
     pub(crate) asked: Option<Result<AuthRequest, ()>>,
+    /// Who gets copies.
+    pub(crate) copied: Option<Copied>,
+    /// Who answers where endpoints do not.
+    pub(crate) substitute: Option<Substitute>,
+    /// `enable-access-log` is false.
+    pub(crate) is_unlogged: bool,
     /// A ConfigMap with headers of responses.
     pub(crate) custom_headers: Option<String>,
     /// Whether anything is said that `rules`, `users` and `asked` hold.
@@ -127,6 +137,9 @@ pub(crate) fn read(meta: &ObjectMeta, report: &mut Report<'_>) -> Nginx {
         rules,
         users,
         asked,
+        copied: mirror::read(said),
+        substitute: fallback::read(said),
+        is_unlogged: said.flag("enable-access-log") == Some(false),
         custom_headers: said.text("custom-headers").map(str::to_owned),
         has_rules,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use testkit::{Addresses, Connection, Gateway, Lab, Recorder};
+use testkit::{Addresses, Connection, Gateway, Lab, Recorder, until};
 
 use crate::ingress_nginx::{CLASS, ingress};
 use crate::manifests::{documents, service};
@@ -91,6 +91,47 @@ fn other_services_get_copies_and_answer_for_endpoints() {
     for wanted in ["is no Service", "so nothing is mirrored", "is without default-backend"] {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
+}
+
+/// With a default backend alone the kernel serves the path, until it has no endpoint; where answers are looked at, userspace does.
+#[test]
+fn a_default_backend_takes_over_from_the_kernel() {
+    let lab = Lab::builder().backends(2).build().unwrap();
+    let (_endpoint, pages) = (endpoint(&lab, 0, "inner"), endpoint(&lab, 1, "page"));
+    lab.bpffs().unwrap();
+    let page = ("default-backend", "pages");
+    let with = |endpoints: &[u8]| {
+        documents(&[
+            CLASS,
+            &service("s0", endpoints),
+            &service("pages", &[1]),
+            &ingress("kernel", "/", &[page]),
+            &ingress("errors", "/", &[page, ("custom-http-errors", "404")]),
+        ])
+    };
+    let files = [("all.yaml", &*with(&[0]))];
+    let gateway = Gateway::builder(&lab, RAUTA, &files).unwrap().hook("tc").start(&lab).unwrap();
+    let is_routed = || gateway.admin("/").is_ok_and(|page| page.text().contains("TC routes 1 of 2"));
+    until(PATIENCE, "the kernel to route", || is_routed().then_some(())).unwrap();
+    let explain = |host: &str| {
+        let output = gateway.cli(&["explain", "request", "GET", &format!("http://{host}.test/")]).unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (kernel, errors) = (explain("kernel"), explain("errors"));
+    assert!(kernel.contains("where no endpoint can serve, default/pages:80 does"), "{kernel}");
+    assert!(errors.contains("a default backend answers its errors"), "{errors}");
+    let mut connection = Connection::open(lab.client(), gateway.address()).unwrap();
+    let handed = || gateway.metric("rauta_listener_connections_total", "8080").unwrap();
+    let before = handed();
+    assert_eq!(connection.get("kernel.test", "/404").unwrap().text(), "inner");
+    assert!(handed() - before < 0.5, "the kernel has it");
+    gateway.replace("all.yaml", &with(&[])).unwrap();
+    until(PATIENCE, "the default backend to answer", || {
+        let mut connection = Connection::open(lab.client(), gateway.address()).ok()?;
+        (connection.get("kernel.test", "/404").ok()?.text() == "page").then_some(())
+    })
+    .unwrap();
+    assert!(pages.received_text().contains("X-Code: 503\r\n"));
 }
 
 #[test]

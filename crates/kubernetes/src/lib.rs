@@ -17,6 +17,7 @@ mod clock;
 mod connect;
 mod event;
 mod follow;
+mod gather;
 mod hold;
 mod hosts;
 mod lease;

@@ -8,13 +8,14 @@ use addresses::Announced;
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::sleep_until;
 use translate::{Loaded, Options, Steps};
 
 use crate::addressing::AddressMode;
 use crate::client::client;
 use crate::event::Event;
 use crate::follow::follow;
+use crate::gather::gather;
 use crate::hold::Hold;
 use crate::mirror::{Amount, Mirror};
 use crate::pace::Pace;
@@ -317,28 +318,20 @@ impl Source {
 
     /// Takes in what comes until a change may be built; when the first of it was heard of. Goes on where it was if it is dropped.
     async fn hear(&mut self) -> Option<Instant> {
-        if self.heard.is_none() {
-            let first = self.inbox.recv().await?;
-            self.heard = Some(first.heard);
-            self.take(first);
-        }
-        if let Some(due) = self.built.map(|built| tokio::time::Instant::from_std(built + APART)) {
-            while let Ok(event) = timeout_at(due, self.inbox.recv()).await {
-                self.take(event?);
+        let Self { inbox, mirror, tasks, heard, built, .. } = self;
+        let mut take = |event: Event| {
+            // What the task of a forgotten scope said last is no longer of interest.
+            if tasks.contains_key(&event.scope) {
+                mirror.take(event);
             }
+        };
+        if heard.is_none() {
+            let first = inbox.recv().await?;
+            *heard = Some(first.heard);
+            take(first);
         }
-        // What came in one piece with it. Nothing more comes meanwhile: who would send it has this thread, too.
-        while let Ok(event) = self.inbox.try_recv() {
-            self.take(event);
-        }
-        self.heard.take()
-    }
-
-    fn take(&mut self, event: Event) {
-        // What the task of a forgotten scope said last is no longer of interest.
-        if self.tasks.contains_key(&event.scope) {
-            self.mirror.take(event);
-        }
+        gather(inbox, built.map(|built| built + APART), take).await?;
+        heard.take()
     }
 
     fn follow(&mut self, scope: Scope) {

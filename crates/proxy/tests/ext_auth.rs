@@ -113,7 +113,8 @@ fn a_service_gets_the_headers_that_are_said_for_it_and_no_others_of_their_names(
     let lab = lab(by_url_with(false), &endpoint, service.address);
     let mut client = lab.client();
     client.send(
-        "GET /a?b=c HTTP/1.1\r\nHost: a.test:81\r\nCookie: s=1\r\nX-Tenant: eve\r\nx_tenant: eve\r\nX-Any: 2\r\n\r\n",
+        "GET /a?b=c HTTP/1.1\r\nHost: a.test:81\r\nCookie: s=1\r\nX-Tenant: eve\r\nx_tenant: eve\r\nX.Tenant: eve\r\n\
+         X-Any: 2\r\n\r\n",
     );
     let answer = client.response();
     // The endpoint gets the request as it came.
@@ -130,6 +131,35 @@ fn a_service_gets_the_headers_that_are_said_for_it_and_no_others_of_their_names(
     let lower = asked.to_ascii_lowercase();
     assert!(!lower.contains("eve") && !lower.contains("\r\ncookie:"), "{asked}");
     assert_eq!(lower.matches("\r\nx-forwarded-proto:").count(), 1, "{asked}");
+}
+
+/// What somebody has had written for each request is no longer than a head, however long a target is in it.
+#[test]
+fn a_question_stops_to_grow_where_heads_do() {
+    let (endpoint, service) = (Scripted::echo("one"), service(LETS_IN));
+    let ExtAuthProtocol::Subrequest(said) = by_url().protocol else { unreachable!("it asks by one URL") };
+    let uris = vec![UrlPiece::Uri; 64];
+    let (many, redirect) = (vec![("X-Uris".into(), uris.clone())], uris.clone());
+    for said in [Subrequest { headers: many, ..(*said).clone() }, Subrequest { redirect, ..(*said).clone() }]
+    {
+        let protocol = ExtAuthProtocol::Subrequest(std::sync::Arc::new(said));
+        let lab = lab(ExtAuth { protocol, ..by_url() }, &endpoint, service.address);
+        for (length, status) in [(100, 200), (8000, 431)] {
+            let mut client = lab.client();
+            client.send(&format!("GET /{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "a".repeat(length)));
+            assert_eq!(client.response().status, status, "{length}");
+        }
+    }
+    // The client gets the answer of the service where it cannot be sent on.
+    let service = self::service("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+    let said = Subrequest { sign_in: uris, ..(*said).clone() };
+    let protocol = ExtAuthProtocol::Subrequest(std::sync::Arc::new(said));
+    let lab = self::lab(ExtAuth { protocol, ..by_url() }, &endpoint, service.address);
+    for (length, status) in [(100, 302), (8000, 401)] {
+        let mut client = lab.client();
+        client.send(&format!("GET /{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "a".repeat(length)));
+        assert_eq!(client.response().status, status, "{length}");
+    }
 }
 
 /// The cookies of an answer.

@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::downstream::Downstream;
 use crate::forward::{self, Forward};
 use crate::forwarded::Forwarded;
+use crate::reply::Refusal;
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
@@ -28,8 +29,8 @@ use crate::worker::Worker;
 const WITH_AN_ERROR: &str = "the external authorization service answered with an error";
 const UNREADABLE: &str = "the answer of the external authorization service cannot be read";
 const INCOMPLETE: &str = "the answer of the external authorization service is too large, or breaks off";
-/// RFC 6585 section 5.
-const STATUS_TOO_LARGE: u16 = 431;
+/// The question gets longer than heads may be: RFC 6585 section 5.
+const TOO_LARGE: Refusal = (431, "the request is too large for the external authorization service");
 /// Of requests the service gets it as it came.
 const AUTHORIZATION: &str = "authorization";
 
@@ -130,7 +131,7 @@ impl ExtAuth {
         let question = match &self.said.protocol {
             ExtAuthProtocol::Http { path, .. } => http::question(&asked, path),
             ExtAuthProtocol::Grpc => Ok(grpc::question(&asked)),
-            ExtAuthProtocol::Subrequest(said) => Ok(subrequest::question(&asked, said)),
+            ExtAuthProtocol::Subrequest(said) => subrequest::question(&asked, said),
         };
         // Clients that could make the question fail could open what fails open.
         let question = question.map_err(|(status, reason)| Denied::Failed(status, reason))?;
@@ -183,8 +184,8 @@ impl ExtAuth {
         let limits = &worker.config().limits;
         let mut head = RequestHead::default();
         if !head.parse(&mut text, limits).unwrap_or(false) {
-            let reason = "the request is too large for the external authorization service";
-            return Err(Denied::Failed(STATUS_TOO_LARGE, reason));
+            let (status, reason) = TOO_LARGE;
+            return Err(Denied::Failed(status, reason));
         }
         let capture = Capture::default();
         let mut side = Downstream::new(worker, capture.clone(), down.client.clone());

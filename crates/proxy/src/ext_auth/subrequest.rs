@@ -6,12 +6,14 @@
 use std::fmt::Write;
 
 use bytes::BytesMut;
+use http1::is_alike;
 use model::{Subrequest, UrlPiece};
 
 use super::http::{self, encoded};
-use super::{Asked, Denial, Question};
+use super::{Asked, Denial, Question, TOO_LARGE};
 use crate::capture::Answer;
 use crate::changes::{Changes, Cookies};
+use crate::reply::Refusal;
 
 /// Headers that the gateway writes for the service itself, whatever a request says in them.
 const OWN: [&str; 10] = [
@@ -33,13 +35,18 @@ const OF_BODIES: [&str; 3] = ["content-length", "content-type", "expect"];
 const NEITHER: &str = "the external authorization service answered neither 2xx nor 401 or 403";
 
 /// A request for the URL, with the headers of the one that it is about.
-pub(super) fn question(asked: &Asked<'_>, said: &Subrequest) -> Question {
+///
+/// # Errors
+/// It gets longer than heads may be.
+pub(super) fn question(asked: &Asked<'_>, said: &Subrequest) -> Result<Question, Refusal> {
+    let most = asked.worker.config().limits.head_bytes_max;
     let (host, uri, method) = (asked.host(), asked.uri(), asked.head.method());
     let mut out = BytesMut::new();
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
     put(&[said.method.as_bytes(), b" ", said.target.as_bytes(), b" HTTP/1.1\r\n"]);
     // What is said for the service stands in the place of what anybody else says.
-    let is_said = |name: &str| said.headers.iter().any(|(said, _)| is_alike(name, said));
+    let is_said =
+        |name: &str| said.headers.iter().any(|(said, _)| is_alike(name.as_bytes(), said.as_bytes()));
     let mut line = |name: &str, value: &[u8]| {
         if !is_said(name) {
             put(&[name.as_bytes(), b": ", value, b"\r\n"]);
@@ -49,7 +56,10 @@ pub(super) fn question(asked: &Asked<'_>, said: &Subrequest) -> Question {
     let scheme = asked.client.scheme();
     line("X-Original-URL", format!("{scheme}://{host}{uri}").as_bytes());
     line("X-Original-Method", method.as_bytes());
-    let redirect = (!said.redirect.is_empty()).then(|| written(&said.redirect, asked));
+    let redirect = match said.redirect.is_empty() {
+        true => None,
+        false => Some(written(&said.redirect, asked, most).ok_or(TOO_LARGE)?),
+    };
     line("X-Auth-Request-Redirect", redirect.as_ref().unwrap_or(&uri).as_bytes());
     if let Some(client) = asked.address() {
         let client = client.to_string();
@@ -61,24 +71,29 @@ pub(super) fn question(asked: &Asked<'_>, said: &Subrequest) -> Question {
     line("X-Forwarded-Method", method.as_bytes());
     line("X-Forwarded-Uri", uri.as_bytes());
     for (name, value) in asked.lines() {
-        if !OWN.iter().chain(&OF_BODIES).any(|other| is_alike(name, other)) {
+        if !OWN.iter().chain(&OF_BODIES).any(|other| is_alike(name.as_bytes(), other.as_bytes())) {
             line(name, value);
         }
     }
     for (name, value) in said.headers.iter().filter(|(_, value)| !value.is_empty()) {
-        put(&[name.as_bytes(), b": ", written(value, asked).as_bytes(), b"\r\n"]);
+        let room = most.saturating_sub(out.len());
+        let value = written(value, asked, room).ok_or(TOO_LARGE)?;
+        [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]
+            .iter()
+            .for_each(|part| out.extend_from_slice(part));
     }
-    put(&[b"Content-Length: 0\r\n\r\n"]);
-    Question { head: out, body: Vec::new() }
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    Ok(Question { head: out, body: Vec::new() })
 }
 
-/// Where the client is sent if the service wants to know who it is; none: nowhere.
+/// Where the client is sent if the service wants to know who it is; none: nowhere, or it takes more bytes than a head may have.
 pub(super) fn sign_in(asked: &Asked<'_>, said: &Subrequest) -> Option<String> {
-    (!said.sign_in.is_empty()).then(|| written(&said.sign_in, asked))
+    let most = asked.worker.config().limits.head_bytes_max;
+    (!said.sign_in.is_empty()).then(|| written(&said.sign_in, asked, most)).flatten()
 }
 
-/// What the pieces say of this request.
-fn written(pieces: &[UrlPiece], asked: &Asked<'_>) -> String {
+/// What the pieces say of this request; none: more than `most` bytes.
+fn written(pieces: &[UrlPiece], asked: &Asked<'_>, most: usize) -> Option<String> {
     let (authority, uri) = (asked.host(), asked.uri());
     let mut out = String::new();
     for piece in pieces {
@@ -90,8 +105,12 @@ fn written(pieces: &[UrlPiece], asked: &Asked<'_>) -> String {
             UrlPiece::Uri => out.push_str(&encoded(&uri)),
             UrlPiece::EscapedUri => escape(&uri, &mut out),
         }
+        // As it grows: what clients send is in it as often as somebody wrote.
+        if out.len() > most {
+            return None;
+        }
     }
-    out
+    Some(out)
 }
 
 /// None: it lets in, and says of the request what endpoints get, and which cookies the client does.
@@ -129,12 +148,6 @@ fn to_sign_in(answer: &Answer, url: String) -> Denial {
         content_type: "text/plain; charset=utf-8".to_owned(),
         body: Vec::new(),
     }
-}
-
-/// Whether programs that see `_` and `-` as the same could take one for the other.
-fn is_alike(name: &str, own: &str) -> bool {
-    let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
-    name.len() == own.len() && name.bytes().zip(own.bytes()).all(same)
 }
 
 fn without_port(authority: &str) -> &str {

@@ -107,12 +107,11 @@ impl Builder<'_> {
         let (annotation, outcome) = ("auth-proxy-set-headers", "so the Ingress answers 500");
         let found = self.annotated_map(key, map, annotation, outcome)?;
         let mut report = self.report(key);
+        let mut told =
+            |problem| report.invalid(nginx::field(annotation), format!("{map} {problem}, {outcome}"));
+        nginx::check_headers(found.data.iter().flatten().count()).map_err(&mut told).ok()?;
         let lines = found.data.iter().flatten();
-        let read = lines.map(|(name, value)| {
-            let told =
-                |problem| report.invalid(nginx::field(annotation), format!("{map} {problem}, {outcome}"));
-            nginx::own_header(name, value).map_err(told).ok()
-        });
+        let read = lines.map(|(name, value)| nginx::own_header(name, value).map_err(&mut told).ok());
         read.collect::<Vec<_>>().into_iter().collect()
     }
 

@@ -23,6 +23,13 @@ const VARIABLES: [(&str, UrlPiece); 7] = [
     ("$host", UrlPiece::Host),
 ];
 
+/// Limits of what is written anew for each request, which may have a target of some kilobytes: in bytes,
+const TEXT_MAX: usize = 4096;
+/// in variables of a text,
+const VARIABLES_MAX: usize = 8;
+/// and in headers.
+const HEADERS_MAX: usize = 64;
+
 /// Who is asked, and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AuthRequest {
@@ -178,6 +185,17 @@ pub(crate) fn own_header(name: &str, value: &str) -> Result<(Arc<str>, Vec<UrlPi
     Ok((name.into(), pieces))
 }
 
+/// Whether a service may get so many headers.
+///
+/// # Errors
+/// There are too many.
+pub(crate) fn check_headers(count: usize) -> Result<(), String> {
+    match count > HEADERS_MAX {
+        true => Err(format!("has {count} headers, of which there may be {HEADERS_MAX}")),
+        false => Ok(()),
+    }
+}
+
 fn header_value(text: &str) -> Result<Vec<UrlPiece>, &'static str> {
     header_value_problem(text).map_or(Ok(()), Err)?;
     text_of(text)
@@ -185,6 +203,12 @@ fn header_value(text: &str) -> Result<Vec<UrlPiece>, &'static str> {
 
 /// A text with variables.
 fn text_of(url: &str) -> Result<Vec<UrlPiece>, &'static str> {
+    if url.len() > TEXT_MAX {
+        return Err("is longer than 4,096 bytes");
+    }
+    if url.matches('$').count() > VARIABLES_MAX {
+        return Err("has more than 8 variables");
+    }
     let mut found = Vec::new();
     let mut rest = url;
     while !rest.is_empty() {
@@ -210,6 +234,19 @@ fn text_of(url: &str) -> Result<Vec<UrlPiece>, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever may write an Ingress must not decide how much memory a request takes.
+    #[test]
+    fn what_is_written_for_each_request_is_bounded() {
+        let uris = |count| "$request_uri".repeat(count);
+        assert_eq!(header_value(&uris(8)).unwrap().len(), 8);
+        for (text, problem) in [(uris(9), "8 variables"), ("a".repeat(4097), "4,096 bytes")] {
+            assert!(header_value(&text).unwrap_err().contains(problem));
+            assert!(pieces(&format!("https://a.test/{text}")).unwrap_err().contains(problem));
+        }
+        assert_eq!(check_headers(64), Ok(()));
+        assert!(check_headers(65).unwrap_err().contains("65 headers"));
+    }
 
     #[test]
     fn services_are_read_and_nothing_else_is() {

@@ -23,7 +23,7 @@ mod values;
 pub use examine::{Examined, Finding, examine};
 pub use table::{Annotation, PREFIX, Support, TABLE, annotation};
 
-pub(crate) use auth_request::{AuthRequest, own_header};
+pub(crate) use auth_request::{AuthRequest, check_headers, own_header};
 pub(crate) use backend::Spoken;
 pub(crate) use canary::{Canary, is_canary, of as canary};
 pub(crate) use closing::CLOSES;

@@ -5,7 +5,9 @@
 
 mod support;
 
-use model::{HostPattern, Route, Snapshot};
+use std::sync::Arc;
+
+use model::{HostPattern, Listener, Protocol, Route, Snapshot};
 use route::Table;
 use support::decide::compiled;
 use support::generate::{Dice, request, snapshot_up_to};
@@ -59,4 +61,58 @@ fn any_changes_one_after_the_other() {
         }
     }
     assert!(matched > CHANGES * REQUESTS, "{matched} requests had a route");
+}
+
+/// Lists that no store makes: routes twice, in other places, for other hosts and listeners, with listeners that move.
+#[test]
+fn any_list_after_any_other() {
+    let mut matched = 0;
+    for seed in 0..20 {
+        let dice = &mut Dice(seed << 32 | 7);
+        let all = snapshot_up_to(dice, 150, 400);
+        let named: Vec<_> = all.routes.iter().filter(|route| has_names_alone(route)).cloned().collect();
+        let from = if seed % 2 == 0 { &all.routes } else { &named };
+        let mut listeners: Vec<_> = all.listeners.values().cloned().collect();
+        let (mut routes, mut table) = (Vec::new(), Table::build(&Snapshot::default()));
+        for change in 0..80 {
+            for _ in 0..dice.of(&[1, 1, 1, 2, 5]) {
+                alter(&mut routes, from, dice);
+            }
+            if dice.one_in(8) {
+                let at = dice.below(listeners.len());
+                let one = Listener { port: dice.of(&[80, 81]), ..(*listeners[at]).clone() };
+                let protocol = dice.of(&[Protocol::Http, Protocol::Udp, one.protocol]);
+                listeners[at] = Arc::new(Listener { protocol, ..one });
+            }
+            let shown = listeners.iter().filter(|_| !dice.one_in(25)).cloned();
+            // In the order in which they stand, which is nobody's precedence.
+            let snapshot = Snapshot { routes: routes.clone(), ..Snapshot::new(1, shown, [], [], []) };
+            table = Table::build_after(&snapshot, Some(&table));
+            let fresh = Table::build(&snapshot);
+            assert_eq!(table.errors(), fresh.errors());
+            for _ in 0..20 {
+                let request = request(dice, &all);
+                let wanted = compiled(&fresh, &request, false);
+                assert_eq!(compiled(&table, &request, true), wanted, "{seed}, {change}: {request:?}");
+                matched += usize::from(matches!(wanted, Some((_, Some(_)))));
+            }
+        }
+    }
+    assert!(matched > 1000, "{matched} requests had a route");
+}
+
+fn alter(routes: &mut Vec<Arc<Route>>, from: &[Arc<Route>], dice: &mut Dice) {
+    let (other, to) = (dice.of(from), dice.below(routes.len() + 1));
+    let at = dice.below(routes.len().max(1));
+    let Some(one) = routes.get(at).cloned() else { return routes.push(other) };
+    match dice.below(10) {
+        0 | 1 => drop(routes.remove(at)),
+        2 => routes.insert(to, one),
+        3 => routes[at] = Arc::new((*one).clone()),
+        4 => routes[at] = Arc::new(Route { hosts: other.hosts.clone(), ..(*one).clone() }),
+        5 => routes[at] = Arc::new(Route { listeners: other.listeners.clone(), ..(*one).clone() }),
+        6 => routes.swap(at, to.saturating_sub(1)),
+        7 if dice.one_in(20) => routes.clear(),
+        _ => routes.insert(to, other),
+    }
 }

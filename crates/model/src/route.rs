@@ -59,7 +59,7 @@ pub struct Route {
     /// Who answers where its endpoints do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Box<Fallback>>,
-    /// Whether the access log leaves its requests out.
+    /// Whether the access log leaves its requests out, but for those with a status of 400 and above.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_unlogged: bool,
     /// When the object was made, in seconds since 1970; none for objects from files. The older route wins a tie.

@@ -52,7 +52,8 @@ pub(crate) struct Told<'t> {
 /// Logs a request and sends its spans, if that is to be done.
 pub(crate) fn tell(worker: &Worker, client: &Client, told: &Told<'_>) {
     let Told { story, head, outcome, started, .. } = told;
-    let is_logged = worker.logs(outcome.status) && !told.route.is_some_and(|route| route.is_unlogged);
+    let is_quiet = told.route.is_some_and(|route| route.is_unlogged) && !is_failed(outcome.status);
+    let is_logged = worker.logs(outcome.status) && !is_quiet;
     if !is_logged && worker.config().spans.is_none() {
         return;
     }

@@ -383,7 +383,12 @@ pub const TABLE: &[Annotation] = &[
     ),
     row("mirror-request-body", "headers", Same, ""),
     row("mirror-host", "headers", Differs, "a name, perhaps with a port, without variables"),
-    row("enable-access-log", "headers", Differs, "false; true adds nothing to what the settings log"),
+    row(
+        "enable-access-log",
+        "headers",
+        Differs,
+        "false, for statuses below 400: errors are in the log all the same; true adds nothing to what the settings log",
+    ),
     row("enable-opentelemetry", "headers", Missing, NO_TRACES),
     row("opentelemetry-trust-incoming-span", "headers", Missing, NO_TRACES),
     row("opentelemetry-operation-name", "headers", Missing, NO_TRACES),

@@ -196,7 +196,7 @@ fn migrate_says_what_becomes_of_each_annotation() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, text) = run(&ingress("good", "/", &[("app-root", "/app")]), &[]);
-    assert_eq!((code, text.contains("same       app-root")), (Some(0), true), "{text}");
+    assert_eq!((code, text.contains("differs    app-root")), (Some(0), true), "{text}");
     let mixed = documents(&[
         &ingress("closed", "/", &[("server-snippet", "deny all;")]),
         &ingress("bad", "/", &[("proxy-body-size", "8mb")]),
@@ -208,7 +208,7 @@ fn migrate_says_what_becomes_of_each_annotation() {
     // One that cannot be read is not passed over; a field that is not known is no reason for that.
     let good = ingress("good", "/", &[("app-root", "/app"), ("backend-protocol", "HTTP")]);
     let (code, text) = run(&good.replace("spec:", "spec:\n  later: 1"), &[]);
-    assert_eq!((code, text.contains("same       app-root")), (Some(0), true), "{text}");
+    assert_eq!((code, text.contains("differs    app-root")), (Some(0), true), "{text}");
     let bad = good.replace("networking.k8s.io/v1", "networking.k8s.io/v1beta1");
     let (code, text) = run(&bad, &[]);
     let line = "cannot be read: apiVersion must be networking.k8s.io/v1";
@@ -227,7 +227,7 @@ fn migrate_says_what_becomes_of_each_annotation() {
         .unwrap();
     let text = String::from_utf8(piped.stdout).unwrap();
     assert!(
-        piped.status.success() && text.contains("Ingress default/piped\n  same       app-root"),
+        piped.status.success() && text.contains("Ingress default/piped\n  differs    app-root"),
         "{text}"
     );
     let output = Command::new(RAUTA).args(["migrate", "ingress-nginx", "/nowhere"]).output().unwrap();

@@ -138,12 +138,15 @@ fn a_default_backend_takes_over_from_the_kernel() {
 fn an_ingress_may_stay_out_of_the_access_log_and_redirect_by_path() {
     let lab = Lab::builder().build().unwrap();
     let log = lab.folder().join("access.log");
-    let root = ("app-root", "/app");
+    let (root, path) = (("app-root", "/app"), ("permanent-redirect", "/new-location"));
+    let relative = ("relative-redirects", "true");
     let manifest = documents(&[
         CLASS,
         &service("s0", &[0]),
         &ingress("quiet", "/", &[root, ("enable-access-log", "false")]),
-        &ingress("relative", "/", &[root, ("relative-redirects", "true")]),
+        &ingress("rooted", "/", &[root, relative]),
+        &ingress("absolute", "/", &[path]),
+        &ingress("relative", "/", &[path, relative]),
     ]);
     let mut gateway = Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)])
         .unwrap()
@@ -152,13 +155,19 @@ fn an_ingress_may_stay_out_of_the_access_log_and_redirect_by_path() {
         .start(&lab)
         .unwrap();
     let mut connection = Connection::open(lab.client(), gateway.address()).unwrap();
-    for (host, location) in [("quiet.test", "http://quiet.test:8080/app"), ("relative.test", "/app")] {
-        let answer = connection.get(host, "/").unwrap();
-        assert_eq!((answer.status, answer.header("location")), (302, Some(location)), "{host}");
+    for (host, status, location) in [
+        ("quiet", 302, "http://quiet.test:8080/app"),
+        ("rooted", 302, "http://rooted.test:8080/app"),
+        ("absolute", 301, "http://absolute.test:8080/new-location"),
+        ("relative", 301, "/new-location"),
+    ] {
+        let answer = connection.get(&format!("{host}.test"), "/").unwrap();
+        assert_eq!((answer.status, answer.header("location")), (status, Some(location)), "{host}");
     }
     drop(connection);
     // All that was to be written is there when the agent has stopped.
     gateway.process().signal(Signal::SIGTERM).unwrap();
     gateway.process().wait(PATIENCE).unwrap();
-    assert_eq!(std::fs::read_to_string(&log).unwrap(), "relative.test / 302\n");
+    let expected = "rooted.test / 302\nabsolute.test / 301\nrelative.test / 301\n";
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), expected);
 }

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(
             all,
             [
-                ("app-root", "same", true, false),
+                ("app-root", "differs", true, false),
                 ("app-rot", "unknown", false, false),
                 ("proxy-body-size", "differs", true, true),
                 ("server-snippet", "closed", false, false),

@@ -50,6 +50,7 @@ pub(crate) fn to_https(port: Option<u16>) -> Redirect {
 
 /// What requests get instead of going on.
 pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Instead> {
+    let is_relative = said.flag("relative-redirects").unwrap_or(false);
     // The redirect parser of ingress-nginx asks for the temporal one first.
     for (name, code, default) in [
         ("temporal-redirect", "temporal-redirect-code", 302),
@@ -65,7 +66,7 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Instead> {
             Some(Err(())) | None => default,
         };
         return Some(match target(url, status) {
-            Ok(redirect) => Instead::Redirect(redirect),
+            Ok(redirect) => Instead::Redirect(Redirect { is_relative, ..redirect }),
             Err(problem) => {
                 said.bad(name, format!("{url:?} {problem}, so the Ingress answers 500"));
                 Instead::Refuse("an annotation of the Ingress is no URL to redirect to")
@@ -75,7 +76,7 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Instead> {
     None
 }
 
-/// A redirect to a URL, which may end with `$request_uri`: then path and query of the request follow it.
+/// A redirect to a URL, or to a path of the same host. It may end with `$request_uri`: then path and query of the request follow it.
 ///
 /// # Errors
 /// Why it cannot be.
@@ -84,12 +85,17 @@ pub(super) fn target(url: &str, status: u16) -> Result<Redirect, String> {
     if url.contains('$') {
         return Err("has a variable that is not served; there is $request_uri at the end".to_owned());
     }
+    // RFC 3986 section 4.2: two slashes begin a host.
+    if url.starts_with('/') && !url.starts_with("//") {
+        let path = path(url, goes_on)?;
+        return Ok(Redirect { scheme: None, hostname: None, port: None, path, status, is_relative: false });
+    }
     let (scheme, rest) = match url.split_once("://") {
         Some(("http", rest)) => (Scheme::Http, rest),
         Some(("https", rest)) => (Scheme::Https, rest),
-        _ => return Err("is no URL that begins with http:// or https://".to_owned()),
+        _ => return Err("is no URL that begins with http:// or https://, and no path".to_owned()),
     };
-    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let (authority, rest) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) => {
             let port = port.parse::<u16>().ok().filter(|port| *port > 0);
@@ -101,28 +107,32 @@ pub(super) fn target(url: &str, status: u16) -> Result<Redirect, String> {
     if !is_name {
         return Err("has no name of a host".to_owned());
     }
+    let (scheme, hostname, path) = (Some(scheme), Some(host.into()), path(rest, goes_on)?);
+    Ok(Redirect { scheme, hostname, port, path, status, is_relative: false })
+}
+
+/// The path of a redirect; `goes_on`: with that of the request behind it.
+fn path(path: &str, goes_on: bool) -> Result<Option<PathRewrite>, String> {
     if let Some(problem) = Some(path).filter(|path| !path.is_empty()).and_then(path_problem) {
         return Err(format!("has a path that {problem}"));
     }
-    let path = match (goes_on, path) {
+    Ok(match (goes_on, path) {
         (true, "") => None,
         (true, path) => Some(PathRewrite::Prefix { matched: "".into(), replacement: path.into() }),
         (false, "") => Some(PathRewrite::Full("/".into())),
         (false, path) => Some(PathRewrite::Full(path.into())),
-    };
-    Ok(Redirect { scheme: Some(scheme), hostname: Some(host.into()), port, path, status, is_relative: false })
+    })
 }
 
-/// Where requests for `/` are sent.
+/// Where requests for `/` are sent: `return 302 $scheme://$http_host…` in the template, whatever is said of redirects.
 pub(super) fn app_root(said: &mut Said<'_, '_, '_>) -> Option<Redirect> {
-    let is_relative = said.flag("relative-redirects") == Some(true);
     let path = said.text("app-root")?;
     if let Some(problem) = path_problem(path) {
         said.bad("app-root", format!("{path:?} {problem}, so it has no effect"));
         return None;
     }
     let path = Some(PathRewrite::Full(path.into()));
-    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302, is_relative })
+    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302, is_relative: false })
 }
 
 /// The other name of a host, with or without `www.`; none: it has no other.
@@ -190,13 +200,24 @@ mod tests {
             ("https://b.test:8443/new", "https://b.test:8443/new"),
             ("http://b.test$request_uri", "http://b.test/x/y"),
             ("https://b.test/old$request_uri", "https://b.test/old/x/y"),
+            ("/new", "http://a.test/new"),
+            ("/old$request_uri", "http://a.test/old/x/y"),
         ] {
             let redirect = target(url, 301).unwrap();
             assert_eq!(location(&redirect, &asked), expected, "{url}");
         }
-        for url in
-            ["/path", "ftp://b.test", "https://", "https://$host/", "https://b.test:0", "https://b.test/a b"]
-        {
+        for url in [
+            "path",
+            "//b.test/",
+            "/a b",
+            "/$host",
+            "$request_uri",
+            "ftp://b.test",
+            "https://",
+            "https://$host/",
+            "https://b.test:0",
+            "https://b.test/a b",
+        ] {
             assert!(target(url, 301).is_err(), "{url}");
         }
     }

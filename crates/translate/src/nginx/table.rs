@@ -83,19 +83,19 @@ pub const TABLE: &[Annotation] = &[
         "permanent-redirect",
         "redirects",
         Differs,
-        "the query of the request is kept; of variables only $request_uri at the end",
+        "a URL or a path of the same host; the query of the request is kept; of variables only $request_uri at the end",
     ),
     row("permanent-redirect-code", "redirects", Differs, "301, 302, 303, 307 and 308"),
     row("temporal-redirect", "redirects", Differs, "as permanent-redirect"),
     row("temporal-redirect-code", "redirects", Differs, "301, 302, 303, 307 and 308"),
-    row("app-root", "redirects", Same, ""),
+    row("app-root", "redirects", Differs, "the query of the request is kept"),
     row("from-to-www-redirect", "redirects", Differs, "an older Ingress with the other name counts instead"),
     row("preserve-trailing-slash", "redirects", NoEffect, "no slash is added or taken"),
     row(
         "relative-redirects",
         "redirects",
         Differs,
-        "of app-root; redirects to another scheme or host name it, as in ingress-nginx",
+        "of permanent-redirect and temporal-redirect to a path (/new), which without it name scheme, host and, where it is not the usual one, port",
     ),
     // Paths and names.
     row(

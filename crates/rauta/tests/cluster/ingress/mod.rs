@@ -330,7 +330,7 @@ fn migrate(world: &World) {
         String::from_utf8(output.stdout).unwrap()
     };
     let said = asked("shop");
-    assert!(said.contains("Ingress shop/of-nginx\n  same       app-root\n"), "{said}");
+    assert!(said.contains("Ingress shop/of-nginx\n  differs    app-root"), "{said}");
     assert!(said.ends_with("annotations of ingress-nginx: 1, understood: 1\n"), "{said}");
     assert!(asked("rauta").starts_with("Ingresses: 0;"));
 }

@@ -19,6 +19,6 @@ pub struct Fallback {
     /// Whether that is for errors of the gateway alone: what endpoints answer stays.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keeps_answers: bool,
-    /// Headers that say whose request it is.
+    /// Headers that say whose request it is, whatever the client says; one without a value is there for none.
     pub lines: Arc<[HeaderLine]>,
 }

@@ -8,18 +8,23 @@ const OF_BODIES: [&str; 5] = ["content-length", "transfer-encoding", "trailer", 
 /// Methods that say how long their body is, even if there is none (RFC 9110 section 8.6).
 const WITH_LENGTH: [&str; 3] = ["POST", "PUT", "PATCH"];
 
-/// The request with this method for `target`, and with the headers of `head`, which keep what they mean for the connection; none: it
-/// would be larger than requests may be.
+/// The request with this method for `target`, and with the headers of `head`, which keep what they mean for the connection, unless that
+/// `ends` with the answer; none: it would be larger than requests may be.
 pub(crate) fn bodiless(
     head: &RequestHead,
     method: &str,
     target: &str,
+    ends: bool,
     limits: &Limits,
 ) -> Option<RequestHead> {
     let mut text = BytesMut::with_capacity(head.bytes().len() + 32);
     let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| text.put_slice(part));
     let version: &[u8] = if head.version() == Version::Http10 { b"0" } else { b"1" };
     put(&[method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.", version, b"\r\n"]);
+    // The target had it.
+    if head.values("host").next().is_none() && !head.authority().is_empty() {
+        put(&[b"Host: ", head.authority().as_bytes(), b"\r\n"]);
+    }
     for (name, value) in head.headers() {
         if !OF_BODIES.iter().any(|other| name.eq_ignore_ascii_case(other)) {
             put(&[name.as_bytes(), b": ", value, b"\r\n"]);
@@ -27,6 +32,9 @@ pub(crate) fn bodiless(
     }
     if WITH_LENGTH.contains(&method) {
         put(&[b"Content-Length: 0\r\n"]);
+    }
+    if ends {
+        put(&[b"Connection: close\r\n"]);
     }
     put(&[b"\r\n"]);
     let mut made = RequestHead::default();
@@ -56,16 +64,23 @@ mod tests {
             "PUT /x HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\
              X-A: 1\r\n\r\n",
         );
-        let made = bodiless(&asked, "GET", "/?q", &limits).unwrap();
+        let made = bodiless(&asked, "GET", "/?q", false, &limits).unwrap();
         let text = "GET /?q HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nX-A: 1\r\n\r\n";
         assert_eq!(made.bytes(), text.as_bytes());
         assert!(!made.keep_alive() && !made.framing().has_body());
-        let made = bodiless(&asked, asked.method(), "/x", &limits).unwrap();
+        let made = bodiless(&asked, asked.method(), "/x", false, &limits).unwrap();
         assert!(made.bytes().ends_with(b"X-A: 1\r\nContent-Length: 0\r\n\r\n"));
         let old = head("POST /x HTTP/1.0\r\nContent-Length: 3\r\n\r\n");
-        let made = bodiless(&old, "POST", "/x", &limits).unwrap();
+        let made = bodiless(&old, "POST", "/x", false, &limits).unwrap();
         assert_eq!(made.bytes(), b"POST /x HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+        let kept =
+            head("POST http://a.test:81/x HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\n");
+        assert_eq!(bodiless(&kept, "GET", "/", false, &limits).map(|made| made.keep_alive()), Some(true));
+        let made = bodiless(&kept, "GET", "/", true, &limits).unwrap();
+        let text = "GET / HTTP/1.0\r\nHost: a.test:81\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n";
+        assert_eq!(made.bytes(), text.as_bytes());
+        assert!(!made.keep_alive());
         let small = Limits { target_bytes_max: 4, ..limits };
-        assert!(bodiless(&old, "GET", "/longer", &small).is_none());
+        assert!(bodiless(&old, "GET", "/longer", false, &small).is_none());
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Changes {
     checked: Vec<Arc<str>>,
     /// Cookies that its client gets with the answer.
     cookies: Option<Cookies>,
+    /// Values of `WWW-Authenticate` that it gets with the answer.
+    challenges: Vec<Vec<u8>>,
 }
 
 /// Cookies of a service that let a request in.
@@ -72,9 +74,16 @@ impl Changes {
         self.cookies = Some(cookies);
     }
 
-    /// The cookies that the client gets with an answer of this status.
-    pub(crate) fn cookies(&self, status: u16) -> &[Vec<u8>] {
-        self.cookies.as_ref().map_or(&[], |cookies| cookies.with(status))
+    /// Has the client asked who it is by these, whoever answers.
+    pub(crate) fn set_challenges(&mut self, challenges: Vec<Vec<u8>>) {
+        self.challenges = challenges;
+    }
+
+    /// Lines that the client gets with an answer of this status, beside those of the answer.
+    pub(crate) fn answer_lines(&self, status: u16) -> impl Iterator<Item = (&str, &[u8])> {
+        let cookies = self.cookies.as_ref().map_or(&[][..], |cookies| cookies.with(status));
+        let cookies = cookies.iter().map(|value| ("Set-Cookie", &**value));
+        cookies.chain(self.challenges.iter().map(|value| ("WWW-Authenticate", &**value)))
     }
 
     /// To be used by copies, too; none: nothing changes.
@@ -82,7 +91,8 @@ impl Changes {
         let has_some = self.query.is_some()
             || !self.lines.is_empty()
             || !self.checked.is_empty()
-            || self.cookies.is_some();
+            || self.cookies.is_some()
+            || !self.challenges.is_empty();
         has_some.then(|| Rc::new(self))
     }
 }

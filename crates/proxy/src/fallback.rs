@@ -7,15 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http1::{Framing, ResponseHead};
+use http1::ResponseHead;
 use model::{HeaderLine, Timeouts};
 use tokio::time::Instant;
 
 use crate::bodiless::{bodiless, with_query};
 use crate::changes::Changes;
-use crate::downstream::{Downstream, Fate};
+use crate::downstream::Downstream;
 use crate::forward::{self, Forward};
-use crate::reply::{Outcome, Refusal, close};
+use crate::reply::{Outcome, Refusal};
 use crate::request_body::RequestBody;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
@@ -24,6 +24,17 @@ use crate::transport::Transport;
 const TIME_MAX: Duration = Duration::from_secs(30);
 /// What is said of a request that no endpoint can serve.
 const NONE_READY: u16 = 503;
+/// What may make an answer another one than the whole page (RFC 9110 sections 13.1 and 14.2).
+const CONDITIONS: [&str; 6] =
+    ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range", "Range"];
+
+/// What is said of a request that it cannot serve either: why, unless that is the client's doing.
+pub(crate) fn unserved((status, reason): Refusal) -> Refusal {
+    (
+        status,
+        if status < 500 { reason } else { "no endpoint is ready, and the default backend does not answer" },
+    )
+}
 
 pub(crate) struct Fallback {
     statuses: Box<[u16]>,
@@ -72,37 +83,37 @@ impl Fallback {
         body: &mut RequestBody,
         response: &mut ResponseHead,
     ) -> Result<Outcome, Refusal> {
-        let changes = Some(self.changes(work, NONE_READY));
+        let changes = Some(Rc::new(self.changes(work, NONE_READY)));
+        // What clients may not say of themselves, they may not say behind the body either.
+        body.forbid_trailers(changes.as_ref());
         let (forwarded, cors) = (work.forwarded.clone(), work.cors.clone());
         let work = Forward { action: &self.serves, forwarded, cors, changes, ..*work };
         forward::aside(&work, down, body, response).await
     }
 
-    /// Asks it in place of an error; none: it does not answer.
+    /// Asks it in place of an error, whose `challenges` the client gets, too; none: it does not answer.
     pub(crate) async fn explain<S: Transport>(
         &self,
         work: &Forward<'_>,
-        status: u16,
+        (status, challenges): (u16, &[Vec<u8>]),
         down: &mut Downstream<S>,
         body: &mut RequestBody,
         response: &mut ResponseHead,
     ) -> Option<Outcome> {
         let limits = &work.worker.config().limits;
+        // Nobody reads what is still to come of the request, which the client is told with the answer.
+        let is_taken = body.discard(&mut down.read).unwrap_or(false);
         let method = if work.head.method() == "HEAD" { "HEAD" } else { "GET" };
-        let head = bodiless(work.head, method, &with_query("/", work.head.query()), limits)?;
-        let changes = Some(self.changes(work, status));
+        let head = bodiless(work.head, method, &with_query("/", work.head.query()), !is_taken, limits)?;
+        let mut changes = self.changes(work, status);
+        CONDITIONS.iter().for_each(|name| changes.lines_mut().remove(name));
+        changes.set_challenges(challenges.to_vec());
+        let changes = Some(Rc::new(changes));
         let (forwarded, cors) = (work.forwarded.clone(), work.cors.clone());
         let (action, started) = (&self.explains, Instant::now());
         let work = Forward { head: &head, action, forwarded, cors, changes, started, guard: None, ..*work };
-        let mut nothing = RequestBody::new(Framing::None, limits);
-        let outcome = forward::aside(&work, down, &mut nothing, response).await.ok()?;
-        let is_taken = body.discard(&mut down.read).unwrap_or(false);
-        let fate = match outcome.fate {
-            // Nobody reads what is still to come of the request.
-            Fate::Keep if !is_taken => close(is_taken, down),
-            fate => fate,
-        };
-        Some(Outcome { fate, ..outcome })
+        let mut nothing = RequestBody::instead(is_taken, limits);
+        forward::aside(&work, down, &mut nothing, response).await.ok()
     }
 
     /// Whether somebody could answer.
@@ -111,11 +122,15 @@ impl Fallback {
     }
 
     /// What it is told of the request, whatever the client says.
-    fn changes(&self, work: &Forward<'_>, status: u16) -> Rc<Changes> {
+    fn changes(&self, work: &Forward<'_>, status: u16) -> Changes {
         let mut changes = work.changes.as_deref().cloned().unwrap_or_default();
-        // Or what policies have put in its place.
-        let query = work.changes.as_deref().and_then(Changes::query).or_else(|| work.head.query());
-        let uri = with_query(work.head.path(), query);
+        let path = work.head.sent_path();
+        // As it came, or what policies have put in its place.
+        let uri = match (changes.query(), work.head.query()) {
+            (Some(query), _) => with_query(path, Some(query)),
+            (None, Some(query)) => format!("{path}?{query}"),
+            (None, None) => path.to_owned(),
+        };
         let accepted: Vec<_> = work.head.values("accept").collect();
         let code = status.to_string();
         let own = [
@@ -126,8 +141,10 @@ impl Fallback {
         let lines = self.lines.iter().map(|line| (&*line.name, line.value.as_bytes()));
         for (name, value) in own.into_iter().chain(lines) {
             changes.lines_mut().remove_alike(name);
-            changes.lines_mut().add(name, value);
+            if !value.is_empty() {
+                changes.lines_mut().add(name, value);
+            }
         }
-        Rc::new(changes)
+        changes
     }
 }

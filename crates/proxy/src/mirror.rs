@@ -89,7 +89,8 @@ pub(crate) fn start(
         let head = if *has_body || !work.head.framing().has_body() {
             Some(work.head.clone())
         } else {
-            bodiless(work.head, work.head.method(), &with_query(work.head.path(), work.head.query()), limits)
+            let target = with_query(work.head.path(), work.head.query());
+            bodiless(work.head, work.head.method(), &target, false, limits)
         };
         let Some(head) = head else {
             worker.metrics().mirrored(worker.index, "failed");

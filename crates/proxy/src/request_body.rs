@@ -22,6 +22,8 @@ pub(crate) struct RequestBody {
     /// Who gets a copy.
     pub(crate) taps: Vec<Tap>,
     bytes: u64,
+    /// Whether there is one still to come that is not this.
+    hides_another: bool,
     /// What these take out of the head, or had checked there, is no trailer.
     changes: Option<Rc<Changes>>,
 }
@@ -41,8 +43,14 @@ impl RequestBody {
             replay: Replay::default(),
             taps: Vec::new(),
             bytes: 0,
+            hides_another: false,
             changes: None,
         }
+    }
+
+    /// None, in place of one that nobody reads; `is_taken`: nothing of that is still to come.
+    pub(crate) fn instead(is_taken: bool, limits: &http1::Limits) -> Self {
+        Self { hides_another: !is_taken, ..Self::new(Framing::None, limits) }
     }
 
     /// Lets no more than `bytes` of payload through; nothing has come yet.
@@ -77,14 +85,14 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Takes what has come out of `read` without sending it anywhere. Whether that was all of the body.
+    /// Takes what has come out of `read` without sending it anywhere. Whether that was all of what belongs to the request.
     pub(crate) fn discard(&mut self, read: &mut BytesMut) -> Result<bool, BodyError> {
         loop {
             read.advance(self.pending);
             self.pending = 0;
             self.validate(read)?;
             if self.pending == 0 {
-                return Ok(self.body.is_done());
+                return Ok(self.body.is_done() && !self.hides_another);
             }
         }
     }

@@ -173,16 +173,16 @@ impl<S: Transport> Exchange<'_, S> {
         Ok(())
     }
 
-    /// Changes in the head where places in it are put in other words, or cookies stand behind it, before what the route changes; none:
-    /// nothing is.
+    /// Changes in the head where places in it are put in other words, or lines of ours stand behind it, before what the route changes;
+    /// none: nothing is.
     fn replaced(&self) -> Option<LineEdits> {
         let mut lines = LineEdits::default();
         if let Some(said) = self.answers {
             self.put_in_other_words(said, &mut lines);
         }
         let status = self.response.status();
-        let cookies = self.changes.map_or(&[][..], |changes| changes.cookies(status));
-        cookies.iter().for_each(|value| lines.add("Set-Cookie", value));
+        let ours = self.changes.into_iter().flat_map(|changes| changes.answer_lines(status));
+        ours.for_each(|(name, value)| lines.add(name, value));
         if lines.is_empty() {
             return None;
         }

@@ -25,8 +25,9 @@ use crate::upstream::Upstream;
 /// What a request that was not answered counts for, at least, where endpoints are chosen by the time they take.
 const FAILURE_COSTS: Duration = Duration::from_secs(1);
 
-/// An answer that the client does not get.
-const REPLACED: &str = "endpoint answered with a status that has another answer";
+/// An answer that the client does not get, nor another one.
+pub(super) const REPLACED: &str =
+    "endpoint answered with this status, and the default backend does not answer";
 
 /// What a try came to.
 pub(super) enum Try {
@@ -177,7 +178,7 @@ impl Forward<'_> {
                 if can_reuse {
                     worker.pool.borrow_mut().put(upstream);
                 }
-                let is_taken = has_sent_all || body.discard(&mut down.read).unwrap_or(false);
+                let is_taken = body.discard(&mut down.read).unwrap_or(false);
                 let fate = if closes_down || !is_taken { close(is_taken, down) } else { Fate::Keep };
                 return Try::Done(Outcome { fate, status, bytes_out });
             }

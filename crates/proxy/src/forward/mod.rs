@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::changes::Changes;
 use crate::downstream::Downstream;
+use crate::fallback;
 use crate::forwarded::Forwarded;
 use crate::guard::Guard;
 use crate::ids::Ids;
@@ -25,6 +26,7 @@ use crate::session::Visit;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::worker::Worker;
+use attempt::REPLACED;
 use tries::tries;
 
 /// A request on its way to an endpoint.
@@ -63,27 +65,42 @@ pub(crate) async fn forward<S: Transport>(
         Ok(outcome) => return outcome,
         Err(refusal) => refusal,
     };
-    if let Some(fallback) = work.action.fallback.as_deref() {
+    // A client of gRPC looks for the status behind the body, of which a page says nothing.
+    let fallback = work.action.fallback.as_deref().filter(|_| !down.is_grpc(work.head));
+    let mut challenges = Vec::new();
+    if let Some(fallback) = fallback {
+        let endpoint = down.story.endpoint;
         // On the heap, where only what goes wrong is.
         if is_unserved {
             match Box::pin(fallback.serve(work, down, body, response)).await {
                 Ok(outcome) => return outcome,
-                Err(refusal) => (status, reason) = refusal,
+                Err(refusal) => (status, reason) = fallback::unserved(refusal),
             }
-        } else if fallback.explains(status) && !down.is_grpc(work.head) {
-            let explained = Box::pin(fallback.explain(work, status, down, body, response)).await;
+        } else if fallback.explains(status) && (reason == REPLACED || !is_clients(status)) {
+            if status == 401 {
+                challenges.extend(response.values("www-authenticate").map(<[u8]>::to_vec));
+            }
+            let said = (status, &challenges[..]);
+            let explained = Box::pin(fallback.explain(work, said, down, body, response)).await;
             if let Some(outcome) = explained {
                 return outcome;
             }
         }
+        // It is the route's that is told of.
+        down.story.endpoint = endpoint;
     }
     let cors = work.cors.as_ref().map_or(&[][..], CorsLines::as_slice);
-    let cookies = work.changes.as_ref().map_or(&[][..], |changes| changes.cookies(status));
-    let cookies = cookies.iter().map(|value| ("Set-Cookie", &**value));
-    let headers: Vec<_> = cors.iter().copied().chain(cookies).collect();
+    let ours = work.changes.iter().flat_map(|changes| changes.answer_lines(status));
+    let challenges = challenges.iter().map(|value| ("WWW-Authenticate", &**value));
+    let headers: Vec<_> = cors.iter().copied().chain(ours).chain(challenges).collect();
     let page = work.guard.and_then(|guard| guard.page(status));
     let extra = Extra { headers: &headers, page, ..Default::default() };
     answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
+}
+
+/// Whether an error that the gateway answers itself is what it has against the request, not what became of it.
+fn is_clients(status: u16) -> bool {
+    (400..500).contains(&status)
 }
 
 /// Sends a copy of a request, of which only this is asked: whether it was answered.

@@ -224,10 +224,10 @@ impl Nginx {
         let line = |name: &str, value: &str| HeaderLine { name: name.into(), value: value.into() };
         let object = &route.id.object;
         let of_ingress = [("X-Namespace", &*object.namespace), ("X-Ingress-Name", &*object.name)];
-        let of_service = service
-            .map(|id| [("X-Service-Name", id.name.to_string()), ("X-Service-Port", id.port.to_string())]);
-        let lines = of_ingress.iter().map(|(name, value)| line(name, value));
-        let lines = lines.chain(of_service.iter().flatten().map(|(name, value)| line(name, value)));
+        // Without a Service clients must not be able to name one.
+        let (name, port) = service.map(|id| (id.name.to_string(), id.port.to_string())).unwrap_or_default();
+        let of_service = [("X-Service-Name", &*name), ("X-Service-Port", &*port)];
+        let lines = of_ingress.iter().chain(&of_service).map(|(name, value)| line(name, value));
         Some(Fallback {
             backend,
             statuses: said.statuses.clone(),

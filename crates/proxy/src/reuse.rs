@@ -97,9 +97,16 @@ fn used(action: &ForwardAction) -> impl Iterator<Item = ConnectorId> {
 
 #[cfg(test)]
 mod tests {
-    use model::{ObjectKind, ObjectRef, RouteId};
+    use model::{
+        AppProtocol, Backend, BackendRef, Endpoint, EndpointCondition, Fallback, ObjectKind, ObjectRef,
+        RouteId, Snapshot,
+    };
 
     use super::*;
+    use crate::connector::Way;
+    use crate::health::Health;
+    use crate::session_key::SessionKey;
+    use crate::state::State;
 
     #[test]
     fn records_are_found_again_wherever_they_went() {
@@ -123,5 +130,59 @@ mod tests {
         ] {
             assert_eq!(places(&before, &now), expected);
         }
+    }
+
+    fn backend(name: &str, protocol: AppProtocol, port: u16) -> Arc<Backend> {
+        let address = ([127, 0, 0, 1], port).into();
+        let endpoint = Endpoint { address, other: None, weight: 1, condition: EndpointCondition::Ready };
+        Arc::new(Backend {
+            id: BackendId::service("test", name, 80),
+            protocol,
+            endpoints: vec![endpoint],
+            affinity: None,
+            policy: None,
+            security: BackendSecurity::Cleartext,
+        })
+    }
+
+    /// The default backend is spoken to in a way of its own.
+    #[test]
+    fn a_default_backend_counts_as_what_stands_behind_a_route() {
+        let [web, other] = [("web", 1), ("other", 2)].map(|(name, at)| backend(name, AppProtocol::Http1, at));
+        let [pages, moved] = [3, 4].map(|port| backend("pages", AppProtocol::Http2, port));
+        let id = RouteId { object: ObjectRef::new(ObjectKind::HttpRoute, "test", "a"), rule: 0 };
+        let target = BackendRef::new(1, BackendTarget::Backend(web.id.clone()));
+        let said = Fallback {
+            backend: pages.id.clone(),
+            statuses: vec![404],
+            keeps_answers: false,
+            lines: [].into(),
+        };
+        let route = Arc::new(Route {
+            fallback: Some(Box::new(said)),
+            ..Route::new(id, Action::Forward(vec![target]))
+        });
+        let (metrics, key) = (telemetry::Metrics::new(1), SessionKey::new(None).unwrap());
+        let config = crate::Config::default();
+        let health = Health::new(metrics.clone(), config.limits, config.on_thread);
+        let build = |before: &State, backends: &[&Arc<Backend>]| {
+            let backends = backends.iter().map(|backend| Arc::clone(backend));
+            let snapshot = Arc::new(Snapshot::new(1, [], [route.clone()], backends, []));
+            State::build(snapshot, before, 1, &metrics, &key, health.board())
+        };
+        let first = build(&State::empty(), &[&web, &pages]);
+        let CompiledAction::Forward(action) = &*first.route(0).action else { panic!("it forwards") };
+        let asked = action.fallback.as_ref().unwrap().actions()[0].targets[0].as_ref().unwrap();
+        let connector = asked.connectors().next().unwrap().id;
+        let way = Way { addresses: (&pages.endpoints[0]).into(), connector };
+        assert!(first.has_way(&way));
+        let same = build(&first, &[&web, &pages]);
+        let beside = build(&same, &[&web, &pages, &other]);
+        for state in [&same, &beside] {
+            assert!(Arc::ptr_eq(&state.route(0).action, &first.route(0).action));
+            assert!(state.has_way(&way), "its connections are still good");
+        }
+        let changed = build(&beside, &[&web, &moved, &other]);
+        assert!(!Arc::ptr_eq(&changed.route(0).action, &first.route(0).action));
     }
 }

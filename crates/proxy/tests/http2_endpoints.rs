@@ -14,7 +14,7 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use model::{AppProtocol, BackendPolicy, CircuitLimits, OutlierDetection};
 use support::silent::Silent;
-use support::{Client, Lab, Rule, Target, eventually, rule};
+use support::{Client, Lab, Rule, Scripted, Target, eventually, rule};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A stream at an endpoint: its request, the way to its answer, its number on the connection from 0.
@@ -302,6 +302,52 @@ async fn a_client_that_leaves_takes_its_stream_with_it_and_no_other() {
     let (other, _) = client.send_request(Request::get("http://a.test/").body(()).unwrap(), true).unwrap();
     assert_eq!(other.await.unwrap().status(), 200);
     assert_eq!(endpoint.connections(), 1);
+}
+
+/// Of an answer that its client does not get, the stream ends as it should: endpoints count those that are reset.
+#[tokio::test]
+async fn an_error_that_another_answer_stands_for_is_read_to_its_end() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let go = Arc::new(tokio::sync::Notify::new());
+    let gone = go.clone();
+    let endpoint = Endpoint::new(Manner::default(), move |mut taken: Taken| {
+        let (tell, go) = (tell.clone(), go.clone());
+        async move {
+            let head = Response::builder().status(404).body(()).unwrap();
+            let mut send = taken.respond.send_response(head, false).unwrap();
+            // The client has its other answer; or the stream was reset.
+            let is_reset = tokio::select! {
+                biased;
+                _ = std::future::poll_fn(|cx| send.poll_reset(cx)) => true,
+                () = go.notified() => false,
+            };
+            let _ = send.send_data("inner".into(), true);
+            tell.send(is_reset).unwrap();
+        }
+    })
+    .await;
+    let pages = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\npage");
+        }
+    });
+    let fallback = model::Fallback {
+        backend: model::BackendId::service("test", "b1", 80),
+        statuses: vec![404],
+        keeps_answers: false,
+        lines: [].into(),
+    };
+    let web = [endpoint.address];
+    let lab = Lab::new(&[
+        Rule { fallback: Some(Box::new(fallback)), ..over_http2(&web) },
+        rule("/pages", &[pages.address]),
+    ]);
+    let mut client = lab.client();
+    let answer = blocking(move || client.get("/")).await;
+    assert_eq!(answer.text(), "page");
+    gone.notify_one();
+    let is_reset = tokio::time::timeout(support::PATIENCE, told.recv()).await.unwrap();
+    assert_eq!(is_reset, Some(false));
 }
 
 #[tokio::test]

@@ -19,9 +19,6 @@ const READ_BYTES: usize = 8 * 1024;
 
 /// Reads what is left of an answer behind its head, which nobody waits for.
 pub(crate) fn drain(worker: &Rc<Worker>, mut upstream: Upstream, framing: Framing) {
-    if upstream.is_http2() {
-        return;
-    }
     let body = Body::new(framing, &worker.config().limits);
     let worker = worker.clone();
     tokio::task::spawn_local(async move {

@@ -82,6 +82,42 @@ fn a_route_may_stay_out_of_it() {
     assert_eq!(log.lines(2), ["/none 503", "/told 200"], "errors are always there");
 }
 
+/// A default backend that does not answer is no endpoint of the route.
+#[test]
+fn an_error_is_of_the_endpoint_that_the_route_has() {
+    let endpoint = Scripted::new(|conn| {
+        while conn.head().is_some() {
+            conn.send("HTTP/1.1 404 Any\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let log = log("$path $status $endpoint $reason", 1);
+    let by = |statuses: &[u16]| {
+        Some(Box::new(model::Fallback {
+            backend: model::BackendId::service("test", "b1", 80),
+            statuses: statuses.to_vec(),
+            keeps_answers: false,
+            lines: [].into(),
+        }))
+    };
+    let (web, dead) = ([endpoint.address], [free_port()]);
+    let rules = [
+        Rule { fallback: by(&[404]), ..rule("/", &web) },
+        rule("/dead", &dead),
+        Rule { fallback: by(&[]), ..rule("/none", &[]) },
+    ];
+    let lab = Lab::with(log.config.clone(), &rules);
+    let mut client = lab.client();
+    assert_eq!(["/", "/none"].map(|path| client.get(path).status), [404, 503]);
+    let expected = [
+        format!(
+            "/ 404 {} endpoint answered with this status, and the default backend does not answer",
+            endpoint.address
+        ),
+        "/none 503 - no endpoint is ready, and the default backend does not answer".to_owned(),
+    ];
+    assert_eq!(log.lines(2), expected);
+}
+
 #[test]
 fn times_and_sizes_are_those_of_the_request() {
     let endpoint = Scripted::new(|conn| {

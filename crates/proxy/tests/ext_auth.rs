@@ -146,7 +146,7 @@ fn a_question_stops_to_grow_where_heads_do() {
         let lab = lab(ExtAuth { protocol, ..by_url() }, &endpoint, service.address);
         for (length, status) in [(100, 200), (8000, 431)] {
             let mut client = lab.client();
-            client.send(&format!("GET /{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "a".repeat(length)));
+            client.send(format!("GET /{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "a".repeat(length)));
             assert_eq!(client.response().status, status, "{length}");
         }
     }
@@ -157,7 +157,7 @@ fn a_question_stops_to_grow_where_heads_do() {
     let lab = self::lab(ExtAuth { protocol, ..by_url() }, &endpoint, service.address);
     for (length, status) in [(100, 302), (8000, 401)] {
         let mut client = lab.client();
-        client.send(&format!("GET /{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "a".repeat(length)));
+        client.send(format!("GET /{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "a".repeat(length)));
         assert_eq!(client.response().status, status, "{length}");
     }
 }

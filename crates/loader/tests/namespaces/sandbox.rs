@@ -5,13 +5,13 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -31,6 +31,9 @@ pub(crate) struct Sandbox {
     client: mpsc::Sender<Job>,
     client_thread: i32,
 }
+
+/// How long somebody else may hold what was listened on.
+const LISTEN_MAX: Duration = Duration::from_secs(5);
 
 /// Where to connect, and where to say how it went.
 type Job = (SocketAddr, mpsc::Sender<std::io::Result<()>>);
@@ -106,7 +109,7 @@ impl Sandbox {
     /// One connection from the client to `address`: a byte there, a byte back, closed. The gateway answers by itself.
     pub(crate) fn connect(&self, address: &str, port: u16) {
         let address = SocketAddr::new(address.parse::<IpAddr>().unwrap(), port);
-        let listener = TcpListener::bind(address).unwrap();
+        let listener = listen(address);
         let (done, result) = mpsc::channel();
         self.client.send((address, done)).unwrap();
         let (mut stream, _) = listener.accept().unwrap();
@@ -116,6 +119,19 @@ impl Sandbox {
         // Until the client's FIN is here, so that all its packets but the last ACK are.
         assert_eq!(stream.read(&mut byte).unwrap(), 0);
         result.recv().unwrap().expect("the client's side");
+    }
+}
+
+/// The last listener of this address may be open for a moment longer, in what another test has forked and not executed yet.
+fn listen(address: SocketAddr) -> TcpListener {
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < LISTEN_MAX => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            bound => return bound.unwrap(),
+        }
     }
 }
 

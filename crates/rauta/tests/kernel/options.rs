@@ -13,7 +13,7 @@ on_every_network!(
     one_fifth_of_a_megabyte_by_hand,
 );
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n").into_bytes()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use testkit::{Addresses, Connection, Dial, Gateway, Lab, Netns, Nginx, Offloads, Recorder, Response, until};
 
 use crate::manifests;
+use crate::options::LIMIT;
 
 /// The program under test.
 pub(crate) const RAUTA: &str = env!("CARGO_BIN_EXE_rauta");
@@ -270,7 +271,7 @@ impl World {
             let found = || event(expected) - before;
             let wanted = f64::from(expected.1);
             // Beyond the limit the comparison below says what is there.
-            let _ = until(Duration::from_secs(2), expected.0, || (found() > wanted - 0.5).then_some(()));
+            let _ = until(LIMIT, expected.0, || (found() > wanted - 0.5).then_some(()));
             assert!(
                 (found() - wanted).abs() < 0.5,
                 "{} happened {} times instead of {wanted}\n{}",

@@ -180,6 +180,13 @@ pub struct Redirect {
     pub is_relative: bool,
 }
 
+impl Redirect {
+    /// One to where the request came to, with this status.
+    pub fn new(status: u16) -> Self {
+        Self { scheme: None, hostname: None, port: None, path: None, status, is_relative: false }
+    }
+}
+
 /// What a URL of a client begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

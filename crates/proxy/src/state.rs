@@ -239,8 +239,10 @@ impl State {
         let known: HashSet<Addresses> = endpoints.keys().map(|(addresses, _)| *addresses).collect();
         let addresses = known.iter().flat_map(|addresses| addresses.all()).collect();
         let mut connectors = Connectors::default();
-        let guards_before: HashMap<_, _> = before.guards().collect();
-        let mut limits = ObjectLimits::of(before.guards().map(|((object, ..), guards)| (object, guards)));
+        let guards_before: Vec<_> = before.guards().collect();
+        let mut limits =
+            ObjectLimits::of(guards_before.iter().map(|((object, ..), guards)| (*object, *guards)));
+        let guards_before: HashMap<_, _> = guards_before.into_iter().collect();
         let mut counted =
             metrics.routes(snapshot.routes.iter().map(|route| route.id.to_string())).into_iter();
         let changed = reuse::changed(&before.backends, &backends);
@@ -325,7 +327,8 @@ impl State {
     /// What routes ask, where they do. Of equal ones the first, which takes their requests, comes last.
     fn guards(&self) -> impl Iterator<Item = (Rule<'_>, &Guards)> {
         let all = self.snapshot.routes.iter().zip(&self.routes).rev();
-        all.filter_map(|(route, compiled)| Some((rule(route), compiled.guards.as_deref()?)))
+        // Most routes ask nothing, and their records are not even looked at.
+        all.filter_map(|(route, compiled)| compiled.guards.as_deref().map(|guards| (rule(route), guards)))
     }
 
     pub(crate) fn l4_action(&self, route_index: usize) -> Option<&L4Action> {

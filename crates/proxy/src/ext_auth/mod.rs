@@ -125,9 +125,7 @@ impl ExtAuth {
         head: &RequestHead,
         changes: &mut Changes,
     ) -> Result<(), Denied> {
-        let (client, is_http2, sees) =
-            (&*down.client, down.stream.is_http2(), &self.said.headers_to_ext_auth);
-        let asked = Asked { worker, client, head, said: changes.lines(), is_http2, sees };
+        let asked = self.asked(worker, down, head, changes.lines());
         let question = match &self.said.protocol {
             ExtAuthProtocol::Http { path, .. } => http::question(&asked, path),
             ExtAuthProtocol::Grpc => Ok(grpc::question(&asked)),
@@ -135,10 +133,6 @@ impl ExtAuth {
         };
         // Clients that could make the question fail could open what fails open.
         let question = question.map_err(|(status, reason)| Denied::Failed(status, reason))?;
-        let sign_in = match &self.said.protocol {
-            ExtAuthProtocol::Subrequest(said) => subrequest::sign_in(&asked, said),
-            _ => None,
-        };
         let to_backend = self.said.protocol.headers_to_backend();
         to_backend.iter().for_each(|name| changes.lines_mut().remove_alike(name));
         let answer = match self.ask(worker, listener, down, question).await? {
@@ -148,7 +142,11 @@ impl ExtAuth {
         };
         let verdict = match &self.said.protocol {
             ExtAuthProtocol::Http { .. } => http::verdict(answer, to_backend, changes),
-            ExtAuthProtocol::Subrequest(said) => subrequest::verdict(answer, sign_in, said, changes),
+            ExtAuthProtocol::Subrequest(said) => {
+                let sign_in = (answer.head.status() == 401)
+                    .then(|| subrequest::sign_in(&self.asked(worker, down, head, changes.lines()), said));
+                subrequest::verdict(answer, sign_in.flatten(), said, changes)
+            }
             ExtAuthProtocol::Grpc => grpc::verdict(&answer, head, changes),
         };
         match verdict {
@@ -156,6 +154,17 @@ impl ExtAuth {
             Ok(Some(denial)) => Err(Denied::Told(Box::new(denial))),
             Err(reason) => self.failed(worker, reason),
         }
+    }
+
+    fn asked<'a, S: Transport>(
+        &'a self,
+        worker: &'a Worker,
+        down: &'a Downstream<S>,
+        head: &'a RequestHead,
+        said: &'a LineEdits,
+    ) -> Asked<'a> {
+        let (client, is_http2) = (&*down.client, down.stream.is_http2());
+        Asked { worker, client, head, said, is_http2, sees: &self.said.headers_to_ext_auth }
     }
 
     fn failed(&self, worker: &Worker, reason: &'static str) -> Result<(), Denied> {

@@ -44,6 +44,8 @@ pub(super) enum Try {
         reason: &'static str,
     },
     Failed(u16, &'static str),
+    /// An endpoint answered with this status, in whose place the route has another answer.
+    Replaced(u16),
 }
 
 /// What one try is made with.
@@ -82,6 +84,7 @@ impl Forward<'_> {
             Try::Again { reason, .. } | Try::Retry { reason, .. } | Try::Failed(_, reason) => {
                 (None, Some(*reason))
             }
+            Try::Replaced(_) => (None, Some(REPLACED)),
         };
         let end = SystemTime::now();
         down.story.tried.push(Tried { context, endpoint: endpoint.address, start, end, status, error });
@@ -184,12 +187,6 @@ impl Forward<'_> {
             }
             Err(error) => error,
         };
-        if let Failure::Replaced(status) = error {
-            if has_sent_all && response.keep_alive() {
-                drain(worker, upstream, framing);
-            }
-            return Try::Failed(status, REPLACED);
-        }
         if error.is_endpoints() {
             endpoint.failed(worker.index);
             if let Some(begun) = begun {
@@ -213,7 +210,12 @@ impl Forward<'_> {
         {
             return Try::Retry { status: 504, reason: "endpoint did not answer in time" };
         }
-        self.verdict(error, &upstream, written_before, body, bytes_out)
+        let is_rest_read = matches!(error, Failure::Replaced(_)) && has_sent_all && response.keep_alive();
+        let verdict = self.verdict(error, &upstream, written_before, body, bytes_out);
+        if is_rest_read {
+            drain(worker, upstream, framing);
+        }
+        verdict
     }
 
     /// What a failure before the response's head comes to.
@@ -247,7 +249,7 @@ impl Forward<'_> {
             Failure::Retried(status) => {
                 Try::Retry { status, reason: "endpoint answered with a status that is tried again" }
             }
-            Failure::Replaced(status) => Try::Failed(status, REPLACED),
+            Failure::Replaced(status) => Try::Replaced(status),
             Failure::EndpointTimeout => Try::Failed(504, "endpoint did not answer in time"),
             Failure::ClientLate => Try::Failed(504, "request did not come in time"),
             Failure::BadBody(error) => {

@@ -26,8 +26,7 @@ use crate::session::Visit;
 use crate::state::{ForwardAction, Target};
 use crate::transport::Transport;
 use crate::worker::Worker;
-use attempt::REPLACED;
-use tries::tries;
+use tries::{Unanswered, tries};
 
 /// A request on its way to an endpoint.
 pub(crate) struct Forward<'f> {
@@ -54,17 +53,21 @@ pub(crate) async fn forward<S: Transport>(
     response: &mut ResponseHead,
 ) -> Outcome {
     let visit = work.visit();
-    let (sent, is_unserved) = match work.target(down.client.peer.ip(), visit.as_ref()) {
+    let sent = match work.target(down.client.peer.ip(), visit.as_ref()) {
         Ok(target) => {
             mirror::start(work, &target.mirrors, (&down.client, down.requests), body);
-            (tries(work, (target, visit.as_ref()), down, body, response).await, false)
+            tries(work, (target, visit.as_ref()), down, body, response).await
         }
-        Err(refusal) => (Err(refusal), true),
+        Err(refusal) => Err(Unanswered::Unserved(refusal)),
     };
-    let (mut status, mut reason) = match sent {
+    let unanswered = match sent {
         Ok(outcome) => return outcome,
-        Err(refusal) => refusal,
+        Err(unanswered) => unanswered,
     };
+    let is_unserved = matches!(unanswered, Unanswered::Unserved(_));
+    // What the gateway has against a request is no error of the route's.
+    let is_clients = matches!(unanswered, Unanswered::Refused((400..500, _)));
+    let (mut status, mut reason) = unanswered.refusal();
     // A client of gRPC looks for the status behind the body, of which a page says nothing.
     let fallback = work.action.fallback.as_deref().filter(|_| !down.is_grpc(work.head));
     let mut challenges = Vec::new();
@@ -76,7 +79,7 @@ pub(crate) async fn forward<S: Transport>(
                 Ok(outcome) => return outcome,
                 Err(refusal) => (status, reason) = fallback::unserved(refusal),
             }
-        } else if fallback.explains(status) && (reason == REPLACED || !is_clients(status)) {
+        } else if fallback.explains(status) && !is_clients {
             if status == 401 {
                 challenges.extend(response.values("www-authenticate").map(<[u8]>::to_vec));
             }
@@ -96,11 +99,6 @@ pub(crate) async fn forward<S: Transport>(
     let page = work.guard.and_then(|guard| guard.page(status));
     let extra = Extra { headers: &headers, page, ..Default::default() };
     answer_with(work.worker, down, work.head, body, (status, reason.into()), extra).await
-}
-
-/// Whether an error that the gateway answers itself is what it has against the request, not what became of it.
-fn is_clients(status: u16) -> bool {
-    (400..500).contains(&status)
 }
 
 /// Sends a copy of a request, of which only this is asked: whether it was answered.
@@ -126,7 +124,7 @@ pub(crate) async fn aside<S: Transport>(
     response: &mut ResponseHead,
 ) -> Result<Outcome, Refusal> {
     let target = work.target(down.client.peer.ip(), None)?;
-    tries(work, (target, None), down, body, response).await
+    tries(work, (target, None), down, body, response).await.map_err(Unanswered::refusal)
 }
 
 impl Forward<'_> {

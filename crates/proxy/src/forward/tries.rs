@@ -7,7 +7,7 @@ use balance::Pick;
 use http1::ResponseHead;
 
 use super::Forward;
-use super::attempt::{Terms, Try};
+use super::attempt::{REPLACED, Terms, Try};
 use crate::affinity::Keeping;
 use crate::breaker::Limited;
 use crate::connect_failure::Fault;
@@ -21,17 +21,43 @@ use crate::session::Visit;
 use crate::state::Target;
 use crate::transport::Transport;
 
+/// Why the client of a request has no answer yet.
+pub(super) enum Unanswered {
+    /// There is nobody to try: why, as status and reason.
+    Unserved(Refusal),
+    /// Nobody answered: why.
+    Refused(Refusal),
+    /// An endpoint did, with a status in whose place the route has another answer.
+    Replaced(u16),
+}
+
+impl Unanswered {
+    /// What the client is told if nobody else answers.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::Unserved(refusal) | Self::Refused(refusal) => refusal,
+            Self::Replaced(status) => (status, REPLACED),
+        }
+    }
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// Sends the request to endpoints of `target` until one answers, or none may be tried any more.
 ///
 /// # Errors
-/// Nobody answered: why, as status and reason.
+/// The client has no answer.
 pub(super) async fn tries<S: Transport>(
     work: &Forward<'_>,
     (target, visit): (&Target, Option<&Visit<'_>>),
     down: &mut Downstream<S>,
     body: &mut RequestBody,
     response: &mut ResponseHead,
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, Unanswered> {
     let worker = work.worker;
     let Target { group, hashing, outliers, breaker, kept, names, plan, .. } = target;
     let _under_way = breaker.as_ref().map(|breaker| breaker.admit(Limited::Request)).transpose()?;
@@ -64,7 +90,7 @@ pub(super) async fn tries<S: Transport>(
     while let Some(endpoint) = next(&keeping, &tried) {
         let upstream = match work.connection(endpoint, connector, breaker.as_ref(), wants_fresh, down).await {
             Ok(upstream) => upstream,
-            Err(NoConnection::Limited(refusal)) => return Err(refusal),
+            Err(NoConnection::Limited(refusal)) => return Err(refusal.into()),
             Err(NoConnection::Failed(failure)) => {
                 refusal = (failure.status, failure.reason);
                 down.story.endpoint = Some(endpoint.address);
@@ -93,7 +119,8 @@ pub(super) async fn tries<S: Transport>(
         let terms = Terms { plan, chance, session, is_measured, outliers: outliers.as_deref(), context };
         match work.recorded(terms, endpoint, upstream, down, body, response).await {
             Try::Done(outcome) => return Ok(outcome),
-            Try::Failed(status, reason) => return Err((status, reason)),
+            Try::Failed(status, reason) => return Err((status, reason).into()),
+            Try::Replaced(status) => return Err(Unanswered::Replaced(status)),
             Try::Retry { status, reason } => {
                 refusal = (status, reason);
                 retries += 1;
@@ -123,5 +150,5 @@ pub(super) async fn tries<S: Transport>(
             }
         }
     }
-    Err(refusal)
+    Err(refusal.into())
 }

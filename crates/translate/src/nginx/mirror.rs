@@ -2,10 +2,11 @@
 //!
 //! Source: internal/ingress/annotations/mirror of ingress-nginx v1.15.1; ngx_http_mirror_module.
 
-use model::{CopyForm, PathRewrite};
+use model::CopyForm;
 use policy::path_problem;
 
 use super::auth_request::address;
+use super::redirects::{rewrite, without_request_uri};
 use super::values::Said;
 use crate::pattern;
 
@@ -56,18 +57,14 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Copied> {
 
 /// A Service, and what it is asked for: behind `$request_uri` at the end the path and query of the request.
 fn target(url: &str) -> Result<Copied, &'static str> {
-    let (url, goes_on) = url.strip_suffix("$request_uri").map_or((url, false), |url| (url, true));
+    let (url, goes_on) = without_request_uri(url);
     let (namespace, service, port, host, path) = address(url)?;
     if path_problem(path).is_some() {
         return Err(
             "has a path that cannot be: it may hold no query, and of variables only $request_uri at the end",
         );
     }
-    let path = match (goes_on, path) {
-        (true, "/") => None,
-        (true, path) => Some(PathRewrite::Prefix { matched: "".into(), replacement: path.into() }),
-        (false, path) => Some(PathRewrite::Full(path.into())),
-    };
+    let path = rewrite(if path == "/" { "" } else { path }, goes_on);
     let form = CopyForm { host: without_port(host).into(), path, has_body: true };
     Ok(Copied { namespace, service, port, form })
 }
@@ -79,6 +76,8 @@ fn without_port(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use model::PathRewrite;
+
     use super::*;
 
     #[test]

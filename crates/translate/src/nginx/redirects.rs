@@ -38,14 +38,7 @@ pub(super) fn https(said: &mut Said<'_, '_, '_>) -> Https {
 
 /// To HTTPS; `port`: where it is not the usual one.
 pub(crate) fn to_https(port: Option<u16>) -> Redirect {
-    Redirect {
-        scheme: Some(Scheme::Https),
-        hostname: None,
-        port,
-        path: None,
-        status: STATUS_DEFAULT,
-        is_relative: false,
-    }
+    Redirect { scheme: Some(Scheme::Https), port, ..Redirect::new(STATUS_DEFAULT) }
 }
 
 /// What requests get instead of going on.
@@ -81,14 +74,14 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Instead> {
 /// # Errors
 /// Why it cannot be.
 pub(super) fn target(url: &str, status: u16) -> Result<Redirect, String> {
-    let (url, goes_on) = url.strip_suffix("$request_uri").map_or((url, false), |url| (url, true));
+    let (url, goes_on) = without_request_uri(url);
     if url.contains('$') {
         return Err("has a variable that is not served; there is $request_uri at the end".to_owned());
     }
     // RFC 3986 section 4.2: two slashes begin a host.
     if url.starts_with('/') && !url.starts_with("//") {
         let path = path(url, goes_on)?;
-        return Ok(Redirect { scheme: None, hostname: None, port: None, path, status, is_relative: false });
+        return Ok(Redirect { path, ..Redirect::new(status) });
     }
     let (scheme, rest) = match url.split_once("://") {
         Some(("http", rest)) => (Scheme::Http, rest),
@@ -108,7 +101,7 @@ pub(super) fn target(url: &str, status: u16) -> Result<Redirect, String> {
         return Err("has no name of a host".to_owned());
     }
     let (scheme, hostname, path) = (Some(scheme), Some(host.into()), path(rest, goes_on)?);
-    Ok(Redirect { scheme, hostname, port, path, status, is_relative: false })
+    Ok(Redirect { scheme, hostname, port, path, ..Redirect::new(status) })
 }
 
 /// The path of a redirect; `goes_on`: with that of the request behind it.
@@ -116,12 +109,22 @@ fn path(path: &str, goes_on: bool) -> Result<Option<PathRewrite>, String> {
     if let Some(problem) = Some(path).filter(|path| !path.is_empty()).and_then(path_problem) {
         return Err(format!("has a path that {problem}"));
     }
-    Ok(match (goes_on, path) {
+    Ok(rewrite(path, goes_on))
+}
+
+/// A URL, and whether path and query of the request follow it.
+pub(super) fn without_request_uri(url: &str) -> (&str, bool) {
+    url.strip_suffix("$request_uri").map_or((url, false), |url| (url, true))
+}
+
+/// The path of such a URL, which may be empty; none: that of the request.
+pub(super) fn rewrite(path: &str, goes_on: bool) -> Option<PathRewrite> {
+    match (goes_on, path) {
         (true, "") => None,
         (true, path) => Some(PathRewrite::Prefix { matched: "".into(), replacement: path.into() }),
         (false, "") => Some(PathRewrite::Full("/".into())),
         (false, path) => Some(PathRewrite::Full(path.into())),
-    })
+    }
 }
 
 /// Where requests for `/` are sent: `return 302 $scheme://$http_host…` in the template, whatever is said of redirects.
@@ -132,24 +135,14 @@ pub(super) fn app_root(said: &mut Said<'_, '_, '_>) -> Option<Redirect> {
         return None;
     }
     let path = Some(PathRewrite::Full(path.into()));
-    Some(Redirect { scheme: None, hostname: None, port: None, path, status: 302, is_relative: false })
+    Some(Redirect { path, ..Redirect::new(302) })
 }
 
 /// The other name of a host, with or without `www.`; none: it has no other.
 pub(crate) fn other_name(host: &str, report: &mut Report<'_>) -> Option<(model::HostPattern, Redirect)> {
     let other = pattern::host(&with_or_without_www(host), "spec.rules", WildcardLabels::One, report)?;
     let hostname: Option<Arc<str>> = Some(host.into());
-    Some((
-        other,
-        Redirect {
-            scheme: None,
-            hostname,
-            port: None,
-            path: None,
-            status: STATUS_DEFAULT,
-            is_relative: false,
-        },
-    ))
+    Some((other, Redirect { hostname, ..Redirect::new(STATUS_DEFAULT) }))
 }
 
 /// The name with `www.` of one without, and the other way round.

@@ -29,6 +29,25 @@ pub(super) fn read(said: &mut Said<'_, '_, '_>) -> Option<Cookie> {
             return None;
         }
     }
+    match said.text("affinity-mode") {
+        None | Some("balanced" | "persistent") => {}
+        Some(other) => {
+            let message =
+                format!("{other:?} is neither \"balanced\" nor \"persistent\", so it is persistent");
+            said.bad("affinity-mode", message);
+        }
+    }
+    match said.text("affinity-canary-behavior") {
+        None | Some("sticky") => {}
+        Some("legacy") => {
+            let message = "\"legacy\" has no effect: a session keeps what was drawn for it by weight";
+            said.left_out("affinity-canary-behavior", message);
+        }
+        Some(other) => {
+            let message = format!("{other:?} is neither \"sticky\" nor \"legacy\", so it is sticky");
+            said.bad("affinity-canary-behavior", message);
+        }
+    }
     let mut name = said.text("session-cookie-name").unwrap_or(NAME);
     if !pattern::is_token(name) || name.len() > Session::NAME_BYTES_MAX {
         said.bad("session-cookie-name", format!("{name:?} is no name of a cookie, so it is {NAME}"));

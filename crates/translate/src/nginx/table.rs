@@ -434,4 +434,16 @@ mod tests {
         let log = include_str!("../../../../CHANGELOG.md");
         assert!(page.contains(&counted) && log.contains(&counted.replace("Of", "of")), "{counted}");
     }
+
+    #[test]
+    fn what_acts_is_seen_in_a_case() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let manifests = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+        let cases: String = manifests.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let acts = |one: &&Annotation| one.support.is_understood() && one.support != Support::NoEffect;
+        let unseen =
+            TABLE.iter().filter(acts).filter(|one| !cases.contains(&format!("{PREFIX}{}:", one.name)));
+        assert_eq!(unseen.map(|one| one.name).collect::<Vec<_>>(), [""; 0]);
+    }
 }

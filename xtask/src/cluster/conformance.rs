@@ -22,6 +22,9 @@ const PROFILES: &str = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWA
 /// The part of the requests over HTTP/1.1 without TLS that kernel programs must decide over the whole suite, where they are on.
 const SHARE_LEAST: f64 = 0.3;
 
+/// Tests that the suite of this version has for a gateway with all features: with fewer a feature was lost, or a test is new.
+const TESTS: usize = 131;
+
 /// Options of `./x cluster conformance`. Without `--gateway` and `--apply` the gateway is RAUTA, as its chart installs it.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -124,6 +127,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
     ensure!(outcome.passed > 0, "the suite has run no test: see {}", log.display());
     if options.is_whole() {
         tiers.as_ref().map_or(Ok(()), enough)?;
+        if is_own {
+            complete(outcome.passed, &fs::read_to_string(folder.join("report.yaml"))?)?;
+        }
     }
     if options.keep_report {
         keep(&folder.join("report.yaml"), options.tier, share.as_deref())?;
@@ -153,6 +159,28 @@ fn enough(tiers: &Tiers) -> Result<()> {
         "{}: at least {:.0} % are wanted, and `rauta drops` says why requests go to userspace",
         share_of_the_kernel(tiers),
         100.0 * SHARE_LEAST,
+    );
+    Ok(())
+}
+
+/// Whether nothing was left out: the suite skips in silence the tests of features that a gateway does not name.
+fn complete(passed: usize, report: &str) -> Result<()> {
+    ensure!(
+        passed == TESTS,
+        "{passed} tests have passed, not {TESTS}: a feature was lost, or the suite has others"
+    );
+    let left_out = |line: &&str| {
+        let line = line.trim();
+        line.starts_with("unsupportedFeatures:")
+            || line.strip_prefix("Skipped: ").is_some_and(|count| count != "0")
+    };
+    if let Some(line) = report.lines().find(left_out) {
+        bail!("the report leaves something out: {}", line.trim());
+    }
+    let profiles = report.lines().filter(|line| line.trim_start().starts_with("name: GATEWAY-")).count();
+    ensure!(
+        profiles == PROFILES.split(',').count(),
+        "the report has {profiles} profiles: {PROFILES} are wanted"
     );
     Ok(())
 }
@@ -276,6 +304,19 @@ mod tests {
         assert!(error.starts_with("29 of 99") && error.contains("30 % are wanted"), "{error}");
         assert!(Options::own(2).is_whole());
         assert!(!Options { run_test: Some("HTTPRouteWeight".to_owned()), ..Options::own(2) }.is_whole());
+    }
+
+    #[test]
+    fn what_the_suite_leaves_out_is_a_failure() {
+        let place = paths::root().join("docs/conformance/v1.6.1-kernel.yaml");
+        let report = fs::read_to_string(place).unwrap();
+        assert!(complete(TESTS, &report).is_ok());
+        let error = |passed, report: &str| complete(passed, report).unwrap_err().to_string();
+        assert!(error(TESTS - 1, &report).starts_with("130 tests have passed, not 131"));
+        assert!(error(TESTS, &report.replacen("Skipped: 0", "Skipped: 2", 1)).contains("Skipped: 2"));
+        let other = report.replacen("supportedFeatures:", "unsupportedFeatures:", 1);
+        assert!(error(TESTS, &other).contains("unsupportedFeatures"));
+        assert!(error(TESTS, &report.replace("name: GATEWAY-UDP", "name: MESH")).contains("4 profiles"));
     }
 
     #[test]

@@ -332,6 +332,7 @@ fn apply(agent: &Agent, differences: &mut Differences, loaded: Arc<Loaded>) {
         read_us = us(steps.read),
         translated_us = us(steps.translated),
         swapped_us = us(done.swapped.duration_since(started)),
+        serving_us = us(done.swapped.duration_since(noticed)),
         kernel_us = us(done.in_kernel.duration_since(done.swapped)),
         total_us = us(total),
         "a change is in force"

@@ -16,6 +16,8 @@ use super::world;
 #[derive(Clone, Debug)]
 pub(super) struct Created {
     pub(super) host: String,
+    /// When the call that creates it began.
+    pub(super) asked: Instant,
     /// When the answer to its creation came.
     pub(super) at: Instant,
 }
@@ -60,7 +62,7 @@ pub(super) fn create(
             let at = Instant::now();
             own.push(at - asked);
             // Nobody listens any more only where something else has failed.
-            let _ = told.send(Created { host: host(n), at });
+            let _ = told.send(Created { host: host(n), asked, at });
         }
         calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).append(&mut own);
         Ok(())

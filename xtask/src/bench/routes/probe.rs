@@ -21,8 +21,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What was seen.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Of each route the time from the answer to its creation to the first good answer through the gateway.
+    /// Of each route the time from the call that creates it to the first good answer through the gateway.
     pub(super) live: Vec<Duration>,
+    /// The same from the answer to that call.
+    pub(super) behind: Vec<Duration>,
     /// How long each round took, its pause included: so exact are the times.
     pub(super) rounds: Vec<Duration>,
 }
@@ -61,7 +63,8 @@ pub(super) fn watch(
                         "{}: the wrong endpoint answers",
                         created.host
                     );
-                    seen.live.push(created.at.elapsed());
+                    seen.live.push(created.asked.elapsed());
+                    seen.behind.push(created.at.elapsed());
                 }
                 404 => {
                     ensure!(created.at.elapsed() < LIMIT, "{} is not served within 60 s", created.host);

@@ -32,6 +32,7 @@ pub(super) struct Report {
     rate: f64,
     create: Spread,
     live: Spread,
+    behind: Spread,
     round: Spread,
     /// Of the agent: from the first event of a change to its being in force in both tiers.
     agent: Vec<(String, Spread)>,
@@ -46,8 +47,9 @@ pub(super) struct Report {
 }
 
 /// Parts of a change, by their names in the log: of one in force, and of the kernel's tables.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "total_us",
+    "serving_us",
     "waited_us",
     "translated_us",
     "swapped_us",
@@ -66,6 +68,7 @@ impl Report {
             rate: 0.0,
             create: Spread::default(),
             live: Spread::default(),
+            behind: Spread::default(),
             round: Spread::default(),
             agent: Vec::new(),
             statuses_s: 0.0,
@@ -85,6 +88,7 @@ impl Report {
 
     pub(super) fn live(&mut self, seen: Seen) {
         self.live = spread(seen.live.into_iter().map(ms).collect());
+        self.behind = spread(seen.behind.into_iter().map(ms).collect());
         self.round = spread(seen.rounds.into_iter().map(ms).collect());
     }
 
@@ -129,7 +133,8 @@ impl Report {
             println!("{what:<44}{:>9.2}{:>9.2}{:>9.2}{:>8}", of.p50, of.p99, of.max, of.count);
         };
         line("create call", &self.create);
-        line("its answer to the first 200", &self.live);
+        line("from the call to the first 200", &self.live);
+        line("of it behind the answer to the call", &self.behind);
         line("(how exact that is: a round of probes)", &self.round);
         for (part, of) in &self.agent {
             line(

@@ -185,9 +185,9 @@ fn a_side_that_stops_reading_and_resets_does_not_lose_what_it_said() {
 #[test]
 fn silence_ends_a_connection_and_a_byte_keeps_it() {
     on_one_thread(async |how| {
-        let (mut client, mut endpoint, relay) = relayed(how, Duration::from_millis(300)).await;
+        let (mut client, mut endpoint, relay) = relayed(how, Duration::from_secs(3)).await;
         for _ in 0..4 {
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             client.write_all(b"x").await.unwrap();
             endpoint.read_exact(&mut [0]).await.unwrap();
         }

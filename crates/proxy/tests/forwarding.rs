@@ -201,13 +201,13 @@ fn interim_responses_pass_and_expect_waits_for_the_endpoint() {
 fn a_client_that_waits_for_continue_is_not_blamed_for_a_slow_endpoint() {
     let endpoint = Scripted::new(|conn| {
         while let Some(head) = conn.head() {
-            std::thread::sleep(std::time::Duration::from_millis(1500));
+            std::thread::sleep(std::time::Duration::from_millis(4000));
             conn.send("HTTP/1.1 100 Continue\r\n\r\n");
             conn.body(support::content_length(&head));
             conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
     });
-    let timeouts = proxy::TimeoutConfig { stall: std::time::Duration::from_secs(1), ..Default::default() };
+    let timeouts = proxy::TimeoutConfig { stall: std::time::Duration::from_secs(3), ..Default::default() };
     let config = proxy::Config { threads: 1, timeouts, ..Default::default() };
     let lab = Lab::with(config, &[rule("/", &[endpoint.address])]);
     let mut client = lab.client();

@@ -126,7 +126,7 @@ fn a_try_that_takes_too_long_is_followed_by_another_if_that_is_safe() {
             }
         }
     });
-    let timeouts = Timeouts { backend_request: Some(Duration::from_millis(200)), ..Timeouts::default() };
+    let timeouts = Timeouts { backend_request: Some(Duration::from_secs(2)), ..Timeouts::default() };
     let slow = |prefix| Rule {
         retry: on(&[], 1, 1),
         timeouts,

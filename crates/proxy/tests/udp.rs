@@ -202,11 +202,11 @@ fn sessions_go_by_weight() {
 #[test]
 fn idle_sessions_end_and_a_datagram_in_either_direction_keeps_one() {
     let endpoint = repeating("one");
-    let lab = Lab::new(|c| c.timeouts.udp_idle = Duration::from_secs(2), &["127.0.0.1"], &[(1, &[endpoint])]);
+    let lab = Lab::new(|c| c.timeouts.udp_idle = Duration::from_secs(4), &["127.0.0.1"], &[(1, &[endpoint])]);
     let client = lab.client("127.0.0.1");
     let first = ask(&client, "x");
     for _ in 0..4 {
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(1200));
         assert_eq!(ask(&client, "x"), first);
     }
     wait_for(|| lab.metrics.passed_on()[0].1.totals().active == 0);

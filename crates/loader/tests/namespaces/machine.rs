@@ -24,9 +24,9 @@ use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, UPLINK, in_sandbox, lay_wire, run};
 fn follow_until(datapath: &mut Datapath, changes: &Changes, done: impl Fn(&Datapath) -> bool) {
     let start = Instant::now();
     while !done(datapath) {
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", datapath.attachments());
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", datapath.attachments());
         let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::from(1000u16)).unwrap();
+        poll(&mut fds, PollTimeout::from(30_000u16)).unwrap();
         assert!(changes.take().unwrap(), "news of what was done");
         datapath.follow_interfaces().unwrap();
     }
@@ -151,7 +151,7 @@ fn a_frame_leaves_by_its_device_as_it_is() {
         let mut buffer = [0; 256];
         loop {
             let mut fds = [PollFd::new(right.as_fd(), PollFlags::POLLIN)];
-            assert_eq!(poll(&mut fds, PollTimeout::from(1000u16)).unwrap(), 1, "it arrives");
+            assert_eq!(poll(&mut fds, PollTimeout::from(30_000u16)).unwrap(), 1, "it arrives");
             let length = recv(right.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap();
             if buffer[12..14] == [0x88, 0xb5] {
                 assert_eq!(buffer[..length], frame);

@@ -44,15 +44,15 @@ fn a_slow_download_completes_while_the_gateway_drains() {
 
 #[test]
 fn new_requests_on_open_connections_are_answered_with_close() {
-    let mut world = World::simple();
+    // One thread: what one connection hears of all do.
+    let mut world = World::tuned(1, &crate::manifests::all_to(&[0]), &[("RAUTA_THREADS", "1")]);
     let mut connections: Vec<Connection> = (0..8).map(|_| world.connect()).collect();
     for connection in &mut connections {
         assert_eq!(connection.get("a", "/128").unwrap().status, 200);
     }
-    // The threads hear of it a moment after the log does.
     let mut first = world.connect();
     world.gateway.process().signal(Signal::SIGTERM).unwrap();
-    testkit::until(Duration::from_secs(5), "an answer with close", || {
+    testkit::until(Duration::from_secs(20), "an answer with close", || {
         first.get("a", "/128").is_ok_and(|response| response.closes()).then_some(())
     })
     .unwrap();
@@ -94,11 +94,11 @@ fn readiness_ends_with_sigterm_and_a_second_signal_ends_everything() {
     stuck.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     stuck.head().unwrap();
     world.gateway.process().signal(Signal::SIGTERM).unwrap();
-    testkit::until(Duration::from_secs(5), "/readyz to say 503", || {
+    testkit::until(Duration::from_secs(20), "/readyz to say 503", || {
         (world.gateway.admin("/readyz").ok()?.status == 503).then_some(())
     })
     .unwrap();
     world.gateway.process().signal(Signal::SIGTERM).unwrap();
-    world.gateway.process().wait(Duration::from_secs(5)).unwrap();
+    world.gateway.process().wait(Duration::from_secs(20)).unwrap();
     assert!(matches!(stuck.rest(), Ok(_) | Err(ClientError::Reset)));
 }

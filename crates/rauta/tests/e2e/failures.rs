@@ -135,7 +135,7 @@ kind: HTTPRoute
 metadata: {name: web, namespace: default}
 spec:
   parentRefs: [{name: gw}]
-  rules: [{timeouts: {request: 300ms}, backendRefs: [{name: web, port: 80}]}]
+  rules: [{timeouts: {request: 2s}, backendRefs: [{name: web, port: 80}]}]
 ";
     let lab = testkit::Lab::builder().build().unwrap();
     let endpoint = testkit::Recorder::start(lab.backend(0), testkit::Addresses::backend_socket(0), |peer| {
@@ -146,6 +146,7 @@ spec:
     let gateway = testkit::Gateway::start(&lab, crate::world::RAUTA, &[("all.yaml", &manifest)]).unwrap();
     let mut connection = testkit::Connection::open(lab.client(), gateway.address()).unwrap();
     expect(&connection.get("a", "/").unwrap(), 504, "");
+    endpoint.wait_for_text("GET / ").unwrap();
     assert_eq!(endpoint.received_text().matches("GET / ").count(), 1);
 }
 

@@ -1,5 +1,6 @@
 //! Hostile and merely odd segments (attacks ): the connection they claim to belong to lives on.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use testkit::{Options, RawConnection, RawHost, Segment, flag, until};
@@ -146,33 +147,35 @@ fn keep_alive_probes_are_answered(network: Network) {
     }
 }
 
-/// By the host's stack. To one in 256 the cookie's first eight bits fit: it may be ahead of a first segment that is on its way, and is
-/// dropped.
 fn a_stray_acknowledgment_is_reset(network: Network) {
-    const STRAYS: u16 = 8;
-    const RESETS: usize = 5;
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
-    let is_reset = |port: &u16| {
-        let local = host.address(world.address(), *port);
-        let stray = Segment { payload: get("/a"), ..Segment::new(local, world.address(), flag::ACK, 77, 88) };
-        host.send(&stray).unwrap();
-        let answer = host.receive(local, Duration::from_secs(3)).unwrap();
-        answer
-            .inspect(|answer| {
-                assert_eq!((answer.flags & flag::RST, answer.seq), (flag::RST, 88), "{answer:?}");
-            })
-            .is_some()
-    };
+    let local = host.address(world.address(), 4500);
+    let ack = foreign(&world, &host, local);
+    let stray = Segment { payload: get("/a"), ..Segment::new(local, world.address(), flag::ACK, 77, ack) };
     let before = world.counted("pass_foreign");
-    let resets = (4500..4500 + STRAYS).filter(is_reset).count();
-    assert!(resets >= RESETS, "{resets} of {STRAYS} were reset");
+    host.send(&stray).unwrap();
+    let answer = host.receive(local, LIMIT).unwrap().unwrap();
+    assert_eq!((answer.flags & flag::RST, answer.seq), (flag::RST, ack), "{answer:?}");
     if world.hook != "off" {
-        until(LIMIT, "the programs to have passed them", || {
-            (world.counted("pass_foreign") - before > RESETS as f64 - 0.5).then_some(())
-        })
-        .unwrap();
+        // At least: the end of the connection that was waited for may be repeated, and nobody knows it either.
+        let is_passed = || (world.counted("pass_foreign") > before).then_some(());
+        until(LIMIT, "the programs to have passed it", is_passed).unwrap();
     }
+}
+
+/// An acknowledgment of `local` that is no cookie, whatever the key: of the cookie for its SYN one of the eight bits is wrong that tell
+/// connections of ours from others. (Any other number is taken for a later segment of one of ours by one key of 256.)
+fn foreign(world: &World, host: &RawHost, local: SocketAddr) -> u32 {
+    let syn = Segment::new(local, world.address(), flag::SYN, 76, 0);
+    host.send(&Segment { options: Options::LINUX.to_vec(), ..syn }).unwrap();
+    let answer = host.receive(local, LIMIT).unwrap().unwrap();
+    assert_eq!(answer.flags & (flag::SYN | flag::ACK), flag::SYN | flag::ACK, "{answer:?}");
+    if world.hook == "off" {
+        // The stack has a connection, half open.
+        host.send(&Segment::new(local, world.address(), flag::RST, 77, 0)).unwrap();
+    }
+    (answer.seq ^ 1 << 24).wrapping_add(1)
 }
 
 fn urgent_and_ecn_bits_do_no_harm(network: Network) {
@@ -205,7 +208,8 @@ fn fragments_and_ip_options_are_userspaces(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
     let local = host.address(world.address(), 4700);
-    let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 1, 1) };
+    let ack = foreign(&world, &host, local);
+    let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 77, ack) };
     // No connection has such numbers: what answers is the host's stack, with a reset, and so it has read them.
     for reversed in [false, true] {
         let mut parts = fragments(&host.frame(&request));
@@ -300,7 +304,8 @@ fn extension_headers_are_userspaces(network: Network) {
     let world = World::new(network);
     let host = RawHost::new(&world.lab).unwrap();
     let local = host.address(world.address(), 4700);
-    let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 1, 1) };
+    let ack = foreign(&world, &host, local);
+    let request = Segment { payload: get("/b"), ..Segment::new(local, world.address(), flag::ACK, 77, ack) };
     let with_options = with_hop_by_hop_options(&host.frame(&request));
     world.counts(&[("pass_shape", 1)], || host.send_frame(&with_options).unwrap());
     let answer = host.receive(local, LIMIT).unwrap().unwrap();

@@ -31,13 +31,13 @@ fn shares(world: &World, path: &str, connections: usize, requests: usize) -> BTr
 }
 
 /// Drawn for each leg and again every 32 requests: 16 connections of 224 requests are 112 draws, whose standard deviation
-/// is 3.8 % at a weight of 20 %. The tolerance is four of them.
+/// is 3.8 % at a weight of 20 %. The tolerance is four of them downwards and five upwards, where the tail is longer.
 fn weights_hold_on_long_connections(network: Network) {
     let world = World::new(network);
     let counts = world.decides(16 * 224, || shares(&world, "/mixed", 16, 224));
     let second = counts.get("b1").copied().unwrap_or(0);
     let total: usize = counts.values().sum();
-    assert!((total / 20..=total * 7 / 20).contains(&second), "{counts:?}");
+    assert!((total / 20..=total * 2 / 5).contains(&second), "{counts:?}");
 }
 
 fn a_backend_uses_all_its_endpoints(network: Network) {

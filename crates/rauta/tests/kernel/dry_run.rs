@@ -12,7 +12,7 @@ use crate::world::{Network, World};
 
 on_two_networks!(what_the_programs_would_do_is_what_they_do, a_dry_run_leaves_no_trace,);
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn explain(world: &World, from: IpAddr, url: &str) -> Value {
     let vip = world.address().to_string();

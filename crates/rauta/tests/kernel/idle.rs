@@ -9,7 +9,7 @@ use crate::world::{Network, World};
 
 on_two_networks!(a_fin_that_is_lost_comes_again, an_idle_client_outlives_its_endpoint,);
 
-const IDLE: &[(&str, &str)] = &[("RAUTA_DATAPLANE_IDLE_TIMEOUT", "2s")];
+const IDLE: &[(&str, &str)] = &[("RAUTA_DATAPLANE_IDLE_TIMEOUT", "6s")];
 
 /// Waits for the end of the connection; how it ends.
 fn end(connection: &mut Connection) -> String {
@@ -22,7 +22,7 @@ fn a_fin_that_is_lost_comes_again(network: Network) {
     assert_eq!(connection.get("a.test", "/a").unwrap().endpoint(), Some("b0"));
     let nothing_passes = world.lab.faults(Faults { loss: 1.0, duplicate: 0.0, reorder: 0.0 }).unwrap();
     // The agent looks every five seconds.
-    std::thread::sleep(Duration::from_secs(9));
+    std::thread::sleep(Duration::from_secs(13));
     assert!(nothing_passes.counts().unwrap().lost > 0, "a FIN, at least");
     drop(nothing_passes);
     assert_eq!(end(&mut connection), "Closed");

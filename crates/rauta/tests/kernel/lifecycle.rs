@@ -91,7 +91,7 @@ fn an_agent_may_leave_its_programs_at_work(network: Network) {
     if hook() == "off" {
         return;
     }
-    let settings = [("RAUTA_DATAPLANE_ON_EXIT", "keep"), ("RAUTA_DATAPLANE_HEARTBEAT_TIMEOUT", "5s")];
+    let settings = [("RAUTA_DATAPLANE_ON_EXIT", "keep"), ("RAUTA_DATAPLANE_HEARTBEAT_TIMEOUT", "15s")];
     let mut world = World::tuned(network, &settings);
     let request = "GET /both HTTP/1.1\r\nHost: a.test\r\n\r\n";
     let kept =
@@ -108,7 +108,7 @@ fn an_agent_may_leave_its_programs_at_work(network: Network) {
     // Then nothing new is taken: the host answers, which has no listener.
     // Those opened meanwhile stay: their ends would be repeated until the next agent gets them.
     let mut opened = Vec::new();
-    until(Duration::from_secs(10), "new connections to be refused", || {
+    until(Duration::from_secs(40), "new connections to be refused", || {
         match Connection::open(world.lab.client(), world.address()) {
             Ok(connection) => opened.push(connection),
             Err(error) => return matches!(error, ClientError::Refused).then_some(()),

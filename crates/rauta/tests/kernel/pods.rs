@@ -1,5 +1,6 @@
 //! Devices of pods, which come and go under the running agent.
 
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use testkit::until;
@@ -23,6 +24,7 @@ fn a_route_is_the_kernels_while_the_device_of_its_pod_is_there(network: Network)
         wait_for_tier(&world, &["userspace (Tier 3) decides it", "there is no route to an endpoint"]);
         world.hands_off_for("no_endpoint", 1, fails);
         add_device(&world);
+        wait_for_the_way(&world);
         wait_for_tier(&world, &["the kernel (Tier 2) decides it"]);
         let mut kept = world.connect();
         world.decides(2, || {
@@ -45,6 +47,17 @@ fn add_device(world: &World) {
         ip(netns, format!("addr add {prefix}{number}{length} dev {device} {nodad}").trim());
         ip(netns, &format!("link set {device} up"));
     }
+}
+
+/// A new interface with IPv6 is deaf for a second or two, in which an endpoint seems dead.
+fn wait_for_the_way(world: &World) {
+    let pod: IpAddr = if world.network.is_v6 { "fd78::2" } else { "10.78.0.2" }.parse().unwrap();
+    let socket = SocketAddr::new(pod, world.network.endpoint(0).port());
+    until(Duration::from_secs(20), "the way to the pod", || {
+        let connects = || TcpStream::connect_timeout(&socket, Duration::from_millis(300)).ok();
+        world.lab.gateway().run(connects).unwrap()
+    })
+    .unwrap();
 }
 
 /// Waits until all of these are said of a request for `/far`.

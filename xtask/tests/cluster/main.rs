@@ -76,7 +76,7 @@ fn by_default_the_pod_has_the_rights_that_it_needs_and_no_others() {
     assert!(!roles.contains('*'), "{roles}");
     assert_eq!(one(&objects, "ClusterRole")["metadata"]["name"], "edge-rauta");
     let kinds: Vec<_> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
-    for kind in ["ServiceAccount", "GatewayClass", "IngressClass"] {
+    for kind in ["ServiceAccount", "GatewayClass", "IngressClass", "ValidatingAdmissionPolicyBinding"] {
         assert!(kinds.contains(&kind), "{kinds:?}");
     }
     for kind in ["ConfigMap", "Service", "ServiceMonitor", "PrometheusRule"] {
@@ -92,7 +92,7 @@ fn values_become_what_they_say() {
         r#"kernel={"enabled": false}"#,
         r#"extraCapabilities=["NET_RAW"]"#,
         r#"image={"repository": "registry.example/rauta", "digest": "sha256:0000000000000000000000000000000000000000000000000000000000000000"}"#,
-        r#"rbac={"secretNamespaces": ["shop", "pay"]}"#,
+        r#"rbac={"secretNamespaces": ["shop", "pay"], "admissionPolicy": false}"#,
         r#"metrics={"serviceMonitor": {"create": true}, "prometheusRule": {"create": true}}"#,
         r#"ingressClass={"default": true}"#,
         r#"crds={"install": false}"#,
@@ -122,7 +122,10 @@ fn values_become_what_they_say() {
     assert!(url.starts_with("https://") && url.ends_with("/start.md"), "{url}");
     let annotations = &one(&objects, "IngressClass")["metadata"]["annotations"];
     assert_eq!(annotations["ingressclass.kubernetes.io/is-default-class"], "true");
-    assert!(objects.iter().all(|object| object["kind"] != "CustomResourceDefinition"));
+    for kind in ["CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]
+    {
+        assert!(objects.iter().all(|object| object["kind"] != kind), "{kind}");
+    }
 }
 
 #[test]

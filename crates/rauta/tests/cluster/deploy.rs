@@ -229,9 +229,14 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
     // The lab has applied them; here they are the chart's.
     let definitions =
         ["routingrules", "routepolicies", "backendpolicies"].map(|name| format!("{name}.rauta.io"));
-    let mut delete = vec!["delete", "crd", "--wait"];
-    delete.extend(definitions.iter().map(String::as_str));
-    world.kubectl(&delete).unwrap();
+    for definition in &definitions {
+        world.kubectl(&["delete", "crd", "--wait=false", definition]).unwrap();
+    }
+    until(LIMIT, "the definitions to be gone", || {
+        let crds = world.kubectl(&["get", "crd", "-o", "name"]).unwrap();
+        (!crds.contains(".rauta.io")).then_some(())
+    })
+    .unwrap();
     world.apply_objects();
 
     let folder = format!("host.pinFolder={}", world.pins.0.display());
@@ -249,6 +254,7 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
     }
     assert_eq!(rights, std::fs::read_to_string(golden).unwrap());
     refuses_what_cannot_be(&world);
+    lets_agents_write_services_of_gateways_alone(&world);
 
     let address = SocketAddr::from((NODE, 80));
     world.until_answered(address);
@@ -291,6 +297,46 @@ fn an_announced_address_is_served_in_the_kernel_and_stays_through_upgrades() {
     assert!(world.in_kernel() > before, "{before}");
     assert_eq!(world.of_gateway(since), programmed, "it was programmed all the time");
     world.uninstall();
+}
+
+/// With the rights of the chart's account, whoever has taken it over.
+fn lets_agents_write_services_of_gateways_alone(world: &World) {
+    let account = world.cluster.control_plane().kubeconfig_for("rauta", "rauta", false).unwrap();
+    let file = world.cluster.control_plane().folder().join("service.yaml");
+    let apply = |name: &str, label: &str, spec: &str| {
+        let metadata = format!(
+            "{{name: {name}, namespace: default, labels: {{app.kubernetes.io/managed-by: {label}}}}}"
+        );
+        let service = format!("apiVersion: v1\nkind: Service\nmetadata: {metadata}\nspec: {spec}\n");
+        std::fs::write(&file, service).unwrap();
+        let words = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f"];
+        let mut command = world.cluster.control_plane().kubectl().unwrap();
+        command.args(words).arg(&file).arg("--kubeconfig").arg(&account);
+        let output = exec(None, command, LIMIT).unwrap();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
+    };
+    let headless = "{clusterIP: None, ports: [{port: 80}]}";
+    apply("web-rauta", "rauta", headless).unwrap();
+    let refused = [
+        ("echo", "rauta", "{externalIPs: [192.0.2.1]}", "change Services of Gateways alone"),
+        ("web-rauta", "me", headless, "make Services of Gateways alone"),
+        ("web-rauta", "rauta", "{ports: [{port: 80}]}", "make headless Services"),
+        (
+            "web-rauta",
+            "rauta",
+            "{clusterIP: None, selector: {app: a}, ports: [{port: 80}]}",
+            "make headless Services",
+        ),
+    ];
+    for (name, label, spec, why) in refused {
+        // The API server takes a moment to know a policy.
+        let mut said = None;
+        let refused = until(LIMIT, why, || {
+            said = apply(name, label, spec).err();
+            said.as_ref().is_some_and(|error| error.contains(why)).then_some(())
+        });
+        refused.unwrap_or_else(|error| panic!("{error:#}: {said:?}"));
+    }
 }
 
 fn refuses_what_cannot_be(world: &World) {

@@ -12,6 +12,7 @@
 //! Decisions: docs/adr/0021-objects-of-a-cluster.md.
 
 mod addressing;
+mod bundle;
 mod client;
 mod clock;
 mod connect;

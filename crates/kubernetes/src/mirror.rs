@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use translate::{Object, Options, Store};
 
 use crate::addressing::Addressing;
+use crate::bundle::Bundle;
 use crate::event::{Event, News};
 use crate::plan::Plan;
 use crate::recorder::Saying;
@@ -39,6 +40,8 @@ pub(crate) struct Mirror {
     controller: String,
     addressing: Addressing,
     ingresses: IngressReach,
+    /// The release of the Gateway API that is installed.
+    bundle: Bundle,
     /// What is to be said of objects on their own.
     said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     /// Scopes that cannot be read.
@@ -81,6 +84,7 @@ impl Mirror {
             store: Store::new(Options { assigns_addresses: addressing.assigns(), ..options }),
             addressing,
             ingresses,
+            bundle: Bundle::default(),
             current: HashMap::new(),
             plan: Plan::new(),
             snapshot: Arc::default(),
@@ -93,7 +97,9 @@ impl Mirror {
 
     /// What has to be watched by the agent that writes.
     pub(crate) fn leading(&self) -> Vec<Scope> {
-        self.addressing.scopes()
+        let mut scopes = self.addressing.scopes();
+        scopes.push(Scope::Definition);
+        scopes
     }
 
     /// Takes in what nodes announce.
@@ -107,7 +113,11 @@ impl Mirror {
     pub(crate) fn take(&mut self, event: Event) {
         let Event { scope, mut news, .. } = event;
         let Some(kind) = scope.kind() else {
-            if self.addressing.take(&scope, &news) {
+            let is_new = match scope {
+                Scope::Definition => self.bundle.take(&news),
+                _ => self.addressing.take(&scope, &news),
+            };
+            if is_new {
                 self.plan.touch_all();
             }
             // There is nothing of it to be served.
@@ -169,7 +179,7 @@ impl Mirror {
     /// Forgets a scope that is no longer watched.
     pub(crate) fn forget(&mut self, scope: &Scope) {
         self.troubles.remove(scope);
-        if scope.kind().is_none() {
+        if matches!(scope, Scope::Nodes | Scope::Pods(_)) {
             self.addressing.forget(scope);
         }
         for gone in self.known.remove(scope).unwrap_or_default() {
@@ -237,7 +247,8 @@ impl Mirror {
             entries: OnceCell::new(),
         };
         let closed = self.store.attached_to_closed();
-        let facts = Facts::new(&self.offered, said, closed, &self.controller, (&reach, ingresses));
+        let class = (self.controller.as_str(), self.bundle.support());
+        let facts = Facts::new(&self.offered, said, closed, class, (&reach, ingresses));
         let change = |wanted: Wanted| {
             let current = self.current.get(&wanted.object)?;
             let status = status::merged(&current.status(), &wanted.status, &self.controller, now)?;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use model::{ObjectKind, ObjectRef};
 use translate::Object;
 
+use crate::bundle::DEFINITION;
+
 /// What one watch is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
@@ -15,6 +17,8 @@ pub(crate) enum Scope {
     Nodes,
     /// The Pods of a namespace.
     Pods(Arc<str>),
+    /// The definition that says which release of the Gateway API is installed.
+    Definition,
 }
 
 impl Scope {
@@ -25,18 +29,27 @@ impl Scope {
         Object::kinds().filter(move |kind| !is_by_name(kind)).map(Self::All)
     }
 
-    /// The kind of objects that are served from it; none: they only say where Gateways can be reached.
+    /// The kind of objects that are served from it; none: nothing of it is.
     pub(crate) fn kind(&self) -> Option<ObjectKind> {
         match self {
             Self::All(kind) => Some(*kind),
             Self::One(key) => Some(key.kind),
-            Self::Nodes | Self::Pods(_) => None,
+            Self::Nodes | Self::Pods(_) | Self::Definition => None,
         }
+    }
+
+    /// Whether it only adds to what is said or done without it, so that nobody waits for it who may not read it.
+    pub(crate) fn is_dispensable(&self) -> bool {
+        matches!(self, Self::Definition)
     }
 
     /// The apiVersion that its objects are read as.
     pub(crate) fn api_version(&self) -> &'static str {
-        self.kind().map_or("v1", Object::api_version)
+        match self {
+            Self::All(kind) | Self::One(ObjectRef { kind, .. }) => Object::api_version(*kind),
+            Self::Nodes | Self::Pods(_) => "v1",
+            Self::Definition => "apiextensions.k8s.io/v1",
+        }
     }
 
     /// The name of the collection.
@@ -45,6 +58,7 @@ impl Scope {
             Self::All(kind) | Self::One(ObjectRef { kind, .. }) => plural(*kind),
             Self::Nodes => "nodes".to_owned(),
             Self::Pods(_) => "pods".to_owned(),
+            Self::Definition => "customresourcedefinitions".to_owned(),
         }
     }
 
@@ -67,6 +81,7 @@ impl Scope {
         match self {
             Self::All(_) | Self::Nodes | Self::Pods(_) => None,
             Self::One(key) => Some(format!("metadata.name={}", key.name)),
+            Self::Definition => Some(format!("metadata.name={DEFINITION}")),
         }
     }
 }
@@ -79,6 +94,7 @@ impl fmt::Display for Scope {
             Self::One(key) => key.fmt(f),
             Self::Nodes => f.write_str("Node (v1)"),
             Self::Pods(namespace) => write!(f, "Pod (v1) in namespace {namespace}"),
+            Self::Definition => write!(f, "CustomResourceDefinition {DEFINITION}"),
         }
     }
 }
@@ -116,6 +132,9 @@ mod tests {
         assert_eq!(secret.selector().as_deref(), Some("metadata.name=tls"));
         assert_eq!(Scope::Nodes.path(), "/api/v1/nodes");
         assert_eq!(Scope::Pods("net".into()).path(), "/api/v1/namespaces/net/pods");
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        assert_eq!(Scope::Definition.path(), definitions);
+        assert_eq!(Scope::Definition.selector(), Some(format!("metadata.name={DEFINITION}")));
     }
 
     #[test]

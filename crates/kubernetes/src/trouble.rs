@@ -51,7 +51,7 @@ impl Trouble {
     /// A single object that may not be read holds nobody up: whoever names one could have all others wait.
     pub(crate) fn is_settled(&self, scope: &Scope, has_read: bool) -> bool {
         let protects = matches!(scope.kind(), Some(ObjectKind::RoutePolicy | ObjectKind::BackendTlsPolicy));
-        let is_one = matches!(scope, Scope::One(_));
+        let is_one = matches!(scope, Scope::One(_)) || scope.is_dispensable();
         match self.cause {
             Cause::Unreachable(_) | Cause::Unauthorized(_) => false,
             _ if !has_read => false,
@@ -59,6 +59,7 @@ impl Trouble {
             _ if protects => false,
             Cause::Forbidden(_) if is_one => true,
             Cause::Forbidden(_) => self.attempts >= BELIEVED_ATTEMPTS,
+            Cause::Refused(_) if scope.is_dispensable() => true,
             Cause::Refused(_) => self.attempts >= DELETED_ATTEMPTS,
         }
     }
@@ -128,6 +129,7 @@ pub(crate) fn diagnostics(troubles: &BTreeMap<Scope, Trouble>, url: &str) -> Vec
 
 fn say(scope: &Scope, cause: &Cause, url: &str) -> Diagnostic {
     let kept = "what was read of it stays in force";
+    let refused = if scope.is_dispensable() { Severity::Warning } else { Severity::Error };
     let (severity, message) = match cause {
         Cause::Unreachable(why) => {
             let text =
@@ -155,11 +157,11 @@ fn say(scope: &Scope, cause: &Cause, url: &str) -> Diagnostic {
         Cause::Forbidden(why) => {
             let (group, plural) = (group(scope), scope.plural());
             let text = format!(
-                "may not read {scope}: {why}; {kept}; allow get, list and watch of {plural} in API group {group:?}"
+                "may not read {scope}: {why}; {kept}; allow list and watch of {plural} in API group {group:?}"
             );
-            (Severity::Error, text)
+            (refused, text)
         }
-        Cause::Refused(why) => (Severity::Error, format!("cannot read {scope}: {why}; {kept}")),
+        Cause::Refused(why) => (refused, format!("cannot read {scope}: {why}; {kept}")),
     };
     let object = match scope {
         Scope::One(key) if !matches!(cause, Cause::Unreachable(_) | Cause::Unauthorized(_)) => {
@@ -196,14 +198,14 @@ mod tests {
             said(&[(gateways.clone(), forbidden())]),
             [
                 "error: may not read Gateway (gateway.networking.k8s.io/v1): User \"x\" cannot; what was read of it stays in \
-              force; allow get, list and watch of gateways in API group \"gateway.networking.k8s.io\" (Unreadable)"
+              force; allow list and watch of gateways in API group \"gateway.networking.k8s.io\" (Unreadable)"
             ]
         );
         assert_eq!(
             said(&[(secret, forbidden())]),
             [
                 "error: Secret shop/tls: may not read Secret shop/tls: User \"x\" cannot; what was read of it stays in \
-              force; allow get, list and watch of secrets in API group \"\" (Unreadable)"
+              force; allow list and watch of secrets in API group \"\" (Unreadable)"
             ]
         );
         assert_eq!(
@@ -214,6 +216,8 @@ mod tests {
             ["warning: the API server does not know Gateway (gateway.networking.k8s.io/v1), only \
               gateway.networking.k8s.io/v1beta1: install the CRDs of a release that has it (Unreadable)"]
         );
+        let [definition] = &said(&[(Scope::Definition, forbidden())])[..] else { panic!("one line") };
+        assert!(definition.starts_with("warning: may not read CustomResourceDefinition gatewayclasses."));
         let missing = said(&[(gateways, Cause::NotServed(Vec::new()))]);
         assert!(missing[0].contains("install its CRD"), "{missing:?}");
     }
@@ -252,6 +256,8 @@ mod tests {
         let secret = Scope::One(ObjectRef::new(ObjectKind::Secret, "shop", "tls"));
         let forbidden = Trouble { cause: Cause::Forbidden(String::new()), attempts: 1 };
         assert!(forbidden.is_settled(&secret, true) && !forbidden.is_settled(&secret, false));
+        let refused = Trouble { cause: Cause::Refused(String::new()), attempts: 1 };
+        assert!([&forbidden, &refused].iter().all(|one| one.is_settled(&Scope::Definition, true)));
     }
 
     #[test]

@@ -146,7 +146,7 @@ async fn a_kind_that_can_be_listed_and_not_watched_is_not_asked_for_all_the_time
     let api = with_gateway();
     api.refuse_watches(RULES);
     let mut followed = Followed::start(&api).await;
-    let what = "allow get, list and watch of routingrules";
+    let what = "allow list and watch of routingrules";
     followed.until("the missing right", |loaded| says(loaded, what)).await;
     api.apply(ROUTES, route("a.test"));
     followed

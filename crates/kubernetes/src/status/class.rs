@@ -2,7 +2,7 @@ use model::ObjectRef;
 use serde_json::{Value, json};
 
 use super::Reach;
-use super::condition::condition;
+use super::condition::{condition, open_condition};
 use super::facts::Facts;
 
 /// What the gateway does of the Gateway API v1.6.1, by the names of `pkg/features`, sorted: the API asks for that.
@@ -70,10 +70,18 @@ pub(super) fn status(_: &ObjectRef, class: &Value, facts: &Facts<'_>) -> Option<
         None => (true, "Accepted", "Gateways of this class are served"),
         Some(_) => (false, "InvalidParameters", "spec.parametersRef: no parameters are known: leave it out"),
     };
+    let (is_supported, release) = &facts.support;
+    // What is not there is served as far as it goes, so the class is accepted all the same.
+    let why = match is_supported {
+        Some(true) => "SupportedVersion",
+        Some(false) => "UnsupportedVersion",
+        None => "Unreadable",
+    };
+    let version = open_condition("SupportedVersion", (*is_supported, why), release, generation);
     let can = |name: &&&str| matches!(facts.reach, Reach::Assigned { .. }) || !OF_POOLS.contains(name);
     let features: Vec<_> = FEATURES.iter().filter(can).map(|name| json!({"name": name})).collect();
     Some(json!({
-        "conditions": [condition("Accepted", (holds, reason), message, generation)],
+        "conditions": [condition("Accepted", (holds, reason), message, generation), version],
         "supportedFeatures": features,
     }))
 }

@@ -8,7 +8,21 @@ pub(super) fn condition(
     message: &str,
     generation: &Value,
 ) -> Value {
-    let status = if holds { "True" } else { "False" };
+    open_condition(kind, (Some(holds), reason), message, generation)
+}
+
+/// The same of what may be unknown: none.
+pub(super) fn open_condition(
+    kind: &str,
+    (holds, reason): (Option<bool>, &str),
+    message: &str,
+    generation: &Value,
+) -> Value {
+    let status = match holds {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
     // The API takes no more.
     let message: String = message.chars().take(MESSAGE_MAX).collect();
     json!({

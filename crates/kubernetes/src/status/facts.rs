@@ -4,6 +4,7 @@ use model::{Diagnostic, ListenerId, ObjectKind, ObjectRef, Severity, Snapshot};
 use serde_json::Value;
 
 use super::{Ingresses, Reach};
+use crate::bundle::Support;
 
 /// The group of the Gateway API.
 pub(super) const GROUP: &str = "gateway.networking.k8s.io";
@@ -14,6 +15,8 @@ pub(crate) struct Facts<'a> {
     snapshot: &'a Snapshot,
     /// GatewayClasses with this `controllerName` are ours.
     pub(super) controller: &'a str,
+    /// Whether the Gateway API that is installed is one that the gateway is made for.
+    pub(super) support: Support,
     pub(super) reach: &'a Reach,
     pub(super) ingresses: Ingresses<'a>,
     /// The ListenerSets.
@@ -29,7 +32,7 @@ impl<'a> Facts<'a> {
         objects: &'a HashMap<ObjectRef, Value>,
         (snapshot, diagnostics): (&'a Snapshot, &'a [Diagnostic]),
         closed: BTreeMap<&'a ListenerId, BTreeSet<&'a ObjectRef>>,
-        controller: &'a str,
+        (controller, support): (&'a str, Support),
         (reach, ingresses): (&'a Reach, Ingresses<'a>),
     ) -> Self {
         let mut errors: HashMap<_, Vec<_>> = HashMap::new();
@@ -50,7 +53,7 @@ impl<'a> Facts<'a> {
             }
         }
         let sets = objects.iter().filter(|(key, _)| key.kind == ObjectKind::ListenerSet).collect();
-        Self { objects, sets, snapshot, controller, reach, ingresses, errors, routes, rules }
+        Self { objects, sets, snapshot, controller, support, reach, ingresses, errors, routes, rules }
     }
 
     pub(super) fn objects(&self) -> impl Iterator<Item = (&'a ObjectRef, &'a Value)> {

@@ -94,6 +94,7 @@ fn a_gateway_with_a_route_is_accepted_and_programmed() {
     let route = route(json!({"parentRefs": [{"name": "web"}], "rules": redirect()}));
     let found = statuses([ours(), gateway(http()), route]);
     assert_eq!(condition(&found["GatewayClass rauta"], "Accepted"), "True Accepted@3");
+    assert_eq!(condition(&found["GatewayClass rauta"], "SupportedVersion"), "Unknown Unreadable@3");
     let features = found["GatewayClass rauta"]["supportedFeatures"].to_string();
     assert!(features.contains("TLSRoute") && !features.contains("GatewayStaticAddresses"), "without a pool");
     let gateway = &found["Gateway shop/web"];
@@ -115,6 +116,23 @@ fn a_gateway_with_a_route_is_accepted_and_programmed() {
     assert_eq!(parent["parentRef"], json!({"name": "web"}));
     assert_eq!(condition(parent, "Accepted"), "True Accepted@5");
     assert_eq!(condition(parent, "ResolvedRefs"), "True ResolvedRefs@5");
+}
+
+#[test]
+fn the_class_says_whether_the_release_of_the_definitions_is_supported() {
+    let mut mirror = mirror(AddressMode::Fixed(Vec::new()));
+    let (kind, class) = ours();
+    mirror.take(Event { scope: Scope::All(kind), heard: Instant::now(), news: News::Applied(class) });
+    let mut said = |version: &str| {
+        let annotations = json!({"gateway.networking.k8s.io/bundle-version": version});
+        let news = News::Applied(json!({"metadata": {"annotations": annotations}}));
+        mirror.take(Event { scope: Scope::Definition, heard: Instant::now(), news });
+        mirror.build();
+        let status = changes(&mut mirror, NOW).remove(0).status;
+        ["Accepted", "SupportedVersion"].map(|kind| condition(&status, kind))
+    };
+    assert_eq!(said("v1.6.0"), ["True Accepted@3", "True SupportedVersion@3"]);
+    assert_eq!(said("v1.5.0"), ["True Accepted@3", "False UnsupportedVersion@3"]);
 }
 
 #[test]

@@ -126,3 +126,26 @@ async fn statuses_are_written_several_at_once_and_each_once() {
     assert_eq!(twice.collect::<Vec<_>>(), Vec::<usize>::new());
     assert!(api.most_at_once() > 1, "one after the other");
 }
+
+#[tokio::test]
+async fn the_release_of_the_definitions_is_said_and_nobody_waits_for_the_right_to_read_it() {
+    const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let api = with_gateway();
+    api.refuse(DEFINITIONS, Some(403));
+    let _followed = Followed::start(&api).await;
+    let is_said = |status: &'static str| {
+        move |patches: &[Value]| {
+            let conditions = patches.last().and_then(|last| last["conditions"].as_array());
+            let mut version =
+                conditions.into_iter().flatten().filter(|one| one["type"] == "SupportedVersion");
+            version.any(|one| one["status"] == status)
+        }
+    };
+    until(&api, "/gatewayclasses/rauta", "unknown", is_said("Unknown")).await;
+    until_any(&api, WEB).await;
+    let name = "gatewayclasses.gateway.networking.k8s.io";
+    let release = json!({"gateway.networking.k8s.io/bundle-version": "v1.6.0"});
+    api.refuse(DEFINITIONS, None);
+    api.apply(DEFINITIONS, json!({"metadata": {"name": name, "annotations": release}}));
+    until(&api, "/gatewayclasses/rauta", "supported", is_said("True")).await;
+}

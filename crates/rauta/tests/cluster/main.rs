@@ -177,7 +177,9 @@ fn what_is_applied_is_served_and_its_status_says_so() {
     world.add_route("a.test");
     world.until_code("a.test", "200");
     assert!(world.ask("a.test").1.contains(&world.nginx.name()), "{:?}", world.ask("a.test"));
-    world.until_condition("gatewayclasses/rauta", &[], ("Accepted", "True", "Accepted"));
+    let class = "gatewayclasses/rauta";
+    world.until_condition(class, &[], ("Accepted", "True", "Accepted"));
+    world.until_condition(class, &[], ("SupportedVersion", "True", "SupportedVersion"));
     let web = "namespaces/shop/gateways/web";
     let status = world.until_condition(web, &[], ("Programmed", "True", "Programmed"));
     assert!(status["addresses"][0]["value"].is_string(), "{status}");

@@ -52,8 +52,12 @@ impl Bundle {
         let made_for = format!("this gateway is made for {minor} ({BUNDLE_VERSION})");
         match self {
             Self::Unread => {
-                let how = "allow list and watch of customresourcedefinitions in API group \"apiextensions.k8s.io\"";
-                (None, format!("the definition {DEFINITION} could not be read: {how}, by this name; {made_for}"))
+                let how =
+                    "allow list and watch of customresourcedefinitions in API group \"apiextensions.k8s.io\"";
+                (
+                    None,
+                    format!("the definition {DEFINITION} could not be read: {how}, by this name; {made_for}"),
+                )
             }
             Self::Unsaid => {
                 let text = format!(

@@ -42,6 +42,8 @@ pub(crate) struct Mirror {
     ingresses: IngressReach,
     /// The release of the Gateway API that is installed.
     bundle: Bundle,
+    /// The node that this agent runs on, if it knows.
+    node: Option<Scope>,
     /// What is to be said of objects on their own.
     said: BTreeMap<ObjectRef, Vec<Diagnostic>>,
     /// Scopes that cannot be read.
@@ -81,6 +83,7 @@ impl Mirror {
         Self {
             url,
             controller: options.controller_name.clone(),
+            node: options.place.node.as_deref().map(|name| Scope::OwnNode(name.into())),
             store: Store::new(Options { assigns_addresses: addressing.assigns(), ..options }),
             addressing,
             ingresses,
@@ -93,6 +96,11 @@ impl Mirror {
             said: BTreeMap::new(),
             troubles: BTreeMap::new(),
         }
+    }
+
+    /// What every agent has to watch.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = Scope> + use<> {
+        Scope::standing().chain(self.node.clone())
     }
 
     /// What has to be watched by the agent that writes.
@@ -115,6 +123,13 @@ impl Mirror {
         let Some(kind) = scope.kind() else {
             let is_new = match scope {
                 Scope::Definition => self.bundle.take(&news),
+                Scope::OwnNode(_) => {
+                    if let Some(zone) = zone(&news) {
+                        self.store.set_zone(zone);
+                    }
+                    // Whoever writes, statuses are the same.
+                    false
+                }
                 _ => self.addressing.take(&scope, &news),
             };
             if is_new {
@@ -391,6 +406,18 @@ impl Mirror {
 fn key(kind: ObjectKind, value: &Value) -> Option<ObjectRef> {
     let text = |name: &str| value["metadata"][name].as_str();
     Some(ObjectRef::new(kind, text("namespace").unwrap_or_default(), text("name")?))
+}
+
+/// The zone that this node is in by now; none: that was not said.
+fn zone(news: &News) -> Option<Option<String>> {
+    let of =
+        |node: &Value| node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str().map(str::to_owned);
+    match news {
+        News::Listed(nodes) => Some(nodes.first().and_then(of)),
+        News::Applied(node) | News::Written { object: node, .. } => Some(of(node)),
+        News::Deleted(_) => Some(None),
+        News::Failed(_) | News::Resumed => None,
+    }
 }
 
 /// Takes out what changes without a change of what is wanted.

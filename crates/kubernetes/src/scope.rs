@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Nodes,
     /// The Pods of a namespace.
     Pods(Arc<str>),
+    /// The node that this agent runs on.
+    OwnNode(Arc<str>),
     /// The definition that says which release of the Gateway API is installed.
     Definition,
 }
@@ -29,25 +31,30 @@ impl Scope {
         Object::kinds().filter(move |kind| !is_by_name(kind)).map(Self::All)
     }
 
-    /// The kind of objects that are served from it; none: nothing of it is.
+    /// The kind of objects that are served from it; none: they only say something about it.
     pub(crate) fn kind(&self) -> Option<ObjectKind> {
         match self {
             Self::All(kind) => Some(*kind),
             Self::One(key) => Some(key.kind),
-            Self::Nodes | Self::Pods(_) | Self::Definition => None,
+            Self::Nodes | Self::Pods(_) | Self::OwnNode(_) | Self::Definition => None,
         }
+    }
+
+    /// Whether what is served follows from it.
+    pub(crate) fn is_served(&self) -> bool {
+        self.kind().is_some() || matches!(self, Self::OwnNode(_))
     }
 
     /// Whether it only adds to what is said or done without it, so that nobody waits for it who may not read it.
     pub(crate) fn is_dispensable(&self) -> bool {
-        matches!(self, Self::Definition)
+        matches!(self, Self::OwnNode(_) | Self::Definition)
     }
 
     /// The apiVersion that its objects are read as.
     pub(crate) fn api_version(&self) -> &'static str {
         match self {
             Self::All(kind) | Self::One(ObjectRef { kind, .. }) => Object::api_version(*kind),
-            Self::Nodes | Self::Pods(_) => "v1",
+            Self::Nodes | Self::Pods(_) | Self::OwnNode(_) => "v1",
             Self::Definition => "apiextensions.k8s.io/v1",
         }
     }
@@ -56,7 +63,7 @@ impl Scope {
     pub(crate) fn plural(&self) -> String {
         match self {
             Self::All(kind) | Self::One(ObjectRef { kind, .. }) => plural(*kind),
-            Self::Nodes => "nodes".to_owned(),
+            Self::Nodes | Self::OwnNode(_) => "nodes".to_owned(),
             Self::Pods(_) => "pods".to_owned(),
             Self::Definition => "customresourcedefinitions".to_owned(),
         }
@@ -81,6 +88,7 @@ impl Scope {
         match self {
             Self::All(_) | Self::Nodes | Self::Pods(_) => None,
             Self::One(key) => Some(format!("metadata.name={}", key.name)),
+            Self::OwnNode(name) => Some(format!("metadata.name={name}")),
             Self::Definition => Some(format!("metadata.name={DEFINITION}")),
         }
     }
@@ -94,6 +102,7 @@ impl fmt::Display for Scope {
             Self::One(key) => key.fmt(f),
             Self::Nodes => f.write_str("Node (v1)"),
             Self::Pods(namespace) => write!(f, "Pod (v1) in namespace {namespace}"),
+            Self::OwnNode(name) => write!(f, "Node {name}"),
             Self::Definition => write!(f, "CustomResourceDefinition {DEFINITION}"),
         }
     }
@@ -132,6 +141,8 @@ mod tests {
         assert_eq!(secret.selector().as_deref(), Some("metadata.name=tls"));
         assert_eq!(Scope::Nodes.path(), "/api/v1/nodes");
         assert_eq!(Scope::Pods("net".into()).path(), "/api/v1/namespaces/net/pods");
+        let own = Scope::OwnNode("a".into());
+        assert_eq!((own.path(), own.selector()), (Scope::Nodes.path(), Some("metadata.name=a".to_owned())));
         let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         assert_eq!(Scope::Definition.path(), definitions);
         assert_eq!(Scope::Definition.selector(), Some(format!("metadata.name={DEFINITION}")));

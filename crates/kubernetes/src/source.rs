@@ -210,7 +210,7 @@ impl Source {
         mut leads: watch::Receiver<bool>,
         mut announced: Option<watch::Receiver<Announced>>,
     ) {
-        for scope in Scope::standing() {
+        for scope in self.mirror.standing() {
             self.follow(scope);
         }
         if let Some(announced) = &mut announced {
@@ -278,8 +278,7 @@ impl Source {
 
     /// Whether everything has been read that can be of what is served.
     fn may_serve(&self) -> bool {
-        let is_served = |scope: &&Scope| scope.kind().is_some();
-        self.tasks.keys().filter(is_served).all(|scope| self.mirror.is_settled(scope))
+        self.tasks.keys().filter(|scope| scope.is_served()).all(|scope| self.mirror.is_settled(scope))
     }
 
     /// Another agent writes.
@@ -386,7 +385,7 @@ impl Source {
 
     /// Says what is waited for, once.
     fn log_waiting(&mut self, amount: &Amount) {
-        let is_waited_for = |scope: &&Scope| scope.kind().is_some() && !self.mirror.is_settled(scope);
+        let is_waited_for = |scope: &&Scope| scope.is_served() && !self.mirror.is_settled(scope);
         let trouble = self.mirror.worst();
         let text = trouble.map(|found| found.to_string()).unwrap_or_default();
         if !text.is_empty() && text != self.waiting {

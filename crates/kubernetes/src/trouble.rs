@@ -257,7 +257,9 @@ mod tests {
         let forbidden = Trouble { cause: Cause::Forbidden(String::new()), attempts: 1 };
         assert!(forbidden.is_settled(&secret, true) && !forbidden.is_settled(&secret, false));
         let refused = Trouble { cause: Cause::Refused(String::new()), attempts: 1 };
-        assert!([&forbidden, &refused].iter().all(|one| one.is_settled(&Scope::Definition, true)));
+        for scope in [Scope::Definition, Scope::OwnNode("a".into())] {
+            assert!([&forbidden, &refused].iter().all(|one| one.is_settled(&scope, true)));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod api;
 mod leading;
 mod statuses;
+mod topology;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,10 @@ impl Followed {
     }
 
     async fn start_with(api: &Api, addresses: AddressMode) -> Self {
+        Self::start_as(api, addresses, Options::for_cluster()).await
+    }
+
+    async fn start_as(api: &Api, addresses: AddressMode, options: Options) -> Self {
         let file = api.kubeconfig();
         let writing = Writing {
             addresses,
@@ -46,7 +51,7 @@ impl Followed {
             identity: "a".to_owned(),
         };
         let connection = kubernetes::connect(Some(file.path())).await.unwrap();
-        let (loaded, handle) = kubernetes::watch(connection, Options::for_cluster(), writing, || {}).unwrap();
+        let (loaded, handle) = kubernetes::watch(connection, options, writing, || {}).unwrap();
         Self { loaded, _handle: handle }
     }
 

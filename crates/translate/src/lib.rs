@@ -33,6 +33,6 @@ mod store;
 
 pub use loaded::{Loaded, Steps};
 pub use object::{Object, UnknownKind};
-pub use options::{DefaultListener, MAGLEV_TABLE_SIZES, Options, is_maglev_table_size};
+pub use options::{DefaultListener, MAGLEV_TABLE_SIZES, Options, Place, is_maglev_table_size};
 pub use pattern::is_object_name;
 pub use store::{Built, Store};

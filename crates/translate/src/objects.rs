@@ -124,6 +124,11 @@ impl Objects {
         keys.filter_map(|key| self.endpoint_slices.get(key)).map(|slice| &**slice).collect()
     }
 
+    /// The Services that have slices.
+    pub(crate) fn services_with_slices(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.slices.keys()
+    }
+
     /// The Service of a slice that is there.
     pub(crate) fn service_of(&self, slice: &ObjectRef) -> Option<ObjectRef> {
         service_of(slice, self.endpoint_slices.get(slice)?)

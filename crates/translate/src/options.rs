@@ -41,6 +41,17 @@ pub struct Options {
     /// Gateways listen on the addresses that [`Store::assign`](crate::Store::assign) gives them, and on no others; else on those of
     /// their `spec.addresses`, or on all.
     pub assigns_addresses: bool,
+    /// Where the gateway runs, which decides about endpoints of Services that want their traffic near.
+    pub place: Place,
+}
+
+/// Where in a cluster a gateway runs, as Nodes and EndpointSlices write it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its Node; none: nobody has said it, and no endpoint is nearer than another.
+    pub node: Option<String>,
+    /// The Node's `topology.kubernetes.io/zone`; none: it has none, or it is not known (yet).
+    pub zone: Option<String>,
 }
 
 /// Where Ingresses and RoutingRules without parentRefs are served.
@@ -76,6 +87,7 @@ impl Options {
             maglev_table_size: Balancing::MAGLEV_TABLE_SIZE_DEFAULT,
             standalone: true,
             assigns_addresses: false,
+            place: Place::default(),
         }
     }
 

@@ -109,6 +109,16 @@ impl Store {
         }
     }
 
+    /// Says in which zone the gateway runs; none: in none that is known.
+    pub fn set_zone(&mut self, zone: Option<String>) {
+        if self.options.place.zone == zone {
+            return;
+        }
+        self.said = None;
+        self.options.place.zone = zone;
+        self.moved.extend(self.objects.services_with_slices().cloned());
+    }
+
     /// Whether a version of this object is in force.
     pub fn contains(&self, key: &ObjectRef) -> bool {
         self.objects.contains(key)

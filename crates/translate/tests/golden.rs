@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use translate::{Object, Options, Store};
+use translate::{Object, Options, Place, Store};
 
 #[test]
 fn cases() {
@@ -31,10 +31,15 @@ fn cases() {
     assert!(failed.is_empty(), "not as expected:\n{}", failed.join("\n"));
 }
 
-/// A first line `# cluster` stands for the options of a cluster, `# listenHttps` for a port of HTTPS that somebody chose.
+/// A first line `# cluster` stands for the options of a cluster, `# cluster: NODE ZONE` for a gateway that runs there, `# listenHttps` for a
+/// port of HTTPS that somebody chose.
 fn run(text: &str) -> String {
     let mut options =
         if text.starts_with("# cluster") { Options::for_cluster() } else { Options::for_files() };
+    let place = text.lines().next().and_then(|line| line.strip_prefix("# cluster: "));
+    if let Some((node, zone)) = place.and_then(|place| place.split_once(' ')) {
+        options.place = Place { node: Some(node.to_owned()), zone: Some(zone.to_owned()) };
+    }
     options.redirects_by_default = text.starts_with("# listenHttps");
     let mut store = Store::new(options);
     let mut out = String::new();

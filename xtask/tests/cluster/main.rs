@@ -129,7 +129,7 @@ fn values_become_what_they_say() {
 }
 
 #[test]
-fn nodes_are_read_where_gateways_have_their_addresses_and_nowhere_else() {
+fn pods_are_read_where_gateways_have_addresses_of_nodes_and_nowhere_else() {
     let reads = |values: &[&str]| {
         let objects = template(values).unwrap();
         let has = |kind: &str, resource: &str| {
@@ -149,7 +149,7 @@ fn nodes_are_read_where_gateways_have_their_addresses_and_nowhere_else() {
         r#"settings={"addresses": {"nodes": ["192.0.2.1"]}}"#,
         r#"settings={"addresses": {"service": "net/edge"}}"#,
     ] {
-        assert_eq!(reads(&[values]), (false, false), "{values}");
+        assert_eq!(reads(&[values]), (true, false), "{values}: the zone of the own node is always read");
     }
 }
 

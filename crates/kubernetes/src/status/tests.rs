@@ -136,6 +136,45 @@ fn the_class_says_whether_the_release_of_the_definitions_is_supported() {
 }
 
 #[test]
+fn statuses_are_the_same_on_whichever_node_the_writer_is() {
+    let labels = json!({"kubernetes.io/service-name": "near"});
+    let near = |rest: Value| {
+        let mut object = json!({"metadata": {"name": "near", "namespace": "shop", "labels": labels}});
+        object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        object
+    };
+    let spec = json!({"internalTrafficPolicy": "Local", "ports": [{"port": 80}]});
+    let endpoints = json!([{"addresses": ["10.0.0.1"], "nodeName": "a"}]);
+    let slice = json!({"addressType": "IPv4", "ports": [{"port": 80}], "endpoints": endpoints});
+    let of = |node: &str| {
+        let place = translate::Place { node: Some(node.to_owned()), zone: None };
+        let options = Options { place, ..Options::for_cluster() };
+        let mode = AddressMode::Fixed(vec!["192.0.2.1".parse().unwrap()]);
+        let mut mirror = Mirror::new("https://a/".to_owned(), options, mode, IngressReach::default());
+        let rules = json!([{"backendRefs": [{"name": "near", "port": 80}]}]);
+        let objects = [
+            ours(),
+            gateway(http()),
+            route(json!({"parentRefs": [{"name": "web"}], "rules": rules})),
+            (ObjectKind::Service, near(json!({"spec": spec}))),
+            (ObjectKind::EndpointSlice, near(slice.clone())),
+        ];
+        for (kind, object) in objects {
+            mirror.take(Event {
+                scope: Scope::All(kind),
+                heard: Instant::now(),
+                news: News::Applied(object),
+            });
+        }
+        let endpoints: usize = mirror.build().snapshot.backends.values().map(|one| one.endpoints.len()).sum();
+        (endpoints, changes(&mut mirror, NOW))
+    };
+    let ((here, near), (elsewhere, far)) = (of("a"), of("b"));
+    assert_eq!((here, elsewhere), (1, 0));
+    assert_eq!((near.len(), &near), (3, &far));
+}
+
+#[test]
 fn objects_of_other_classes_are_not_spoken_of() {
     let route = route(json!({"parentRefs": [{"name": "web"}], "rules": redirect()}));
     assert_eq!(statuses([class("else/where"), gateway(http()), route]), BTreeMap::new());

@@ -144,7 +144,7 @@ impl Announcing {
 
 /// This node among all that announce.
 fn node_name() -> String {
-    std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {
+    super::node_name().unwrap_or_else(|| {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         name.trim().to_ascii_lowercase()
     })

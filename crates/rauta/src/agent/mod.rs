@@ -55,6 +55,11 @@ pub(crate) fn pod_name() -> Option<String> {
     std::env::var("POD_NAME").ok().filter(|name| !name.is_empty())
 }
 
+/// The node that it runs on, in the same way.
+pub(crate) fn node_name() -> Option<String> {
+    std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty())
+}
+
 /// How often listeners that could not be bound are tried again.
 const RETRY: Duration = Duration::from_secs(3);
 

@@ -7,7 +7,7 @@ use addresses::Announced;
 use anyhow::{Context, ensure};
 use kubernetes::{AddressMode, Connection, IngressReach, Writing};
 use tokio::sync::watch::Receiver;
-use translate::Loaded;
+use translate::{Loaded, Place};
 
 use crate::settings::Settings;
 
@@ -55,7 +55,8 @@ impl Watched {
             }
             Source::Cluster(connection) => {
                 let writing = Writing { announced, ..writing(&connection, settings)? };
-                let options = settings.cluster_options();
+                let place = Place { node: super::node_name(), zone: None };
+                let options = translate::Options { place, ..settings.cluster_options() };
                 let (loaded, handle) =
                     kubernetes::watch(*connection, options, writing, super::limits::confine)
                         .context("cannot watch the cluster's objects")?;

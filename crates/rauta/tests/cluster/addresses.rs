@@ -191,3 +191,31 @@ fn a_gateway_with_an_address_of_the_pool_is_programmed_when_a_node_announces_it(
     }
     world.until_reached("web", &["10.77.9.1"], SERVED);
 }
+
+#[test]
+fn endpoints_of_other_nodes_get_nothing_where_a_service_says_so() {
+    let world = World::with(|client, command| {
+        command.env("NODE_NAME", "one");
+        let node = json!({"metadata": {"name": "one", "labels": {"topology.kubernetes.io/zone": "west"}}});
+        client.create("/api/v1/nodes", &node).unwrap();
+    });
+    world.add_route("a.test");
+    world.until_code("a.test", "200");
+    let local = json!({"spec": {"internalTrafficPolicy": "Local"}});
+    world.client().merge("/api/v1/namespaces/shop/services/web", &local).unwrap();
+    world.until_code("a.test", "503");
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/web-1";
+    let endpoint = |node: &str| {
+        let address = world.nginx.address().ip().to_string();
+        json!({"endpoints": [{"addresses": [address], "nodeName": node}]})
+    };
+    world.client().merge(slice, &endpoint("one")).unwrap();
+    world.until_code("a.test", "200");
+    // What the writer says does not depend on where it is.
+    world.client().merge(slice, &endpoint("two")).unwrap();
+    world.until_code("a.test", "503");
+    let route = "namespaces/shop/httproutes/a.test";
+    world.until_condition(route, &["parents", "0"], ("ResolvedRefs", "True", "ResolvedRefs"));
+    let log = world.rauta.log();
+    assert!(!log.contains("may not"), "{log}");
+}

@@ -140,7 +140,7 @@ pub(super) fn backend(
     let transport = if id.kind == BackendKind::UdpService { Transport::Udp } else { Transport::Tcp };
     let port = find_port(ports, PortRef::Number(i32::from(id.port)), transport)?;
     let slices = objects.slices_of(&key);
-    let endpoints = endpoints::of_port(service, &slices, port, transport_name(transport));
+    let endpoints = endpoints::of_port(service, &slices, port, transport_name(transport), &options.place);
     let mut report = Report::new(&key, diagnostics);
     if slices.is_empty() {
         let message = "has no EndpointSlice, so requests get 503: add one with label \

@@ -5,17 +5,21 @@ use model::{Endpoint, EndpointCondition};
 use resources::core::{EndpointSlice, IntOrString, Service, ServicePort};
 
 use super::families::{Found, Preferred, Target, address, paired};
+use super::topology;
+use crate::Place;
 
 /// The endpoints behind one port of a Service that may get traffic, sorted, each address once: those of two IP families that belong
 /// to one Pod are one endpoint.
 ///
 /// `protocol` is `TCP` or `UDP`. Ready ones; those that only serve while they terminate are draining, or, where none is ready, get the traffic
-/// (`pkg/proxy/topology.go`, KEP-1669). An endpoint may stand in two slices at once: the better condition counts.
+/// (`pkg/proxy/topology.go`, KEP-1669). An endpoint may stand in two slices at once: the better condition counts. Those that are too far from
+/// `place` are left out.
 pub(super) fn of_port(
     service: &Service,
     slices: &[&EndpointSlice],
     port: &ServicePort,
     protocol: &str,
+    place: &Place,
 ) -> Vec<Endpoint> {
     let mut found: BTreeMap<SocketAddr, Found<'_>> = BTreeMap::new();
     for slice in slices {
@@ -33,10 +37,15 @@ pub(super) fn of_port(
             };
             let Some(address) = address(endpoint) else { continue };
             let target = Target::of(endpoint);
-            let known = found.entry(SocketAddr::new(address, number)).or_insert(Found { condition, target });
-            *known = Found { condition: condition.min(known.condition), target: known.target.with(target) };
+            let new = Found { condition, entry: endpoint, target };
+            let known = found.entry(SocketAddr::new(address, number)).or_insert(new);
+            if condition < known.condition {
+                (known.condition, known.entry) = (condition, endpoint);
+            }
+            known.target = known.target.with(target);
         }
     }
+    topology::narrow(&mut found, service, place);
     if !found.values().any(|found| found.condition == EndpointCondition::Ready) {
         found.values_mut().for_each(|found| found.condition = EndpointCondition::Ready);
     }

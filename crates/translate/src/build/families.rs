@@ -7,6 +7,8 @@ use resources::core::{Endpoint as SliceEndpoint, Service};
 /// What slices say of one address.
 pub(super) struct Found<'s> {
     pub(super) condition: EndpointCondition,
+    /// The entry that says so.
+    pub(super) entry: &'s SliceEndpoint,
     pub(super) target: Target<'s>,
 }
 
@@ -75,13 +77,13 @@ impl Preferred {
 /// belong together: each is an endpoint then.
 pub(super) fn paired(found: &BTreeMap<SocketAddr, Found<'_>>, preferred: Preferred) -> Vec<Endpoint> {
     let mut of_target: HashMap<_, [Vec<SocketAddr>; 2]> = HashMap::new();
-    for (&address, Found { condition, target }) in found {
+    for (&address, Found { condition, target, .. }) in found {
         if let Target::One(target) = target {
             let families = of_target.entry((target, condition)).or_default();
             families[usize::from(address.is_ipv6())].push(address);
         }
     }
-    let endpoint = |(&address, Found { condition, target }): (&SocketAddr, &Found<'_>)| {
+    let endpoint = |(&address, Found { condition, target, .. }): (&SocketAddr, &Found<'_>)| {
         let alone = Endpoint { address, other: None, weight: 1, condition: *condition };
         let Target::One(target) = target else { return Some(alone) };
         match of_target.get(&(target, condition)) {

@@ -28,6 +28,7 @@ mod policies;
 mod route_policies;
 mod routing_rules;
 mod spoken;
+mod topology;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

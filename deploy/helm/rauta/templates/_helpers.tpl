@@ -63,7 +63,7 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* Whether Gateways have the addresses of the nodes that run an agent, which takes the right to read those: "true" or nothing. */}}
+{{/* Whether Gateways have the addresses of the nodes that run an agent, which takes the right to read Pods: "true" or nothing. */}}
 {{- define "rauta.readsNodes" -}}
 {{- $addresses := default dict .Values.settings.addresses -}}
 {{- if not (or .Values.service.create $addresses.pool $addresses.nodes $addresses.service) -}}

@@ -1,4 +1,4 @@
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +44,12 @@ pub struct BackendPolicySpec {
 }
 
 /// How an endpoint is chosen.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "(self.type == 'ConsistentHash') == has(self.consistentHash)",
+    "consistentHash goes with type ConsistentHash, and with no other"
+))]
 pub struct BackendLoadBalancer {
     /// The method.
     #[serde(rename = "type")]
@@ -86,8 +90,16 @@ pub enum BackendLoadBalancerType {
 }
 
 /// What consistent hashing is over. A request that does not have it is spread as by Maglev.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "(self.type == 'Header') == has(self.header)",
+    "header goes with type Header, and with no other"
+))]
+#[x_kube(validation = (
+    "(self.type == 'Cookie') == has(self.cookie)",
+    "cookie goes with type Cookie, and with no other"
+))]
 pub struct ConsistentHash {
     /// What it is.
     #[serde(rename = "type")]
@@ -126,8 +138,10 @@ pub struct HashName {
 }
 
 /// An active health check: each endpoint is asked again and again, by each gateway once.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = ("!has(self.http) || self.type == 'HTTP'", "http is for type HTTP only"))]
+#[x_kube(validation = ("!has(self.grpc) || self.type == 'GRPC'", "grpc is for type GRPC only"))]
 pub struct BackendHealthCheck {
     /// What it is asked; unset: HTTP.
     #[serde(default, rename = "type")]
@@ -198,8 +212,16 @@ pub struct GrpcHealthCheck {
 
 /// When an endpoint is left out for what it answers to requests of the Service. One that cannot be connected to, or gives no
 /// answer, has failed in both ways.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "!has(self.consecutive5xxErrors) || self.consecutive5xxErrors > 0 || has(self.consecutiveGatewayErrors) && self.consecutiveGatewayErrors > 0",
+    "consecutive5xxErrors or consecutiveGatewayErrors must count something"
+))]
+#[x_kube(validation = (
+    "!has(self.maxEjectionTime) || duration(self.maxEjectionTime) >= duration(has(self.baseEjectionTime) ? self.baseEjectionTime : '30s')",
+    "maxEjectionTime must not be shorter than baseEjectionTime"
+))]
 pub struct BackendOutlierDetection {
     /// Answers of 500 to 599 in a row; 0: these do not count; unset: 5.
     #[serde(default, rename = "consecutive5xxErrors", skip_serializing_if = "Option::is_none")]
@@ -224,8 +246,12 @@ pub struct BackendOutlierDetection {
 }
 
 /// How much of a Service may be under way at once, from each gateway. What is not set has no limit.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "has(self.maxConnections) || has(self.maxPendingRequests) || has(self.maxParallelRequests) || has(self.maxParallelRetries)",
+    "at least one limit must be set"
+))]
 pub struct CircuitBreaker {
     /// Connections to its endpoints, idle ones included; more requests wait for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

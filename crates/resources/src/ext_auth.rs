@@ -1,9 +1,11 @@
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A service that decides about requests. Names are those of Envoy Gateway's SecurityPolicy where it has them.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = ("has(self.http) != has(self.grpc)", "exactly one of http and grpc must be set"))]
 pub struct ExtAuth {
     /// One that is asked by HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,8 +1,9 @@
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Signed tokens (RFC 7519). Names are those of Envoy Gateway's SecurityPolicy where it has them.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Jwt {
     /// Whether clients without any token may ask, too; one that is not good is refused all the same.
@@ -10,12 +11,20 @@ pub struct Jwt {
     pub optional: Option<bool>,
     /// Who issues tokens; one of them must have issued the client's.
     #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = (
+        "self.all(one, self.exists_one(other, other.name == one.name))",
+        "two providers have the same name"
+    ))]
     pub providers: Vec<JwtProvider>,
 }
 
 /// Who issues tokens, and what is asked of them.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "has(self.localJWKS)",
+    "localJWKS must be set: signatures are checked with its keys"
+))]
 pub struct JwtProvider {
     /// Its name in this policy.
     #[schemars(length(min = 1, max = 253))]
@@ -52,8 +61,16 @@ pub struct JwtProvider {
 }
 
 /// A JWK set (RFC 7517) here.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "has(self.inline) != has(self.valueRef)",
+    "exactly one of inline and valueRef must be set"
+))]
+#[x_kube(validation = (
+    "!has(self.type) || (self.type == 'Inline') == has(self.inline)",
+    "inline goes with type Inline, valueRef with type ValueRef"
+))]
 pub struct LocalJwks {
     /// Where it is; unset: what is there.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]

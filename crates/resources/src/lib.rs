@@ -5,9 +5,11 @@
 
 #[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
 mod backend_policy;
+#[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
 mod ext_auth;
 #[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the CRDs document the fields")]
 pub mod gateway;
+#[allow(unreachable_pub, reason = "the derives of kube make public items in this private module")]
 mod jwt;
 mod path;
 mod policy_target;

@@ -1,4 +1,4 @@
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,10 @@ pub struct RoutePolicySpec {
     /// Codings that responses are compressed with for clients that take them; of those that a client likes alike, the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 3))]
+    #[schemars(extend("x-kubernetes-validations" = [{
+        "rule": "self.all(one, self.exists_one(other, other.type == one.type))",
+        "message": "a coding stands there twice"
+    }]))]
     pub compression: Option<Vec<Compression>>,
     /// The most bytes of a request's body, such as `1Mi` or `1048576`; more get 413.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,8 +69,12 @@ pub struct RoutePolicySpec {
 }
 
 /// Networks in CIDR notation, or single addresses. `deny` goes before `allow`.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "has(self.allow) && size(self.allow) > 0 || has(self.deny) && size(self.deny) > 0",
+    "allow or deny must name somebody"
+))]
 pub struct IpRules {
     /// Who may ask; empty: everybody who is not denied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -95,8 +103,12 @@ pub struct ErrorResponse {
 }
 
 /// An answer.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "!(self.statusCode in [204, 304]) || !has(self.body) || size(self.body) == 0",
+    "a body cannot go with status 204 or 304"
+))]
 pub struct DirectResponse {
     /// The status, 200 to 599.
     #[schemars(range(min = 200, max = 599))]
@@ -168,8 +180,12 @@ pub enum RateLimitUnit {
 }
 
 /// Whose requests are counted together.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = (
+    "(self.type == 'Header') == has(self.header)",
+    "header goes with type Header, and with no other"
+))]
 pub struct RateLimitKey {
     /// By what they are told apart.
     #[serde(rename = "type")]
@@ -193,8 +209,9 @@ pub enum RateLimitKeyType {
 }
 
 /// What goes wrong on purpose.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = ("has(self.delay) || has(self.abort)", "delay or abort must be set"))]
 pub struct FaultInjection {
     /// Requests that wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]

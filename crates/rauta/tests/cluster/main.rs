@@ -10,6 +10,7 @@ mod restart;
 mod ingress;
 
 mod own_kinds;
+mod policies_refused;
 
 use std::process::Command;
 use std::time::{Duration, Instant};

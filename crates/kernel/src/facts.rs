@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::Why;
@@ -14,6 +14,8 @@ pub struct Facts {
     pub names_at_once: bool,
     /// Addresses of this host that stand for listeners without addresses. Loopback ones are left out.
     pub addresses: Vec<IpAddr>,
+    /// Sockets of listeners, by address (none: all) and port, that this host does not let us have: what comes there is another program's.
+    pub closed: BTreeSet<(Option<IpAddr>, u16)>,
     /// How packets get to the addresses of endpoints; one that is missing cannot be reached.
     pub endpoints: HashMap<IpAddr, Reach>,
 }

@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -345,6 +346,32 @@ fn tcp_tls_and_udp_sockets_are_no_vips() {
     let ours = |port: u16| compiled.tables.vips.keys().filter(|key| key.port == port.to_be_bytes()).count();
     let all = facts().addresses.iter().filter(|address| !address.is_loopback()).count();
     assert_eq!([80, 81, 82].map(ours), [all - 1, 0, 0]);
+}
+
+/// What comes to a socket that another program of the host has is none of the programs' business, until that is ours.
+#[test]
+fn sockets_that_cannot_be_had_are_no_vips() {
+    let all = listener("all", None);
+    let mut one = listener("one", None);
+    one.addresses = vec![[10, 0, 0, 1].into()];
+    let route = route("one", &[&all, &one], vec![], vec![]);
+    let listeners = [all, one].map(Arc::new);
+    let snapshot = Snapshot::new(1, listeners, [Arc::new(route)], [Arc::new(backend("one", &[1]))], []);
+    let mut compiler = Compiler::new();
+    let mut vips = |closed: &[(Option<IpAddr>, u16)]| {
+        let facts = Facts { closed: closed.iter().copied().collect(), ..facts() };
+        let compiled = compiler.compile(&snapshot, &facts, Duration::ZERO);
+        let at = |last| socket(&compiled.tables, [10, 0, 0, last].into(), 80) != 0;
+        [at(1), at(2)]
+    };
+    assert_eq!(vips(&[]), [true, true]);
+    assert_eq!(vips(&[(None, 80)]), [true, false]);
+    assert_eq!(
+        vips(&[(Some([10, 0, 0, 1].into()), 80)]),
+        [false, true],
+        "nor are they of the other listener"
+    );
+    assert_eq!(vips(&[(None, 81)]), [true, true]);
 }
 
 #[test]

@@ -252,7 +252,8 @@ impl Compiler {
         let mut vips = BTreeMap::new();
         for site in sites {
             // What is not HTTP is none of the programs' business: they do not even count it.
-            if !site.listeners.iter().any(|one| one.listener.protocol.is_http()) {
+            let is_http = site.listeners.iter().any(|one| one.listener.protocol.is_http());
+            if !is_http || facts.closed.contains(&site.socket) {
                 continue;
             }
             let Some((listener, _)) = self.listeners.get(&site.socket) else { continue };

@@ -27,6 +27,7 @@ fn facts(v6: bool) -> Facts {
         userspace: None,
         names_at_once: false,
         addresses: vec![ours],
+        closed: [].into(),
         endpoints: (1..4).map(|n| (endpoint(n, v6), reach)).collect::<HashMap<_, _>>(),
     }
 }

@@ -109,6 +109,7 @@ pub(crate) fn facts() -> Facts {
         userspace: None,
         names_at_once: false,
         addresses: vec![ours, [10, 0, 0, 2].into()],
+        closed: [].into(),
         endpoints: (0..=255)
             .map(|n| (IpAddr::from([10, 1, 0, n]), Reach::From { source: ours, device: 2 }))
             .collect::<HashMap<_, _>>(),

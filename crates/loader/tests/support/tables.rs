@@ -57,6 +57,7 @@ pub(crate) fn compile(snapshot: &Snapshot) -> Compiled {
         userspace: None,
         names_at_once: false,
         addresses: vec![],
+        closed: [].into(),
         endpoints: endpoints
             .map(|one| (one.address.ip(), reach(one.address.ip())))
             .collect::<HashMap<_, _>>(),

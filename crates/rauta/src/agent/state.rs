@@ -107,7 +107,7 @@ impl Agent {
         let is_new = self.version.swap(snapshot.version, Relaxed) != snapshot.version;
         let problems = self.gateway.apply(Arc::clone(snapshot));
         let swapped = Instant::now();
-        self.kernel.apply(snapshot);
+        self.kernel.apply(snapshot, &problems);
         let in_kernel = Instant::now();
         differences.log_problems(&problems);
         if is_new {

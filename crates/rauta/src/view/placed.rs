@@ -28,6 +28,7 @@ pub(crate) fn at_best(snapshot: &Snapshot, userspace: Option<Why>) -> HashMap<Ro
         userspace,
         names_at_once: true,
         addresses: vec![here],
+        closed: [].into(),
         endpoints: endpoints
             .flat_map(|endpoint| endpoint.addresses())
             .map(|address| address.ip().to_canonical())

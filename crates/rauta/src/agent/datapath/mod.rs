@@ -11,15 +11,17 @@ mod questions;
 mod routing;
 mod trace;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kernel::RoutePlacement;
 use loader::machine::Changes;
 use loader::{Datapath, Hook, ListenerAddress, MapError, Options};
-use model::{ListenerId, RouteId, Snapshot};
+use model::{ListenerId, RouteId, Snapshot, Transport};
+use proxy::ListenProblem;
 use telemetry::Metrics;
 use tracing::{info, warn};
 
@@ -50,6 +52,8 @@ struct Inner {
     /// What the programs do not do and why; empty when they route.
     lack: String,
     snapshot: Option<Arc<Snapshot>>,
+    /// Sockets of it that could not be had.
+    closed: BTreeSet<(Option<IpAddr>, u16)>,
     listeners: BTreeMap<ListenerAddress, Vec<ListenerId>>,
     /// Who is told of requests.
     streams: Streams,
@@ -141,6 +145,7 @@ impl Kernel {
             routing: None,
             lack: lack.to_owned(),
             snapshot: None,
+            closed: BTreeSet::new(),
             listeners: BTreeMap::new(),
             streams: Streams::default(),
             before: counters::Baseline::default(),
@@ -183,10 +188,11 @@ impl Kernel {
         Ok(Some(changes))
     }
 
-    /// Makes the kernel know the snapshot.
-    pub(crate) fn apply(&self, snapshot: &Arc<Snapshot>) {
+    /// Makes the kernel know the snapshot, and which of its sockets another program has.
+    pub(crate) fn apply(&self, snapshot: &Arc<Snapshot>, problems: &[ListenProblem]) {
         let mut inner = self.lock();
         inner.snapshot = Some(Arc::clone(snapshot));
+        inner.closed = problems.iter().filter_map(closed).collect();
         inner.count(snapshot);
         inner.route();
     }
@@ -331,11 +337,13 @@ impl Inner {
 
     /// Lets the programs route the latest snapshot.
     fn route(&mut self) {
-        let Self { datapath: Some(datapath), routing: Some(routing), snapshot: Some(snapshot), .. } = self
+        let Self {
+            datapath: Some(datapath), routing: Some(routing), snapshot: Some(snapshot), closed, ..
+        } = self
         else {
             return;
         };
-        let applied = routing.apply(datapath, snapshot);
+        let applied = routing.apply(datapath, snapshot, closed);
         (self.is_unsaid, self.is_fresh) = (true, true);
         self.warned("the kernel's routing tables are not up to date", applied);
     }
@@ -401,6 +409,12 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// What of the programs' business could not be listened on: an address, none: all, and a port.
+fn closed(problem: &ListenProblem) -> Option<(Option<IpAddr>, u16)> {
+    let (ip, port) = (problem.address.ip(), problem.address.port());
+    (problem.transport == Transport::Tcp).then(|| (Some(ip).filter(|ip| !ip.is_unspecified()), port))
 }
 
 /// The addresses of a snapshot's listeners, each with the listeners that share it.

@@ -174,14 +174,20 @@ impl Routing {
         self.enforcer = found;
     }
 
-    /// Compiles `snapshot` for the machine as it is, and writes what is new.
-    pub(super) fn apply(&mut self, datapath: &mut Datapath, snapshot: &Arc<Snapshot>) -> anyhow::Result<()> {
+    /// Compiles `snapshot` for the machine as it is, without the sockets that are `closed`, and writes what is new.
+    pub(super) fn apply(
+        &mut self,
+        datapath: &mut Datapath,
+        snapshot: &Arc<Snapshot>,
+        closed: &BTreeSet<(Option<IpAddr>, u16)>,
+    ) -> anyhow::Result<()> {
         let started = Instant::now();
         let hooked: BTreeSet<u32> = datapath.attachments().iter().map(|at| at.index).collect();
         self.look(datapath);
         let is_policed = self.settings.policy == Policy::Respect || self.enforcer.is_some();
         let (facts, ways, obstacle) = self.machine.facts(snapshot, &self.settings, &hooked, is_policed)?;
-        let facts = Facts { userspace: self.userspace, names_at_once: self.waits, ..facts };
+        let closed = closed.clone();
+        let facts = Facts { userspace: self.userspace, names_at_once: self.waits, closed, ..facts };
         self.obstacle = obstacle;
         let is_same =
             |(before, known): &(Arc<Snapshot>, Facts)| Arc::ptr_eq(before, snapshot) && *known == facts;

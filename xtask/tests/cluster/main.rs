@@ -180,6 +180,27 @@ fn a_service_brings_the_traffic_and_the_agents_know_it() {
 }
 
 #[test]
+fn ingresses_have_the_ports_of_the_web_unless_values_or_settings_say_others() {
+    let listens = |values: &[&str]| {
+        let objects = template(values).unwrap();
+        let variables = container(&objects)["env"].as_array().unwrap().clone();
+        ["RAUTA_LISTEN", "RAUTA_LISTEN_HTTPS"].map(|name| {
+            let of_it = variables.iter().find(|one| one["name"] == name);
+            of_it.map(|one| one["value"].as_str().unwrap().to_owned())
+        })
+    };
+    let at = |text: &str| Some(text.to_owned());
+    assert_eq!(listens(&[]), [at(":80"), at(":443")]);
+    assert_eq!(listens(&[r#"ports={"http": 8080, "https": 8443}"#]), [at(":8080"), at(":8443")]);
+    assert_eq!(listens(&[r#"ports={"http": 0, "https": 0}"#]), [None, None], "the agent's own");
+    // What is in the environment would come before what is in the file.
+    assert_eq!(listens(&[r#"settings={"listen": "192.0.2.1:80"}"#]), [None, at(":443")]);
+    assert_eq!(listens(&[r#"settings={"listenHttps": ":8443"}"#]), [at(":80"), None]);
+    // Values of a release from before there were these ports, as --reuse-values has them.
+    assert_eq!(listens(&[r#"ports.http=null"#, r#"ports.https=null"#]), [at(":80"), at(":443")]);
+}
+
+#[test]
 fn other_settings_are_other_pods() {
     let pod = |values: &[&str]| one(&template(values).unwrap(), "DaemonSet")["spec"]["template"].to_string();
     assert_eq!(pod(&[r#"settings={"listen": ":80"}"#]), pod(&[r#"settings={"listen": ":80"}"#]));
@@ -192,6 +213,8 @@ fn values_that_cannot_be_are_refused_by_name() {
         (r#"imagee={}"#, "imagee"),
         (r#"ports={"admin": 0}"#, "/ports/admin"),
         (r#"ports={"metrics": 70000}"#, "/ports/metrics"),
+        (r#"ports={"http": -1}"#, "/ports/http"),
+        (r#"ports={"https": "https"}"#, "/ports/https"),
         (r#"image={"digest": "latest"}"#, "/image/digest"),
         (r#"image={"pullPolicy": "Sometimes"}"#, "/image/pullPolicy"),
         (r#"kernel={"hook": "xdp"}"#, "/kernel/hook"),

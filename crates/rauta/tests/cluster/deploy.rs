@@ -9,15 +9,16 @@ use serde_json::Value;
 use testkit::cluster::{Cluster, Images, Program};
 use testkit::{Connection, Load, exec, until};
 
-const LIMIT: Duration = Duration::from_secs(240);
+pub(super) const LIMIT: Duration = Duration::from_secs(240);
 
 /// The first node's address, where its Pod of the chart serves.
-const NODE: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 10);
+pub(super) const NODE: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 10);
 
 /// An address of the nodes' segment that no node has.
 const ANNOUNCED: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 100);
 
-const OBJECTS: &str = r#"
+/// A Service with two endpoints.
+const ECHO: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: echo}
@@ -42,7 +43,10 @@ metadata: {name: echo}
 spec:
   selector: {app: echo}
   ports: [{port: 80, targetPort: 3000}]
----
+"#;
+
+/// The Gateway that serves it.
+const GATEWAY: &str = r#"
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: web}
@@ -72,9 +76,9 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
-struct World {
+pub(super) struct World {
     // Dropped in this order: the agent before what it has pinned.
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     pins: Pins,
 }
 
@@ -89,7 +93,7 @@ impl Drop for Pins {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let images = Images::default()
             .with("rauta", env!("CARGO_BIN_EXE_rauta"))
             .with("echo-basic", Program::EchoBasic.path().unwrap());
@@ -108,18 +112,18 @@ impl World {
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
     }
 
-    fn kubectl(&self, words: &[&str]) -> Result<String, String> {
+    pub(super) fn kubectl(&self, words: &[&str]) -> Result<String, String> {
         self.ask(self.cluster.control_plane().kubectl().unwrap(), words)
     }
 
-    fn helm(&self, verb: &str, more: &[&str]) {
+    pub(super) fn helm(&self, verb: &str, more: &[&str]) {
         let mut words = vec![verb, "rauta", "deploy/helm/rauta", "--namespace", "rauta"];
         words.extend(more);
         self.ask(Command::new(Program::Helm.path().unwrap()), &words).unwrap();
     }
 
     /// Waits until the Pods of the chart are those of its last revision, and ready; their names.
-    fn rolled_out(&self) -> String {
+    pub(super) fn rolled_out(&self) -> String {
         let wait = ["--namespace", "rauta", "rollout", "status", "daemonset/rauta", "--timeout=200s"];
         if let Err(error) = self.kubectl(&wait) {
             let of = |words: &[&str]| self.kubectl(words).unwrap_or_else(|error| error);
@@ -132,15 +136,25 @@ impl World {
             .unwrap()
     }
 
-    /// Applies the objects, and waits until the endpoints are there.
-    fn apply_objects(&self) {
-        let file = self.cluster.control_plane().folder().join("objects.yaml");
-        std::fs::write(&file, OBJECTS).unwrap();
+    /// Where its programs are pinned.
+    pub(super) fn pins(&self) -> std::path::Display<'_> {
+        self.pins.0.display()
+    }
+
+    /// Applies objects, by a file of this name.
+    pub(super) fn apply(&self, name: &str, objects: &str) {
+        let file = self.cluster.control_plane().folder().join(name);
+        std::fs::write(&file, objects).unwrap();
         self.kubectl(&["apply", "-f", file.to_str().unwrap()]).unwrap();
     }
 
+    /// Applies a Service with two endpoints.
+    pub(super) fn apply_echo(&self) {
+        self.apply("echo.yaml", ECHO);
+    }
+
     /// Waits until a request to `address` is answered.
-    fn until_answered(&self, address: SocketAddr) {
+    pub(super) fn until_answered(&self, address: SocketAddr) {
         until(LIMIT, "an answer", || {
             let mut connection = Connection::open(self.cluster.control_plane().netns(), address).ok()?;
             connection.get("a.test", "/").ok().filter(|answer| answer.status == 200)
@@ -192,7 +206,7 @@ impl World {
         status["dataplane"]["tier"]["requests"].as_u64().unwrap_or_else(|| panic!("{status}"))
     }
 
-    fn uninstall(&self) {
+    pub(super) fn uninstall(&self) {
         let mut helm = Command::new(Program::Helm.path().unwrap());
         helm.args(["uninstall", "rauta", "--namespace", "rauta"]);
         self.ask(helm, &[]).unwrap();
@@ -203,7 +217,7 @@ impl World {
         .unwrap();
     }
 
-    fn rauta(&self, words: &[&str]) -> String {
+    pub(super) fn rauta(&self, words: &[&str]) -> String {
         let mut all = vec!["--namespace", "rauta", "exec", "daemonset/rauta", "--", "rauta"];
         all.extend(words);
         self.kubectl(&all).unwrap()
@@ -237,9 +251,10 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
         (!crds.contains(".rauta.io")).then_some(())
     })
     .unwrap();
-    world.apply_objects();
+    world.apply_echo();
+    world.apply("gateway.yaml", GATEWAY);
 
-    let folder = format!("host.pinFolder={}", world.pins.0.display());
+    let folder = format!("host.pinFolder={}", world.pins());
     world.helm("install", &["--create-namespace", "--set", &folder]);
     let first = world.rolled_out();
     world.kubectl(&["rollout", "status", "deployment/echo", "--timeout=200s"]).unwrap();
@@ -269,8 +284,9 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
 #[test]
 fn an_announced_address_is_served_in_the_kernel_and_stays_through_upgrades() {
     let world = World::new();
-    world.apply_objects();
-    let folder = format!("host.pinFolder={}", world.pins.0.display());
+    world.apply_echo();
+    world.apply("gateway.yaml", GATEWAY);
+    let folder = format!("host.pinFolder={}", world.pins());
     let pool = format!("settings.addresses.pool={{{ANNOUNCED}}}");
     let values = [&*folder, "crds.install=false", &pool, "settings.addresses.interface=eth0"];
     let set: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod deploy;
+mod deploy_ingress;
 mod failover;
 mod restart;
 

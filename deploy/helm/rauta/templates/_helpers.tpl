@@ -71,6 +71,16 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* Where Ingresses are served, over `http` or `https`, if the chart says it: nothing where settings do, or nobody is to. Values of a
+release from before there was one (--reuse-values) have none. */}}
+{{- define "rauta.listens" -}}
+{{- $of := index (dict "http" (list "listen" 80) "https" (list "listenHttps" 443)) .scheme -}}
+{{- $port := dig .scheme (last $of) .root.Values.ports | int -}}
+{{- if and (ne $port 0) (not (hasKey .root.Values.settings (first $of))) -}}
+:{{ $port }}
+{{- end -}}
+{{- end -}}
+
 {{/* Secrets and ConfigMaps: of all namespaces, or of one. */}}
 {{- define "rauta.secretRules" -}}
 - apiGroups: [""]

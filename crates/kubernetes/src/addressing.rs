@@ -32,7 +32,12 @@ pub enum AddressMode {
         name: String,
     },
     /// Each at its own, out of a pool: the agent that writes statuses gives them, and all agents listen there.
-    Pool(Pool),
+    Pool {
+        /// What there is to give.
+        pool: Pool,
+        /// Where listeners of no Gateway are reached, which have no address of their own.
+        others: Box<Self>,
+    },
 }
 
 /// The mode, and what is known that it takes.
@@ -60,6 +65,8 @@ pub(crate) struct Pooled {
     given: BTreeMap<ObjectRef, Vec<IpAddr>>,
     /// What nodes announce; none: they do not, the network brings addresses by other means.
     announced: Option<Announced>,
+    /// Of listeners of no Gateway.
+    others: Box<Addressing>,
 }
 
 impl Addressing {
@@ -71,7 +78,10 @@ impl Addressing {
                 let key = ObjectRef::new(ObjectKind::Service, &namespace, &name);
                 Self::Service(Balancer { key, has: None })
             }
-            AddressMode::Pool(pool) => Self::Pool(Pooled { pool, given: BTreeMap::new(), announced: None }),
+            AddressMode::Pool { pool, others } => {
+                let others = Box::new(Self::new(*others));
+                Self::Pool(Pooled { pool, given: BTreeMap::new(), announced: None, others })
+            }
         }
     }
 
@@ -79,7 +89,8 @@ impl Addressing {
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         match self {
             Self::Nodes { namespace, .. } => vec![Scope::Nodes, Scope::Pods(namespace.as_str().into())],
-            Self::Fixed(_) | Self::Service(_) | Self::Pool(_) => Vec::new(),
+            Self::Pool(pooled) => pooled.others.scopes(),
+            Self::Fixed(_) | Self::Service(_) => Vec::new(),
         }
     }
 
@@ -92,7 +103,8 @@ impl Addressing {
     pub(crate) fn take(&mut self, scope: &Scope, news: &News) -> bool {
         match self {
             Self::Nodes { hosts, .. } => hosts.take(scope, news),
-            _ => false,
+            Self::Pool(pooled) => pooled.others.take(scope, news),
+            Self::Fixed(_) | Self::Service(_) => false,
         }
     }
 
@@ -103,7 +115,11 @@ impl Addressing {
 
     /// Takes in an object that is there with this status, or is not; whether addresses may be others now.
     pub(crate) fn take_object(&mut self, key: &ObjectRef, status: Option<&Value>) -> bool {
-        let Self::Service(balancer) = self else { return false };
+        let balancer = match self {
+            Self::Service(balancer) => balancer,
+            Self::Pool(pooled) => return pooled.others.take_object(key, status),
+            Self::Fixed(_) | Self::Nodes { .. } => return false,
+        };
         let has = status.map(|status| status["loadBalancer"].clone());
         let is_new = balancer.key == *key && balancer.has != has;
         if is_new {
@@ -150,7 +166,7 @@ impl Addressing {
     pub(crate) fn reach(
         &mut self,
         mut claims: Vec<Claim>,
-        is_programmed: impl Fn(&ObjectRef) -> bool,
+        is_programmed: &dyn Fn(&ObjectRef) -> bool,
     ) -> Reach {
         let shared = |claims: Vec<Claim>, offer: &Offer, is_unknown: bool| {
             let of = |claim: Claim| match is_unknown && !claim.held.is_empty() {
@@ -170,14 +186,15 @@ impl Addressing {
                 shared(claims, &offer, is_unknown)
             }
             Self::Service(balancer) => shared(claims, &balancer.offer(), false),
-            Self::Pool(Pooled { pool, given, announced }) => {
+            Self::Pool(Pooled { pool, given, announced, others }) => {
                 for claim in claims.iter_mut().filter(|claim| claim.held.is_empty()) {
                     claim.held = given.remove(&claim.gateway).unwrap_or_default();
                 }
                 let all = addresses::allocate(pool, &claims);
                 *given = all.iter().map(|(gateway, has)| (gateway.clone(), has.addresses.clone())).collect();
                 let silent = announced.as_ref().map(|seen| silent(&all, seen, is_programmed));
-                Reach::Assigned { all, silent: silent.unwrap_or_default() }
+                let others = Box::new(others.reach(Vec::new(), is_programmed));
+                Reach::Assigned { all, silent: silent.unwrap_or_default(), others }
             }
         }
     }
@@ -246,7 +263,7 @@ mod tests {
     }
 
     fn shares(addressing: &mut Addressing, claims: Vec<Claim>) -> Vec<(Vec<String>, Vec<String>)> {
-        let Reach::Shared { gateways: all, .. } = addressing.reach(claims, |_| false) else {
+        let Reach::Shared { gateways: all, .. } = addressing.reach(claims, &|_| false) else {
             panic!("not shared")
         };
         let text = |share: &addresses::Share| {
@@ -298,10 +315,11 @@ mod tests {
     fn what_nobody_announces_is_silent_unless_it_was_not_watched_for_long() {
         let pool: Pool =
             ["10.0.0.1-10.0.0.2".parse::<addresses::AddressRange>().unwrap()].into_iter().collect();
-        let mut addressing = Addressing::new(AddressMode::Pool(pool));
+        let others = Box::new(AddressMode::Fixed(Vec::new()));
+        let mut addressing = Addressing::new(AddressMode::Pool { pool, others });
         let silent = |addressing: &mut Addressing| {
             let claims = vec![claim("a", &[]), claim("b", &[])];
-            match addressing.reach(claims, |key| *key == gateway("b")) {
+            match addressing.reach(claims, &|key| *key == gateway("b")) {
                 Reach::Assigned { silent, .. } => silent.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 other => panic!("{other:?}"),
             }

@@ -251,7 +251,7 @@ impl Mirror {
         let claims = self.claims();
         let is_programmed =
             |key: &ObjectRef| self.current.get(key).is_some_and(|one| status::is_programmed(&one.status()));
-        let reach = self.addressing.reach(claims, is_programmed);
+        let reach = self.addressing.reach(claims, &is_programmed);
         let said = (&*self.snapshot, self.plan.said());
         let written = self.current.iter().filter(|(_, one)| one.is_written).map(|(key, _)| key);
         let ingresses = Ingresses {

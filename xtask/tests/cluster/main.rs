@@ -129,7 +129,7 @@ fn values_become_what_they_say() {
 }
 
 #[test]
-fn pods_are_read_where_gateways_have_addresses_of_nodes_and_nowhere_else() {
+fn pods_are_read_where_gateways_or_ingresses_have_addresses_of_nodes_and_nowhere_else() {
     let reads = |values: &[&str]| {
         let objects = template(values).unwrap();
         let has = |kind: &str, resource: &str| {
@@ -143,9 +143,12 @@ fn pods_are_read_where_gateways_have_addresses_of_nodes_and_nowhere_else() {
         (has("ClusterRole", "nodes"), has("Role", "pods"))
     };
     assert_eq!(reads(&[]), (true, true));
+    let pool = r#"settings={"addresses": {"pool": ["10.0.0.0/24"]}}"#;
+    assert_eq!(reads(&[pool]), (true, true), "of Ingresses");
     for values in [
         r#"service={"create": true}"#,
-        r#"settings={"addresses": {"pool": ["10.0.0.0/24"]}}"#,
+        r#"settings={"addresses": {"pool": ["10.0.0.0/24"], "ingresses": ["lb.test"]}}"#,
+        r#"settings={"addresses": {"pool": ["10.0.0.0/24"], "nodes": ["192.0.2.1"]}}"#,
         r#"settings={"addresses": {"nodes": ["192.0.2.1"]}}"#,
         r#"settings={"addresses": {"service": "net/edge"}}"#,
     ] {
@@ -219,6 +222,7 @@ fn values_that_cannot_be_are_refused_by_name() {
         (r#"image={"pullPolicy": "Sometimes"}"#, "/image/pullPolicy"),
         (r#"kernel={"hook": "xdp"}"#, "/kernel/hook"),
         (r#"service={"type": "ClusterIP"}"#, "/service/type"),
+        (r#"service={"type": "NodePort"}"#, "/service/type"),
         (r#"service={"ports": []}"#, "/service/ports"),
         (r#"host={"runFolder": "run"}"#, "/host/runFolder"),
         (r#"rbac={"secretNamespaces": ["Shop"]}"#, "/rbac/secretNamespaces/0"),

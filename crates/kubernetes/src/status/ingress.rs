@@ -1,5 +1,6 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use addresses::Address;
 use model::{ListenerId, ObjectKind, ObjectRef};
@@ -29,8 +30,10 @@ pub(super) fn status(key: &ObjectRef, facts: &Facts<'_>) -> Option<Value> {
         true => all.entries.get_or_init(|| entries(facts)),
         false => &[],
     };
+    let is_written = all.written.contains(key);
     let is_unknown = all.ours.contains(key) && facts.reach.is_unknown();
-    let is_said = !entries.is_empty() || (all.written.contains(key) && !is_unknown);
+    let stays = is_written && is_unknown && (entries.is_empty() || says_all(all.listeners, all.reach));
+    let is_said = !stays && (is_written || !entries.is_empty());
     is_said.then(|| json!({"loadBalancer": {"ingress": entries}}))
 }
 
@@ -56,15 +59,24 @@ fn entries(facts: &Facts<'_>) -> Vec<Value> {
     addresses.iter().map(entry).collect()
 }
 
+/// Whether Ingresses say where all is reached that has no address of its own.
+fn says_all(listeners: &[ListenerId], reach: &IngressReach) -> bool {
+    reach.published.is_empty()
+        && listeners.iter().any(|listener| own(listener, reach).is_some_and(<[_]>::is_empty))
+}
+
+/// The addresses that a default listener was given by the settings, empty: all; none: it is a Gateway's.
+fn own<'r>(listener: &ListenerId, reach: &'r IngressReach) -> Option<&'r [IpAddr]> {
+    let addresses = if *listener == ListenerId::default_https() { &reach.https } else { &reach.listener };
+    listener.is_default().then_some(addresses)
+}
+
 /// The addresses of a listener: its Gateway's, or those of a default one.
 fn reached(listener: &ListenerId, facts: &Facts<'_>) -> Vec<Address> {
-    if listener.is_default() {
-        let IngressReach { listener: http, https, .. } = facts.ingresses.reach;
-        let own = if *listener == ListenerId::default_https() { https } else { http };
-        return match own.as_slice() {
-            [] => facts.reach.of_all(),
-            own => own.iter().copied().map(Address::Ip).collect(),
-        };
+    match own(listener, facts.ingresses.reach) {
+        Some([]) => return facts.reach.of_all(),
+        Some(own) => return own.iter().copied().map(Address::Ip).collect(),
+        None => {}
     }
     let gateway = ObjectRef::new(ObjectKind::Gateway, &listener.namespace, &listener.gateway);
     let spec = facts.object(&gateway).map_or(&Value::Null, |gateway| &gateway["spec"]);
@@ -169,7 +181,8 @@ mod tests {
     fn a_gateway_on_the_default_port_brings_its_address() {
         let pool = ["10.0.0.8".parse::<AddressRange>().unwrap()].into_iter().collect();
         let reach = IngressReach { listener: vec!["192.0.2.8".parse().unwrap()], ..IngressReach::default() };
-        let mode = AddressMode::Pool(pool);
+        let others = Box::new(AddressMode::Fixed(vec!["192.0.2.1".parse().unwrap()]));
+        let mode = AddressMode::Pool { pool, others };
         let mut mirror = Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode, reach);
         hear(&mut mirror, ObjectKind::IngressClass, class("rauta", "rauta.io/ingress-controller", "true"));
         let spec = json!({"controllerName": "rauta.io/gateway-controller"});
@@ -181,6 +194,45 @@ mod tests {
         hear(&mut mirror, ObjectKind::Gateway, gateway);
         hear(&mut mirror, ObjectKind::Ingress, ingress(None));
         assert_eq!(planned(&mut mirror), [json!([{"ip": "10.0.0.8"}, {"ip": "192.0.2.8"}])]);
+    }
+
+    #[test]
+    fn beside_a_pool_ingresses_are_reached_at_the_nodes_and_stay_there_while_none_is_known() {
+        let pool = ["10.0.0.8".parse::<AddressRange>().unwrap()].into_iter().collect();
+        let others = Box::new(AddressMode::Nodes { namespace: "net".to_owned(), pod: "a".to_owned() });
+        let mode = AddressMode::Pool { pool, others };
+        let mut mirror =
+            Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode, IngressReach::default());
+        assert_eq!(mirror.leading(), [Scope::Nodes, Scope::Pods("net".into())]);
+        let tell = |mirror: &mut Mirror, scope: Scope, object: Value| {
+            mirror.take(Event { scope, heard: Instant::now(), news: News::Applied(object) });
+        };
+        let ready =
+            |is_ready: bool| json!([{"type": "Ready", "status": if is_ready { "True" } else { "False" }}]);
+        let pod = |is_ready: bool| json!({"metadata": {"name": "a"}, "spec": {"nodeName": "one"}, "status": {"conditions": ready(is_ready)}});
+        let addresses = json!([{"type": "InternalIP", "address": "10.0.0.1"}]);
+        let node = json!({"metadata": {"name": "one"}, "status": {"conditions": ready(true), "addresses": addresses}});
+        hear(&mut mirror, ObjectKind::IngressClass, class("rauta", "rauta.io/ingress-controller", "true"));
+        hear(&mut mirror, ObjectKind::Ingress, ingress(None));
+        assert_eq!(planned(&mut mirror), [] as [Value; 0]);
+        tell(&mut mirror, Scope::Nodes, node);
+        tell(&mut mirror, Scope::Pods("net".into()), pod(true));
+        let at_the_node = json!([{"ip": "10.0.0.1"}]);
+        assert_eq!(planned(&mut mirror), std::slice::from_ref(&at_the_node));
+        hear(&mut mirror, ObjectKind::Ingress, written(ingress(None), at_the_node, "rauta"));
+        tell(&mut mirror, Scope::Pods("net".into()), pod(false));
+        assert_eq!(planned(&mut mirror), [] as [Value; 0]);
+        // Nor does a Gateway on the port take the nodes' away meanwhile.
+        let spec = json!({"controllerName": "rauta.io/gateway-controller"});
+        hear(&mut mirror, ObjectKind::GatewayClass, json!({"metadata": {"name": "rauta"}, "spec": spec}));
+        let listeners = json!([{"name": "http", "port": 8080, "protocol": "HTTP"}]);
+        let gateway = json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": "1"},
+            "spec": {"gatewayClassName": "rauta", "listeners": listeners},
+            "status": {"addresses": [{"type": "IPAddress", "value": "10.0.0.8"}]}});
+        hear(&mut mirror, ObjectKind::Gateway, gateway);
+        assert_eq!(planned(&mut mirror), [] as [Value; 0]);
+        tell(&mut mirror, Scope::Pods("net".into()), pod(true));
+        assert_eq!(planned(&mut mirror), [json!([{"ip": "10.0.0.1"}, {"ip": "10.0.0.8"}])]);
     }
 
     #[test]

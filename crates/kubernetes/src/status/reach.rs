@@ -18,23 +18,27 @@ pub(crate) enum Reach {
     /// At what they have of addresses that all have together; `all` of them has who asks for none. `is_unknown`: which there are cannot
     /// be said, and what statuses say stays.
     Shared { all: Vec<Address>, gateways: BTreeMap<ObjectRef, Share>, is_unknown: bool },
-    /// Each at its own; no node announces those that are `silent`.
-    Assigned { all: BTreeMap<ObjectRef, Assignment>, silent: BTreeSet<IpAddr> },
+    /// Each at its own; no node announces those that are `silent`. What is no Gateway is reached at the `others`.
+    Assigned { all: BTreeMap<ObjectRef, Assignment>, silent: BTreeSet<IpAddr>, others: Box<Self> },
 }
 
 impl Reach {
-    /// What has whoever asks for no address.
+    /// What has whoever asks for no address, and gets none of its own.
     pub(super) fn of_all(&self) -> Vec<Address> {
         match self {
             Self::Fixed(fixed) => fixed.iter().copied().map(Address::Ip).collect(),
             Self::Shared { all, .. } => all.clone(),
-            Self::Assigned { .. } => Vec::new(),
+            Self::Assigned { others, .. } => others.of_all(),
         }
     }
 
-    /// Whether what statuses say is better than what is known.
+    /// Whether what statuses say is better than what is known of these.
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self, Self::Shared { is_unknown: true, .. })
+        match self {
+            Self::Fixed(_) => false,
+            Self::Shared { is_unknown, .. } => *is_unknown,
+            Self::Assigned { others, .. } => others.is_unknown(),
+        }
     }
 
     /// The addresses of a Gateway, and what is wrong with those that it asks for. `found`: what the translation says of them.

@@ -51,7 +51,8 @@ fn redirect() -> Value {
 }
 
 fn pool(range: &str) -> AddressMode {
-    AddressMode::Pool([range.parse::<AddressRange>().unwrap()].into_iter().collect())
+    let pool = [range.parse::<AddressRange>().unwrap()].into_iter().collect();
+    AddressMode::Pool { pool, others: Box::new(AddressMode::Fixed(Vec::new())) }
 }
 
 fn mirror(mode: AddressMode) -> Mirror {

@@ -101,15 +101,20 @@ fn writing(connection: &Connection, settings: &Settings) -> anyhow::Result<Writi
         said.service.is_none() || (said.pool.is_empty() && said.nodes.is_empty()),
         "addresses.service is set beside addresses.pool or addresses.nodes: Gateways have addresses of one of them; leave out the others"
     );
-    let addresses = match (&said.service, namespace.clone(), super::pod_name()) {
+    let shared = match (&said.service, namespace.clone(), super::pod_name()) {
         (Some(service), ..) => {
             AddressMode::Service { namespace: service.namespace.clone(), name: service.name.clone() }
         }
-        _ if !said.pool.is_empty() => AddressMode::Pool(said.pool.iter().copied().collect()),
         _ if !said.nodes.is_empty() => AddressMode::Fixed(said.nodes.clone()),
+        // What Gateways have of a pool is all that is asked for.
+        _ if !said.pool.is_empty() && !said.ingresses.is_empty() => AddressMode::Fixed(Vec::new()),
         (None, Some(namespace), Some(pod)) => AddressMode::Nodes { namespace, pod },
         // No Pod, so no node says where it runs.
         _ => AddressMode::Fixed(connection.local_address().into_iter().collect()),
+    };
+    let addresses = match said.pool.as_slice() {
+        [] => shared,
+        ranges => AddressMode::Pool { pool: ranges.iter().copied().collect(), others: Box::new(shared) },
     };
     // Process 1 of a Pod on the host's network has the node's name, and so has that of the Pod before it.
     let identity = super::pod_name().unwrap_or_else(|| {

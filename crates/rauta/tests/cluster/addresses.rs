@@ -1,5 +1,5 @@
 //! Where Gateways can be reached, as their status says it: at the nodes that run an agent, at a Service's load balancer, and of a pool
-//! not before a node announces it. Nodes and Pods are objects alone: what kubelets and controllers write is written here.
+//! not before a node announces it; and Ingresses beside a pool. Nodes and Pods are objects alone: what kubelets and controllers write is written here.
 
 use std::process::Command;
 
@@ -173,10 +173,13 @@ fn gateways_have_the_addresses_of_the_service_that_brings_their_traffic() {
 }
 
 #[test]
-fn a_gateway_with_an_address_of_the_pool_is_programmed_when_a_node_announces_it() {
-    let world = World::with(|_, command| {
-        command.env("NODE_NAME", "one");
+fn a_gateway_of_a_pool_is_programmed_when_a_node_announces_its_address_and_ingresses_are_at_the_nodes() {
+    let world = World::with(|client, command| {
+        add_node(client, "one", &[("InternalIP", "10.0.0.1")]);
+        add_agent(client, "rauta-a", "one");
+        command.env("NODE_NAME", "one").env("POD_NAME", "rauta-a");
         command.args(["--set", "addresses.pool=10.77.9.1", "--set", "addresses.interface=late0"]);
+        command.args(["--listen", ":80"]);
     });
     until(LIMIT, "the Gateway to wait for a node", || {
         let found = world.until_reached("web", &["10.77.9.1"], ("False", "Pending"));
@@ -190,6 +193,21 @@ fn a_gateway_with_an_address_of_the_pool_is_programmed_when_a_node_announces_it(
         assert!(exec(Some(world.lab.gateway()), command, LIMIT).unwrap().status.success(), "{words}");
     }
     world.until_reached("web", &["10.77.9.1"], SERVED);
+
+    // Ingresses are not of the Gateway, nor at its address.
+    let class = json!({"spec": {"controller": "rauta.io/ingress-controller"}});
+    world.client().create("/apis/networking.k8s.io/v1/ingressclasses", &named("rauta", class)).unwrap();
+    let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+    let spec = json!({"spec": {"ingressClassName": "rauta", "defaultBackend": backend}});
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";
+    world.client().create(ingresses, &named("web", spec)).unwrap();
+    let reached = || {
+        world.client().get(&format!("{ingresses}/web")).unwrap()["status"]["loadBalancer"]["ingress"].clone()
+    };
+    let what = format!("the Ingress at the node; log:\n{}", world.rauta.log());
+    until(LIMIT, &what, || (reached() == json!([{"ip": "10.0.0.1"}])).then_some(())).unwrap();
+    let log = world.rauta.log();
+    assert!(!log.contains("may not read") && !log.contains("cannot write"), "{log}");
 }
 
 #[test]

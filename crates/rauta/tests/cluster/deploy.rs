@@ -223,6 +223,16 @@ impl World {
         self.kubectl(&all).unwrap()
     }
 
+    /// Compares the rights of the chart's account with those of a file.
+    fn has_rights(&self, file: &str) {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster").join(file);
+        let rights = self.rights();
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(&golden, &rights).unwrap();
+        }
+        assert_eq!(rights, std::fs::read_to_string(golden).unwrap());
+    }
+
     /// The rights of the chart's account, as the API server lists them.
     fn rights(&self) -> String {
         let account = self.cluster.control_plane().kubeconfig_for("rauta", "rauta", false).unwrap();
@@ -262,12 +272,7 @@ fn the_chart_is_installed_and_upgraded_under_load_without_a_failed_request() {
     assert!(status.contains("eth0 (tcx)"), "no kernel programs with the chart's capabilities: {status}");
     assert!(status.contains("serving"), "{status}");
 
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/rights.txt");
-    let rights = world.rights();
-    if std::env::var_os("UPDATE_EXPECTED").is_some() {
-        std::fs::write(&golden, &rights).unwrap();
-    }
-    assert_eq!(rights, std::fs::read_to_string(golden).unwrap());
+    world.has_rights("rights.txt");
     refuses_what_cannot_be(&world);
     lets_agents_write_services_of_gateways_alone(&world);
 
@@ -292,6 +297,7 @@ fn an_announced_address_is_served_in_the_kernel_and_stays_through_upgrades() {
     let set: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
     world.helm("install", &[&["--create-namespace"][..], &set].concat());
     let first = world.rolled_out();
+    world.has_rights("rights_of_pools.txt");
     let address = SocketAddr::from((ANNOUNCED, 80));
     world.until_answered(address);
     assert_eq!(world.of_gateway(".status.addresses[*].value"), ANNOUNCED.to_string());

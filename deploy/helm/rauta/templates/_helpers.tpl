@@ -63,10 +63,12 @@ true
 {{- end -}}
 {{- end -}}
 
-{{/* Whether Gateways have the addresses of the nodes that run an agent, which takes the right to read Pods: "true" or nothing. */}}
+{{/* Whether Gateways have the addresses of the nodes that run an agent, or beside a pool Ingresses, which takes the right to read Pods:
+"true" or nothing. */}}
 {{- define "rauta.readsNodes" -}}
 {{- $addresses := default dict .Values.settings.addresses -}}
-{{- if not (or .Values.service.create $addresses.pool $addresses.nodes $addresses.service) -}}
+{{- $isElsewhere := or .Values.service.create $addresses.nodes $addresses.service -}}
+{{- if not (or $isElsewhere (and $addresses.pool $addresses.ingresses)) -}}
 true
 {{- end -}}
 {{- end -}}

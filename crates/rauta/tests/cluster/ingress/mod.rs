@@ -88,6 +88,28 @@ impl World {
         until(LIMIT, &what, is_it).unwrap();
     }
 
+    /// Makes a Secret with a certificate for `host`, which clients find as `HOST.pem`.
+    fn add_certificate(&self, secret: &str, host: &str) {
+        let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
+        std::fs::write(self.lab.folder().join(format!("{host}.pem")), made.cert.pem()).unwrap();
+        let data = json!({"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()});
+        let secret = named(secret, json!({"type": "kubernetes.io/tls", "stringData": data}));
+        self.client().create("/api/v1/namespaces/shop/secrets", &secret).unwrap();
+    }
+
+    /// What is answered to `GET /` of a host over HTTPS, or else what curl says, in small letters. The certificate that was made for
+    /// `trusted` is verified.
+    fn ask_https(&self, host: &str, trusted: &str) -> Result<String, String> {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--include", "--http1.1", "--max-time", "10", "--cacert"]);
+        command.arg(self.lab.folder().join(format!("{trusted}.pem")));
+        command.args(["--connect-to", &format!("::{}:8443", Addresses::GATEWAY)]);
+        command.arg(format!("https://{host}/"));
+        let output = exec(Some(self.lab.client()), command, LIMIT).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_lowercase();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
     /// The addresses that an Ingress says.
     fn reached(&self, name: &str) -> Value {
         let ingress = self.client().get(&format!("{INGRESSES}/{name}")).unwrap();
@@ -102,7 +124,7 @@ impl World {
 
 fn start(lab: &Lab, control: &ControlPlane) -> Process {
     let nodes = format!("addresses.nodes={}", Addresses::GATEWAY);
-    start_with(lab, control, &["--set", &nodes, "--set", "listenHttps=:8443"])
+    start_with(lab, control, &["--set", &nodes])
 }
 
 fn service(client: &Client, name: &str) {
@@ -217,10 +239,16 @@ fn classes(world: &World, reached: &Value) {
     world.until_reached("classless", reached);
 }
 
-/// The suite's scenarios of hosts and paths over HTTP, of Ingresses of the default class.
+/// The suite's scenarios of hosts and paths over HTTP, of Ingresses of the default class. One has `spec.tls`, as there, and is served over
+/// HTTP all the same: nobody has chosen a port of HTTPS.
 fn suite(world: &World, reached: &Value) {
+    world.add_certificate("conformance-tls", "foo.bar.com");
     for (name, all) in SUITE {
-        world.create(name, json!({}), rules(all));
+        let mut spec = rules(all);
+        if *name == "host-rules" {
+            spec["tls"] = json!([{"hosts": ["foo.bar.com"], "secretName": "conformance-tls"}]);
+        }
+        world.create(name, json!({}), spec);
         world.until_reached(name, reached);
     }
     for (host, path, service) in SCENARIOS.iter().filter(|(_, _, service)| service.is_some()) {
@@ -236,46 +264,46 @@ fn suite(world: &World, reached: &Value) {
     }
 }
 
-/// The suite's scenario of TLS: an Ingress gets `spec.tls`, its Secret comes later, and clients verify what they are shown.
+/// The suite's scenario of TLS, whose clients verify what they are shown; and an Ingress whose Secret comes later, and then a redirect.
 fn https(world: &World, reached: &Value) {
-    let tls = json!({"spec": {"tls": [{"hosts": ["foo.bar.com"], "secretName": "conformance-tls"}]}});
-    world.client().merge(&format!("{INGRESSES}/host-rules"), &tls).unwrap();
+    let what = format!("HTTPS; log:\n{}", world.rauta.log());
+    let until_served = |host| until(LIMIT, &what, || world.ask_https(host, host).ok()).unwrap();
+    let seen = until_served("foo.bar.com");
+    assert!(seen.starts_with("http/1.1 200") && seen.contains("x-endpoint: foo-bar-com"), "{seen}");
+    assert!(seen.contains("host: foo.bar.com\r\n") && seen.contains("x-forwarded-proto: https"), "{seen}");
+    let refused = world.ask_https("bar.foo.com", "foo.bar.com").unwrap_err();
+    assert!(refused.contains("unrecognized name"), "{refused}");
+
+    let mut late = one(None, ("late.test", "Prefix", "/", "first"));
+    late["tls"] = json!([{"hosts": ["late.test"], "secretName": "late-tls"}]);
+    world.create("late", json!({}), late);
     let is_told = || {
         let list = world.client().get("/apis/events.k8s.io/v1/namespaces/shop/events").unwrap();
         let events = list["items"].as_array().cloned().unwrap_or_default();
         let of = |event: &Value| {
-            event["regarding"]["name"] == "host-rules" && event["reason"] == "InvalidCertificateRef"
+            event["regarding"]["name"] == "late" && event["reason"] == "InvalidCertificateRef"
         };
         events.into_iter().find(of).and_then(|event| event["note"].as_str().map(str::to_owned))
     };
     let note = until(LIMIT, "an event of the missing Secret", is_told).unwrap();
-    assert!(note.contains("there is no Secret shop/conformance-tls"), "{note}");
-    assert_eq!(world.answers("foo.bar.com", "/"), Ok("foo-bar-com".to_owned()), "HTTP goes on");
-    let made = rcgen::generate_simple_self_signed(vec!["foo.bar.com".to_owned()]).unwrap();
-    let authority = world.lab.folder().join("conformance.pem");
-    std::fs::write(&authority, made.cert.pem()).unwrap();
-    let data = json!({"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()});
-    let secret = named("conformance-tls", json!({"type": "kubernetes.io/tls", "stringData": data}));
-    world.client().create("/api/v1/namespaces/shop/secrets", &secret).unwrap();
-    let get = |host: &str| {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--include", "--http1.1", "--max-time", "10", "--cacert"]);
-        command.arg(&authority).args(["--connect-to", &format!("::{}:8443", Addresses::GATEWAY)]);
-        command.arg(format!("https://{host}/"));
-        let output = exec(Some(world.lab.client()), command, LIMIT).unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_lowercase();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-    };
-    let what = format!("HTTPS; log:\n{}", world.rauta.log());
-    let seen = until(LIMIT, &what, || get("foo.bar.com").ok()).unwrap();
-    assert!(seen.starts_with("http/1.1 200") && seen.contains("x-endpoint: foo-bar-com"), "{seen}");
-    assert!(seen.contains("host: foo.bar.com\r\n") && seen.contains("x-forwarded-proto: https"), "{seen}");
-    let refused = get("bar.foo.com").unwrap_err();
-    assert!(refused.contains("unrecognized name"), "{refused}");
-    let redirect = world.ask("GET", "foo.bar.com", "/a?b");
-    assert_eq!((redirect.status, redirect.header("location")), (308, Some("https://foo.bar.com:8443/a?b")));
-    assert_eq!(world.answers("bar.foo.com", "/"), Ok("wildcard-foo-com".to_owned()));
+    assert!(note.contains("there is no Secret shop/late-tls"), "{note}");
+    assert_eq!(world.answers("late.test", "/"), Ok("first".to_owned()), "HTTP goes on");
+    world.add_certificate("late-tls", "late.test");
+    assert!(until_served("late.test").contains("x-endpoint: first"));
+    assert_eq!(
+        world.answers("late.test", "/"),
+        Ok("first".to_owned()),
+        "nobody is sent where he may not come"
+    );
+    let redirects =
+        json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/ssl-redirect": "true"}}});
+    world.client().merge(&format!("{INGRESSES}/late"), &redirects).unwrap();
+    world.until_answered("late.test", "/", Err(308));
+    let redirect = world.ask("GET", "late.test", "/a?b");
+    assert_eq!((redirect.status, redirect.header("location")), (308, Some("https://late.test:8443/a?b")));
+    world.until_reached("late", reached);
     world.until_reached("host-rules", reached);
+    assert_eq!(world.answers("foo.bar.com", "/"), Ok("foo-bar-com".to_owned()));
 }
 
 /// Each row of the table has a host of its own.
@@ -331,7 +359,7 @@ fn migrate(world: &World) {
     };
     let said = asked("shop");
     assert!(said.contains("Ingress shop/of-nginx\n  differs    app-root"), "{said}");
-    assert!(said.ends_with("annotations of ingress-nginx: 1, understood: 1\n"), "{said}");
+    assert!(said.ends_with("annotations of ingress-nginx: 2, understood: 2\n"), "{said}");
     assert!(asked("rauta").starts_with("Ingresses: 0;"));
 }
 

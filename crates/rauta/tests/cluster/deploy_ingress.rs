@@ -91,3 +91,19 @@ fn ingresses_are_served_on_the_ports_of_the_web_even_beside_another_program_and_
     }
     world.uninstall();
 }
+
+#[test]
+fn without_a_bpf_file_system_userspace_serves_and_says_why() {
+    let world = World::new();
+    apply_ingresses(&world);
+    // A folder of the node that is on no such file system, as nodes have that are containers.
+    let set = ["--set", "crds.install=false", "--set", "host.pinFolder=/opt/rauta", "--create-namespace"];
+    world.helm("install", &set);
+    world.rolled_out();
+    world.until_answered(SocketAddr::from((NODE, 80)));
+    let status = world.rauta(&["status"]);
+    assert!(status.contains("kernel programs") && status.contains("not on a bpf file system"), "{status}");
+    let log = world.kubectl(&["--namespace", "rauta", "logs", "daemonset/rauta"]).unwrap();
+    let said: Vec<&str> = log.lines().filter(|line| line.contains("not on a bpf file system")).collect();
+    assert_eq!(said.len(), 1, "{log}");
+}

@@ -203,7 +203,7 @@ mod tests {
         let mode = AddressMode::Pool { pool, others };
         let mut mirror =
             Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode, IngressReach::default());
-        assert_eq!(mirror.leading(), [Scope::Nodes, Scope::Pods("net".into())]);
+        assert_eq!(mirror.leading(), [Scope::Nodes, Scope::Pods("net".into()), Scope::Definition]);
         let tell = |mirror: &mut Mirror, scope: Scope, object: Value| {
             mirror.take(Event { scope, heard: Instant::now(), news: News::Applied(object) });
         };

@@ -331,14 +331,13 @@ fn lets_agents_write_services_of_gateways_alone(world: &World) {
         );
         let service = format!("apiVersion: v1\nkind: Service\nmetadata: {metadata}\nspec: {spec}\n");
         std::fs::write(&file, service).unwrap();
-        let words = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f"];
+        let words = ["apply", "--server-side", "--force-conflicts", "-f"];
         let mut command = world.cluster.control_plane().kubectl().unwrap();
         command.args(words).arg(&file).arg("--kubeconfig").arg(&account);
         let output = exec(None, command, LIMIT).unwrap();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
     };
     let headless = "{clusterIP: None, ports: [{port: 80}]}";
-    apply("web-rauta", "rauta", headless).unwrap();
     let refused = [
         ("echo", "rauta", "{externalIPs: [192.0.2.1]}", "change Services of Gateways alone"),
         ("web-rauta", "me", headless, "make Services of Gateways alone"),
@@ -359,6 +358,12 @@ fn lets_agents_write_services_of_gateways_alone(world: &World) {
         });
         refused.unwrap_or_else(|error| panic!("{error:#}: {said:?}"));
     }
+    // Made, and changed.
+    for ports in ["{name: a, port: 80}", "{name: a, port: 80}, {name: b, port: 81}"] {
+        apply("web-rauta", "rauta", &format!("{{clusterIP: None, ports: [{ports}]}}")).unwrap();
+    }
+    let selected = "{clusterIP: None, selector: {app: a}, ports: [{name: a, port: 80}, {name: b, port: 81}]}";
+    assert!(apply("web-rauta", "rauta", selected).unwrap_err().contains("make headless Services"));
 }
 
 fn refuses_what_cannot_be(world: &World) {

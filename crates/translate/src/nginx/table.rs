@@ -310,7 +310,7 @@ pub const TABLE: &[Annotation] = &[
     row("cors-allow-credentials", "cors", Same, ""),
     row("cors-max-age", "cors", Same, ""),
     // Sessions.
-    row("affinity", "sessions", Same, ""),
+    row("affinity", "sessions", Differs, "over several nodes and restarts only with sessionKeyFile"),
     row("affinity-mode", "sessions", Differs, "always persistent: a session moves when its endpoint is gone"),
     row(
         "affinity-canary-behavior",

@@ -73,12 +73,23 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* Whether extraEnv has the variable `name`: "true" or nothing. One that stood twice would be refused by a server-side apply. */}}
+{{- define "rauta.isGiven" -}}
+{{- $name := .name -}}
+{{- range .root.Values.extraEnv -}}
+{{- if eq .name $name -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Where Ingresses are served, over `http` or `https`, if the chart says it: nothing where settings do, or nobody is to. Values of a
 release from before there was one (--reuse-values) have none. */}}
 {{- define "rauta.listens" -}}
-{{- $of := index (dict "http" (list "listen" 80) "https" (list "listenHttps" 443)) .scheme -}}
+{{- $of := index (dict "http" (list "listen" "RAUTA_LISTEN" 80) "https" (list "listenHttps" "RAUTA_LISTEN_HTTPS" 443)) .scheme -}}
 {{- $port := dig .scheme (last $of) .root.Values.ports | int -}}
-{{- if and (ne $port 0) (not (hasKey .root.Values.settings (first $of))) -}}
+{{- $isGiven := include "rauta.isGiven" (dict "root" .root "name" (index $of 1)) -}}
+{{- if and (ne $port 0) (not (hasKey .root.Values.settings (first $of))) (not $isGiven) -}}
 :{{ $port }}
 {{- end -}}
 {{- end -}}

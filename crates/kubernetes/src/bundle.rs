@@ -29,13 +29,8 @@ pub(crate) type Support = (Option<bool>, String);
 impl Bundle {
     /// Takes in what was heard of the definition; whether it says something else now.
     pub(crate) fn take(&mut self, news: &News) -> bool {
-        let now = match news {
-            News::Listed(objects) => objects.first().map_or(Self::Unread, Self::of),
-            News::Applied(object) | News::Written { object, .. } => Self::of(object),
-            News::Deleted(_) => Self::Unread,
-            // What was read stays in force.
-            News::Failed(_) | News::Resumed => return false,
-        };
+        let Some(definition) = news.of_one() else { return false };
+        let now = definition.map_or(Self::Unread, Self::of);
         let is_new = *self != now;
         *self = now;
         is_new

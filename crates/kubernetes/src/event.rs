@@ -29,3 +29,15 @@ pub(crate) enum News {
     /// It can again, and nothing was missed.
     Resumed,
 }
+
+impl News {
+    /// What is said of the only object of a scope, and that it is not there; none: nothing, so what was heard stays in force.
+    pub(crate) fn of_one(&self) -> Option<Option<&Value>> {
+        match self {
+            Self::Listed(objects) => Some(objects.first()),
+            Self::Applied(object) | Self::Written { object, .. } => Some(Some(object)),
+            Self::Deleted(_) => Some(None),
+            Self::Failed(_) | Self::Resumed => None,
+        }
+    }
+}

@@ -124,8 +124,8 @@ impl Mirror {
             let is_new = match scope {
                 Scope::Definition => self.bundle.take(&news),
                 Scope::OwnNode(_) => {
-                    if let Some(zone) = zone(&news) {
-                        self.store.set_zone(zone);
+                    if let Some(node) = news.of_one() {
+                        self.store.set_zone(node.and_then(zone));
                     }
                     // Whoever writes, statuses are the same.
                     false
@@ -408,16 +408,9 @@ fn key(kind: ObjectKind, value: &Value) -> Option<ObjectRef> {
     Some(ObjectRef::new(kind, text("namespace").unwrap_or_default(), text("name")?))
 }
 
-/// The zone that this node is in by now; none: that was not said.
-fn zone(news: &News) -> Option<Option<String>> {
-    let of =
-        |node: &Value| node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str().map(str::to_owned);
-    match news {
-        News::Listed(nodes) => Some(nodes.first().and_then(of)),
-        News::Applied(node) | News::Written { object: node, .. } => Some(of(node)),
-        News::Deleted(_) => Some(None),
-        News::Failed(_) | News::Resumed => None,
-    }
+/// The zone of a Node.
+fn zone(node: &Value) -> Option<String> {
+    node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str().map(str::to_owned)
 }
 
 /// Takes out what changes without a change of what is wanted.

@@ -30,6 +30,16 @@ fn answering(head: &'static str, body: &'static str) -> Scripted {
     })
 }
 
+/// Answers of `endpoint` with this status are `pages`' to give, and below a path those of a backend of its own.
+fn explained(endpoint: &Scripted, status: u16, pages: &Scripted, (path, other): (&str, &Scripted)) -> Lab {
+    Lab::new(&[
+        Rule { fallback: by(1, &[status]), ..rule("/", &[endpoint.address]) },
+        rule("/pages", &[pages.address]),
+        Rule { fallback: by(3, &[status]), ..rule(path, &[endpoint.address]) },
+        rule("/other", &[other.address]),
+    ])
+}
+
 #[test]
 fn what_no_endpoint_can_serve_goes_to_the_default_backend_as_it_is() {
     let pages = Scripted::echo("pages");
@@ -157,12 +167,7 @@ fn an_upload_under_way_neither_resets_the_answer_nor_becomes_a_request() {
         conn.head();
         conn.send("HTTP/1.1 404 Any\r\nContent-Length: 100\r\n\r\nhalf");
     });
-    let lab = Lab::new(&[
-        Rule { fallback: by(1, &[404]), ..rule("/", &[endpoint.address]) },
-        rule("/pages", &[pages.address]),
-        Rule { fallback: by(3, &[404]), ..rule("/half", &[endpoint.address]) },
-        rule("/broken", &[half.address]),
-    ]);
+    let lab = explained(&endpoint, 404, &pages, ("/half", &half));
     for more in ["", "Connection: close\r\n"] {
         let mut client = lab.client();
         client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\n{more}Content-Length: 8000000\r\n\r\n"));
@@ -193,12 +198,7 @@ fn an_explained_error_keeps_its_challenges() {
         answering("401 Any\r\nWWW-Authenticate: Basic realm=\"a\"\r\nwww-authenticate: Bearer", "inner");
     let pages = answering("401 Unauthorized", "page");
     let broken = Scripted::new(|conn| drop(conn.head()));
-    let lab = Lab::new(&[
-        Rule { fallback: by(1, &[401]), ..rule("/", &[endpoint.address]) },
-        rule("/pages", &[pages.address]),
-        Rule { fallback: by(3, &[401]), ..rule("/alone", &[endpoint.address]) },
-        rule("/broken", &[broken.address]),
-    ]);
+    let lab = explained(&endpoint, 401, &pages, ("/alone", &broken));
     for path in ["/", "/alone"] {
         let response = lab.client().get(path);
         assert_eq!((response.status, response.text() == "page"), (401, path == "/"), "{path}");

@@ -177,6 +177,17 @@ mod tests {
         assert_eq!(planned(&mut mirror), [json!([{"ip": "192.0.2.8"}])]);
     }
 
+    /// A Gateway on the port of Ingresses, which has 10.0.0.8 of a pool.
+    fn hear_gateway(mirror: &mut Mirror) {
+        let spec = json!({"controllerName": "rauta.io/gateway-controller"});
+        hear(mirror, ObjectKind::GatewayClass, json!({"metadata": {"name": "rauta"}, "spec": spec}));
+        let listeners = json!([{"name": "http", "port": 8080, "protocol": "HTTP"}]);
+        let gateway = json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": "1"},
+            "spec": {"gatewayClassName": "rauta", "listeners": listeners},
+            "status": {"addresses": [{"type": "IPAddress", "value": "10.0.0.8"}]}});
+        hear(mirror, ObjectKind::Gateway, gateway);
+    }
+
     #[test]
     fn a_gateway_on_the_default_port_brings_its_address() {
         let pool = ["10.0.0.8".parse::<AddressRange>().unwrap()].into_iter().collect();
@@ -185,13 +196,7 @@ mod tests {
         let mode = AddressMode::Pool { pool, others };
         let mut mirror = Mirror::new("https://a/".to_owned(), Options::for_cluster(), mode, reach);
         hear(&mut mirror, ObjectKind::IngressClass, class("rauta", "rauta.io/ingress-controller", "true"));
-        let spec = json!({"controllerName": "rauta.io/gateway-controller"});
-        hear(&mut mirror, ObjectKind::GatewayClass, json!({"metadata": {"name": "rauta"}, "spec": spec}));
-        let listeners = json!([{"name": "http", "port": 8080, "protocol": "HTTP"}]);
-        let gateway = json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": "1"},
-            "spec": {"gatewayClassName": "rauta", "listeners": listeners},
-            "status": {"addresses": [{"type": "IPAddress", "value": "10.0.0.8"}]}});
-        hear(&mut mirror, ObjectKind::Gateway, gateway);
+        hear_gateway(&mut mirror);
         hear(&mut mirror, ObjectKind::Ingress, ingress(None));
         assert_eq!(planned(&mut mirror), [json!([{"ip": "10.0.0.8"}, {"ip": "192.0.2.8"}])]);
     }
@@ -223,13 +228,7 @@ mod tests {
         tell(&mut mirror, Scope::Pods("net".into()), pod(false));
         assert_eq!(planned(&mut mirror), [] as [Value; 0]);
         // Nor does a Gateway on the port take the nodes' away meanwhile.
-        let spec = json!({"controllerName": "rauta.io/gateway-controller"});
-        hear(&mut mirror, ObjectKind::GatewayClass, json!({"metadata": {"name": "rauta"}, "spec": spec}));
-        let listeners = json!([{"name": "http", "port": 8080, "protocol": "HTTP"}]);
-        let gateway = json!({"metadata": {"name": "web", "namespace": "shop", "resourceVersion": "1"},
-            "spec": {"gatewayClassName": "rauta", "listeners": listeners},
-            "status": {"addresses": [{"type": "IPAddress", "value": "10.0.0.8"}]}});
-        hear(&mut mirror, ObjectKind::Gateway, gateway);
+        hear_gateway(&mut mirror);
         assert_eq!(planned(&mut mirror), [] as [Value; 0]);
         tell(&mut mirror, Scope::Pods("net".into()), pod(true));
         assert_eq!(planned(&mut mirror), [json!([{"ip": "10.0.0.1"}, {"ip": "10.0.0.8"}])]);

@@ -52,12 +52,16 @@ pub(crate) use source::Source;
 
 /// The Pod that this process runs in, as its manifest says by the downward API.
 pub(crate) fn pod_name() -> Option<String> {
-    std::env::var("POD_NAME").ok().filter(|name| !name.is_empty())
+    said("POD_NAME")
 }
 
 /// The node that it runs on, in the same way.
 pub(crate) fn node_name() -> Option<String> {
-    std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty())
+    said("NODE_NAME")
+}
+
+fn said(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|name| !name.is_empty())
 }
 
 /// How often listeners that could not be bound are tried again.

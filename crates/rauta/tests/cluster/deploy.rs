@@ -331,11 +331,9 @@ fn lets_agents_write_services_of_gateways_alone(world: &World) {
         );
         let service = format!("apiVersion: v1\nkind: Service\nmetadata: {metadata}\nspec: {spec}\n");
         std::fs::write(&file, service).unwrap();
-        let words = ["apply", "--server-side", "--force-conflicts", "-f"];
-        let mut command = world.cluster.control_plane().kubectl().unwrap();
-        command.args(words).arg(&file).arg("--kubeconfig").arg(&account);
-        let output = exec(None, command, LIMIT).unwrap();
-        if output.status.success() { Ok(()) } else { Err(String::from_utf8(output.stderr).unwrap()) }
+        let (file, account) = (file.to_str().unwrap(), account.to_str().unwrap());
+        let words = ["apply", "--server-side", "--force-conflicts", "-f", file, "--kubeconfig", account];
+        world.kubectl(&words)
     };
     let headless = "{clusterIP: None, ports: [{port: 80}]}";
     let refused = [

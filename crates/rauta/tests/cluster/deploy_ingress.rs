@@ -1,12 +1,11 @@
 //! Ingresses of the Helm chart's agents: served on the nodes' ports 80 and 443, where clients look for them.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
-use serde_json::json;
-use testkit::{Connection, Netns, Recorder, exec, until};
+use testkit::{Connection, Netns, Recorder, until};
 
 use super::deploy::{LIMIT, NODE, World};
+use super::https;
 
 const INGRESSES: &str = r#"
 apiVersion: networking.k8s.io/v1
@@ -28,22 +27,14 @@ spec:
 /// Asks for `https://secure.test/` at the node's port 443, and verifies who answers.
 fn get_secure(world: &World) -> Option<String> {
     let control = world.cluster.control_plane();
-    let mut curl = Command::new("curl");
-    curl.args(["--silent", "--include", "--http1.1", "--max-time", "10", "--cacert"]);
-    curl.arg(control.folder().join("secure.pem")).args(["--connect-to", &format!("::{NODE}:443")]);
-    curl.arg("https://secure.test/");
-    let output = exec(Some(control.netns()), curl, LIMIT).unwrap();
-    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    let trusted = control.folder().join("secure.test.pem");
+    https::ask(control.netns(), SocketAddr::from((NODE, 443)), "secure.test", &trusted).ok()
 }
 
 fn apply_ingresses(world: &World) {
     world.apply_echo();
     world.apply("ingresses.yaml", INGRESSES);
-    let made = rcgen::generate_simple_self_signed(vec!["secure.test".to_owned()]).unwrap();
-    let folder = world.cluster.control_plane().folder();
-    std::fs::write(folder.join("secure.pem"), made.cert.pem()).unwrap();
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "secure"}, "type": "kubernetes.io/tls",
-        "stringData": {"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()}});
+    let secret = https::secret("secure", "secure.test", world.cluster.control_plane().folder());
     world.apply("secret.json", &secret.to_string());
 }
 

@@ -6,6 +6,7 @@ mod addresses;
 mod deploy;
 mod deploy_ingress;
 mod failover;
+mod https;
 mod restart;
 
 mod ingress;

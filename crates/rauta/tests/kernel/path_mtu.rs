@@ -55,13 +55,11 @@ fn narrow(lab: &Lab, network: Network, behind: &Behind<'_>) {
 }
 
 /// Until the endpoint is reached: a new interface with IPv6 is deaf for a second or two, in which an endpoint seems dead.
-fn wait_for_the_way(lab: &Lab, network: Network, wire: &str) {
-    let address = format!("{wire}2").parse().unwrap();
-    let socket = SocketAddr::new(address, network.endpoint(0).port());
+pub(crate) fn wait_for_the_way(lab: &Lab, socket: SocketAddr) {
     let connects = || {
         lab.gateway().run(|| TcpStream::connect_timeout(&socket, Duration::from_millis(200)).ok()).unwrap()
     };
-    until(Duration::from_secs(10), "the narrow way to the endpoint", connects).unwrap();
+    until(Duration::from_secs(10), "the way to the endpoint", connects).unwrap();
 }
 
 /// How often the router said so: a case without it would prove nothing.
@@ -125,7 +123,8 @@ fn meet_a_narrow_way(network: Network, forwarded_headers: &str) {
     };
     narrow(&lab, network, &behind);
     let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
-    wait_for_the_way(&lab, network, wire);
+    let address = format!("{wire}2").parse().unwrap();
+    wait_for_the_way(&lab, SocketAddr::new(address, network.endpoint(0).port()));
     let world = World::around(network, lab, nginx, None, &[("RAUTA_FORWARDED_HEADERS", forwarded_headers)]);
     // On the leg that another request opened.
     let sends = |connection: &mut Connection| {

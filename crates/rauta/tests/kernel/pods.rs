@@ -1,11 +1,12 @@
 //! Devices of pods, which come and go under the running agent.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use testkit::until;
 
 use crate::neighbours::ip;
+use crate::path_mtu::wait_for_the_way;
 use crate::world::{Network, World};
 
 on_two_networks!(a_route_is_the_kernels_while_the_device_of_its_pod_is_there);
@@ -24,7 +25,8 @@ fn a_route_is_the_kernels_while_the_device_of_its_pod_is_there(network: Network)
         wait_for_tier(&world, &["userspace (Tier 3) decides it", "there is no route to an endpoint"]);
         world.hands_off_for("no_endpoint", 1, fails);
         add_device(&world);
-        wait_for_the_way(&world);
+        let pod: IpAddr = if network.is_v6 { "fd78::2" } else { "10.78.0.2" }.parse().unwrap();
+        wait_for_the_way(&world.lab, SocketAddr::new(pod, network.endpoint(0).port()));
         wait_for_tier(&world, &["the kernel (Tier 2) decides it"]);
         let mut kept = world.connect();
         world.decides(2, || {
@@ -47,17 +49,6 @@ fn add_device(world: &World) {
         ip(netns, format!("addr add {prefix}{number}{length} dev {device} {nodad}").trim());
         ip(netns, &format!("link set {device} up"));
     }
-}
-
-/// A new interface with IPv6 is deaf for a second or two, in which an endpoint seems dead.
-fn wait_for_the_way(world: &World) {
-    let pod: IpAddr = if world.network.is_v6 { "fd78::2" } else { "10.78.0.2" }.parse().unwrap();
-    let socket = SocketAddr::new(pod, world.network.endpoint(0).port());
-    until(Duration::from_secs(20), "the way to the pod", || {
-        let connects = || TcpStream::connect_timeout(&socket, Duration::from_millis(300)).ok();
-        world.lab.gateway().run(connects).unwrap()
-    })
-    .unwrap();
 }
 
 /// Waits until all of these are said of a request for `/far`.

@@ -11,6 +11,7 @@ use tables::{DEFAULT_BACKEND, PATHS, Rule, SCENARIOS, SERVICES, SUITE};
 use testkit::cluster::{Client, ControlPlane};
 use testkit::{Addresses, Connection, GATEWAY_PORT, Lab, Process, Recorder, Response, exec, until};
 
+use super::https;
 use super::{LIMIT, account, named, start_with};
 
 const INGRESSES: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses";
@@ -90,24 +91,17 @@ impl World {
 
     /// Makes a Secret with a certificate for `host`, which clients find as `HOST.pem`.
     fn add_certificate(&self, secret: &str, host: &str) {
-        let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
-        std::fs::write(self.lab.folder().join(format!("{host}.pem")), made.cert.pem()).unwrap();
-        let data = json!({"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()});
-        let secret = named(secret, json!({"type": "kubernetes.io/tls", "stringData": data}));
+        let secret = https::secret(secret, host, self.lab.folder());
         self.client().create("/api/v1/namespaces/shop/secrets", &secret).unwrap();
     }
 
     /// What is answered to `GET /` of a host over HTTPS, or else what curl says, in small letters. The certificate that was made for
     /// `trusted` is verified.
     fn ask_https(&self, host: &str, trusted: &str) -> Result<String, String> {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--include", "--http1.1", "--max-time", "10", "--cacert"]);
-        command.arg(self.lab.folder().join(format!("{trusted}.pem")));
-        command.args(["--connect-to", &format!("::{}:8443", Addresses::GATEWAY)]);
-        command.arg(format!("https://{host}/"));
-        let output = exec(Some(self.lab.client()), command, LIMIT).unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_lowercase();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        let trusted = self.lab.folder().join(format!("{trusted}.pem"));
+        let address = SocketAddr::from((Addresses::GATEWAY, 8443));
+        let said = https::ask(self.lab.client(), address, host, &trusted);
+        said.map(|text| text.to_lowercase()).map_err(|text| text.to_lowercase())
     }
 
     /// The addresses that an Ingress says.

@@ -6,8 +6,8 @@ use super::emit::end_with_zeros;
 use super::{Env, Scratch};
 use crate::flow::phase;
 use crate::repeat::{Step, repeat};
-use crate::response;
 use crate::response::chunks::{Chunks, Next, PIECE_MAX, Phase};
+use crate::response::{self, Unknown};
 use crate::sequence::before;
 
 /// Steps of one walk: heads, bodies and boundaries in a segment. A chunk is two: one joined segment may hold 32 of them, as servers
@@ -45,7 +45,9 @@ impl<E: Env> Walk<'_, E> {
         if !before(view.leg_next, self.end) {
             return Step::Stop;
         }
-        if view.phase == u32::from(phase::UNKNOWN) {
+        let is_cut = view.phase == u32::from(phase::PARTIAL) && before(view.leg_next, self.scratch.image.seq);
+        if is_cut || view.phase == u32::from(phase::UNKNOWN) {
+            view.phase = u32::from(phase::UNKNOWN);
             view.leg_next = self.end;
             return Step::Stop;
         }
@@ -87,13 +89,21 @@ impl<E: Env> Walk<'_, E> {
     fn head(&mut self) -> Step {
         let Scratch { image, payload, response: facts, view, .. } = &mut *self.scratch;
         let skipped = view.leg_next.wrapping_sub(image.seq);
-        let len = self.end.wrapping_sub(view.leg_next).min(PAYLOAD_MAX as u32 - 1);
+        let left = self.end.wrapping_sub(view.leg_next);
+        let len = left.min(PAYLOAD_MAX as u32 - 1);
         let at = image.payload_at() + skipped;
         let is_loaded = self.env.load_at::<PAYLOAD_ROOM, PAYLOAD_MAX>(at, &mut payload.bytes, 0, len);
         end_with_zeros(&mut payload.bytes, len);
-        if !is_loaded || response::scan(payload, len, facts).is_err() {
-            if view.phase == u32::from(phase::RESUMED) && !begins_as_a_head(payload, len) {
+        let scanned = if is_loaded { response::scan(payload, len, facts) } else { Err(Unknown::Head) };
+        if let Err(unknown) = scanned {
+            let begins = begins_as_a_head(payload, len);
+            if view.phase == u32::from(phase::RESUMED) && !begins {
                 view.has_not_ended = 1;
+            }
+            // Its place stays where it is: a repetition may have all of it.
+            if begins && left == len && matches!(unknown, Unknown::Incomplete) {
+                view.phase = u32::from(phase::PARTIAL);
+                return Step::Stop;
             }
             view.phase = u32::from(phase::UNKNOWN);
             view.leg_next = self.end;

@@ -3,6 +3,7 @@ use wire::{Flow, TcpFlags};
 use super::challenge::{arrived, challenge, is_offered, is_outdated};
 use super::ending::while_ending;
 use super::plan::is_over;
+use super::request::note_pipelining;
 use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, unbind, ways};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
@@ -109,6 +110,9 @@ fn challenged(flow: &mut Flow, now: u64, plan: &mut Plan) -> ClientStep {
 #[inline(always)]
 fn while_opening(flow: &mut Flow, image: &Image) -> ClientStep {
     if image.payload_len == 0 || image.seq != flow.request_seq {
+        if before(flow.next_seq, image.seq.wrapping_add(image.payload_len)) {
+            note_pipelining(flow, image);
+        }
         return ClientStep::Early;
     }
     flow.tries = flow.tries.saturating_add(1);
@@ -137,6 +141,9 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
     }
     plan.up(flow, image);
     let decided = decided_end(flow);
+    if before(decided, image.seq.wrapping_add(image.payload_len)) {
+        note_pipelining(flow, image);
+    }
     if before(decided, image.seq) {
         // A pure acknowledgement may come from there: its data was dropped.
         if has_data || image.has(TcpFlags::FIN) {

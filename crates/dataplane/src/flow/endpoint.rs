@@ -211,14 +211,17 @@ fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
 #[inline(always)]
 fn note_sent(flow: &mut Flow, image: &Image, plan: &mut Plan) {
     let end = image.seq.wrapping_add(image.payload_len);
-    if image.payload_len != 0 && !before(flow.leg_end, end) {
-        ways::repeated_down(flow, plan);
+    // Without data nothing was sent: what it is behind may be lost, or a FIN that the client was not told of.
+    if image.payload_len != 0 {
+        if !before(flow.leg_end, end) {
+            ways::repeated_down(flow, plan);
+        }
+        flow.leg_end = latest(flow.leg_end, end);
+        if flow.leg_end.wrapping_sub(flow.leg_peer_isn) > FORGOTTEN {
+            flow.leg_peer_isn = flow.leg_end.wrapping_sub(FORGOTTEN / 2);
+        }
+        flow.sent_end = latest(flow.sent_end, end.wrapping_sub(flow.ack_add));
     }
-    flow.leg_end = latest(flow.leg_end, end);
-    if flow.leg_end.wrapping_sub(flow.leg_peer_isn) > FORGOTTEN {
-        flow.leg_peer_isn = flow.leg_end.wrapping_sub(FORGOTTEN / 2);
-    }
-    flow.sent_end = latest(flow.sent_end, end.wrapping_sub(flow.ack_add));
     flow.sent_tsval = latest(flow.sent_tsval, plan.tsval);
     flow.leg_peer_tsval = latest(flow.leg_peer_tsval, image.tsval);
 }
@@ -246,7 +249,8 @@ fn crossed(flow: &Flow) -> bool {
 #[inline(always)]
 fn on_fin(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
     let fin = image.seq.wrapping_add(image.payload_len);
-    if crossed(flow) && image.payload_len == 0 {
+    // Data with it is a repetition: new bytes would have been an answer.
+    if crossed(flow) {
         plan.reset_leg(flow, image);
         roll_back(flow, plan);
         return EndpointStep::Ended;

@@ -12,7 +12,7 @@ use crate::sequence::latest;
 #[inline(always)]
 pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, offsets: u64, now: u64) {
     flow.state = state::OPENING;
-    flow.flags &= flag::CLOSE | flag::REPEATABLE;
+    flow.flags &= flag::CLOSE | flag::REPEATABLE | flag::PIPELINES;
     flow.leg = *leg;
     flow.up = up;
     flow.tries = 0;
@@ -66,7 +66,7 @@ pub fn unbind(flow: &mut Flow) {
     flow.state = state::UNBOUND;
     // Its port may be another flow's soon.
     flow.leg = Tuple::default();
-    flow.flags &= flag::CLOSE;
+    flow.flags &= flag::CLOSE | flag::PIPELINES;
     flow.outstanding = 0;
     flow.heads = 0;
     flow.points_used = 0;

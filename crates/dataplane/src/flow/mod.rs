@@ -65,6 +65,8 @@ pub mod flag {
     pub const LEG_ENDS: u8 = 32;
     /// The newest request may be sent twice (idempotent methods, RFC 9110 section 9.2.2).
     pub const REPEATABLE: u8 = 64;
+    /// The client sends requests before it has the responses to those before them: that it repeats one tells nothing.
+    pub const PIPELINES: u8 = 128;
 }
 
 /// Values of `Flow::phase`: what the endpoint's next byte belongs to.
@@ -79,6 +81,8 @@ pub mod phase {
     pub const UNKNOWN: u8 = 3;
     /// A response head, if the response before it, whose end could not be seen, is over as it seems.
     pub const RESUMED: u8 = 4;
+    /// A head of which a segment had no more than the beginning: it must come again whole, or nobody knows.
+    pub const PARTIAL: u8 = 5;
 }
 
 /// How far from the newest byte a segment may be and still belong to the connection: more than the largest window that a

@@ -59,9 +59,11 @@ pub fn on_request(
             _ => RequestStep::Bind,
         };
     }
+    note_pipelining(flow, image);
     if wish == Wish::SameLeg && flow.flags & (flag::LEG_ENDS | flag::CLOSE) == 0 {
-        // Hardly anybody pipelines behind an answer that it has not seen the end of: the client saw it, it seems.
-        let resumes = flow.phase == phase::UNKNOWN && flow.outstanding == 1;
+        // Who does not pipeline has seen the end of the answer before it.
+        let resumes =
+            flow.phase == phase::UNKNOWN && flow.outstanding == 1 && flow.flags & flag::PIPELINES == 0;
         let has_room = flow.outstanding < OUTSTANDING_MAX && (!insert || flow.points_used < POINTS_MAX as u8);
         if !has_room || resumes && (!has_all(flow, image) || flow.asked != 0) {
             return hold(flow, image);
@@ -139,12 +141,13 @@ pub(crate) fn note(flow: &mut Flow, image: &Image, facts: &RequestFacts) {
 }
 
 /// Whether all responses have ended and the client has every byte of them. Where the end of a response cannot be seen, the same
-/// request, held before and sent again though the endpoint sent nothing since, shows that the client saw it; but a response that
-/// ends with its connection (RFC 9112 section 6.3) has not ended.
+/// request, held before and sent again though the endpoint sent nothing since, shows that the client saw it, unless it pipelines;
+/// but a response that ends with its connection (RFC 9112 section 6.3) has not ended.
 #[inline(always)]
 fn is_idle(flow: &Flow, image: &Image) -> bool {
     let waited = flow.held > 1 && flow.held_seq == image.seq && flow.held_end == flow.leg_end;
-    let seen = flow.phase == phase::UNKNOWN && waited && flow.asked == 0 && flow.flags & flag::CLOSE == 0;
+    let cannot_tell = flow.flags & (flag::CLOSE | flag::PIPELINES) != 0;
+    let seen = flow.phase == phase::UNKNOWN && waited && flow.asked == 0 && !cannot_tell;
     let has_ended = flow.outstanding == 0 || (flow.outstanding == 1 && seen);
     has_all(flow, image) && has_ended
 }
@@ -155,14 +158,26 @@ fn has_all(flow: &Flow, image: &Image) -> bool {
     not_after(flow.sent_end, latest(flow.client_ack, image.ack))
 }
 
+/// Notes from a segment at or behind the next request whether the client pipelines: it has sent that request (seen here or lost) while
+/// a response had surely not ended, or without having all of it.
+#[inline(always)]
+pub(super) fn note_pipelining(flow: &mut Flow, image: &Image) {
+    let may_have_ended =
+        flow.phase == phase::UNKNOWN && flow.asked == 0 && not_after(flow.sent_end, image.ack);
+    if flow.outstanding != 0 && !may_have_ended {
+        flow.flags |= flag::PIPELINES;
+    }
+}
+
 #[inline(always)]
 fn hold(flow: &mut Flow, image: &Image) -> RequestStep {
     let is_same = flow.held != 0 && flow.held_seq == image.seq && flow.held_end == flow.leg_end;
     flow.held = if is_same { flow.held.saturating_add(1) } else { 1 };
     flow.held_seq = image.seq;
     flow.held_end = flow.leg_end;
-    // Several responses whose ends cannot be seen, and silence: nothing will ever tell that they ended.
-    let is_stuck = flow.held >= HOLDS_MAX && flow.phase == phase::UNKNOWN && flow.outstanding > 1;
+    // Responses whose ends cannot be seen, and silence: nothing will ever tell that they ended.
+    let is_untold = flow.outstanding > 1 || flow.flags & flag::PIPELINES != 0;
+    let is_stuck = flow.held >= HOLDS_MAX && flow.phase == phase::UNKNOWN && is_untold;
     if is_stuck { RequestStep::GiveUp } else { RequestStep::Hold }
 }
 

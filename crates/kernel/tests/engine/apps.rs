@@ -68,8 +68,10 @@ impl Client {
                 end.describe()
             );
             self.was_cut = true;
-            self.steps.clear();
             self.asked.clear();
+        }
+        if is_cut && self.asked.is_empty() && (self.was_cut || end.death.is_some()) {
+            self.steps.clear();
         }
         while self.step(end, log) {}
         if self.steps.is_empty() && self.asked.is_empty() {

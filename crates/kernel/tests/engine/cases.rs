@@ -13,7 +13,7 @@ use crate::packet::{ACK, FIN, RST, SYN, Seg};
 use crate::sim::{Door, Place, Sim, profile, vip};
 use crate::tcp::Profile;
 
-fn send(ask: Ask) -> Step {
+pub(crate) fn send(ask: Ask) -> Step {
     Step::Send(vec![ask], vec![])
 }
 
@@ -37,11 +37,11 @@ fn manners(sim: &mut Sim, n: u8, manners: Manners) {
     sim.nodes.get_mut(&endpoint(n, false)).unwrap().manners = manners;
 }
 
-fn dial(sim: &mut Sim, steps: Vec<Step>) -> usize {
+pub(crate) fn dial(sim: &mut Sim, steps: Vec<Step>) -> usize {
     sim.dial(from(40_000), vip(), profile(1), steps)
 }
 
-fn finish(sim: &mut Sim, client: usize) -> Vec<String> {
+pub(crate) fn finish(sim: &mut Sim, client: usize) -> Vec<String> {
     sim.run(120_000);
     sim.check();
     sim.client(client).answers.iter().map(|(_, by)| by.clone()).collect()
@@ -402,17 +402,22 @@ fn no_leg_is_opened_behind_an_end_that_the_client_was_told() {
 }
 
 /// A connection whose request waits for endpoint 3, in whose name the case speaks.
-fn waiting(sim: &mut Sim) -> wire::Flow {
+pub(crate) fn waiting(sim: &mut Sim) -> wire::Flow {
     dial(sim, vec![send(Ask::get('b').delay(100_000)), Step::Wait]);
     sim.run_for(50);
     sim.world.flows.all()[0].1
 }
 
 /// Endpoint 3 says this on the leg of `flow`; the record as it is then.
-fn say(sim: &Sim, flow: &wire::Flow, seq: u32, data: &[u8]) -> wire::Flow {
+pub(crate) fn say(sim: &Sim, flow: &wire::Flow, seq: u32, data: &[u8]) -> wire::Flow {
+    utter(sim, flow, seq, ACK, data)
+}
+
+/// The same with these flags.
+pub(crate) fn utter(sim: &Sim, flow: &wire::Flow, seq: u32, flags: u8, data: &[u8]) -> wire::Flow {
     let from = (endpoint(3, false), 8080).into();
     let to = (vip().ip(), u16::from_be_bytes(flow.leg.destination_port)).into();
-    let seg = Seg { data: data.to_vec(), ..Seg::bare(from, to, ACK, seq, flow.leg_ack) };
+    let seg = Seg { data: data.to_vec(), ..Seg::bare(from, to, flags, seq, flow.leg_ack) };
     sim.world.process(seg.packet(false, data.len() > 1460, false), 0);
     sim.world.flows.all()[0].1
 }

@@ -15,6 +15,7 @@ mod cases;
 mod copies;
 mod cpu;
 mod ejection;
+mod endings;
 mod hostile;
 mod http;
 mod net;

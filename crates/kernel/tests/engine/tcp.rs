@@ -336,6 +336,10 @@ impl End {
 
     fn take_ack(&mut self, seg: &Seg) {
         let ack = self.snd_una as i64 + i64::from(seg.ack.wrapping_sub(self.wire(self.snd_una)) as i32);
+        // A SYN that comes again may open what nobody goes on with; what else is under way is of before it (RFC 9293 section 3.10.7.4).
+        if self.snd_una == 0 && ack > self.snd_max as i64 {
+            return;
+        }
         assert!(
             ack <= self.snd_max as i64,
             "{} ({} to {}): acknowledges what was not sent ({ack} of {}): {seg:?}",

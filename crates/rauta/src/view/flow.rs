@@ -172,6 +172,7 @@ fn requests(flow: &Flow, row: &v1::Flow) -> String {
                 phase::HEAD => "the next byte begins a response head".to_owned(),
                 phase::BODY => format!("{} of a body are to come", number(flow.remaining, "byte")),
                 phase::CHUNKED => "a chunked body is under way".to_owned(),
+                phase::PARTIAL => "of a response head the rest is to come".to_owned(),
                 _ => "where the response ends cannot be seen".to_owned(),
             };
             let what = number(u32::from(count), "request");

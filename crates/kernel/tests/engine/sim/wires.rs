@@ -1,8 +1,10 @@
 //! The wires with their faults, and the gateway between them.
 
+use dataplane::flow::phase;
+
 use super::{App, DELAY, Event, Place, START, Sim, vip, vip6};
 use crate::apps::{Manners, Server};
-use crate::packet::{Packet, Seg};
+use crate::packet::{FIN, Packet, Seg};
 use crate::tcp::{End, MS};
 use crate::world::{Fate, tuple};
 
@@ -109,6 +111,7 @@ impl Sim {
                     let place = if self.nodes.contains_key(&seg.dst.ip()) {
                         Place::ToEndpoint
                     } else {
+                        self.note_end(&seg);
                         Place::ToClient
                     };
                     self.put(packet, place, true);
@@ -132,6 +135,20 @@ impl Sim {
                     self.deliver(&seg);
                 }
             }
+        }
+    }
+
+    /// A FIN that ends what nobody can see the end of may come at any time: a head that is cut in two is enough.
+    fn note_end(&mut self, seg: &Seg) {
+        let Some(flow) = self.world.flows.get(&tuple(seg.dst, seg.src)) else { return };
+        // SAFETY: a live place; the model has one thread, and the engine is not running.
+        let flow = unsafe { &*flow };
+        if seg.has(FIN)
+            && flow.phase == phase::UNKNOWN
+            && flow.outstanding == 1
+            && let Some(&n) = self.index.get(&(seg.dst, seg.src))
+        {
+            self.client(n).may_be_cut = true;
         }
     }
 

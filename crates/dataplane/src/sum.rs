@@ -68,6 +68,15 @@ impl Sum {
         (!self.folded()).to_ne_bytes()
     }
 
+    /// The checksum `field` of a packet to which this sum was added (RFC 1624), with the zero that Linux has
+    /// (`csum_replace_by_diff`, include/net/checksum.h).
+    #[inline(always)]
+    #[must_use]
+    pub const fn corrected(self, field: [u8; 2]) -> [u8; 2] {
+        let others = !(u16::from_ne_bytes(field) as u32);
+        Self(self.folded() as u64 + others as u64).checksum()
+    }
+
     /// Adds an address: IPv4 mapped ones count their last four bytes only.
     #[inline(always)]
     #[must_use]
@@ -105,6 +114,19 @@ mod tests {
         assert_eq!(there_and_back.folded(), base.folded());
         assert_eq!(base.half([1, 2]).less_half([1, 2]).folded(), base.folded());
         assert_eq!(base.plus(base).less(base).folded(), base.folded());
+    }
+
+    #[test]
+    fn a_corrected_checksum_is_that_of_what_is_there_now() {
+        for (old, new) in [([1, 2, 3, 4], [5, 6, 7, 8]), ([0xff; 4], [0; 4]), ([0; 4], [0xff; 4])] {
+            let rest = Sum::default().word([9, 8, 7, 6]);
+            let difference = Sum::default().word(new).less_word(old);
+            let field = difference.corrected(rest.word(old).checksum());
+            assert_eq!(rest.word(new).half(field).folded(), 0xffff, "{old:?} {new:?}");
+        }
+        // RFC 1624 section 4: m 0x5555 becomes 0x3285, and the sum of all is 0xffff.
+        let difference = Sum::default().half([0x32, 0x85]).less_half([0x55, 0x55]);
+        assert_eq!(difference.corrected([0xdd, 0x2f]), [0x00, 0x00]);
     }
 
     #[test]

@@ -5,12 +5,16 @@
 #![no_std]
 #![no_main]
 
+mod bytes;
 mod maps;
+mod rauta_ingress;
 mod rauta_tc_count;
 mod rauta_tc_ingress;
 mod rauta_tc_send;
 mod tc;
 mod verdict;
+mod world;
+mod xdp;
 
 /// The kernel offers the helpers we need to GPL-compatible objects only.
 #[unsafe(link_section = "license")]

@@ -8,11 +8,12 @@ use aya_ebpf::{
 use dataplane::engine::{Part, Scratch};
 use wire::{
     BACKEND_MEMBERS_MAX, BACKENDS_MAX, BackendRecord, CANDIDATES_MAX, CachedClient, CachedEndpoint,
-    Candidate, Closed, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, FLOW_CACHE_MAX, FLOWS_MAX, Flow,
-    HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey, HostRecord, LISTENERS_MAX,
-    LOTS_MAX, Leg, ListenerCounters, ListenerKey, Lot, MAGLEV_TABLES_MAX, MaglevTable, Member, Metrics,
-    PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX,
-    ROUTES_MAX, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
+    Candidate, Closed, DEVICES_MAX, Device, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, FLOW_CACHE_MAX,
+    FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
+    HostRecord, LISTENERS_MAX, LOTS_MAX, Leg, ListenerCounters, ListenerKey, Lot, MAGLEV_TABLES_MAX,
+    MaglevTable, Member, Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU,
+    RESPONSES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason, Responses, RouteAction, RouteKey, RouteRecord,
+    Settings, StoredRequest, Tuple, Vip,
 };
 
 /// The six counters of the whole data plane.
@@ -130,9 +131,17 @@ pub static BACKEND_MEMBERS: HashMap<
 #[btf_map]
 pub static TRUSTED_PROXIES: LpmTrie<[u8; 16], u32, 1024> = LpmTrie::new();
 
-/// The programs of the engine's parts, by number.
+/// The programs of the engine's parts at TC, by number.
 #[btf_map]
 pub static PARTS: ProgramArray<{ Part::ALL.len() }> = ProgramArray::new();
+
+/// The same in XDP.
+#[btf_map]
+pub static XDP_PARTS: ProgramArray<{ Part::ALL.len() }> = ProgramArray::new();
+
+/// The interfaces that XDP works with.
+#[btf_map]
+pub static XDP_DEVICES: HashMap<u32, Device, DEVICES_MAX> = HashMap::new();
 
 /// Responses by status class and time to their first byte, by listener.
 #[btf_map]

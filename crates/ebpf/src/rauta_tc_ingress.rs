@@ -3,7 +3,7 @@
 //! The engine's parts are programs of their own, entered by tail calls: the verifier looks at each by itself.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use dataplane::engine::{Env, Part, Scratch, Verdict, ingress, resume, too_big};
+use dataplane::engine::{Env, Note, Part, Scratch, Verdict, ingress, resume, take_up, too_big};
 use wire::{Cursor, Segment, SegmentError, TooBig};
 
 use crate::maps::SCRATCH;
@@ -16,13 +16,16 @@ const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
 /// Entry point, for every packet that enters an interface.
 #[classifier]
 pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
+    // SAFETY: this CPU's own value; a program of this hook is not preempted by itself on one CPU.
+    let scratch = unsafe { &mut *scratch };
+    if let Some(note) = note(&ctx) {
+        return left(&ctx, scratch, &note);
+    }
     let tc = Tc::new(&ctx);
     if tc.is_of_another_host() || tc.is_of_vlan() {
         return NEXT;
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
-    // SAFETY: this CPU's own value; a program of this hook is not preempted by itself on one CPU.
-    let scratch = unsafe { &mut *scratch };
     let read = match read(&ctx, &mut scratch.segment) {
         // The headers may lie in a page fragment of the buffer, where direct access does not reach.
         Err(SegmentError::Truncated) if ctx.pull_data(HEADERS_MAX.min(ctx.len())).is_ok() => {
@@ -34,13 +37,34 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
         Ok(()) => {}
         Err(SegmentError::NotTcp) => return error(&ctx, scratch),
         Err(SegmentError::Fragment | SegmentError::Ipv6Extension) => {
-            Tc::new(&ctx).go_on(Part::Shape, scratch);
+            Tc::world(&ctx).go_on(Part::Shape, scratch);
             return NEXT;
         }
         Err(_) => return NEXT,
     }
-    let verdict = ingress(&mut Tc::new(&ctx), scratch);
+    let verdict = ingress(&mut Tc::world(&ctx), scratch);
     finish(scratch, verdict)
+}
+
+/// What the XDP program of the interface has left in front of the packet.
+#[inline(always)]
+fn note(ctx: &TcContext) -> Option<Note> {
+    // SAFETY: fields of the context.
+    let start = unsafe { (*ctx.skb.skb).data_meta } as usize as *const u8;
+    // SAFETY: as in `read`, up to where the packet begins.
+    let front = unsafe { Cursor::from_raw(start, ctx.data() as *const u8) };
+    let (note, _) = front.read::<Note>().ok()?;
+    note.is_ours().then_some(*note)
+}
+
+/// Carries out what the XDP program has decided, and counted.
+#[inline(always)]
+fn left(ctx: &TcContext, scratch: &mut Scratch, note: &Note) -> i32 {
+    let verdict = note.verdict();
+    if verdict == Verdict::PASS && read(ctx, &mut scratch.segment).is_err() {
+        return NEXT;
+    }
+    carry_out(take_up(&mut Tc::world(ctx), verdict, note, scratch))
 }
 
 #[inline(always)]
@@ -55,7 +79,7 @@ fn error(ctx: &TcContext, scratch: &mut Scratch) -> i32 {
     // SAFETY: as in `read`.
     let frame = unsafe { Cursor::from_raw(ctx.data() as *const u8, ctx.data_end() as *const u8) };
     let Ok(found) = TooBig::parse(frame) else { return NEXT };
-    let verdict = too_big(&mut Tc::new(ctx), &found, scratch);
+    let verdict = too_big(&mut Tc::world(ctx), &found, scratch);
     if verdict == Verdict::PASS { NEXT } else { carry_out(verdict) }
 }
 
@@ -68,7 +92,7 @@ macro_rules! part {
             let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
             // SAFETY: as above; the program before this one left its findings there.
             let scratch = unsafe { &mut *scratch };
-            let verdict = resume(Part::$part, &mut Tc::new(&ctx), scratch);
+            let verdict = resume(Part::$part, &mut Tc::world(&ctx), scratch);
             $finish(scratch, verdict)
         }
     };

@@ -1,4 +1,4 @@
-//! The end of every program: the packet is counted, and the kernel told what to do with it.
+//! The end of every program: the packet is counted, and, at TC, the kernel told what to do with it.
 
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh};
 use dataplane::engine::{Scratch, Verdict};
@@ -12,10 +12,19 @@ pub const NEXT: i32 = -1;
 /// The packet ends here (TCX_DROP, TC_ACT_SHOT).
 const DROP: i32 = 2;
 
+/// Which hook has decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// XDP.
+    One,
+    /// TC.
+    Two,
+}
+
 /// Counts the packet of a client and carries the verdict out.
 #[inline(always)]
 pub fn finish(scratch: &mut Scratch, verdict: Verdict) -> i32 {
-    count(scratch, verdict);
+    count(scratch, verdict, Tier::Two);
     carry_out(verdict)
 }
 
@@ -23,7 +32,7 @@ pub fn finish(scratch: &mut Scratch, verdict: Verdict) -> i32 {
 #[inline(always)]
 pub fn finish_leg(_: &mut Scratch, verdict: Verdict) -> i32 {
     if verdict != Verdict::PASS {
-        count_decision(verdict);
+        count_decision(verdict, Tier::Two);
     }
     carry_out(verdict)
 }
@@ -44,7 +53,7 @@ pub fn carry_out(verdict: Verdict) -> i32 {
 
 /// Counts packets from and, where the kernel routes, to our listeners.
 #[inline(always)]
-fn count(scratch: &mut Scratch, verdict: Verdict) {
+pub fn count(scratch: &mut Scratch, verdict: Verdict, tier: Tier) {
     let opens = scratch.arrived.opens_connection();
     let mut listener = LISTENER_COUNTERS.get_ptr_mut(&scratch.listener);
     if listener.is_none() {
@@ -61,11 +70,12 @@ fn count(scratch: &mut Scratch, verdict: Verdict) {
         // Not ours at all.
         return;
     }
-    count_decision(verdict);
+    count_decision(verdict, tier);
 }
 
+/// Counts the packet alone.
 #[inline(always)]
-fn count_decision(verdict: Verdict) {
+pub fn count_decision(verdict: Verdict, tier: Tier) {
     let Some(metrics) = METRICS.get_ptr_mut(0) else { return };
     // SAFETY: as above.
     unsafe {
@@ -73,6 +83,7 @@ fn count_decision(verdict: Verdict) {
         match verdict {
             Verdict::PASS => (*metrics).packets_tier3 += 1,
             Verdict::DROP => (*metrics).packets_dropped += 1,
+            _ if tier == Tier::One => (*metrics).packets_tier1 += 1,
             _ => (*metrics).packets_tier2 += 1,
         }
     }

@@ -1,10 +1,10 @@
-use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags};
+use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags, Vip};
 
 use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, fits_segment, is_whole};
 use super::{
-    Env, Owner, Part, Scratch, Verdict, affinity, bind, drop, emit, hand_off, observe, pass, retire, stored,
-    syn, ways,
+    Env, Owner, Part, Scratch, TEXT_MAX, Verdict, affinity, bind, drop, emit, hand_off, observe, pass,
+    retire, stored, syn, ways,
 };
 use crate::cookie::{self, Cookie};
 use crate::flow::{
@@ -22,6 +22,13 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.image.tuple) else {
         return env.go_on(Part::First, scratch);
     };
+    // The request may get text, now or again.
+    if scratch.image.payload_len != 0
+        && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0
+        && !env.has_room(TEXT_MAX as u32)
+    {
+        return Verdict::DEFER;
+    }
     if scratch.image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }

@@ -4,6 +4,9 @@ use super::observe::{self, Seen};
 use super::{Env, Part, Scratch, Verdict, checksum, drop, emit, reserve, responses, retire, way_back, ways};
 use crate::flow::{EndpointStep, accepted, learn_way_up, on_endpoint, response_view, state, unbind};
 
+/// What a SYN-ACK grows by at most: the longest request that is kept.
+const REQUEST_ROOM: u32 = wire::PAYLOAD_MAX as u32;
+
 /// A segment for one of our legs.
 #[inline(always)]
 pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
@@ -12,6 +15,10 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return drop(env, Reason::DropChecksum);
     }
     let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
+    // A SYN-ACK becomes a request.
+    if scratch.image.has(TcpFlags::SYN) && !env.has_room(REQUEST_ROOM) {
+        return Verdict::DEFER;
+    }
     if !ways::is_expected(env, flow) {
         return drop(env, Reason::DropDevice);
     }

@@ -49,7 +49,23 @@ impl Part {
         Self::Shape,
     ];
 
-    /// The name of the part's program.
+    /// The name of the part's program in XDP, if it has one there.
+    pub const fn early_program(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Client => "rauta_xdp_client",
+            Self::First => "rauta_xdp_first",
+            Self::Request => "rauta_xdp_request",
+            Self::BindFirst => "rauta_xdp_bind",
+            Self::BindAgain => "rauta_xdp_rebind",
+            Self::Reopen => "rauta_xdp_reopen",
+            Self::Endpoint => "rauta_xdp_endpoint",
+            Self::Open => "rauta_xdp_open",
+            Self::Elsewhere => "rauta_xdp_other",
+            Self::Shape => return None,
+        })
+    }
+
+    /// The name of the part's program at TC.
     pub const fn program(self) -> &'static str {
         match self {
             Self::Client => "rauta_tc_client",
@@ -148,6 +164,12 @@ pub trait Packet {
     /// Whether the device or the kernel has verified its checksum: that of each segment before they were joined, too.
     fn is_verified(&self) -> bool;
 
+    /// Whether the frame can become so many bytes longer. Where it always can, nobody is asked.
+    #[inline(always)]
+    fn has_room(&mut self, _: u32) -> bool {
+        true
+    }
+
     /// The sum of the first `len` bytes; up to three bytes behind them are zero.
     fn sum<const N: usize>(&self, bytes: &[u8; N], len: u32) -> Sum;
 
@@ -160,6 +182,10 @@ pub trait Packet {
 /// Map values are raw pointers: other CPUs change them at any time. What must not tear is under the flow's lock or checked
 /// by a generation.
 pub trait Env: Packet + Tables + Balancing + Names {
+    /// Whether another hook sees, in their order, the packets that this one passes: it may still have to take up connections, so
+    /// that what seems to come early here may not there. What this one does not decide is [`Verdict::DEFER`], and not counted.
+    const PRECEDES: bool = false;
+
     /// Goes on at another part; what it needs is in the scratch. A kernel program is a part: each is verified by itself.
     fn go_on(&mut self, part: Part, scratch: &mut Scratch) -> Verdict;
 

@@ -17,7 +17,8 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) 
         // Until the client ends it the request may come again: the stack may have had no room for it.
         env.note_closed(&image.tuple, &Closed { isn: image.ack.wrapping_sub(1), is_over: 0 });
         observe::hand_off(env, scratch, reason);
-        return pass(env, reason);
+        env.count(reason);
+        return Verdict::PASS;
     }
     drop(env, Reason::DropHandOff)
 }
@@ -51,7 +52,8 @@ pub(super) fn midstream<E: Env>(
     *attributes = describe(image, options, latest(shown, image.tsecr));
     if env.hand_off(&image.tuple, image.is_v6 != 0, attributes) {
         observe::hand_off(env, scratch, reason);
-        return pass(env, reason);
+        env.count(reason);
+        return Verdict::PASS;
     }
     drop(env, Reason::DropHandOff)
 }

@@ -9,6 +9,7 @@ mod bind;
 mod checksum;
 mod client;
 mod copies;
+mod early;
 mod emit;
 mod endpoint;
 mod env;
@@ -24,6 +25,7 @@ mod syn;
 mod too_big;
 mod ways;
 
+pub use early::{Note, suits, take_up};
 pub use too_big::too_big;
 
 pub use env::{Env, HandOff, Owner, Packet, Part};
@@ -124,6 +126,9 @@ impl Verdict {
     pub const PASS: Self = Self(0);
     /// Nowhere.
     pub const DROP: Self = Self(1 << 32);
+
+    /// To the hook behind this one, as it came: nothing was decided here.
+    pub const DEFER: Self = Self(4 << 32);
 
     const SEND: u64 = 2 << 32;
     const RESOLVE: u64 = 3 << 32;
@@ -259,12 +264,19 @@ fn read<E: Env>(env: &mut E, scratch: &mut Scratch) -> bool {
 
 #[inline(always)]
 fn pass<E: Env>(env: &E, reason: Reason) -> Verdict {
+    if E::PRECEDES {
+        return Verdict::DEFER;
+    }
     env.count(reason);
     Verdict::PASS
 }
 
 #[inline(always)]
 fn drop<E: Env>(env: &E, reason: Reason) -> Verdict {
+    // A connection before it may be on its way to its socket.
+    if E::PRECEDES && reason as u8 == Reason::DropEarly as u8 {
+        return Verdict::DEFER;
+    }
     env.count(reason);
     Verdict::DROP
 }

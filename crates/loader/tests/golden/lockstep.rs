@@ -34,7 +34,7 @@ impl Both {
     }
 
     fn new() -> Self {
-        let program = Program::load();
+        let program = Program::load_at(crate::HOOK);
         let compiled = tables::compile(&tables::snapshot());
         let settings = settings();
         program.set(&settings);

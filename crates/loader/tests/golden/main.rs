@@ -30,7 +30,11 @@ use aya::{
     util::nr_cpus,
 };
 use packets::{ACK, Packet, RST, SYN, SYN_ACK};
+use support::program::Hook;
 use wire::{Cursor, ListenerCounters, ListenerKey, Metrics, Segment, listener_of};
+
+/// The programs that conversations run through.
+const HOOK: Hook = Hook::Tc;
 
 const NEXT: u32 = u32::MAX; // TCX_NEXT, -1
 

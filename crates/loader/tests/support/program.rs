@@ -1,7 +1,7 @@
 //! The programs in the kernel: loaded as the agent loads them, run on one frame at a time (BPF_PROG_TEST_RUN).
 
 use std::{
-    io,
+    io, iter,
     os::fd::{AsFd, AsRawFd},
     time::Duration,
 };
@@ -9,21 +9,41 @@ use std::{
 use aya::{
     Ebpf, EbpfLoader, TestRun, TestRunOptions,
     maps::{Map, MapData, PerCpuArray, ProgramArray},
-    programs::SchedClassifier,
+    programs::{SchedClassifier, Xdp},
     util::nr_cpus,
 };
-use dataplane::engine::Part;
+use dataplane::engine::{Note, Part};
 use kernel::Write;
 use wire::{
-    CachedClient, CachedEndpoint, Closed, EndpointHealth, Flow, Leg, Lot, REQUESTS_PER_CPU, Reason, Settings,
-    Tuple,
+    CachedClient, CachedEndpoint, Closed, Device, EndpointHealth, Flow, Leg, Lot, REQUESTS_PER_CPU, Reason,
+    Settings, Tuple,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub(crate) use super::native::Said;
 
-/// The entry point.
+/// The entry point at TC.
 const PROGRAM: &str = "rauta_tc_ingress";
+
+/// The entry point in XDP.
+const XDP_PROGRAM: &str = "rauta_ingress";
+
+/// `enum xdp_action`, include/uapi/linux/bpf.h.
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+
+/// Where test runs come in: the loopback device.
+const DEVICE: u32 = 1;
+
+/// Which programs see a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hook {
+    /// Those of TC.
+    Tc,
+    /// Those of XDP, and those of TC for what they pass.
+    Xdp,
+}
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
@@ -37,26 +57,37 @@ const GSO_SIZE_AT: usize = 176;
 /// The loaded programs and their maps.
 pub(crate) struct Program {
     ebpf: Ebpf,
+    hook: Hook,
+    /// Of frames that the programs saw: those that they passed without a verdict.
+    pub(crate) deferred: u64,
     reasons: PerCpuArray<MapData, u64>,
     /// Emptied by the kernel when the last of its handles is closed.
-    _parts: ProgramArray<MapData>,
+    _parts: Vec<ProgramArray<MapData>>,
     out: Vec<u8>,
 }
 
 impl Program {
     pub(crate) fn load() -> Self {
+        Self::load_at(Hook::Tc)
+    }
+
+    pub(crate) fn load_at(hook: Hook) -> Self {
         let object = loader::patched().expect("built without the kernel programs: run ./x setup");
-        Self::load_object(&object)
+        Self::load_object_at(&object, hook)
     }
 
     /// Loads another object than the embedded one, made ready by [`loader::patched_of`].
     pub(crate) fn load_object(object: &[u8]) -> Self {
+        Self::load_object_at(object, Hook::Tc)
+    }
+
+    fn load_object_at(object: &[u8], hook: Hook) -> Self {
         let cpus = u32::try_from(nr_cpus().unwrap()).unwrap();
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("REQUESTS", REQUESTS_PER_CPU * cpus)
             .load(object)
             .expect("loads: needs root");
-        for name in [PROGRAM].into_iter().chain(Part::ALL.map(Part::program)) {
+        for name in programs(Hook::Tc) {
             classifier(&mut ebpf, name).load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
         }
         let mut parts: ProgramArray<MapData> = ebpf.take_map("PARTS").unwrap().try_into().unwrap();
@@ -64,25 +95,63 @@ impl Program {
             let fd = classifier(&mut ebpf, part.program()).fd().unwrap().try_clone().unwrap();
             parts.set(part as u32, &fd, 0).unwrap();
         }
+        let mut parts = vec![parts];
+        if hook == Hook::Xdp {
+            parts.push(load_early(&mut ebpf));
+        }
         let reasons = ebpf.take_map("REASONS").unwrap().try_into().unwrap();
-        Self { ebpf, reasons, _parts: parts, out: vec![0; 1 << 16] }
+        let this = Self { ebpf, hook, deferred: 0, reasons, _parts: parts, out: vec![0; 1 << 16] };
+        if hook == Hook::Xdp {
+            let device = Device { address: [0; 6], flags: Device::TRANSMITS | Device::REFLECTS };
+            this.put("XDP_DEVICES", DEVICE.as_bytes(), device.as_bytes());
+        }
+        this
     }
 
     /// How many instructions the verifier walked, by program.
     pub(crate) fn verified(&mut self) -> Vec<(&'static str, u32)> {
-        [PROGRAM]
-            .into_iter()
-            .chain(Part::ALL.map(Part::program))
+        programs(self.hook)
             .map(|name| {
-                let info = classifier(&mut self.ebpf, name).info().unwrap();
-                (name, info.verified_instruction_count().expect("Linux 5.16"))
+                let info = match self.hook {
+                    Hook::Tc => classifier(&mut self.ebpf, name).info(),
+                    Hook::Xdp => early(&mut self.ebpf, name).info(),
+                };
+                (name, info.unwrap().verified_instruction_count().expect("Linux 5.16"))
             })
             .collect()
     }
 
     /// Runs the program on a frame. The time is that of the program alone.
     pub(crate) fn run(&mut self, frame: &[u8]) -> (Said, &[u8], Duration) {
-        self.run_as(frame, 0)
+        match self.hook {
+            Hook::Tc => self.run_as(frame, 0),
+            Hook::Xdp => self.run_early(frame),
+        }
+    }
+
+    /// First the programs of XDP. What they pass as it came is for those of TC.
+    fn run_early(&mut self, frame: &[u8]) -> (Said, &[u8], Duration) {
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut self.out), ..Default::default() };
+        let program: &Xdp = self.ebpf.program(XDP_PROGRAM).unwrap().try_into().unwrap();
+        let done = program.test_run(options).unwrap_or_else(|error| panic!("{frame:x?}: {error:?}"));
+        let len = done.data_size_out as usize;
+        let note = Note::read_from_prefix(&self.out[..len]).ok().map(|(note, _)| note);
+        match (done.return_value, note.filter(Note::is_ours)) {
+            (XDP_DROP, _) => (Said::Drop, &self.out[..len], done.duration),
+            (XDP_TX, None) => (Said::Send, &self.out[..len], done.duration),
+            (XDP_PASS, Some(note)) => {
+                let verdict = note.verdict();
+                assert!(verdict.sends_by().or(verdict.resolves_by()).is_some(), "{verdict:?} on {frame:x?}");
+                (Said::Send, &self.out[size_of::<Note>()..len], done.duration)
+            }
+            (XDP_PASS, None) => {
+                assert_eq!(&self.out[..len], frame, "what is passed without a note is untouched");
+                self.deferred += 1;
+                self.run_as(frame, 0)
+            }
+            (other, _) => panic!("verdict {other} on {frame:x?}"),
+        }
     }
 
     /// The same, of a frame that stands for segments of `gso_size` bytes; 0: for itself.
@@ -205,4 +274,31 @@ impl Program {
 
 fn classifier<'e>(ebpf: &'e mut Ebpf, name: &str) -> &'e mut SchedClassifier {
     ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}")).try_into().unwrap()
+}
+
+fn early<'e>(ebpf: &'e mut Ebpf, name: &str) -> &'e mut Xdp {
+    ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}")).try_into().unwrap()
+}
+
+/// The programs of a hook, the entry point first.
+fn programs(hook: Hook) -> impl Iterator<Item = &'static str> {
+    let (entry, of): (_, fn(Part) -> Option<&'static str>) = match hook {
+        Hook::Tc => (PROGRAM, |part| Some(part.program())),
+        Hook::Xdp => (XDP_PROGRAM, Part::early_program),
+    };
+    iter::once(entry).chain(Part::ALL.into_iter().filter_map(of))
+}
+
+/// Loads the programs of XDP and puts the parts where the entry point looks.
+fn load_early(ebpf: &mut Ebpf) -> ProgramArray<MapData> {
+    for name in programs(Hook::Xdp) {
+        early(ebpf, name).load().unwrap_or_else(|error| panic!("{name}: {error:#?}"));
+    }
+    let mut parts: ProgramArray<MapData> = ebpf.take_map("XDP_PARTS").unwrap().try_into().unwrap();
+    for part in Part::ALL {
+        let Some(name) = part.early_program() else { continue };
+        let fd = early(ebpf, name).fd().unwrap().try_clone().unwrap();
+        parts.set(part as u32, &fd, 0).unwrap();
+    }
+    parts
 }

@@ -136,6 +136,16 @@ pub(crate) fn with_wrong_checksum(mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
+/// Leaves in the checksum field what a host leaves there whose device computes the rest.
+pub(crate) fn with_checksum_left_to_device(mut frame: Vec<u8>) -> Vec<u8> {
+    let is_v4 = frame[12] == 8;
+    let (at, address) = if is_v4 { (34, 4) } else { (54, 16) };
+    let tcp_len = frame.len() - at;
+    let sum = fold(sum(&frame[at - 2 * address..at]) + 6 + tcp_len as u64);
+    frame[at + 16..at + 18].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
 pub(crate) fn octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),

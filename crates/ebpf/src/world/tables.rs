@@ -10,7 +10,7 @@ use wire::{
     MaglevTable, Member, PrefixKey, PrefixRecord, RouteAction, RouteKey, RouteRecord,
 };
 
-use super::Tc;
+use super::World;
 use crate::maps::{
     BACKEND_MEMBERS, BACKENDS, CANDIDATES, COPIES, ENDPOINTS, HEADER_CONDITIONS, HEADER_NAMES, HOSTS,
     MAGLEV_TABLES, PREFIX_ROUTES, ROUTE_ACTIONS, ROUTES,
@@ -24,7 +24,7 @@ const fn trie_key<K, const N: usize>(key: &K) -> &Key<[u8; N]> {
     unsafe { &*(&raw const *key).cast() }
 }
 
-impl Tables for Tc<'_> {
+impl<H> Tables for World<H> {
     #[inline(always)]
     fn host<'t>(&'t self, key: &HostKey) -> Option<&'t HostRecord> {
         HOSTS.get(trie_key(key))
@@ -52,7 +52,7 @@ impl Tables for Tc<'_> {
     }
 }
 
-impl Balancing for Tc<'_> {
+impl<H> Balancing for World<H> {
     #[inline(always)]
     fn action(&self, index: u32) -> Option<&RouteAction> {
         ROUTE_ACTIONS.get(index)
@@ -85,7 +85,7 @@ impl Balancing for Tc<'_> {
     }
 }
 
-impl Names for Tc<'_> {
+impl<H> Names for World<H> {
     #[inline(always)]
     fn number(&self, name: &[u8; HEADER_NAME_MAX]) -> Option<u8> {
         // SAFETY: four bytes, copied at once.

@@ -1,25 +1,23 @@
 //! Sockets of the host.
 
-use core::mem;
+use core::{ffi::c_void, mem};
 
 use aya_ebpf::{
-    EbpfContext,
     bindings::{BPF_F_CURRENT_NETNS, bpf_sock, bpf_sock_tuple},
     helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp},
-    programs::TcContext,
 };
 use wire::Tuple;
 
 /// States of a socket (`include/net/tcp_states.h`).
-pub(super) const TCP_TIME_WAIT: u32 = 6;
-pub(super) const TCP_LISTEN: u32 = 10;
+pub const TCP_TIME_WAIT: u32 = 6;
+pub const TCP_LISTEN: u32 = 10;
 
 /// A socket that we hold, if there is one.
-pub(super) struct Socket(pub(super) *mut bpf_sock);
+pub struct Socket(pub *mut bpf_sock);
 
 impl Socket {
     #[inline(always)]
-    pub(super) fn find(ctx: &TcContext, tuple: &Tuple, is_v6: bool) -> Self {
+    pub fn find(ctx: *mut c_void, tuple: &Tuple, is_v6: bool) -> Self {
         let netns = BPF_F_CURRENT_NETNS as i64 as u64;
         let ports = [u16::from_ne_bytes(tuple.source_port), u16::from_ne_bytes(tuple.destination_port)];
         // SAFETY: the helper reads as many bytes as it is told, all of them written before.
@@ -31,7 +29,7 @@ impl Socket {
                 v6.daddr = mem::transmute::<[u8; 16], [u32; 4]>(tuple.destination);
                 v6.sport = ports[0];
                 v6.dport = ports[1];
-                return Self(bpf_skc_lookup_tcp(ctx.as_ptr(), &raw mut key, 36, netns, 0));
+                return Self(bpf_skc_lookup_tcp(ctx, &raw mut key, 36, netns, 0));
             }
             let v4 = &mut key.__bindgen_anon_1.ipv4;
             let [.., a, b, c, d] = tuple.source;
@@ -40,12 +38,12 @@ impl Socket {
             v4.daddr = u32::from_ne_bytes([a, b, c, d]);
             v4.sport = ports[0];
             v4.dport = ports[1];
-            Self(bpf_skc_lookup_tcp(ctx.as_ptr(), &raw mut key, 12, netns, 0))
+            Self(bpf_skc_lookup_tcp(ctx, &raw mut key, 12, netns, 0))
         }
     }
 
     #[inline(always)]
-    pub(super) fn state(&self) -> Option<u32> {
+    pub fn state(&self) -> Option<u32> {
         if self.0.is_null() {
             return None;
         }

@@ -1,36 +1,59 @@
-//! Everything else that the engine needs: connections, endpoints, clock, chance, sockets.
+//! The engine's world at any hook: maps, clock, chance, sockets. What differs from hook to hook is behind [`Hook`], and the
+//! packet is each hook's own.
 
-use core::{ffi::c_void, mem};
+mod socket;
+mod tables;
+
+use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_EXIST, BPF_NOEXIST},
+    bindings::{BPF_EXIST, BPF_NOEXIST},
     btf_maps::lpm_trie::Key,
     helpers::generated::{
-        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_skc_to_tcp_sock, bpf_spin_lock,
-        bpf_spin_unlock,
+        bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_spin_lock, bpf_spin_unlock,
     },
 };
-use dataplane::engine::{Env, HandOff, Owner, Part, Scratch, Verdict};
+use dataplane::engine::{Env, HandOff, Owner, Packet, Part, Scratch, Verdict};
 use wire::{
     CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey,
     Lot, REQUESTS_PER_CPU, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
 };
 
-use super::{
-    Tc,
-    socket::{Socket, TCP_LISTEN, TCP_TIME_WAIT},
-};
 use crate::maps::{
     BACKEND_FAILURES, CLOSED, ENDPOINT_RESPONSES, EVENTS, FLOW_CACHE, FLOWS, LEGS, LISTENER_RESPONSES, LOTS,
-    METRICS, NEXT_REQUEST, PARTS, REASONS, REQUESTS, ROUTE_RESPONSES, SETTINGS, TRUSTED_PROXIES, VIPS,
+    METRICS, NEXT_REQUEST, REASONS, REQUESTS, ROUTE_RESPONSES, SETTINGS, TRUSTED_PROXIES, VIPS,
 };
 
-impl Env for Tc<'_> {
+pub use socket::Socket;
+use socket::{TCP_LISTEN, TCP_TIME_WAIT};
+
+/// Where a program sees the packet.
+pub trait Hook {
+    /// Whether another hook sees what this one passes: see [`Env::PRECEDES`].
+    const PRECEDES: bool;
+
+    /// The program's context.
+    fn context(&self) -> *mut c_void;
+
+    /// Enters the program of a part. Returns only if that cannot be.
+    fn go_on(&self, part: Part) -> Verdict;
+
+    /// Gives the packet and its connection to the socket, which listens; whether it took them.
+    fn give(&self, listener: &Socket, attributes: &HandOff) -> bool;
+}
+
+/// The engine's world at a hook.
+pub struct World<H>(pub H);
+
+impl<H: Hook> Env for World<H>
+where
+    Self: Packet,
+{
+    const PRECEDES: bool = H::PRECEDES;
+
     #[inline(always)]
     fn go_on(&mut self, part: Part, _: &mut Scratch) -> Verdict {
-        // SAFETY: a plain helper. It returns only if the agent has not put the program there: the peer sends again.
-        unsafe { PARTS.tail_call(self.ctx, part as u32) };
-        Verdict::DROP
+        self.0.go_on(part)
     }
 
     #[inline(always)]
@@ -193,7 +216,7 @@ impl Env for Tc<'_> {
 
     #[inline(always)]
     fn owner(&self, tuple: &Tuple, is_v6: bool) -> Owner {
-        let socket = Socket::find(self.ctx, tuple, is_v6);
+        let socket = Socket::find(self.0.context(), tuple, is_v6);
         match socket.state() {
             None => Owner::Nobody,
             Some(TCP_LISTEN) => Owner::Listener,
@@ -204,22 +227,8 @@ impl Env for Tc<'_> {
 
     #[inline(always)]
     fn hand_off(&mut self, tuple: &Tuple, is_v6: bool, attributes: &HandOff) -> bool {
-        let socket = Socket::find(self.ctx, tuple, is_v6);
-        if socket.state() != Some(TCP_LISTEN) {
-            return false;
-        }
-        // SAFETY: a socket that we hold; the kernel function wants what this helper returns.
-        let listener = unsafe { bpf_skc_to_tcp_sock(socket.0.cast()) };
-        if listener.is_null() {
-            return false;
-        }
-        // SAFETY: the loader makes this a call of the kernel function `bpf_sk_assign_tcp_reqsk` (Linux 6.9), or of nothing,
-        // which answers -EOPNOTSUPP.
-        unsafe {
-            let assign: unsafe extern "C" fn(*mut __sk_buff, *mut c_void, *const HandOff, i32) -> i32 =
-                mem::transmute(ASSIGN_TCP_REQSK);
-            assign(self.skb(), listener.cast(), &raw const *attributes, size_of::<HandOff>() as i32) == 0
-        }
+        let socket = Socket::find(self.0.context(), tuple, is_v6);
+        socket.state() == Some(TCP_LISTEN) && self.0.give(&socket, attributes)
     }
 
     #[inline(always)]
@@ -228,6 +237,3 @@ impl Env for Tc<'_> {
         if endpoint.device == 0 { None } else { Some(Hop { device: endpoint.device, ..Hop::default() }) }
     }
 }
-
-/// What the loader replaces: no kernel has a helper of this number.
-const ASSIGN_TCP_REQSK: usize = 0x7ffe_0001;

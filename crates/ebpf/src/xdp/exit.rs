@@ -1,0 +1,87 @@
+//! The beginning and the end of every part in XDP: room for a note in front of the frame, and what the kernel is told.
+
+use aya_ebpf::{
+    bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+    helpers::generated::{bpf_redirect, bpf_xdp_adjust_meta},
+    programs::XdpContext,
+};
+use dataplane::engine::{Note, Scratch, Verdict, suits};
+use wire::Device;
+
+use crate::{
+    maps::XDP_DEVICES,
+    verdict::{Tier, count, count_decision},
+};
+
+/// Bytes in front of the frame.
+const ROOM: i32 = size_of::<Note>() as i32;
+
+/// Whether the frame can be decided here. Room for a note is made before anything is changed: not every driver has it.
+#[inline(always)]
+pub fn prepare(ctx: &XdpContext, scratch: &Scratch) -> bool {
+    suits(scratch) && adjust(ctx, -ROOM)
+}
+
+/// Counts the packet of a client and carries the verdict out.
+#[inline(always)]
+pub fn finish(ctx: &XdpContext, scratch: &mut Scratch, verdict: Verdict) -> u32 {
+    if verdict != Verdict::DEFER {
+        count(scratch, verdict, Tier::One);
+    }
+    carry_out(ctx, scratch, verdict)
+}
+
+/// The same for the packet of an endpoint.
+#[inline(always)]
+pub fn finish_leg(ctx: &XdpContext, scratch: &mut Scratch, verdict: Verdict) -> u32 {
+    if verdict != Verdict::DEFER {
+        count_decision(verdict, Tier::One);
+    }
+    carry_out(ctx, scratch, verdict)
+}
+
+#[inline(always)]
+fn carry_out(ctx: &XdpContext, scratch: &Scratch, verdict: Verdict) -> u32 {
+    if verdict == Verdict::DROP {
+        return XDP_DROP;
+    }
+    if verdict == Verdict::DEFER {
+        adjust(ctx, ROOM);
+        return XDP_PASS;
+    }
+    if let Some(device) = verdict.sends_by()
+        // SAFETY: two bytes, copied at once.
+        && let Some(flags) = unsafe { XDP_DEVICES.get(&device) }.map(|device| device.flags)
+    {
+        if device == ctx.ingress_ifindex() as u32 && flags & Device::REFLECTS != 0 {
+            adjust(ctx, ROOM);
+            return XDP_TX;
+        }
+        if flags & Device::TRANSMITS != 0 {
+            adjust(ctx, ROOM);
+            // SAFETY: a plain helper; it remembers the device, and its answer sends the frame there.
+            return unsafe { bpf_redirect(device, 0) as u32 };
+        }
+    }
+    leave(ctx, &Note::new(verdict, &scratch.attributes))
+}
+
+/// Passes the frame to TC with a note on what to do.
+#[inline(always)]
+fn leave(ctx: &XdpContext, note: &Note) -> u32 {
+    let at = ctx.metadata() as *mut u8;
+    // Room was made; the verifier wants to see it.
+    if at.wrapping_add(size_of::<Note>()) > ctx.metadata_end() as *mut u8 {
+        return XDP_DROP;
+    }
+    // SAFETY: inside, compared above; a note has no alignment.
+    unsafe { at.cast::<Note>().write(*note) };
+    XDP_PASS
+}
+
+/// Moves where the bytes in front of the frame begin.
+#[inline(always)]
+fn adjust(ctx: &XdpContext, by: i32) -> bool {
+    // SAFETY: a plain helper; nothing points into the frame.
+    unsafe { bpf_xdp_adjust_meta(ctx.ctx, by) == 0 }
+}

@@ -91,7 +91,8 @@ pub(crate) fn detach_clsact(interface: &str) -> Result<bool, TcError> {
 
 fn attached(interface: &Interface, mechanism: Mechanism, pin: std::path::PathBuf, is_new: bool) -> Attached {
     let pin = (mechanism == Mechanism::Tcx).then_some(pin);
-    let attachment = Attachment { interface: interface.name.clone(), index: interface.index, mechanism, pin };
+    let attachment =
+        Attachment { interface: interface.name.clone(), index: interface.index, mechanism, pin, xdp: None };
     Attached { attachment, is_new }
 }
 

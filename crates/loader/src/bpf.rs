@@ -110,6 +110,19 @@ pub(crate) fn pinned_link_interface(path: &Path) -> io::Result<Option<u32>> {
         .and_then(|_| field(&info, "ifindex")?.parse().ok()))
 }
 
+/// Of the pinned XDP link at `path` the interface's index, 0 when that is gone, and the program's number; `None` when it is no such
+/// link (`bpf_xdp_link_show_fdinfo`, net/core/dev.c, Linux 5.9).
+///
+/// # Errors
+///
+/// As [`pinned_link_interface`].
+pub(crate) fn pinned_xdp_link(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    let info = fdinfo(open_pin(path)?.as_fd())?;
+    let number = |name| field(&info, name)?.parse().ok();
+    let is_xdp = field(&info, "link_type") == Some("xdp");
+    Ok(is_xdp.then(|| Some((number("ifindex")?, number("prog_id")?))).flatten())
+}
+
 /// Detaches the link pinned at `path` before this returns. Removing the pin alone leaves that to the kernel's worker, a
 /// moment later.
 ///

@@ -15,11 +15,12 @@ use dataplane::engine::Part;
 use tracing::{info, warn};
 
 use crate::{
-    AttachError, Attachment, DetachError, Hook, MapError, Mechanism, Options, PinError, RoutingError,
-    SendError, StartError,
+    AttachError, Attachment, DetachError, Hook, MapError, Mechanism, Options, RoutingError, SendError,
+    StartError, XdpMode,
     attach::{self, Attached, DetachOne},
     capabilities::Effective,
     collector,
+    early::Early,
     interfaces::{self, Interface},
     maps::{self, Maps},
     object::{self, COUNT_PROGRAM, KernelFunctions, Prepared, SEND_PROGRAM, TC_PROGRAM},
@@ -43,6 +44,7 @@ pub struct Datapath {
     program: &'static str,
     routing: Result<(), RoutingError>,
     attachments: Vec<Attachment>,
+    early: Early,
     pins: PinFolder,
     options: Options,
 }
@@ -58,8 +60,8 @@ impl Datapath {
     /// [`StartError`] says what is missing and what to do about it.
     pub fn start(options: &Options) -> Result<Self, StartError> {
         match options.hook {
-            Hook::Auto | Hook::Tc => {}
-            Hook::Xdp => return Err(StartError::XdpNotOffered),
+            Hook::Auto | Hook::Xdp if options.xdp_mode == XdpMode::Hw => return Err(StartError::HardwareXdp),
+            Hook::Auto | Hook::Tc | Hook::Xdp => {}
             Hook::Off => return Err(StartError::SwitchedOff),
         }
         if !object::is_built() {
@@ -91,9 +93,8 @@ impl Datapath {
         let strict = !options.interfaces.is_empty();
         let loaded = find(&mut ebpf, program)?;
         let attachments = attach_all(loaded, &interfaces, &pins, options.tcx, strict)?;
-        pin_program(loaded, &pins)?;
-        let options = options.clone();
-        Ok(Self {
+        pins::pin_program(&pins, TC_PROGRAM, |path| loaded.pin(path))?;
+        let mut this = Self {
             maps,
             settings,
             collector: collector::Memory::default(),
@@ -101,9 +102,40 @@ impl Datapath {
             program,
             routing,
             attachments,
+            early: Early::default(),
             pins,
-            options,
-        })
+            options: options.clone(),
+        };
+        this.start_early()?;
+        Ok(this)
+    }
+
+    /// Puts the XDP program where it is wanted, once the programs of TC are there. Where the kernel cannot route, nowhere.
+    fn start_early(&mut self) -> Result<(), StartError> {
+        let options = match self.routing {
+            Ok(()) => self.options.clone(),
+            Err(_) => Options { hook: Hook::Tc, ..self.options.clone() },
+        };
+        if self.routing.is_ok() {
+            self.early.resume(&self.maps)?;
+        }
+        for attachment in &mut self.attachments {
+            self.early.attach(&mut self.ebpf, attachment, &self.pins, &options);
+        }
+        self.follow_devices()?;
+        Ok(())
+    }
+
+    /// Tells the XDP programs, if there are any, which devices take frames from them by now.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to writing the map.
+    pub fn follow_devices(&mut self) -> Result<(), MapError> {
+        if self.routing.is_err() {
+            return Ok(());
+        }
+        self.early.follow(&self.maps, &self.attachments)
     }
 
     /// Whether the kernel can route requests here, or why it can only count packets.
@@ -145,18 +177,23 @@ impl Datapath {
             if let Some(pin) = &attachment.pin {
                 pins::remove_link(pin)?;
             }
+            pins::remove_link(&self.pins.early_link(&attachment.interface))?;
         }
         self.attachments.retain(|at| !gone(at));
         let mut changed = self.attachments.len() != before;
 
-        let program = find(&mut self.ebpf, self.program)?;
         for interface in interfaces::wanted(all, &self.options.interfaces) {
             if self.attachments.iter().any(|at| at.index == interface.index) {
                 continue;
             }
+            let program = find(&mut self.ebpf, self.program)?;
             match attach::attach(program, &interface, &self.pins, self.options.tcx) {
-                Ok(attached) => {
+                Ok(mut attached) => {
                     info!(interface = interface.name, mechanism = %attached.attachment.mechanism, "{TC_PROGRAM} attached");
+                    if self.routing.is_ok() {
+                        let at = &mut attached.attachment;
+                        self.early.attach(&mut self.ebpf, at, &self.pins, &self.options);
+                    }
                     self.attachments.push(attached.attachment);
                     changed = true;
                 }
@@ -165,6 +202,7 @@ impl Datapath {
                 }
             }
         }
+        self.follow_devices()?;
         Ok(changed)
     }
 
@@ -191,6 +229,9 @@ impl Datapath {
     pub fn detach(self) -> Result<(), DetachError> {
         let mut result = Ok(());
         for attachment in &self.attachments {
+            // Before that of TC, to which it leaves packets.
+            let early = pins::remove_link(&self.pins.early_link(&attachment.interface));
+            result = result.and(early.map_err(DetachError::Pin));
             result = result.and(detach_one(attachment));
         }
         result.and(self.pins.remove().map_err(DetachError::Pin))
@@ -210,13 +251,23 @@ impl Datapath {
 pub fn detach_all(pin_root: &Path) -> Result<Vec<Attachment>, DetachError> {
     let mut removed: Vec<Attachment> = pins::remove_all(pin_root)?
         .into_iter()
-        .map(|(interface, pin)| Attachment { interface, index: 0, mechanism: Mechanism::Tcx, pin: Some(pin) })
+        .map(|(interface, pin)| Attachment {
+            interface,
+            index: 0,
+            mechanism: Mechanism::Tcx,
+            pin: Some(pin),
+            xdp: None,
+        })
         .collect();
     for Interface { name: interface, index, .. } in interfaces::list().map_err(DetachError::Interfaces)? {
         match attach::detach_clsact(&interface) {
-            Ok(true) => {
-                removed.push(Attachment { interface, index, mechanism: Mechanism::Clsact, pin: None })
-            }
+            Ok(true) => removed.push(Attachment {
+                interface,
+                index,
+                mechanism: Mechanism::Clsact,
+                pin: None,
+                xdp: None,
+            }),
             Ok(false) => {}
             Err(source) => return Err(DetachError::Filter { interface, source: Box::new(source) }),
         }
@@ -323,19 +374,6 @@ fn attach_all(
         }
         _ => Ok(done.into_iter().map(|attached| attached.attachment).collect()),
     }
-}
-
-/// Pins the program in use under its whole name, in place of the one before.
-fn pin_program(program: &mut SchedClassifier, pins: &PinFolder) -> Result<(), StartError> {
-    let path = pins.object(TC_PROGRAM);
-    pins::remove_pin(&path)?;
-    program.pin(&path).map_err(|error| {
-        let source = match error {
-            aya::pin::PinError::SyscallError(error) => error.io_error,
-            _ => io::ErrorKind::InvalidInput.into(),
-        };
-        StartError::Pin(PinError::Folder { path, source })
-    })
 }
 
 fn detach_one(attachment: &Attachment) -> Result<(), DetachError> {

@@ -16,9 +16,11 @@ pub enum StartError {
     /// The binary carries no object.
     #[error("built without the kernel programs: run ./x setup and build again")]
     NotBuilt,
-    /// `dataplane.hook: xdp`.
-    #[error("the XDP hook is not offered yet: set dataplane.hook to auto or tc")]
-    XdpNotOffered,
+    /// `dataplane.xdpMode: hw`.
+    #[error(
+        "no network card runs these programs by itself: they call helpers that none offers. Set dataplane.xdpMode to auto, native or skb"
+    )]
+    HardwareXdp,
     /// Capabilities.
     #[error(
         "loading kernel programs needs {missing}: run as root, or give the container or service those capabilities"
@@ -196,6 +198,15 @@ pub enum PinError {
 /// A program could not be attached to an interface.
 #[derive(Debug, Error)]
 pub enum AttachError {
+    /// The kernel refuses the XDP program.
+    #[error("cannot attach rauta_ingress to {interface}")]
+    Early {
+        /// Name of the interface.
+        interface: String,
+        /// Its answer.
+        #[source]
+        source: Box<ProgramError>,
+    },
     /// The kernel's answer.
     #[error("cannot attach rauta_tc_ingress to {interface}")]
     Program {

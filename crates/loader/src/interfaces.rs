@@ -16,6 +16,8 @@ pub(crate) struct Interface {
     pub(crate) ethernet: bool,
     /// A card of a bond. Its packets are the bond's too, and which card they come by changes under a connection.
     pub(crate) bonded: bool,
+    /// Its link address, if it has one.
+    pub(crate) address: Option<[u8; 6]>,
 }
 
 impl Interface {
@@ -37,6 +39,7 @@ pub(crate) fn list() -> io::Result<Vec<Interface>> {
             // Loopback frames carry an Ethernet header too.
             ethernet: link.hatype() == libc::ARPHRD_ETHER || link.hatype() == libc::ARPHRD_LOOPBACK,
             bonded: entry.flags.contains(InterfaceFlags::IFF_SLAVE),
+            address: link.addr(),
             name: entry.interface_name,
         };
         found.insert(interface.name.clone(), interface);
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     fn interface(name: &str, up: bool, loopback: bool, ethernet: bool) -> Interface {
-        Interface { name: name.into(), index: 1, up, loopback, ethernet, bonded: false }
+        Interface { name: name.into(), index: 1, up, loopback, ethernet, bonded: false, address: None }
     }
 
     fn machine() -> Vec<Interface> {

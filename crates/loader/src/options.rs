@@ -20,6 +20,8 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// The hook.
     pub hook: Hook,
+    /// Where XDP programs run.
+    pub xdp_mode: XdpMode,
     /// Whether to try tcx (Linux 6.6) before clsact. Off only to test the fallback on a kernel that has both.
     pub tcx: bool,
     /// Whether to call the kernel functions that hand-off needs (Linux 6.9), where the kernel has them. Off only to test what an
@@ -41,6 +43,7 @@ impl Default for Options {
             pin_root: PathBuf::from("/sys/fs/bpf/rauta"),
             interfaces: Vec::new(),
             hook: Hook::Auto,
+            xdp_mode: XdpMode::Auto,
             tcx: true,
             kernel_functions: true,
             max_flows: FLOWS_MAX,
@@ -54,12 +57,12 @@ impl Default for Options {
 /// Where programs see packets (`dataplane.hook`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Hook {
-    /// The best that works here: TC in this version.
+    /// XDP before TC on cards that gain by it, TC alone elsewhere.
     #[default]
     Auto,
     /// TC ingress.
     Tc,
-    /// The driver. Not offered yet.
+    /// XDP wherever it works, and TC behind it.
     Xdp,
     /// No kernel programs.
     Off,
@@ -99,6 +102,53 @@ impl FromStr for Hook {
 #[error("not a hook: use auto, tc, xdp or off")]
 pub struct HookError;
 
+/// Where XDP programs run (`dataplane.xdpMode`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum XdpMode {
+    /// In the driver.
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// In front of the stack, in socket buffers ("generic"). Slower than TC; works with every driver.
+    Skb,
+    /// On the card. None has what the programs need.
+    Hw,
+}
+
+impl XdpMode {
+    const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Skb, Self::Hw];
+
+    /// The name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Skb => "skb",
+            Self::Hw => "hw",
+        }
+    }
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for XdpMode {
+    type Err = XdpModeError;
+
+    fn from_str(name: &str) -> Result<Self, XdpModeError> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == name).ok_or(XdpModeError)
+    }
+}
+
+/// Not the name of a mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("not a mode: use auto, native, skb or hw")]
+pub struct XdpModeError;
+
 /// A program on an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
@@ -110,6 +160,8 @@ pub struct Attachment {
     pub mechanism: Mechanism,
     /// The pinned link that keeps it there; `None` with clsact, which has no links.
     pub pin: Option<PathBuf>,
+    /// Where the XDP program runs that is before it there, if one is.
+    pub xdp: Option<XdpMode>,
 }
 
 /// How a TC program is attached.
@@ -148,5 +200,9 @@ mod tests {
         }
         assert_eq!("TC".parse::<Hook>(), Err(HookError));
         assert_eq!("".parse::<Hook>(), Err(HookError));
+        for mode in XdpMode::ALL {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert_eq!("generic".parse::<XdpMode>(), Err(XdpModeError));
     }
 }

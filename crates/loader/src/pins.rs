@@ -1,10 +1,12 @@
 //! The pin folder: `<root>/v<layout>/`, mode 0700, locked by the agent that uses it.
 //!
 //! ```text
-//! /sys/fs/bpf/rauta/v3/METRICS                        maps under their own names
+//! /sys/fs/bpf/rauta/v5/METRICS                        maps under their own names
 //!                      LISTENER_COUNTERS
-//!                      rauta_tc_ingress               the program in use
-//!                      links/rauta_tc_ingress@eth0    one link per interface; removing it detaches
+//!                      rauta_tc_ingress               the programs in use
+//!                      rauta_ingress
+//!                      links/rauta_tc_ingress@eth0    a link per interface; removing it detaches
+//!                      links/rauta_ingress@eth0       another where XDP is used
 //! ```
 
 use std::{
@@ -20,7 +22,7 @@ use nix::{
 };
 use wire::LAYOUT_VERSION;
 
-use crate::{PinError, bpf::detach_pinned_link, object::TC_PROGRAM};
+use crate::{PinError, StartError, bpf::detach_pinned_link, early::XDP_PROGRAM, object::TC_PROGRAM};
 
 const FOLDER_MODE: u32 = 0o700;
 
@@ -60,7 +62,12 @@ impl PinFolder {
 
     /// Where the link of the TC program on `interface` is pinned.
     pub(crate) fn link(&self, interface: &str) -> PathBuf {
-        self.path.join("links").join(link_name(interface))
+        self.path.join("links").join(link_name(TC_PROGRAM, interface))
+    }
+
+    /// Where the link of the XDP program on `interface` is pinned.
+    pub(crate) fn early_link(&self, interface: &str) -> PathBuf {
+        early_link(&self.root, interface)
     }
 
     /// Removes every pin, which detaches every link, and the folders; the root stays if others use it.
@@ -70,6 +77,11 @@ impl PinFolder {
         let _ = fs::remove_dir(&self.root);
         Ok(())
     }
+}
+
+/// Where an agent with pins under `root` has the link of the XDP program on `interface`.
+pub(crate) fn early_link(root: &Path, interface: &str) -> PathBuf {
+    version_path(root).join("links").join(link_name(XDP_PROGRAM, interface))
 }
 
 /// Removes the pins of every layout under `root`. Returns the interfaces that had a link, with its pin.
@@ -103,6 +115,23 @@ pub(crate) fn remove_link(path: &Path) -> Result<(), PinError> {
     remove_pin(path)
 }
 
+/// Pins a program in use under its whole name, in place of the one before.
+pub(crate) fn pin_program(
+    pins: &PinFolder,
+    name: &str,
+    pin: impl FnOnce(&Path) -> Result<(), aya::pin::PinError>,
+) -> Result<(), StartError> {
+    let path = pins.object(name);
+    remove_pin(&path)?;
+    pin(&path).map_err(|error| {
+        let source = match error {
+            aya::pin::PinError::SyscallError(error) => error.io_error,
+            _ => io::ErrorKind::InvalidInput.into(),
+        };
+        StartError::Pin(PinError::Folder { path, source })
+    })
+}
+
 /// Whether `path`, or the nearest folder above it that exists, is on a bpf file system.
 pub(crate) fn is_bpffs(path: &Path) -> bool {
     path.ancestors()
@@ -114,7 +143,12 @@ pub(crate) fn is_bpffs(path: &Path) -> bool {
 /// Links first, so that nothing runs on maps whose pins are gone.
 fn remove_version(path: &Path) -> Result<(), PinError> {
     let links = path.join("links");
-    for pin in entries(&links)? {
+    let mut pinned = entries(&links)?;
+    // That of XDP first: it leaves packets to that of TC.
+    let is_early =
+        |pin: &PathBuf| pin.file_name().is_some_and(|name| name.to_string_lossy().starts_with(XDP_PROGRAM));
+    pinned.sort_by_key(|pin| !is_early(pin));
+    for pin in pinned {
         remove_link(&pin)?;
     }
     if links.exists() {
@@ -197,8 +231,8 @@ fn folder_error(path: &Path) -> impl FnOnce(io::Error) -> PinError {
 }
 
 /// `rauta_tc_ingress@eth0`. A bpf file system refuses dots, which interface names may have (`eth0.100`).
-fn link_name(interface: &str) -> String {
-    format!("{TC_PROGRAM}@{}", interface.replace('%', "%25").replace('.', "%2e"))
+fn link_name(program: &str, interface: &str) -> String {
+    format!("{program}@{}", interface.replace('%', "%25").replace('.', "%2e"))
 }
 
 fn link_interface(name: &str) -> Option<String> {
@@ -212,7 +246,7 @@ mod tests {
     #[test]
     fn link_names_hold_no_dot_and_read_back() {
         for interface in ["eth0", "eth0.100", "odd%2e", "a.b.c"] {
-            let name = link_name(interface);
+            let name = link_name(TC_PROGRAM, interface);
             assert!(!name.contains('.'), "{name}");
             assert_eq!(link_interface(&name).as_deref(), Some(interface));
         }

@@ -3,7 +3,13 @@
 use std::path::Path;
 
 use super::{Report, Row, State, hook::Hooks, probe::Probe};
-use crate::{Options, capabilities::Effective, interfaces, is_built, pins};
+use crate::{
+    Hook, Options, XdpMode,
+    capabilities::Effective,
+    early::{Card, Choice, choose},
+    interfaces::{self, Interface},
+    is_built, pins,
+};
 
 pub(super) fn check(report: &mut Report, hooks: &Hooks, interfaces: &[String]) {
     report.push(if is_built() {
@@ -18,8 +24,21 @@ pub(super) fn check(report: &mut Report, hooks: &Hooks, interfaces: &[String]) {
         Some(reason) => Row::new("rauta", "hook", State::Degraded, format!("none: {reason}"))
             .effect("requests are served as ever; packets and connections are not counted in the kernel"),
     });
+    for interface in interfaces::choose(interfaces).unwrap_or_default() {
+        report.push(Row::new("rauta", format!("hook on {}", interface.name), State::Info, auto(&interface)));
+    }
     let detail = "Tier 2 (TC) for what it decides, if the kernel has the hand-off (kfunc above); else Tier 3";
     report.push(Row::new("rauta", "tier", State::Info, detail));
+}
+
+/// What `dataplane.hook: auto` makes of an interface.
+fn auto(interface: &Interface) -> String {
+    let pin = pins::early_link(&Options::default().pin_root, &interface.name);
+    let card = Card::of(&interface.name, interface.index, &pin, Hook::Auto);
+    match choose(Hook::Auto, XdpMode::Auto, &card) {
+        Choice::Native | Choice::Generic => "auto: XDP in the driver, then TC".into(),
+        Choice::Tc(why) => format!("auto: TC; {why}"),
+    }
 }
 
 fn hook(hooks: &Hooks) -> &'static str {

@@ -1,10 +1,11 @@
 //! The interfaces that programs would see packets on.
 
-use super::{
-    Report, Row, State, ethtool,
-    netlink::{self, XdpAttached},
+use super::{Report, Row, State};
+use crate::{
+    ethtool,
+    interfaces::{self, Interface},
+    links::{self, XdpAttached},
 };
-use crate::interfaces::{self, Interface};
 
 pub(super) fn check(report: &mut Report, named: &[String]) {
     let chosen = match interfaces::choose(named) {
@@ -23,10 +24,10 @@ pub(super) fn check(report: &mut Report, named: &[String]) {
 }
 
 fn row(interface: &Interface) -> Row {
-    let link = netlink::link(interface.index);
+    let link = links::link(interface.index);
     let driver = ethtool::driver(&interface.name).unwrap_or_else(|| "unknown".into());
     let mtu = link.map_or_else(|| "unknown".into(), |link| link.mtu.to_string());
-    let native = match netlink::has_native_xdp(interface.index) {
+    let native = match links::has_native_xdp(interface.index) {
         Some(true) => "native",
         Some(false) => "generic only",
         None => "unknown, the kernel cannot say",
@@ -49,8 +50,6 @@ fn row(interface: &Interface) -> Row {
     );
     match (interface.up, attached) {
         (false, _) => row.effect("no packets arrive").mend(format!("ip link set {} up", interface.name)),
-        (true, XdpAttached::None) => row,
-        // Tier 1 would need the hook, TC does not.
-        (true, _) => row.effect("TC would be used here even once XDP is offered"),
+        (true, _) => row,
     }
 }

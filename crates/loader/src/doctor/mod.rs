@@ -4,14 +4,12 @@
 
 mod capability;
 mod choice;
-mod ethtool;
 pub(crate) mod filters;
 mod helper;
 mod hook;
 mod interface;
 mod kernel;
 mod mounts;
-mod netlink;
 pub(crate) mod nftables;
 mod policy;
 mod probe;

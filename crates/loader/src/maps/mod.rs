@@ -50,6 +50,7 @@ pub(crate) const ENDPOINTS: &str = "ENDPOINTS";
 pub(crate) const SETTINGS: &str = "SETTINGS";
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
 pub(crate) const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
+pub(crate) const XDP_DEVICES: &str = "XDP_DEVICES";
 
 /// The maps whose capacity is a setting, or the machine's.
 const SIZED: [&str; 7] = [FLOWS, LEGS, CLOSED, FLOW_CACHE, REQUESTS, ROUTE_RESPONSES, ENDPOINT_RESPONSES];
@@ -72,7 +73,7 @@ pub enum Answered {
 }
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 14] = [
+const ROUTING: [&str; 15] = [
     FLOWS,
     LEGS,
     CLOSED,
@@ -87,6 +88,7 @@ const ROUTING: [&str; 14] = [
     ROUTE_RESPONSES,
     ENDPOINT_RESPONSES,
     EVENTS,
+    XDP_DEVICES,
 ];
 
 /// Gives the map of stored requests room for every CPU, and the maps of flows room for as many as are wanted; a connection may

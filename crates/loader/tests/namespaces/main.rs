@@ -6,13 +6,14 @@ mod machine;
 mod nftables;
 mod routing;
 mod sandbox;
+mod xdp;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use loader::{
     AttachError, Datapath, DetachError, Hook, ListenerAddress, Mechanism, Options, PinError, StartError,
-    detach_all,
+    XdpMode, detach_all,
 };
 use sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, names, run};
 use wire::ListenerCounters;
@@ -270,7 +271,10 @@ fn settings_that_cannot_work_say_why() {
             hook,
             ..sandbox.options()
         };
-        assert!(matches!(start_error(options(&[], Hook::Xdp)), StartError::XdpNotOffered));
+        for hook in [Hook::Auto, Hook::Xdp] {
+            let error = start_error(Options { xdp_mode: XdpMode::Hw, ..options(&[], hook) });
+            assert!(error.to_string().contains("dataplane.xdpMode to auto, native or skb"), "{error}");
+        }
         assert!(matches!(start_error(options(&[], Hook::Off)), StartError::SwitchedOff));
         let error = start_error(options(&["eth9"], Hook::Auto));
         assert!(error.to_string().contains("eth9"), "{error}");

@@ -45,7 +45,13 @@ mod tests {
 
     #[test]
     fn what_was_removed_is_listed() {
-        let at = Attachment { interface: "eth0".into(), index: 2, mechanism: Mechanism::Tcx, pin: None };
+        let at = Attachment {
+            interface: "eth0".into(),
+            index: 2,
+            mechanism: Mechanism::Tcx,
+            pin: None,
+            xdp: None,
+        };
         let text = said(&[at], "/sys/fs/bpf/rauta");
         assert_eq!(text, "removed from the kernel, with the pins under /sys/fs/bpf/rauta:\n  eth0 (tcx)\n");
         assert!(said(&[], "/x").starts_with("no programs of rauta are attached"));

@@ -37,6 +37,9 @@ pub(crate) struct SettingsFlags {
     /// Kernel programs: auto, xdp, tc or off [default: auto]
     #[arg(long, value_name = "HOOK")]
     hook: Option<String>,
+    /// Where XDP programs run: auto, native, skb or hw [default: auto]
+    #[arg(long, value_name = "MODE")]
+    xdp_mode: Option<String>,
     /// Interfaces for kernel programs [default: all]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     interfaces: Vec<String>,
@@ -75,6 +78,7 @@ impl SettingsFlags {
             ("log.level", "--log-level", &self.log_level),
             ("log.format", "--log-format", &self.log_format),
             ("dataplane.hook", "--hook", &self.hook),
+            ("dataplane.xdpMode", "--xdp-mode", &self.xdp_mode),
             ("balancing.maglevTableSize", "--maglev-table-size", &self.maglev_table_size),
         ];
         let lists = [

@@ -158,6 +158,7 @@ mod tests {
             ("balancing.maglevTableSize", "65539"),
             ("balancing.maglevTableSize", "241"),
             ("dataplane.hook", "iptables"),
+            ("dataplane.xdpMode", "generic"),
             ("dataplane.interfaces", "a name much too long"),
             ("dataplane.onExit", "explode"),
             ("dataplane.forward", "stack"),

@@ -124,6 +124,7 @@ impl Default for AccessLogSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct DataplaneSettings {
     pub(crate) hook: loader::Hook,
+    pub(crate) xdp_mode: loader::XdpMode,
     pub(crate) interfaces: Vec<String>,
     pub(crate) pin_root: PathBuf,
     pub(crate) on_exit: OnExit,
@@ -187,10 +188,11 @@ impl std::fmt::Display for PortRange {
 
 impl Default for DataplaneSettings {
     fn default() -> Self {
-        let loader::Options { pin_root, interfaces, hook, max_flows, affinity_entries, .. } =
+        let loader::Options { pin_root, interfaces, hook, xdp_mode, max_flows, affinity_entries, .. } =
             loader::Options::default();
         Self {
             hook,
+            xdp_mode,
             interfaces,
             pin_root,
             on_exit: OnExit::Detach,
@@ -295,6 +297,7 @@ impl Settings {
             pin_root: self.dataplane.pin_root.clone(),
             interfaces: self.dataplane.interfaces.clone(),
             hook: self.dataplane.hook,
+            xdp_mode: self.dataplane.xdp_mode,
             max_flows: self.dataplane.max_flows,
             counted_routes: self.dataplane.route_metrics,
             counted_endpoints: self.dataplane.endpoint_metrics,

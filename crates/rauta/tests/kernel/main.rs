@@ -76,3 +76,4 @@ mod two_agents;
 mod upgrade;
 mod vlans;
 mod world;
+mod xdp;

@@ -88,6 +88,11 @@ impl World {
         Self::of_nginx(network, settings, hook())
     }
 
+    /// nginx as both endpoints, and XDP programs before those of TC.
+    pub(crate) fn early(network: Network, settings: &[(&str, &str)]) -> Self {
+        Self::of_nginx(network, settings, "xdp".to_owned())
+    }
+
     /// nginx as both endpoints, and no kernel programs.
     pub(crate) fn userspace(network: Network) -> Self {
         Self::of_nginx(network, &[], "off".to_owned())

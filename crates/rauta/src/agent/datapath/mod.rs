@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use kernel::RoutePlacement;
 use loader::machine::Changes;
-use loader::{Datapath, Hook, ListenerAddress, MapError, Options};
+use loader::{Attachment, Datapath, Hook, ListenerAddress, MapError, Options};
 use model::{ListenerId, RouteId, Snapshot, Transport};
 use proxy::ListenProblem;
 use telemetry::Metrics;
@@ -215,7 +215,9 @@ impl Kernel {
         let Inner { datapath: Some(datapath), routing: Some(routing), .. } = &mut *inner else { return };
         let is_due = routing.is_due();
         let ticked = routing.tick(datapath);
+        let told = datapath.follow_devices();
         inner.warned("connections in the kernel are not looked after", ticked);
+        inner.warned("XDP does not know where frames may go", told.map_err(anyhow::Error::from));
         if is_due {
             inner.route();
         }
@@ -388,7 +390,11 @@ impl Inner {
 
     fn attachments(&self) -> Vec<String> {
         let attached = self.datapath.iter().flat_map(Datapath::attachments);
-        attached.map(|at| format!("{} ({})", at.interface, at.mechanism)).collect()
+        let by = |at: &Attachment| match at.xdp {
+            Some(mode) => format!("{} ({mode} XDP, {})", at.interface, at.mechanism),
+            None => format!("{} ({})", at.interface, at.mechanism),
+        };
+        attached.map(by).collect()
     }
 }
 
@@ -457,6 +463,7 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(Warned(Arc::clone(&warned)));
         let mut settings = Settings::default();
         settings.dataplane.hook = Hook::Xdp;
+        settings.dataplane.xdp_mode = loader::XdpMode::Hw;
         let kernel = with_default(subscriber, || Kernel::start(&settings));
         assert!(warned.load(Relaxed));
         assert!(kernel.summary().starts_with("off: "), "{}", kernel.summary());

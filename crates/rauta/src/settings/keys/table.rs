@@ -9,7 +9,7 @@ use super::values::{
     secret_or_off, service_or_off, show_access_log, show_address, show_announce_on, show_collector,
     show_escaped_slashes, show_forward, show_listen, show_listen_https, show_on_exit, show_or_auto,
     show_or_off, show_path, show_path_or_off, show_policy, show_port_or_auto, show_secret_or_off,
-    show_service_or_off, shown, shown_bytes,
+    show_service_or_off, shown, shown_bytes, xdp_mode,
 };
 use crate::settings::parse::{
     Expected, address, address_or_name, boolean, bytes, count, duration, listen, network, ports, range,
@@ -294,6 +294,13 @@ pub(crate) static KEYS: &[Key] = &[
         "kernel programs: auto, xdp, tc or off",
         dataplane.hook,
         hook,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.xdpMode",
+        "where XDP programs run: auto, native, skb or hw",
+        dataplane.xdp_mode,
+        xdp_mode,
         ToString::to_string
     ),
     list!("dataplane.interfaces", "interfaces for them; none named: all", dataplane.interfaces, interface),

@@ -176,6 +176,10 @@ pub(super) fn hook(text: &str) -> Result<loader::Hook, Expected> {
     text.parse().map_err(|_| Expected("auto, xdp, tc or off"))
 }
 
+pub(super) fn xdp_mode(text: &str) -> Result<loader::XdpMode, Expected> {
+    text.parse().map_err(|_| Expected("auto, native, skb or hw"))
+}
+
 pub(super) fn interface(text: &str) -> Result<String, Expected> {
     // IFNAMSIZ with its closing zero, and what the kernel refuses in names (dev_valid_name).
     let fits = !text.is_empty() && text.len() < 16 && !text.contains(|c: char| c == '/' || c.is_whitespace());

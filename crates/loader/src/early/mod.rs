@@ -1,0 +1,171 @@
+//! The XDP program: on which interfaces, in which mode, and where it may send to.
+
+mod card;
+mod link;
+mod rule;
+
+use std::{collections::BTreeMap, error::Error};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, ProgramArray},
+    programs::Xdp,
+};
+use dataplane::engine::Part;
+use tracing::{debug, info, warn};
+use wire::Device;
+use zerocopy::IntoBytes;
+
+use crate::{
+    Attachment, Hook, MapError, Options, StartError, XdpMode,
+    datapath::load_error,
+    ethtool,
+    interfaces::{Interface, list},
+    links,
+    maps::{Maps, Write, XDP_DEVICES},
+    pins::{PinFolder, pin_program, remove_link},
+};
+
+pub(crate) use card::Card;
+pub(crate) use rule::{Choice, choose};
+
+/// The entry point.
+pub(crate) const XDP_PROGRAM: &str = "rauta_ingress";
+
+/// The programs of the engine's parts, by number.
+const XDP_PARTS: &str = "XDP_PARTS";
+
+/// Its frames reach a peer by `XDP_TX` only where that runs a program, too.
+const VETH: &str = "veth";
+
+/// What the XDP programs are told, and whether they are loaded at all.
+#[derive(Default)]
+pub(crate) struct Early {
+    /// Verifying them takes half a second: not before they are wanted.
+    parts: Option<ProgramArray<MapData>>,
+    /// What the map has.
+    devices: BTreeMap<u32, Device>,
+}
+
+impl Early {
+    /// Attaches to the interface where that is the choice, else takes away what an earlier run left. What does not work is said,
+    /// and left to TC, which has the interface already.
+    pub(crate) fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        attachment: &mut Attachment,
+        pins: &PinFolder,
+        options: &Options,
+    ) {
+        let (name, index) = (attachment.interface.as_str(), attachment.index);
+        let pin = pins.early_link(name);
+        let card = Card::of(name, index, &pin, options.hook);
+        let mode = match choose(options.hook, options.xdp_mode, &card) {
+            Choice::Native => XdpMode::Native,
+            Choice::Generic => XdpMode::Skb,
+            Choice::Tc(why) => {
+                match options.hook {
+                    Hook::Xdp => warn!(interface = name, "TC instead of XDP: {why}"),
+                    _ => debug!(interface = name, "TC: {why}"),
+                }
+                remove(&pin);
+                return;
+            }
+        };
+        let attached = self.load(ebpf, pins).map_err(Box::<dyn Error>::from).and_then(|program| {
+            link::attach(program, (name, index), &pin, card.slot, mode).map_err(Box::<dyn Error>::from)
+        });
+        match attached {
+            Ok(()) => {
+                info!(interface = name, %mode, "{XDP_PROGRAM} attached");
+                attachment.xdp = Some(mode);
+            }
+            Err(error) => {
+                warn!(interface = name, error = &*error, "TC instead of XDP");
+                remove(&pin);
+            }
+        }
+    }
+
+    /// Tells the programs of the interfaces as they are now. Nothing to do without any.
+    pub(crate) fn follow(&mut self, maps: &Maps, attachments: &[Attachment]) -> Result<(), MapError> {
+        let wanted = match attachments.iter().any(|at| at.xdp.is_some()) {
+            true => devices(attachments),
+            false => BTreeMap::new(),
+        };
+        let gone = self.devices.keys().filter(|index| !wanted.contains_key(index)).map(|index| (index, None));
+        let new = wanted.iter().filter(|(index, device)| self.devices.get(index) != Some(device));
+        let writes = gone.chain(new.map(|(index, device)| (index, Some(device)))).map(|(index, device)| {
+            Write { map: XDP_DEVICES, key: index.as_bytes(), value: device.map(IntoBytes::as_bytes) }
+        });
+        maps.apply(writes)?;
+        self.devices = wanted;
+        Ok(())
+    }
+
+    /// Takes up what an earlier run left in the map, so that it is corrected.
+    pub(crate) fn resume(&mut self, maps: &Maps) -> Result<(), MapError> {
+        let index = |key: &[u8]| Some(u32::from_ne_bytes(key.try_into().ok()?));
+        let entries = maps.dump(XDP_DEVICES)?;
+        self.devices = entries
+            .iter()
+            .filter_map(|(key, _)| Some((index(key)?, Device { flags: u16::MAX, ..Device::default() })))
+            .collect();
+        Ok(())
+    }
+
+    /// Loads the programs once.
+    fn load<'e>(&mut self, ebpf: &'e mut Ebpf, pins: &PinFolder) -> Result<&'e mut Xdp, StartError> {
+        if self.parts.is_none() {
+            self.parts = Some(load_parts(ebpf)?);
+            let program = find(ebpf, XDP_PROGRAM)?;
+            program.load().map_err(|error| load_error(error.into()))?;
+            pin_program(pins, XDP_PROGRAM, |path| program.pin(path))?;
+        }
+        find(ebpf, XDP_PROGRAM)
+    }
+}
+
+fn load_parts(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, StartError> {
+    let access = |source| MapError::Access { map: XDP_PARTS, source };
+    let map = ebpf.take_map(XDP_PARTS).ok_or(StartError::Incomplete { name: XDP_PARTS })?;
+    let mut parts: ProgramArray<MapData> = map.try_into().map_err(access)?;
+    for part in Part::ALL {
+        let Some(name) = part.early_program() else { continue };
+        let program = find(ebpf, name)?;
+        program.load().map_err(|error| load_error(error.into()))?;
+        let fd = program.fd().map_err(|error| load_error(error.into()))?;
+        parts.set(part as u32, fd, 0).map_err(access)?;
+    }
+    Ok(parts)
+}
+
+fn find<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut Xdp, StartError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(StartError::Incomplete { name })
+}
+
+fn remove(pin: &std::path::Path) {
+    if let Err(error) = remove_link(pin) {
+        warn!(error = &error as &dyn Error, "an XDP program stays attached");
+    }
+}
+
+/// Every interface that frames may leave by, and each that has the program.
+fn devices(attachments: &[Attachment]) -> BTreeMap<u32, Device> {
+    let features = links::xdp_features();
+    let of = |interface: &Interface| {
+        let takes = features.get(&interface.index).is_some_and(|has| has & links::TAKES_FRAMES != 0);
+        let at = attachments.iter().find(|at| at.index == interface.index);
+        let mode = at.and_then(|at| at.xdp);
+        let reflects = mode == Some(XdpMode::Skb)
+            || mode.is_some() && ethtool::driver(&interface.name).is_some_and(|driver| driver != VETH);
+        let flag = |is_so, flag| if is_so { flag } else { 0 };
+        let flags = flag(takes, Device::TRANSMITS) | flag(reflects, Device::REFLECTS);
+        (flags != 0 || mode.is_some()).then_some(flags)
+    };
+    let all = list().unwrap_or_default();
+    let known = all.iter().filter(|interface| interface.up && !interface.loopback).filter_map(|interface| {
+        Some((interface.index, Device { address: interface.address?, flags: of(interface)? }))
+    });
+    known.take(wire::DEVICES_MAX).collect()
+}

@@ -1,0 +1,119 @@
+//! The XDP program: where it is attached, that it stays through a restart, and that it goes.
+
+use std::process::Command;
+
+use aya::{
+    EbpfLoader,
+    programs::{Xdp, XdpMode as AyaMode},
+};
+use loader::{Attachment, Datapath, Hook, Options, XdpMode};
+
+use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, names};
+use crate::{PORT, any, counters};
+
+/// How the uplink shows its XDP program, such as `xdp` or `xdpgeneric`, and the program's number.
+fn shown() -> Option<(String, u32)> {
+    let output = Command::new("ip").args(["link", "show", "dev", UPLINK]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mode = text.split_whitespace().find(|word| word.starts_with("xdp"))?;
+    let (_, after) = text.split_once("prog/xdp id ").unwrap();
+    Some((mode.to_owned(), after.split_whitespace().next().unwrap().parse().unwrap()))
+}
+
+fn options(sandbox: &Sandbox, hook: Hook, xdp_mode: XdpMode) -> Options {
+    Options { hook, xdp_mode, ..sandbox.options() }
+}
+
+fn links(sandbox: &Sandbox) -> Vec<String> {
+    names(&sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION)).join("links"))
+}
+
+fn mode(datapath: &Datapath) -> Option<XdpMode> {
+    let [Attachment { interface, xdp, .. }] = datapath.attachments() else {
+        panic!("{:?}", datapath.attachments());
+    };
+    assert_eq!(interface, UPLINK);
+    *xdp
+}
+
+#[test]
+fn by_name_it_is_attached_before_tc_and_taken_over_and_taken_away() {
+    in_sandbox(|sandbox| {
+        let native = || options(sandbox, Hook::Xdp, XdpMode::Auto);
+        let mut first = Datapath::start(&native()).unwrap();
+        assert_eq!(mode(&first), Some(XdpMode::Native));
+        assert_eq!(links(sandbox), ["rauta_ingress@up%2e1", "rauta_tc_ingress@up%2e1"]);
+        let (how, program) = shown().unwrap();
+        assert_eq!(how, "xdp");
+        first.set_listeners(&[any(PORT)]).unwrap();
+        sandbox.connect(GATEWAY_V4, PORT);
+        sandbox.connect(GATEWAY_V6, PORT);
+        assert_eq!(counters(&first, any(PORT)).connections, 2, "TC sees what XDP passes");
+        first.keep();
+        assert_eq!(shown(), Some((how, program)), "stays attached without an agent");
+
+        let second = Datapath::start(&native()).unwrap();
+        assert_eq!(mode(&second), Some(XdpMode::Native));
+        let (how, replaced) = shown().unwrap();
+        assert!(how == "xdp" && replaced != program, "the new program is behind the old link");
+        sandbox.connect(GATEWAY_V4, PORT);
+        second.keep();
+
+        let generic = Datapath::start(&options(sandbox, Hook::Xdp, XdpMode::Skb)).unwrap();
+        assert_eq!(mode(&generic), Some(XdpMode::Skb));
+        assert_eq!(shown().unwrap().0, "xdpgeneric");
+        sandbox.connect(GATEWAY_V4, PORT);
+        generic.detach().unwrap();
+        assert_eq!(shown(), None);
+        assert!(!sandbox.pin_root().exists());
+    });
+}
+
+#[test]
+fn a_start_without_it_takes_away_what_the_last_one_left() {
+    for hook in [Hook::Tc, Hook::Auto] {
+        in_sandbox(move |sandbox| {
+            Datapath::start(&options(sandbox, Hook::Xdp, XdpMode::Auto)).unwrap().keep();
+            assert!(shown().is_some());
+            let datapath = Datapath::start(&options(sandbox, hook, XdpMode::Auto)).unwrap();
+            assert_eq!((mode(&datapath), shown()), (None, None), "{hook}");
+            assert_eq!(links(sandbox), ["rauta_tc_ingress@up%2e1"], "{hook}");
+            datapath.detach().unwrap();
+        });
+    }
+}
+
+#[test]
+fn where_another_program_has_the_hook_tc_does_the_work() {
+    in_sandbox(|sandbox| {
+        let mut foreign = EbpfLoader::new().load(&loader::patched().unwrap()).unwrap();
+        let program: &mut Xdp = foreign.program_mut("rauta_ingress").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        program.attach(UPLINK, AyaMode::Driver).unwrap();
+        let theirs = shown();
+        for mode_wanted in [XdpMode::Auto, XdpMode::Skb] {
+            let mut datapath = Datapath::start(&options(sandbox, Hook::Xdp, mode_wanted)).unwrap();
+            assert_eq!((mode(&datapath), shown()), (None, theirs.clone()));
+            datapath.set_listeners(&[any(PORT)]).unwrap();
+            sandbox.connect(GATEWAY_V4, PORT);
+            assert_eq!(counters(&datapath, any(PORT)).connections, 1);
+            datapath.detach().unwrap();
+            assert_eq!(shown(), theirs, "and is left alone");
+        }
+    });
+}
+
+#[test]
+fn interfaces_that_come_get_it_too() {
+    in_sandbox(|sandbox| {
+        let mut datapath = Datapath::start(&options(sandbox, Hook::Xdp, XdpMode::Auto)).unwrap();
+        sandbox.unplug();
+        assert!(datapath.follow_interfaces().unwrap());
+        assert_eq!((datapath.attachments(), links(sandbox)), (&[][..], vec![]));
+        sandbox.plug_in();
+        assert!(datapath.follow_interfaces().unwrap());
+        assert_eq!(mode(&datapath), Some(XdpMode::Native));
+        assert_eq!(shown().unwrap().0, "xdp");
+        datapath.detach().unwrap();
+    });
+}

@@ -16,19 +16,15 @@ use crate::lookup::{Balancing, Drawn, choose, client_draw, endpoint as choose_en
 /// A segment for one of our sockets.
 #[inline(always)]
 pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    if !env.has_room(growth(scratch)) {
+        return Verdict::DEFER;
+    }
     if scratch.image.has(TcpFlags::SYN) && !scratch.image.has(TcpFlags::ACK) {
         return syn::segment(env, scratch);
     }
     let Some(flow) = env.flow(&scratch.image.tuple) else {
         return env.go_on(Part::First, scratch);
     };
-    // The request may get text, now or again.
-    if scratch.image.payload_len != 0
-        && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0
-        && !env.has_room(TEXT_MAX as u32)
-    {
-        return Verdict::DEFER;
-    }
     if scratch.image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }
@@ -86,6 +82,17 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         ClientStep::Useless => drop(env, Reason::DropUseless),
         ClientStep::Handed => handed(env, scratch, flow, now),
     }
+}
+
+/// What the segment may grow by: a request by its text, now or again, an answer by options that the segment lacks.
+#[inline(always)]
+fn growth(scratch: &Scratch) -> u32 {
+    let image = &scratch.image;
+    if image.payload_len != 0 && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0 {
+        return TEXT_MAX as u32;
+    }
+    let longest = if image.has(TcpFlags::SYN) { emit::HANDSHAKE_MAX } else { emit::BARE_MAX };
+    longest.saturating_sub(image.tcp_len + image.payload_len)
 }
 
 /// A segment of a connection that was given to the host. The record stays for a while when userspace has ended it.

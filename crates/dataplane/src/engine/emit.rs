@@ -13,6 +13,12 @@ use crate::sum::Sum;
 
 const TTL: u8 = 64;
 
+/// Bytes of the longest header that [`handshake`] writes.
+pub(super) const HANDSHAKE_MAX: u32 = 40;
+
+/// The same of [`bare`].
+pub(super) const BARE_MAX: u32 = 32;
+
 /// The segment at hand, translated as the plan says; `text` goes in where the plan has an insertion.
 #[inline(never)]
 pub(super) fn forward<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {

@@ -1,11 +1,9 @@
-use wire::{EndpointHealth, Reason, StoredRequest, TcpFlags, TcpOptions};
+use wire::{EndpointHealth, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
 use super::{Env, Part, Scratch, Verdict, checksum, drop, emit, reserve, responses, retire, way_back, ways};
 use crate::flow::{EndpointStep, accepted, learn_way_up, on_endpoint, response_view, state, unbind};
-
-/// What a SYN-ACK grows by at most: the longest request that is kept.
-const REQUEST_ROOM: u32 = wire::PAYLOAD_MAX as u32;
+use crate::image::Image;
 
 /// A segment for one of our legs.
 #[inline(always)]
@@ -15,8 +13,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return drop(env, Reason::DropChecksum);
     }
     let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
-    // A SYN-ACK becomes a request.
-    if scratch.image.has(TcpFlags::SYN) && !env.has_room(REQUEST_ROOM) {
+    if !env.has_room(growth(&scratch.image)) {
         return Verdict::DEFER;
     }
     if !ways::is_expected(env, flow) {
@@ -76,6 +73,18 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         EndpointStep::Gap if scratch.view.is_surplus != 0 => drop(env, Reason::DropSurplus),
         EndpointStep::Gap => drop(env, Reason::DropGap),
         EndpointStep::Useless => drop(env, Reason::DropUseless),
+    }
+}
+
+/// What the segment may grow by: a SYN-ACK becomes a request, a refusal the SYN to another endpoint.
+#[inline(always)]
+const fn growth(image: &Image) -> u32 {
+    if image.has(TcpFlags::SYN) {
+        PAYLOAD_MAX as u32
+    } else if image.has(TcpFlags::RST) {
+        emit::HANDSHAKE_MAX.saturating_sub(image.tcp_len + image.payload_len)
+    } else {
+        0
     }
 }
 

@@ -105,7 +105,8 @@ impl Packet for World<Xdp<'_>> {
     #[inline(always)]
     fn has_room(&mut self, more: u32) -> bool {
         // No helper tells how much there is.
-        self.0.grow(more.cast_signed()) && self.0.grow(more.cast_signed().wrapping_neg())
+        let more = more.cast_signed();
+        more == 0 || (self.0.grow(more) && self.0.grow(more.wrapping_neg()))
     }
 
     #[inline(always)]

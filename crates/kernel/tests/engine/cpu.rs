@@ -1,6 +1,6 @@
 //! The engine's environment for one packet: what the helpers of the kernel do, on vectors and tables.
 
-use dataplane::engine::{Env, HandOff, Owner, Packet as AnyPacket, Part, Scratch, Verdict, resume};
+use dataplane::engine::{Env, HandOff, Owner, Packet as AnyPacket, Part, Scratch, Verdict, resume, suits};
 use dataplane::lookup::{Balancing, Tables};
 use dataplane::request::Names;
 use dataplane::sum::Sum;
@@ -14,14 +14,17 @@ use wire::{
 use crate::packet::{Packet, fold};
 use crate::world::{Handed, SLOTS, World};
 
-pub(crate) struct Cpu<'w> {
+/// `EARLY`: in XDP, with TC behind it.
+pub(crate) struct Cpu<'w, const EARLY: bool> {
     pub(crate) world: &'w World,
     pub(crate) packet: Packet,
     pub(crate) handed: Option<Handed>,
     pub(crate) cpu: usize,
+    /// How long the packet may get.
+    pub(crate) room: usize,
 }
 
-impl Cpu<'_> {
+impl<const EARLY: bool> Cpu<'_, EARLY> {
     fn range(&self, at: u32, len: u32) -> Option<std::ops::Range<usize>> {
         let range = at as usize..at as usize + len as usize;
         (len > 0 && range.end <= self.packet.frame.len()).then_some(range)
@@ -38,7 +41,7 @@ impl Cpu<'_> {
     }
 }
 
-impl AnyPacket for Cpu<'_> {
+impl<const EARLY: bool> AnyPacket for Cpu<'_, EARLY> {
     fn load<const N: usize>(&mut self, at: u32, into: &mut [u8; N], len: u32) -> bool {
         self.load_at::<N, N>(at, into, 0, len)
     }
@@ -83,6 +86,7 @@ impl AnyPacket for Cpu<'_> {
             return true;
         }
         assert!(!self.packet.large || len < self.packet.frame.len(), "a packet of several segments grows");
+        assert!(len <= self.room, "a packet grows for which nobody has looked whether it can");
         self.packet.frame.resize(len, 0);
         self.packet.large = false;
         true
@@ -110,10 +114,16 @@ impl AnyPacket for Cpu<'_> {
         self.packet.large
     }
 
+    fn has_room(&mut self, more: u32) -> bool {
+        let has_room = !EARLY || more == 0 || self.world.early_random.chance(80);
+        self.room = self.room.max(self.packet.frame.len() + if has_room { more as usize } else { 0 });
+        has_room
+    }
+
     fn is_verified(&self) -> bool {
         // Some devices look at some packets.
         let looks = self.packet.frame.len().is_multiple_of(3);
-        self.packet.large || looks && !self.packet.partial && !self.packet.corrupt
+        !EARLY && (self.packet.large || looks && !self.packet.partial && !self.packet.corrupt)
     }
 
     fn sum<const N: usize>(&self, bytes: &[u8; N], len: u32) -> Sum {
@@ -127,7 +137,7 @@ impl AnyPacket for Cpu<'_> {
     }
 }
 
-impl Tables for Cpu<'_> {
+impl<const EARLY: bool> Tables for Cpu<'_, EARLY> {
     fn host<'t>(&'t self, key: &HostKey) -> Option<&'t HostRecord> {
         self.world.tables.borrow().host(key)
     }
@@ -149,7 +159,7 @@ impl Tables for Cpu<'_> {
     }
 }
 
-impl Balancing for Cpu<'_> {
+impl<const EARLY: bool> Balancing for Cpu<'_, EARLY> {
     fn action(&self, index: u32) -> Option<&RouteAction> {
         self.world.tables.borrow().action(index)
     }
@@ -175,15 +185,21 @@ impl Balancing for Cpu<'_> {
     }
 }
 
-impl Names for Cpu<'_> {
+impl<const EARLY: bool> Names for Cpu<'_, EARLY> {
     fn number(&self, name: &[u8; HEADER_NAME_MAX]) -> Option<u8> {
         self.world.tables.borrow().names.get(name).map(|&number| number as u8)
     }
 }
 
-impl Env for Cpu<'_> {
+impl<const EARLY: bool> Env for Cpu<'_, EARLY> {
+    const PRECEDES: bool = EARLY;
+
     fn go_on(&mut self, part: Part, scratch: &mut Scratch) -> Verdict {
         self.race();
+        let is_first = part == Part::Client || part == Part::Endpoint;
+        if EARLY && (part == Part::Shape || is_first && !suits(scratch)) {
+            return Verdict::DEFER;
+        }
         resume(part, self, scratch)
     }
 

@@ -1,5 +1,7 @@
 //! Random runs: whatever the seed says.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use crate::apps::{Manners, Step};
 use crate::basics::from;
 use crate::http::{Ask, Kind};
@@ -118,7 +120,8 @@ fn is_obscure(step: &Step) -> bool {
     matches!(step, Step::Send(asks, _) if asks.iter().any(obscure))
 }
 
-fn run(seed: u64) {
+/// Returns how many packets were decided in XDP.
+fn run(seed: u64) -> u32 {
     let random = Random::new(seed ^ 0xf00d);
     let v6 = random.chance(30);
     let mut sim = Sim::new(tables(v6), seed);
@@ -169,25 +172,36 @@ fn run(seed: u64) {
         let number = sim.dial(address, if v6 { vip6() } else { vip() }, any_profile(&random, v6), steps);
         sim.client(number).may_be_cut = may_be_cut;
     }
+    // What XDP leaves to TC, and what it decides, on one connection.
+    sim.world.early.set(random.pick(&[0, 0, 50, 100]));
     sim.run(300_000);
     sim.check();
+    sim.world.decided_early.get()
 }
 
 #[test]
 fn whatever_happens_both_ends_see_one_stream() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("MODEL_SEED") {
-        return run(seed);
+        run(seed);
+        return;
     }
     let seeds = number("MODEL_SEEDS").unwrap_or(3000);
     let mut failed = vec![];
+    let early = &AtomicU64::new(0);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..2)
             .map(|worker| {
                 scope.spawn(move || {
                     (worker..seeds)
                         .step_by(2)
-                        .filter(|&seed| std::panic::catch_unwind(|| run(seed)).is_err())
+                        .filter(|&seed| match std::panic::catch_unwind(|| run(seed)) {
+                            Ok(decided) => {
+                                early.fetch_add(u64::from(decided), Relaxed);
+                                false
+                            }
+                            Err(_) => true,
+                        })
                         .inspect(|seed| eprintln!("MODEL_SEED={seed} failed"))
                         .take(20)
                         .collect::<Vec<u64>>()
@@ -196,5 +210,6 @@ fn whatever_happens_both_ends_see_one_stream() {
             .collect();
         failed = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
     });
+    assert!(early.load(Relaxed) > seeds, "XDP decides");
     assert!(failed.is_empty(), "repeat with MODEL_SEED= one of {failed:?}");
 }

@@ -153,6 +153,12 @@ pub(crate) struct World {
     pub(crate) beside: RefCell<VecDeque<Packet>>,
     /// In percent of the steps.
     pub(crate) races: Cell<u64>,
+    /// How many packets meet XDP before TC, in percent.
+    pub(crate) early: Cell<u64>,
+    /// What chance says of that; the rest of a run is the same with it and without.
+    pub(crate) early_random: Random,
+    /// How many of them were decided there.
+    pub(crate) decided_early: Cell<u32>,
     pub(crate) fates: RefCell<Vec<Fate>>,
 }
 
@@ -192,18 +198,41 @@ impl World {
             trusts: Cell::new(false),
             beside: RefCell::default(),
             races: Cell::new(0),
+            early: Cell::new(0),
+            early_random: Random::new(seed ^ 0xea51),
+            decided_early: Cell::new(0),
             fates: RefCell::default(),
         }
     }
 
     /// The engine on one packet, of CPU `cpu`; what became of it is added to the fates.
     pub(crate) fn process(&self, packet: Packet, cpu: usize) {
+        if self.early.get() > 0 && self.early_random.chance(self.early.get()) && !packet.large {
+            let before = packet.frame.clone();
+            let (verdict, early, handed) = self.run::<true>(packet.clone(), cpu);
+            let is_decided = verdict != Verdict::DEFER && (verdict != Verdict::PASS || handed.is_some());
+            if is_decided {
+                self.decided_early.set(self.decided_early.get() + 1);
+                return self.settle(verdict, early, handed);
+            }
+            assert_eq!(early.frame, before, "what is left to TC is as it came");
+        }
+        let (verdict, packet, handed) = self.run::<false>(packet, cpu);
+        assert!(verdict != Verdict::DEFER, "nobody is behind TC");
+        self.settle(verdict, packet, handed);
+    }
+
+    fn run<const EARLY: bool>(&self, packet: Packet, cpu: usize) -> (Verdict, Packet, Option<Handed>) {
         // SAFETY: a scratch is numbers; and its content means nothing before.
         let mut scratch: Box<Scratch> = unsafe { Box::new_zeroed().assume_init() };
         assert!(scratch.segment.read(Cursor::new(&packet.frame)).is_ok(), "the model sends TCP");
-        let mut env = Cpu { world: self, packet, handed: None, cpu };
+        let room = if EARLY { packet.frame.len() } else { usize::MAX };
+        let mut env = Cpu::<EARLY> { world: self, packet, handed: None, cpu, room };
         let verdict = ingress(&mut env, &mut scratch);
-        let Cpu { packet, handed, .. } = env;
+        (verdict, env.packet, env.handed)
+    }
+
+    fn settle(&self, verdict: Verdict, packet: Packet, handed: Option<Handed>) {
         if verdict == Verdict::PASS {
             self.fates.borrow_mut().push(Fate::Passed(packet, handed));
         } else if let Some(device) = verdict.sends_by().or(verdict.resolves_by()) {

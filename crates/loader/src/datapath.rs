@@ -126,7 +126,8 @@ impl Datapath {
         Ok(())
     }
 
-    /// Tells the XDP programs, if there are any, which devices take frames from them by now.
+    /// Tells the XDP programs, if there are any, which devices take frames from them by now. Takes them away from interfaces where ours
+    /// is no longer the first program at TC.
     ///
     /// # Errors
     ///
@@ -135,6 +136,8 @@ impl Datapath {
         if self.routing.is_err() {
             return Ok(());
         }
+        let program = self.entry_program().and_then(|program| program.info().ok()).map(|info| info.id());
+        self.early.leave_behind_others(&mut self.attachments, &self.pins, program);
         self.early.follow(&self.maps, &self.attachments)
     }
 

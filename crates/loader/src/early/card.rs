@@ -23,6 +23,8 @@ pub(crate) struct Card {
     /// Whether tags of VLANs are taken off before XDP.
     pub(crate) hides_tags: bool,
     pub(crate) carries_vlans: bool,
+    /// Whether frames of VLANs that have no device never arrive.
+    pub(crate) filters_vlans: bool,
 }
 
 /// Who has the hook.
@@ -49,6 +51,7 @@ impl Card {
             joins: None,
             hides_tags: false,
             carries_vlans: false,
+            filters_vlans: false,
         };
         if hook == Hook::Auto && !is_card(card.driver.as_deref()) {
             return card;
@@ -57,6 +60,7 @@ impl Card {
         card.native = links::has_native_xdp(index);
         card.joins = JOINING.into_iter().find(|feature| features.contains(*feature));
         card.hides_tags = features.contains("rx-vlan-hw-parse");
+        card.filters_vlans = features.contains("rx-vlan-filter");
         card.carries_vlans = links::carries_vlans(index);
         if let Some(link) = links::link(index) {
             card.mtu = link.mtu;

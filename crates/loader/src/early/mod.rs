@@ -17,12 +17,14 @@ use wire::Device;
 use zerocopy::IntoBytes;
 
 use crate::{
-    Attachment, Hook, MapError, Options, StartError, XdpMode,
+    Attachment, Hook, MapError, Mechanism, Options, StartError, XdpMode,
+    bpf::tcx_ingress_programs,
     datapath::load_error,
     ethtool,
     interfaces::{Interface, list},
     links,
     maps::{Maps, Write, XDP_DEVICES},
+    object::TC_PROGRAM,
     pins::{PinFolder, pin_program, remove_link},
 };
 
@@ -59,6 +61,10 @@ impl Early {
     ) {
         let (name, index) = (attachment.interface.as_str(), attachment.index);
         let pin = pins.early_link(name);
+        if attachment.mechanism != Mechanism::Tcx {
+            remove(&pin);
+            return;
+        }
         let card = Card::of(name, index, &pin, options.hook);
         let mode = match choose(options.hook, options.xdp_mode, &card) {
             Choice::Native => XdpMode::Native,
@@ -101,6 +107,24 @@ impl Early {
         maps.apply(writes)?;
         self.devices = wanted;
         Ok(())
+    }
+
+    /// What XDP leaves to TC must come to our program there. Where another has come before it, which may keep packets for itself,
+    /// TC does all the work.
+    pub(crate) fn leave_behind_others(
+        &self,
+        attachments: &mut [Attachment],
+        pins: &PinFolder,
+        program: Option<u32>,
+    ) {
+        for at in attachments.iter_mut().filter(|at| at.xdp.is_some()) {
+            let first = tcx_ingress_programs(at.index).ok().and_then(|all| all.first().copied());
+            if first.is_some() && first != program {
+                warn!(interface = at.interface, "TC instead of XDP: another program is before {TC_PROGRAM}");
+                remove(&pins.early_link(&at.interface));
+                at.xdp = None;
+            }
+        }
     }
 
     /// Takes up what an earlier run left in the map, so that it is corrected.

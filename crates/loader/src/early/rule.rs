@@ -69,6 +69,8 @@ pub(crate) enum Why {
     Joins(&'static str),
     /// Tags of VLANs are taken off before XDP.
     Vlans,
+    /// The same, and those of any VLAN arrive.
+    Unfiltered,
     /// Somebody else's program.
     Busy,
 }
@@ -86,6 +88,9 @@ impl fmt::Display for Why {
             Self::Vlans => {
                 f.write_str("it carries VLANs, and rx-vlan-hw-parse is on, which hides their tags from XDP")
             }
+            Self::Unfiltered => f.write_str(
+                "rx-vlan-hw-parse is on without rx-vlan-filter: frames of VLANs would look untagged in XDP",
+            ),
             Self::Busy => f.write_str("another XDP program is attached"),
         }
     }
@@ -115,6 +120,9 @@ fn obstacle(mode: XdpMode, card: &Card) -> Option<Why> {
     if card.slot == Slot::Busy {
         return Some(Why::Busy);
     }
+    if card.hides_tags && card.carries_vlans {
+        return Some(Why::Vlans);
+    }
     (mode != XdpMode::Skb && card.native == Some(false)).then_some(Why::NotNative)
 }
 
@@ -132,7 +140,7 @@ fn loss(card: &Card) -> Option<Why> {
     if let Some(feature) = card.joins {
         return Some(Why::Joins(feature));
     }
-    (card.carries_vlans && card.hides_tags).then_some(Why::Vlans)
+    (card.hides_tags && !card.filters_vlans).then_some(Why::Unfiltered)
 }
 
 #[cfg(test)]
@@ -148,6 +156,7 @@ mod tests {
             joins: None,
             hides_tags: true,
             carries_vlans: false,
+            filters_vlans: true,
         }
     }
 
@@ -156,7 +165,10 @@ mod tests {
         let auto = |card: &Card| choose(Hook::Auto, XdpMode::Auto, card);
         assert_eq!(auto(&card()), Choice::Native);
         assert_eq!(auto(&Card { slot: Slot::Ours, ..card() }), Choice::Native);
-        assert_eq!(auto(&Card { carries_vlans: true, hides_tags: false, ..card() }), Choice::Native);
+        assert_eq!(
+            auto(&Card { carries_vlans: true, hides_tags: false, filters_vlans: false, ..card() }),
+            Choice::Native
+        );
         assert_eq!(choose(Hook::Auto, XdpMode::Native, &card()), Choice::Native);
         for (card, why) in [
             (Card { driver: Some("veth".into()), ..card() }, Why::NotACard),
@@ -167,6 +179,7 @@ mod tests {
             (Card { mtu: 9000, ..card() }, Why::Mtu(9000)),
             (Card { joins: Some("rx-lro"), ..card() }, Why::Joins("rx-lro")),
             (Card { carries_vlans: true, ..card() }, Why::Vlans),
+            (Card { filters_vlans: false, ..card() }, Why::Unfiltered),
             (Card { slot: Slot::Busy, ..card() }, Why::Busy),
         ] {
             assert_eq!(auto(&card), Choice::Tc(why), "{card:?}");
@@ -186,6 +199,8 @@ mod tests {
             (XdpMode::Auto, Card { native: Some(false), ..veth() }, Choice::Tc(Why::NotNative)),
             (XdpMode::Auto, Card { slot: Slot::Busy, ..veth() }, Choice::Tc(Why::Busy)),
             (XdpMode::Skb, Card { slot: Slot::Busy, ..veth() }, Choice::Tc(Why::Busy)),
+            (XdpMode::Auto, Card { filters_vlans: false, ..veth() }, Choice::Native),
+            (XdpMode::Skb, Card { carries_vlans: true, ..veth() }, Choice::Tc(Why::Vlans)),
         ] {
             assert_eq!(choose(Hook::Xdp, mode, &card), choice, "{mode} {card:?}");
         }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{Offloads, exec};
+use testkit::{Neighbour, Offloads, Order, RawHost, Segment, Verdict, exec, flag, until};
 
 use crate::world::{Network, World};
 
@@ -17,7 +17,9 @@ on_every_network!(
     requests_of_a_connection_are_answered,
     what_is_handed_off_is_answered,
     generic_mode_serves,
+    a_syn_without_options_is_answered,
     a_connection_outlives_the_agent,
+    where_another_program_comes_first_at_tc_there_is_no_xdp,
 );
 mod v4_sends {
     #[test]
@@ -115,6 +117,16 @@ fn generic_mode_serves(network: Network) {
     assert_eq!(decided(&world, 1) > before, !network.offloads.tx);
 }
 
+/// A frame may have no room for the options of the answer.
+fn a_syn_without_options_is_answered(network: Network) {
+    let world = World::early(network, &[]);
+    let host = RawHost::new(&world.lab).unwrap();
+    let local = host.address(world.address(), 4610);
+    host.send(&Segment::new(local, world.address(), flag::SYN, 9, 0)).unwrap();
+    let answer = host.receive(local, Duration::from_secs(5)).unwrap().expect("an answer");
+    assert_eq!((answer.flags, answer.ack), (flag::SYN | flag::ACK, 10));
+}
+
 /// An agent that dies leaves both programs at work, and the next one takes both over.
 fn a_connection_outlives_the_agent(network: Network) {
     let mut world = World::early(network, &[]);
@@ -132,4 +144,22 @@ fn a_connection_outlives_the_agent(network: Network) {
     let text = world.gateway.cli(&["status"]).unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("front0 (native XDP, tcx)"), "{text}");
+}
+
+/// What XDP leaves to TC would never come to our program there.
+fn where_another_program_comes_first_at_tc_there_is_no_xdp(network: Network) {
+    let world = World::early(network, &[]);
+    let attachments = || {
+        let text = world.gateway.cli(&["status"]).unwrap();
+        String::from_utf8(text.stdout).unwrap()
+    };
+    assert!(attachments().contains("front0 (native XDP, tcx)"), "{}", attachments());
+    let _neighbour = Neighbour::attach(world.lab.gateway(), "front0", Order::First, Verdict::Pass).unwrap();
+    until(Duration::from_secs(20), "XDP to be taken away", || {
+        attachments().contains("front0 (tcx)").then_some(())
+    })
+    .unwrap();
+    assert!(attachments().contains("back0 (native XDP, tcx)"), "{}", attachments());
+    // It takes all: userspace serves.
+    assert_eq!(world.get("/a").endpoint(), Some("b0"));
 }

@@ -3,7 +3,7 @@
 //! The engine's parts are programs of their own, entered by tail calls: the verifier looks at each by itself.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use dataplane::engine::{Env, Note, Part, Scratch, Verdict, ingress, resume, take_up, too_big};
+use dataplane::engine::{Env, Note, Part, Scratch, Verdict, ingress, resume, too_big};
 use wire::{Cursor, Segment, SegmentError, TooBig};
 
 use crate::maps::SCRATCH;
@@ -16,12 +16,13 @@ const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
 /// Entry point, for every packet that enters an interface.
 #[classifier]
 pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
+    if let Some(note) = note(&ctx) {
+        // Decided, and counted.
+        return carry_out(note.verdict());
+    }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
     // SAFETY: this CPU's own value; a program of this hook is not preempted by itself on one CPU.
     let scratch = unsafe { &mut *scratch };
-    if let Some(note) = note(&ctx) {
-        return left(&ctx, scratch, &note);
-    }
     let tc = Tc::new(&ctx);
     if tc.is_of_another_host() || tc.is_of_vlan() {
         return NEXT;
@@ -55,16 +56,6 @@ fn note(ctx: &TcContext) -> Option<Note> {
     let front = unsafe { Cursor::from_raw(start, ctx.data() as *const u8) };
     let (note, _) = front.read::<Note>().ok()?;
     note.is_ours().then_some(*note)
-}
-
-/// Carries out what the XDP program has decided, and counted.
-#[inline(always)]
-fn left(ctx: &TcContext, scratch: &mut Scratch, note: &Note) -> i32 {
-    let verdict = note.verdict();
-    if verdict == Verdict::PASS && read(ctx, &mut scratch.segment).is_err() {
-        return NEXT;
-    }
-    carry_out(take_up(&mut Tc::world(ctx), verdict, note, scratch))
 }
 
 #[inline(always)]

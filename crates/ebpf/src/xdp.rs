@@ -44,9 +44,9 @@ impl Hook for Xdp<'_> {
         Verdict::DEFER
     }
 
-    /// Sockets take packets of the stack only: the verdict that follows is left to TC.
+    /// Sockets take packets of the stack only; the engine asks for none here.
     #[inline(always)]
     fn give(&self, _: &Socket, _: &HandOff) -> bool {
-        true
+        false
     }
 }

@@ -180,7 +180,8 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
 pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.image.tuple) else { return drop(env, Reason::DropRace) };
     if env.locked(flow, |flow| flow.tries >= TRIES_MAX) {
-        return replace(env, scratch, flow);
+        // It may end in a hand-off.
+        return if E::PRECEDES { Verdict::DEFER } else { replace(env, scratch, flow) };
     }
     let slot = env.next_slot();
     let Scratch { image, plan, leg_key, .. } = scratch;
@@ -331,6 +332,10 @@ pub(super) fn leave_and_hand_off<E: Env>(
     flow: *mut Flow,
     reason: Reason,
 ) -> Verdict {
+    // Who carries it out must find the connection as it is here, and say why.
+    if E::PRECEDES {
+        return Verdict::DEFER;
+    }
     let now = env.now();
     leave(env, scratch, flow, now);
     let image = &scratch.image;

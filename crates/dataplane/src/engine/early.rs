@@ -1,11 +1,12 @@
 //! What a hook before the stack's packets leaves to the one behind it: the XDP program to that of TC.
 
-use wire::{PAYLOAD_MAX, Reason, Tuple};
+use wire::PAYLOAD_MAX;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Env, HandOff, Scratch, Verdict, drop};
+use super::{Scratch, Verdict};
 
-/// In front of a packet that was decided, for who carries it out: out of a device that takes no frames from XDP, or to a socket.
+/// In front of a packet that was decided and rewritten, for who sends it: out of a device that takes no frames from XDP, or by a way
+/// that the stack has to find. The same for all segments of a leg that go by one device: GRO joins none whose notes differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Note {
@@ -13,22 +14,17 @@ pub struct Note {
     /// The verdict, its upper word.
     verdict: [u8; 4],
     device: [u8; 4],
-    /// What a socket is told with [`Verdict::PASS`], as the kernel wants it.
-    attributes: [u8; size_of::<HandOff>()],
 }
-const _: () = assert!(size_of::<Note>() == 32, "the most that drivers take before Linux 6.9");
 
 /// Other programs have notes of their own.
 const MAGIC: [u8; 4] = *b"rau\x05";
 
 impl Note {
-    /// `attributes` are looked at with [`Verdict::PASS`] alone: the packet's connection is a listener's then.
+    /// A note of what `verdict` says.
     #[inline(always)]
-    pub const fn new(verdict: Verdict, attributes: &HandOff) -> Self {
-        // SAFETY: numbers without padding.
-        let attributes = unsafe { core::mem::transmute::<HandOff, [u8; size_of::<HandOff>()]>(*attributes) };
+    pub const fn new(verdict: Verdict) -> Self {
         let (kind, device) = ((verdict.0 >> 32) as u32, verdict.0 as u32);
-        Self { magic: MAGIC, verdict: kind.to_ne_bytes(), device: device.to_ne_bytes(), attributes }
+        Self { magic: MAGIC, verdict: kind.to_ne_bytes(), device: device.to_ne_bytes() }
     }
 
     /// Whether it is one of ours.
@@ -42,12 +38,6 @@ impl Note {
     pub const fn verdict(&self) -> Verdict {
         Verdict((u32::from_ne_bytes(self.verdict) as u64) << 32 | u32::from_ne_bytes(self.device) as u64)
     }
-
-    #[inline(always)]
-    const fn attributes(&self) -> HandOff {
-        // SAFETY: numbers, for which any bits will do.
-        unsafe { core::mem::transmute::<[u8; size_of::<HandOff>()], HandOff>(self.attributes) }
-    }
 }
 
 /// Whether the segment at hand, whose headers were read, can be decided before it is a packet of the stack. Not what stands for
@@ -59,26 +49,6 @@ pub fn suits(scratch: &Scratch) -> bool {
     image.payload_len < PAYLOAD_MAX as u32 && u16::from_ne_bytes(image.checksum()) != pseudo.folded()
 }
 
-/// What becomes of a packet with a note; `scratch.segment` has it.
-#[inline(always)]
-pub fn take_up<E: Env>(env: &mut E, verdict: Verdict, note: &Note, scratch: &mut Scratch) -> Verdict {
-    if verdict != Verdict::PASS {
-        return verdict;
-    }
-    let Scratch { segment, image, attributes, .. } = &mut *scratch;
-    image.tuple = Tuple {
-        source: segment.source,
-        destination: segment.destination,
-        source_port: segment.source_port,
-        destination_port: segment.destination_port,
-    };
-    *attributes = note.attributes();
-    if env.hand_off(&image.tuple, segment.is_v6, attributes) {
-        return Verdict::PASS;
-    }
-    drop(env, Reason::DropHandOff)
-}
-
 #[cfg(test)]
 mod tests {
     use zerocopy::FromZeros;
@@ -87,17 +57,10 @@ mod tests {
 
     #[test]
     fn a_note_says_what_was_put_into_it() {
-        let attributes = HandOff { rcv_tsval: 7, rcv_tsecr: 9, mss: 1460, sack_ok: 1, ..HandOff::default() };
-        for verdict in [
-            Verdict::PASS,
-            Verdict::DROP,
-            Verdict::send(u32::MAX, true),
-            Verdict::send(7, false),
-            Verdict::DEFER,
-        ] {
-            let note = Note::new(verdict, &attributes);
+        for verdict in [Verdict::send(u32::MAX, true), Verdict::send(7, false)] {
+            let note = Note::new(verdict);
             assert!(note.is_ours());
-            assert_eq!((note.verdict(), note.attributes()), (verdict, attributes));
+            assert_eq!(note.verdict(), verdict);
         }
         assert!(!Note::new_zeroed().is_ours());
     }

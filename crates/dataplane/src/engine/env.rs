@@ -182,8 +182,9 @@ pub trait Packet {
 /// Map values are raw pointers: other CPUs change them at any time. What must not tear is under the flow's lock or checked
 /// by a generation.
 pub trait Env: Packet + Tables + Balancing + Names {
-    /// Whether another hook sees, in their order, the packets that this one passes: it may still have to take up connections, so
-    /// that what seems to come early here may not there. What this one does not decide is [`Verdict::DEFER`], and not counted.
+    /// Whether another hook sees, in their order, the packets that this one passes. What this one does not decide is
+    /// [`Verdict::DEFER`], and not counted: the other decides it as if it were the first. So are all hand-offs, since sockets take
+    /// packets of the stack alone, and what seems to come early behind one.
     const PRECEDES: bool = false;
 
     /// Goes on at another part; what it needs is in the scratch. A kernel program is a part: each is verified by itself.

@@ -1,4 +1,5 @@
-//! Giving a connection to the host's stack, where userspace listens.
+//! Giving a connection to the host's stack, where userspace listens. A hook before the stack's packets leaves that to the one behind
+//! it, before anything is counted or noted: see [`Env::PRECEDES`].
 
 use wire::{Closed, Flow, Reason, TcpOptions};
 
@@ -10,6 +11,9 @@ use crate::sequence::latest;
 /// A connection that has no flow: what the cookie said is in `image.options`.
 #[inline(never)]
 pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
+    if E::PRECEDES {
+        return Verdict::DEFER;
+    }
     copies::note(env, scratch);
     let Scratch { image, attributes, .. } = &mut *scratch;
     *attributes = describe(image, image.options, image.tsecr);
@@ -31,6 +35,9 @@ pub(super) fn midstream<E: Env>(
     flow: *mut Flow,
     reason: Reason,
 ) -> Verdict {
+    if E::PRECEDES {
+        return Verdict::DEFER;
+    }
     let (options, next_seq, sent_end, shown, is_handed) = env.locked(flow, |flow| {
         let is_handed = flow.state == state::HANDED;
         (flow.client_options, flow.next_seq, flow.sent_end, flow.sent_tsval, is_handed)

@@ -25,7 +25,7 @@ mod syn;
 mod too_big;
 mod ways;
 
-pub use early::{Note, suits, take_up};
+pub use early::{Note, suits};
 pub use too_big::too_big;
 
 pub use env::{Env, HandOff, Owner, Packet, Part};
@@ -273,7 +273,7 @@ fn pass<E: Env>(env: &E, reason: Reason) -> Verdict {
 
 #[inline(always)]
 fn drop<E: Env>(env: &E, reason: Reason) -> Verdict {
-    // A connection before it may be on its way to its socket.
+    // A connection before it may be on its way to its socket: who sees both in their order knows.
     if E::PRECEDES && reason as u8 == Reason::DropEarly as u8 {
         return Verdict::DEFER;
     }

@@ -28,24 +28,25 @@ pub fn finish(ctx: &XdpContext, scratch: &mut Scratch, verdict: Verdict) -> u32 
     if verdict != Verdict::DEFER {
         count(scratch, verdict, Tier::One);
     }
-    carry_out(ctx, scratch, verdict)
+    carry_out(ctx, verdict)
 }
 
 /// The same for the packet of an endpoint.
 #[inline(always)]
-pub fn finish_leg(ctx: &XdpContext, scratch: &mut Scratch, verdict: Verdict) -> u32 {
+pub fn finish_leg(ctx: &XdpContext, _: &mut Scratch, verdict: Verdict) -> u32 {
     if verdict != Verdict::DEFER {
         count_decision(verdict, Tier::One);
     }
-    carry_out(ctx, scratch, verdict)
+    carry_out(ctx, verdict)
 }
 
 #[inline(always)]
-fn carry_out(ctx: &XdpContext, scratch: &Scratch, verdict: Verdict) -> u32 {
+fn carry_out(ctx: &XdpContext, verdict: Verdict) -> u32 {
     if verdict == Verdict::DROP {
         return XDP_DROP;
     }
-    if verdict == Verdict::DEFER {
+    if verdict.sends_by().or(verdict.resolves_by()).is_none() {
+        // TC's, as it came.
         adjust(ctx, ROOM);
         return XDP_PASS;
     }
@@ -63,7 +64,7 @@ fn carry_out(ctx: &XdpContext, scratch: &Scratch, verdict: Verdict) -> u32 {
             return unsafe { bpf_redirect(device, 0) as u32 };
         }
     }
-    leave(ctx, &Note::new(verdict, &scratch.attributes))
+    leave(ctx, &Note::new(verdict))
 }
 
 /// Passes the frame to TC with a note on what to do.

@@ -210,10 +210,10 @@ impl World {
         if self.early.get() > 0 && self.early_random.chance(self.early.get()) && !packet.large {
             let before = packet.frame.clone();
             let (verdict, early, handed) = self.run::<true>(packet.clone(), cpu);
-            let is_decided = verdict != Verdict::DEFER && (verdict != Verdict::PASS || handed.is_some());
-            if is_decided {
+            assert!(handed.is_none(), "sockets take packets of the stack alone");
+            if verdict != Verdict::DEFER && verdict != Verdict::PASS {
                 self.decided_early.set(self.decided_early.get() + 1);
-                return self.settle(verdict, early, handed);
+                return self.settle(verdict, early, None);
             }
             assert_eq!(early.frame, before, "what is left to TC is as it came");
         }

@@ -29,6 +29,31 @@ fn a_request_and_its_response_never_reach_tc() {
     assert_eq!(left, 0);
 }
 
+/// Sockets take packets of the stack alone, and what comes behind must not overtake them.
+#[test]
+fn what_userspace_gets_is_left_to_tc_untouched() {
+    let both = &mut *Both::shared();
+    let [one, another, ..] = layouts();
+    let ((), left) = deferred(both, |both| {
+        let talk = Talk::open(both, "198.51.100.81:41005", VIP, one);
+        let request = talk.request("GET /%61 HTTP/1.1\r\nHost: a\r\n\r\n");
+        both.hands_off("the first request", &request);
+    });
+    assert_eq!(left, 1);
+    let mut talk = Talk::open(both, "198.51.100.82:41006", VIP, another);
+    let mut leg =
+        bind(both, &mut talk, "GET /api HTTP/1.1\r\nHost: a\r\n\r\n", ("10.1.0.2:80", SOURCE), Reason::Bound);
+    respond(both, &mut talk, &mut leg, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let ((), left) = deferred(both, |both| {
+        let request = talk.request("GET /%61 HTTP/1.1\r\nHost: a\r\n\r\n");
+        both.hands_off("a later one", &request);
+        let behind = Seg { seq: request.seq.wrapping_add(request.data.len() as u32), ..request.clone() };
+        both.drops("what comes behind it", &behind, Reason::DropEarly);
+        both.hands_off("its repetition", &request);
+    });
+    assert_eq!(left, 3);
+}
+
 #[test]
 fn what_is_not_ours_is_left_to_tc_untouched() {
     let both = &mut *Both::shared();

@@ -6,7 +6,7 @@ use aya_ebpf::{macros::classifier, programs::TcContext};
 use dataplane::engine::{Env, Note, Part, Scratch, Verdict, ingress, resume, too_big};
 use wire::{Cursor, Segment, SegmentError, TooBig};
 
-use crate::maps::SCRATCH;
+use crate::maps::{SCRATCH, SETTINGS};
 use crate::tc::Tc;
 use crate::verdict::{NEXT, carry_out, finish, finish_leg};
 
@@ -16,9 +16,8 @@ const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
 /// Entry point, for every packet that enters an interface.
 #[classifier]
 pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
-    if let Some(note) = note(&ctx) {
-        // Decided, and counted.
-        return carry_out(note.verdict());
+    if let Some(verdict) = noted(&ctx) {
+        return carry_out(verdict);
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return NEXT };
     // SAFETY: this CPU's own value; a program of this hook is not preempted by itself on one CPU.
@@ -47,15 +46,15 @@ pub fn rauta_tc_ingress(ctx: TcContext) -> i32 {
     finish(scratch, verdict)
 }
 
-/// What the XDP program of the interface has left in front of the packet.
+/// What the XDP program of this interface has decided, and counted: it is in front of the packet.
 #[inline(always)]
-fn note(ctx: &TcContext) -> Option<Note> {
+fn noted(ctx: &TcContext) -> Option<Verdict> {
     // SAFETY: fields of the context.
-    let start = unsafe { (*ctx.skb.skb).data_meta } as usize as *const u8;
+    let (start, device) = unsafe { ((*ctx.skb.skb).data_meta, (*ctx.skb.skb).ifindex) };
     // SAFETY: as in `read`, up to where the packet begins.
-    let front = unsafe { Cursor::from_raw(start, ctx.data() as *const u8) };
+    let front = unsafe { Cursor::from_raw(start as usize as *const u8, ctx.data() as *const u8) };
     let (note, _) = front.read::<Note>().ok()?;
-    note.is_ours().then_some(*note)
+    note.verdict(SETTINGS.get(0)?.note_owner, device)
 }
 
 #[inline(always)]

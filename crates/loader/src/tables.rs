@@ -48,7 +48,7 @@ impl Datapath {
     }
 
     /// Sets what the programs go by, with a fresh sign of life. A cookie key that is all zero is replaced: by the one in use, so
-    /// that handshakes under way stay valid over a restart, else by a random one.
+    /// that handshakes under way stay valid over a restart, else by a random one. So is the owner of notes.
     ///
     /// # Errors
     ///
@@ -58,6 +58,12 @@ impl Datapath {
         if settings.cookie_key == [0; 2] {
             settings.cookie_key = match self.settings.cookie_key {
                 [0, 0] => random_key(),
+                used => used,
+            };
+        }
+        if settings.note_owner == 0 {
+            settings.note_owner = match self.settings.note_owner {
+                0 => random_key()[0].max(1),
                 used => used,
             };
         }

@@ -184,8 +184,10 @@ pub struct Settings {
     pub trace_every: u32,
     /// For how long an endpoint is out, in nanoseconds.
     pub eject_for: u64,
+    /// Who leaves notes in front of packets, from XDP to TC: drawn by the agent. 0: nobody.
+    pub note_owner: u64,
 }
-const _: () = assert!(size_of::<Settings>() == 64 && align_of::<Settings>() == 8);
+const _: () = assert!(size_of::<Settings>() == 72 && align_of::<Settings>() == 8);
 
 impl Settings {
     /// New connections pass to the stack; flows run out.

@@ -135,7 +135,7 @@ impl Verdict {
 
     /// Out of the hop's device. Without link addresses the host writes them, for it may have to ask first.
     #[inline(always)]
-    pub(crate) const fn send(device: u32, is_resolved: bool) -> Self {
+    pub const fn send(device: u32, is_resolved: bool) -> Self {
         Self((if is_resolved { Self::SEND } else { Self::RESOLVE }) | device as u64)
     }
 

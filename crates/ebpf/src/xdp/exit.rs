@@ -28,20 +28,20 @@ pub fn finish(ctx: &XdpContext, scratch: &mut Scratch, verdict: Verdict) -> u32 
     if verdict != Verdict::DEFER {
         count(scratch, verdict, Tier::One);
     }
-    carry_out(ctx, verdict)
+    carry_out(ctx, scratch.settings.note_owner, verdict)
 }
 
 /// The same for the packet of an endpoint.
 #[inline(always)]
-pub fn finish_leg(ctx: &XdpContext, _: &mut Scratch, verdict: Verdict) -> u32 {
+pub fn finish_leg(ctx: &XdpContext, scratch: &mut Scratch, verdict: Verdict) -> u32 {
     if verdict != Verdict::DEFER {
         count_decision(verdict, Tier::One);
     }
-    carry_out(ctx, verdict)
+    carry_out(ctx, scratch.settings.note_owner, verdict)
 }
 
 #[inline(always)]
-fn carry_out(ctx: &XdpContext, verdict: Verdict) -> u32 {
+fn carry_out(ctx: &XdpContext, owner: u64, verdict: Verdict) -> u32 {
     if verdict == Verdict::DROP {
         return XDP_DROP;
     }
@@ -50,11 +50,12 @@ fn carry_out(ctx: &XdpContext, verdict: Verdict) -> u32 {
         adjust(ctx, ROOM);
         return XDP_PASS;
     }
+    let from = ctx.ingress_ifindex() as u32;
     if let Some(device) = verdict.sends_by()
         // SAFETY: two bytes, copied at once.
         && let Some(flags) = unsafe { XDP_DEVICES.get(&device) }.map(|device| device.flags)
     {
-        if device == ctx.ingress_ifindex() as u32 && flags & Device::REFLECTS != 0 {
+        if device == from && flags & Device::REFLECTS != 0 {
             adjust(ctx, ROOM);
             return XDP_TX;
         }
@@ -64,7 +65,7 @@ fn carry_out(ctx: &XdpContext, verdict: Verdict) -> u32 {
             return unsafe { bpf_redirect(device, 0) as u32 };
         }
     }
-    leave(ctx, &Note::new(verdict))
+    leave(ctx, &Note::new(owner, from, verdict))
 }
 
 /// Passes the frame to TC with a note on what to do.

@@ -1,9 +1,11 @@
 //! The programs on real packets, in network namespaces. Needs root; fails without.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::cast_possible_truncation, reason = "frames and numbers of tests are short")]
 
 mod doctor;
 mod machine;
 mod nftables;
+mod notes;
 mod routing;
 mod sandbox;
 mod xdp;

@@ -127,7 +127,8 @@ fn settings_keep_their_key_over_a_restart_and_beat() {
         let mut first = started(&sandbox.options());
         first.set_settings(&Settings { redraw_after: 3, ..Settings::default() }).unwrap();
         let key = first.settings().cookie_key;
-        assert_ne!(key, [0, 0], "drawn");
+        let owner = first.settings().note_owner;
+        assert!(key != [0, 0] && owner != 0, "drawn");
         let beat = first.settings().heartbeat;
         assert!(beat <= now() && now() - beat < 1_000_000_000, "on the programs' clock");
         first.keep();
@@ -136,6 +137,7 @@ fn settings_keep_their_key_over_a_restart_and_beat() {
         assert_eq!((second.settings().redraw_after, second.settings().cookie_key), (3, key));
         second.set_settings(&Settings { redraw_after: 4, ..Settings::default() }).unwrap();
         assert_eq!(second.settings().cookie_key, key, "handshakes under way stay valid");
+        assert_eq!(second.settings().note_owner, owner, "and so do notes");
         second.heartbeat().unwrap();
         assert!(second.settings().heartbeat > beat);
         let stored = second.dump("SETTINGS").unwrap().remove(0).1;

@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 
 use wire::{Settings, Tuple};
 
+/// Who leaves notes to TC.
+pub(crate) const NOTE_OWNER: u64 = 0x1357_9bdf_0246_8ace;
+
 /// What the programs are told: every key known, no time-outs.
 pub(crate) fn settings() -> Settings {
     Settings {
@@ -24,6 +27,7 @@ pub(crate) fn settings() -> Settings {
         redraw_after: 32,
         eject_after: 100,
         eject_for: 1_000_000_000,
+        note_owner: NOTE_OWNER,
         ..Settings::default()
     }
 }

@@ -93,6 +93,12 @@ impl World {
         Self::of_nginx(network, settings, "xdp".to_owned())
     }
 
+    /// The same in a lab that is there already.
+    pub(crate) fn early_in(network: Network, lab: Lab) -> Self {
+        let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
+        Self::start(network, lab, nginx, None, &[], "xdp".to_owned())
+    }
+
     /// nginx as both endpoints, and no kernel programs.
     pub(crate) fn userspace(network: Network) -> Self {
         Self::of_nginx(network, &[], "off".to_owned())

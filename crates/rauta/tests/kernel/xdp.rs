@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use testkit::{Neighbour, Offloads, Order, RawHost, Segment, Verdict, exec, flag, until};
+use testkit::{Addresses, Lab, Neighbour, Offloads, Order, RawHost, Segment, Verdict, exec, flag, until};
 
 use crate::world::{Network, World};
 
@@ -20,6 +20,7 @@ on_every_network!(
     a_syn_without_options_is_answered,
     a_connection_outlives_the_agent,
     where_another_program_comes_first_at_tc_there_is_no_xdp,
+    a_veth_pair_inside_the_gateway_is_no_circle,
 );
 mod v4_sends {
     #[test]
@@ -168,4 +169,42 @@ fn where_another_program_comes_first_at_tc_there_is_no_xdp(network: Network) {
     assert!(attachments().contains("back0 (native XDP, tcx)"), "{}", attachments());
     // It takes all: userspace serves.
     assert_eq!(world.get("/a").endpoint(), Some("b0"));
+}
+
+/// `ip` in the gateway's namespace.
+fn ip(lab: &Lab, arguments: &str) {
+    let mut command = Command::new("ip");
+    command.args(arguments.split(' '));
+    let output = exec(Some(lab.gateway()), command, Duration::from_secs(30)).unwrap();
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The gateway's own address stands on a veth whose peer is a port of its bridge, as hosts of virtual machines have it: what TC sends
+/// by the one, as XDP has noted, comes in by the other, with the note still in front of it.
+fn a_veth_pair_inside_the_gateway_is_no_circle(network: Network) {
+    let lab = network.lab();
+    let (v4, v6) = (Addresses::GATEWAY_BACK, Addresses::GATEWAY_BACK_V6);
+    for arguments in [
+        "link add bridge0 type bridge mcast_snooping 0",
+        "link add inner type veth peer name outer",
+        "addr flush dev back0",
+        "link set back0 master bridge0",
+        "link set outer master bridge0",
+        &format!("addr add {v4}/24 dev inner"),
+        &format!("addr add {v6}/64 dev inner nodad"),
+        "link set bridge0 up",
+        "link set outer up",
+        "link set inner up",
+    ] {
+        ip(&lab, arguments);
+    }
+    let world = World::early_in(network, lab);
+    let before = decided(&world, 1);
+    world.decides(4, || {
+        let mut connection = world.connect();
+        for (path, endpoint) in [("/a", "b0"), ("/b", "b1"), ("/b/2", "b1"), ("/a/2", "b0")] {
+            assert_eq!(connection.get("a.test", path).unwrap().endpoint(), Some(endpoint), "{path}");
+        }
+    });
+    assert_eq!(decided(&world, 1) > before, !network.offloads.tx, "{}", world.gateway.metrics().unwrap());
 }

@@ -387,9 +387,9 @@ impl Routing {
             trace_every: datapath.settings().trace_every,
             ..wire::Settings::default()
         };
-        // The key and the sign of life are the data plane's.
-        let (cookie_key, heartbeat) = (datapath.settings().cookie_key, datapath.settings().heartbeat);
-        let settings = wire::Settings { cookie_key, heartbeat, ..settings };
+        // What is drawn and the sign of life are the data plane's.
+        let wire::Settings { cookie_key, heartbeat, note_owner, .. } = *datapath.settings();
+        let settings = wire::Settings { cookie_key, heartbeat, note_owner, ..settings };
         if settings == *datapath.settings() && settings.cookie_key != [0; 2] {
             return Ok(());
         }

@@ -77,11 +77,11 @@ pub(crate) fn xdp_features() -> BTreeMap<u32, u64> {
     devices().unwrap_or_default().iter().filter_map(|reply| parse_features(reply)).collect()
 }
 
-/// Whether a VLAN's device stands on the interface.
-pub(crate) fn carries_vlans(index: u32) -> bool {
-    let links =
-        || Socket::open(SockProtocol::NetlinkRoute).ok()?.dump(RTM_GETLINK, &[0; IFINFOMSG_LENGTH]).ok();
-    links().unwrap_or_default().iter().any(|link| is_vlan_on(link, index).unwrap_or(false))
+/// Whether a VLAN's device stands on the interface; `None` where the kernel does not say.
+pub(crate) fn carries_vlans(index: u32) -> Option<bool> {
+    let socket = Socket::open(SockProtocol::NetlinkRoute).ok()?;
+    let links = socket.dump(RTM_GETLINK, &[0; IFINFOMSG_LENGTH]).ok()?;
+    Some(links.iter().any(|link| is_vlan_on(link, index).unwrap_or(false)))
 }
 
 fn is_vlan_on(link: &[u8], index: u32) -> Option<bool> {

@@ -57,7 +57,7 @@ impl Default for Options {
 /// Where programs see packets (`dataplane.hook`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Hook {
-    /// XDP before TC on cards that gain by it, TC alone elsewhere.
+    /// XDP before TC on cards known to work with it, of which there are none yet; TC alone elsewhere.
     #[default]
     Auto,
     /// TC ingress.

@@ -10,21 +10,34 @@ use crate::{
     links::{self, XdpAttached},
 };
 
-/// An interface, as far as XDP cares.
+/// An interface, as far as XDP cares. `None` is what the kernel did not say: nothing can be built upon it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Card {
     pub(crate) driver: Option<String>,
-    pub(crate) mtu: u32,
-    /// Whether the driver runs programs; `None` if the kernel does not say.
+    /// Whether the driver runs programs.
     pub(crate) native: Option<bool>,
-    pub(crate) slot: Slot,
-    /// The feature that joins segments before XDP, if one is on.
+    pub(crate) features: Option<Features>,
+    pub(crate) link: Option<Link>,
+    /// Whether a VLAN's device stands on it.
+    pub(crate) carries_vlans: Option<bool>,
+}
+
+/// What its driver does to frames before XDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// The feature that joins segments, if one is on.
     pub(crate) joins: Option<&'static str>,
-    /// Whether tags of VLANs are taken off before XDP.
+    /// Whether tags of VLANs are taken off.
     pub(crate) hides_tags: bool,
-    pub(crate) carries_vlans: bool,
     /// Whether frames of VLANs that have no device never arrive.
     pub(crate) filters_vlans: bool,
+}
+
+/// What the kernel's record of it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) mtu: u32,
+    pub(crate) slot: Slot,
 }
 
 /// Who has the hook.
@@ -43,30 +56,22 @@ impl Card {
     /// Looks at the interface. `auto` asks no more than the driver of one that it leaves to TC anyway.
     pub(crate) fn of(name: &str, index: u32, pin: &Path, hook: Hook) -> Self {
         let driver = ethtool::driver(name);
-        let mut card = Self {
-            driver,
-            mtu: 0,
-            native: None,
-            slot: Slot::Free,
-            joins: None,
-            hides_tags: false,
-            carries_vlans: false,
-            filters_vlans: false,
-        };
-        if hook == Hook::Auto && !is_card(card.driver.as_deref()) {
-            return card;
+        if hook == Hook::Auto && !is_card(driver.as_deref()) {
+            return Self { driver, native: None, features: None, link: None, carries_vlans: None };
         }
-        let features = ethtool::features(name).unwrap_or_default();
-        card.native = links::has_native_xdp(index);
-        card.joins = JOINING.into_iter().find(|feature| features.contains(*feature));
-        card.hides_tags = features.contains("rx-vlan-hw-parse");
-        card.filters_vlans = features.contains("rx-vlan-filter");
-        card.carries_vlans = links::carries_vlans(index);
-        if let Some(link) = links::link(index) {
-            card.mtu = link.mtu;
-            card.slot = slot(&link, index, pin);
-        }
-        card
+        let features = ethtool::features(name).map(|on| Features {
+            joins: JOINING.into_iter().find(|feature| on.contains(*feature)),
+            hides_tags: on.contains("rx-vlan-hw-parse"),
+            filters_vlans: on.contains("rx-vlan-filter"),
+        });
+        let link = links::link(index).map(|link| Link { mtu: link.mtu, slot: slot(&link, index, pin) });
+        let (native, carries_vlans) = (links::has_native_xdp(index), links::carries_vlans(index));
+        Self { driver, native, features, link, carries_vlans }
+    }
+
+    /// Whether the program on its hook is a link of ours.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.link.is_some_and(|link| link.slot == Slot::Ours)
     }
 }
 

@@ -8,14 +8,13 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::card::Slot;
 use crate::{
     AttachError, PinError, XdpMode,
     links::{self, XdpAttached},
     pins::remove_link,
 };
 
-/// Attaches `program` in that mode, or puts it behind the link that an earlier run left there.
+/// Attaches `program` in that mode, or puts it behind the link that an earlier run left there, where what is attached is ours.
 ///
 /// # Errors
 ///
@@ -24,12 +23,12 @@ pub(super) fn attach(
     program: &mut Xdp,
     (name, index): (&str, u32),
     pin: &Path,
-    slot: Slot,
+    is_ours: bool,
     mode: XdpMode,
 ) -> Result<(), AttachError> {
     let failed = |source| AttachError::Early { interface: name.to_owned(), source: Box::new(source) };
     let foreign = |what| AttachError::Pin(PinError::Foreign { path: pin.to_owned(), what });
-    if slot == Slot::Ours && is_in_mode(index, mode) {
+    if is_ours && is_in_mode(index, mode) {
         let link = PinnedLink::from_pin(pin).map_err(|_| foreign("not a link"))?;
         let link = XdpLink::try_from(FdLink::from(link)).map_err(|_| foreign("not an XDP link"))?;
         program.attach_to_link(link).map_err(failed)?;

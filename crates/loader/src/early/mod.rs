@@ -79,7 +79,7 @@ impl Early {
             }
         };
         let attached = self.load(ebpf, pins).map_err(Box::<dyn Error>::from).and_then(|program| {
-            link::attach(program, (name, index), &pin, card.slot, mode).map_err(Box::<dyn Error>::from)
+            link::attach(program, (name, index), &pin, card.is_ours(), mode).map_err(Box::<dyn Error>::from)
         });
         match attached {
             Ok(()) => {

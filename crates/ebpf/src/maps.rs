@@ -11,7 +11,7 @@ use wire::{
     Candidate, Closed, DEVICES_MAX, Device, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, FLOW_CACHE_MAX,
     FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
     HostRecord, LISTENERS_MAX, LOTS_MAX, Leg, ListenerCounters, ListenerKey, Lot, MAGLEV_TABLES_MAX,
-    MaglevTable, Member, Metrics, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU,
+    MaglevTable, Member, Metrics, Notes, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU,
     RESPONSES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason, Responses, RouteAction, RouteKey, RouteRecord,
     Settings, StoredRequest, Tuple, Vip,
 };
@@ -142,6 +142,10 @@ pub static XDP_PARTS: ProgramArray<{ Part::ALL.len() }> = ProgramArray::new();
 /// The interfaces that XDP works with.
 #[btf_map]
 pub static XDP_DEVICES: HashMap<u32, Device, DEVICES_MAX> = HashMap::new();
+
+/// What becomes of the notes that XDP leaves to TC, by the interface that has both.
+#[btf_map]
+pub static NOTES: PerCpuHashMap<u32, Notes, DEVICES_MAX> = PerCpuHashMap::new();
 
 /// Responses by status class and time to their first byte, by listener.
 #[btf_map]

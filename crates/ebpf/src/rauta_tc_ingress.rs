@@ -8,7 +8,7 @@ use wire::{Cursor, Segment, SegmentError, TooBig};
 
 use crate::maps::{SCRATCH, SETTINGS};
 use crate::tc::Tc;
-use crate::verdict::{NEXT, carry_out, finish, finish_leg};
+use crate::verdict::{NEXT, carry_out, finish, finish_leg, notes};
 
 /// Ethernet, two VLAN tags, the longest IPv4 header, the fixed TCP header.
 const HEADERS_MAX: u32 = 14 + 8 + 60 + 20;
@@ -54,7 +54,13 @@ fn noted(ctx: &TcContext) -> Option<Verdict> {
     // SAFETY: as in `read`, up to where the packet begins.
     let front = unsafe { Cursor::from_raw(start as usize as *const u8, ctx.data() as *const u8) };
     let (note, _) = front.read::<Note>().ok()?;
-    note.verdict(SETTINGS.get(0)?.note_owner, device)
+    let verdict = note.verdict(SETTINGS.get(0)?.note_owner, device)?;
+    if let Some(notes) = notes(device) {
+        // What was joined had a note each.
+        // SAFETY: a field of the context.
+        notes.taken += u64::from(unsafe { (*ctx.skb.skb).gso_segs }.max(1));
+    }
+    Some(verdict)
 }
 
 #[inline(always)]

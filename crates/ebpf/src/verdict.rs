@@ -2,9 +2,9 @@
 
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh};
 use dataplane::engine::{Scratch, Verdict};
-use wire::ListenerKey;
+use wire::{ListenerKey, Notes};
 
-use crate::maps::{LISTENER_COUNTERS, METRICS};
+use crate::maps::{LISTENER_COUNTERS, METRICS, NOTES};
 
 /// The next program of the hook decides (TCX_NEXT; the same value lets clsact go on to the next filter).
 pub const NEXT: i32 = -1;
@@ -87,4 +87,11 @@ pub fn count_decision(verdict: Verdict, tier: Tier) {
             _ => (*metrics).packets_tier2 += 1,
         }
     }
+}
+
+/// What is counted of the notes at an interface. The agent looks whether those that are left arrive.
+#[inline(always)]
+pub fn notes(device: u32) -> Option<&'static mut Notes> {
+    // SAFETY: a live value of this CPU, which this program alone changes meanwhile; nobody keeps the reference.
+    NOTES.get_ptr_mut(&device).map(|notes| unsafe { &mut *notes })
 }

@@ -127,7 +127,7 @@ impl Datapath {
     }
 
     /// Tells the XDP programs, if there are any, which devices take frames from them by now. Takes them away from interfaces where ours
-    /// is no longer the first program at TC.
+    /// is no longer the first program at TC, and where what they leave to TC does not arrive.
     ///
     /// # Errors
     ///
@@ -138,7 +138,8 @@ impl Datapath {
         }
         let program = self.entry_program().and_then(|program| program.info().ok()).map(|info| info.id());
         self.early.leave_behind_others(&mut self.attachments, &self.pins, program);
-        self.early.follow(&self.maps, &self.attachments)
+        self.early.leave_where_notes_are_lost(&self.maps, &mut self.attachments, &self.pins)?;
+        self.early.follow(&mut self.maps, &self.attachments)
     }
 
     /// Whether the kernel can route requests here, or why it can only count packets.

@@ -33,7 +33,7 @@ pub use balancing::{
 };
 pub use copies::{LOTS_MAX, Lot};
 pub use cursor::Cursor;
-pub use device::{DEVICES_MAX, Device};
+pub use device::{DEVICES_MAX, Device, Notes};
 pub use ethernet::{EtherType, EthernetHeader, VlanTag, link_header};
 pub use flow::{
     Closed, FLOWS_MAX, Flow, Hop, Leg, POINTS_MAX, REQUEST_MAX, REQUESTS_PER_CPU, StoredRequest, TcpOptions,

@@ -102,6 +102,8 @@ pub enum Reason {
     PassPassive = 130,
     /// Passed to the stack: IP options, VLAN tags or another shape that it does better.
     PassShape = 131,
+    /// Left to TC by XDP: no room for a note in front of the frame.
+    PassNoRoom = 132,
 }
 
 impl Reason {
@@ -109,7 +111,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -156,6 +158,7 @@ impl Reason {
         Self::PassForeign,
         Self::PassPassive,
         Self::PassShape,
+        Self::PassNoRoom,
     ];
 
     /// The label in metrics, logs and tables.
@@ -207,6 +210,7 @@ impl Reason {
             Self::PassForeign => "pass_foreign",
             Self::PassPassive => "pass_passive",
             Self::PassShape => "pass_shape",
+            Self::PassNoRoom => "pass_no_room",
         }
     }
 
@@ -278,6 +282,7 @@ impl Reason {
             Self::PassForeign => "no cookie of ours: not a connection of the kernel tier",
             Self::PassPassive => "the kernel tier takes nothing new: the agent is gone or stops",
             Self::PassShape => "IP options, fragments or another shape that the host's stack does better",
+            Self::PassNoRoom => "XDP left a packet to TC: its driver has no room for a note in front of it",
         }
     }
 

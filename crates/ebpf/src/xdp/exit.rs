@@ -5,12 +5,13 @@ use aya_ebpf::{
     helpers::generated::{bpf_redirect, bpf_xdp_adjust_meta},
     programs::XdpContext,
 };
-use dataplane::engine::{Note, Scratch, Verdict, suits};
-use wire::Device;
+use dataplane::engine::{Env, Note, Scratch, Verdict, suits};
+use wire::{Device, Reason};
 
+use super::Xdp;
 use crate::{
     maps::XDP_DEVICES,
-    verdict::{Tier, count, count_decision},
+    verdict::{Tier, count, count_decision, notes},
 };
 
 /// Bytes in front of the frame.
@@ -19,7 +20,17 @@ const ROOM: i32 = size_of::<Note>() as i32;
 /// Whether the frame can be decided here. Room for a note is made before anything is changed: not every driver has it.
 #[inline(always)]
 pub fn prepare(ctx: &XdpContext, scratch: &Scratch) -> bool {
-    suits(scratch) && adjust(ctx, -ROOM)
+    if !suits(scratch) {
+        return false;
+    }
+    if adjust(ctx, -ROOM) {
+        return true;
+    }
+    Xdp::world(ctx).count(Reason::PassNoRoom);
+    if let Some(notes) = notes(ctx.ingress_ifindex() as u32) {
+        notes.refused += 1;
+    }
+    false
 }
 
 /// Counts the packet of a client and carries the verdict out.
@@ -78,6 +89,9 @@ fn leave(ctx: &XdpContext, note: &Note) -> u32 {
     }
     // SAFETY: inside, compared above; a note has no alignment.
     unsafe { at.cast::<Note>().write(*note) };
+    if let Some(notes) = notes(ctx.ingress_ifindex() as u32) {
+        notes.left += 1;
+    }
     XDP_PASS
 }
 

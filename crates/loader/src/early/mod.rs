@@ -3,8 +3,12 @@
 mod card;
 mod link;
 mod rule;
+mod watch;
 
-use std::{collections::BTreeMap, error::Error};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+};
 
 use aya::{
     Ebpf,
@@ -30,6 +34,7 @@ use crate::{
 
 pub(crate) use card::Card;
 pub(crate) use rule::{Choice, choose};
+use watch::Watch;
 
 /// The entry point.
 pub(crate) const XDP_PROGRAM: &str = "rauta_ingress";
@@ -47,6 +52,8 @@ pub(crate) struct Early {
     parts: Option<ProgramArray<MapData>>,
     /// What the map has.
     devices: BTreeMap<u32, Device>,
+    /// By interface.
+    watches: BTreeMap<u32, Watch>,
 }
 
 impl Early {
@@ -94,11 +101,12 @@ impl Early {
     }
 
     /// Tells the programs of the interfaces as they are now. Nothing to do without any.
-    pub(crate) fn follow(&mut self, maps: &Maps, attachments: &[Attachment]) -> Result<(), MapError> {
-        let wanted = match attachments.iter().any(|at| at.xdp.is_some()) {
-            true => devices(attachments),
-            false => BTreeMap::new(),
-        };
+    pub(crate) fn follow(&mut self, maps: &mut Maps, attachments: &[Attachment]) -> Result<(), MapError> {
+        let at = attachments.iter().filter(|at| at.xdp.is_some()).map(|at| at.index);
+        // Notes at more than that are carried out, but not counted.
+        let at: BTreeSet<u32> = at.take(wire::DEVICES_MAX).collect();
+        let wanted = if at.is_empty() { BTreeMap::new() } else { devices(attachments) };
+        maps.count_notes_at(&at)?;
         let gone = self.devices.keys().filter(|index| !wanted.contains_key(index)).map(|index| (index, None));
         let new = wanted.iter().filter(|(index, device)| self.devices.get(index) != Some(device));
         let writes = gone.chain(new.map(|(index, device)| (index, Some(device)))).map(|(index, device)| {
@@ -125,6 +133,26 @@ impl Early {
                 at.xdp = None;
             }
         }
+    }
+
+    /// Where notes do not arrive, what has one is lost: TC does all the work.
+    pub(crate) fn leave_where_notes_are_lost(
+        &mut self,
+        maps: &Maps,
+        attachments: &mut [Attachment],
+        pins: &PinFolder,
+    ) -> Result<(), MapError> {
+        self.watches.retain(|index, _| attachments.iter().any(|at| at.index == *index && at.xdp.is_some()));
+        for at in attachments.iter_mut().filter(|at| at.xdp.is_some()) {
+            let now = maps.notes(at.index)?;
+            let watch = self.watches.entry(at.index).or_insert_with(|| Watch::begin(now));
+            if let Some(fault) = watch.look(now) {
+                warn!(interface = at.interface, "TC instead of XDP: {fault}");
+                remove(&pins.early_link(&at.interface));
+                at.xdp = None;
+            }
+        }
+        Ok(())
     }
 
     /// Takes up what an earlier run left in the map, so that it is corrected.

@@ -7,6 +7,7 @@ mod clients;
 mod counters;
 mod flows;
 mod lots;
+mod notes;
 mod raw;
 mod tables;
 
@@ -18,7 +19,7 @@ use aya::{
     util::nr_cpus,
 };
 use tracing::warn;
-use wire::{ListenerCounters, ListenerKey, Metrics, REQUESTS_PER_CPU, Responses};
+use wire::{ListenerCounters, ListenerKey, Metrics, Notes, REQUESTS_PER_CPU, Responses};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
@@ -51,6 +52,7 @@ pub(crate) const SETTINGS: &str = "SETTINGS";
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
 pub(crate) const BACKEND_FAILURES: &str = "BACKEND_FAILURES";
 pub(crate) const XDP_DEVICES: &str = "XDP_DEVICES";
+const NOTES: &str = "NOTES";
 
 /// The maps whose capacity is a setting, or the machine's.
 const SIZED: [&str; 7] = [FLOWS, LEGS, CLOSED, FLOW_CACHE, REQUESTS, ROUTE_RESPONSES, ENDPOINT_RESPONSES];
@@ -73,7 +75,7 @@ pub enum Answered {
 }
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 15] = [
+const ROUTING: [&str; 16] = [
     FLOWS,
     LEGS,
     CLOSED,
@@ -89,6 +91,7 @@ const ROUTING: [&str; 15] = [
     ENDPOINT_RESPONSES,
     EVENTS,
     XDP_DEVICES,
+    NOTES,
 ];
 
 /// Gives the map of stored requests room for every CPU, and the maps of flows room for as many as are wanted; a connection may
@@ -167,6 +170,8 @@ pub(crate) struct Maps {
     reasons: Option<PerCpuArray<MapData, u64>>,
     /// By listener, by route, by endpoint.
     responses: [Option<PerCpuArray<MapData, Record<Responses>>>; 3],
+    /// By interface.
+    notes: Option<PerCpuHashMap<MapData, u32, Record<Notes>>>,
     raw: BTreeMap<String, RawMap>,
 }
 
@@ -182,6 +187,7 @@ impl Maps {
             .map(|shape| Ok((shape.name.clone(), RawMap::open(shape, &pins.object(&shape.name))?)))
             .collect();
         let reasons: Option<Map> = object.take_map(REASONS);
+        let notes: Option<Map> = object.take_map(NOTES);
         let [by_listener, by_route, by_endpoint] = RESPONSES
             .map(|name| object.take_map(name).map(TryInto::try_into).transpose().map_err(access(name)));
         let responses = [by_listener?, by_route?, by_endpoint?];
@@ -192,6 +198,7 @@ impl Maps {
             listeners: listeners.try_into().map_err(access(LISTENER_COUNTERS))?,
             reasons: reasons.map(TryInto::try_into).transpose().map_err(access(REASONS))?,
             responses,
+            notes: notes.map(TryInto::try_into).transpose().map_err(access(NOTES))?,
             raw: raw?,
         })
     }

@@ -65,6 +65,20 @@ fn what_is_not_ours_is_left_to_tc_untouched() {
     }
 }
 
+#[test]
+fn what_has_no_room_for_a_note_is_tcs_and_counted() {
+    let both = &mut *Both::shared();
+    let counted = |both: &Both| both.program.counted(Reason::PassNoRoom);
+    let before = counted(both);
+    for to in [VIP, VIP6] {
+        let from = if to == VIP { "198.51.100.83:41007" } else { "[2001:db8:9::83]:41007" };
+        let syn = Seg::new(from.parse().unwrap(), to.parse().unwrap(), SYN, 9, 0);
+        assert!(both.program.passes_for_want_of_room(&syn.frame()), "{to}");
+        both.sends("with room", &syn, &[Reason::SynCookie]);
+    }
+    assert_eq!(counted(both), before + 2);
+}
+
 /// A switch floods what it has not learned. At TC the stack says whose a frame is, here its receiver does.
 #[test]
 fn frames_for_other_machines_are_not_looked_at() {

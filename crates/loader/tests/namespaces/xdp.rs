@@ -12,7 +12,7 @@ use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, names}
 use crate::{PORT, any, counters};
 
 /// How the uplink shows its XDP program, such as `xdp` or `xdpgeneric`, and the program's number.
-fn shown() -> Option<(String, u32)> {
+pub(crate) fn shown() -> Option<(String, u32)> {
     let output = Command::new("ip").args(["link", "show", "dev", UPLINK]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let mode = text.split_whitespace().find(|word| word.starts_with("xdp"))?;
@@ -28,7 +28,7 @@ fn links(sandbox: &Sandbox) -> Vec<String> {
     names(&sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION)).join("links"))
 }
 
-fn mode(datapath: &Datapath) -> Option<XdpMode> {
+pub(crate) fn mode(datapath: &Datapath) -> Option<XdpMode> {
     let [Attachment { interface, xdp, .. }] = datapath.attachments() else {
         panic!("{:?}", datapath.attachments());
     };

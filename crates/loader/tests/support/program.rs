@@ -129,6 +129,24 @@ impl Program {
         }
     }
 
+    /// The programs of XDP on a frame that has so much in front of it already that a note has no room; whether they pass it as it came.
+    pub(crate) fn passes_for_want_of_room(&mut self, frame: &[u8]) -> bool {
+        /// Of 256 bytes in front of a frame the kernel keeps 40 (`struct xdp_frame`).
+        const FULL: usize = 208;
+        let data = [&[0; FULL][..], frame].concat();
+        // `struct xdp_md`: data, its end, what is in front of it, the device.
+        let context = [FULL as u32, data.len() as u32, 0, 0, 0, 0];
+        let options = TestRunOptions {
+            data_in: Some(&data),
+            data_out: Some(&mut self.out),
+            ctx_in: Some(context.as_bytes()),
+            ..Default::default()
+        };
+        let program: &Xdp = self.ebpf.program(XDP_PROGRAM).unwrap().try_into().unwrap();
+        let done = program.test_run(options).unwrap();
+        done.return_value == XDP_PASS && self.out[..done.data_size_out as usize] == data
+    }
+
     /// First the programs of XDP. What they pass as it came is for those of TC.
     fn run_early(&mut self, frame: &[u8]) -> (Said, &[u8], Duration) {
         let options =

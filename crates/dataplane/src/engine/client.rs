@@ -16,13 +16,14 @@ use crate::lookup::{Balancing, Drawn, choose, client_draw, endpoint as choose_en
 /// A segment for one of our sockets.
 #[inline(always)]
 pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
-    if !env.has_room(growth(scratch)) {
+    let flow = env.flow(&scratch.image.tuple);
+    if E::PRECEDES && !has_room(env, scratch, flow) {
         return Verdict::DEFER;
     }
     if scratch.image.has(TcpFlags::SYN) && !scratch.image.has(TcpFlags::ACK) {
         return syn::segment(env, scratch);
     }
-    let Some(flow) = env.flow(&scratch.image.tuple) else {
+    let Some(flow) = flow else {
         return env.go_on(Part::First, scratch);
     };
     if scratch.image.read_options().is_err() {
@@ -84,15 +85,21 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
 }
 
-/// What the segment may grow by: a request by its text, now or again, an answer by options that the segment lacks.
+/// Whether the segment has room for what may become of it: a request that goes over the leg that is there grows by its text, now or
+/// again, but not what follows of its body; a SYN or an answer by options that the segment lacks.
 #[inline(always)]
-fn growth(scratch: &Scratch) -> u32 {
+fn has_room<E: Env>(env: &mut E, scratch: &Scratch, flow: Option<*mut Flow>) -> bool {
     let image = &scratch.image;
-    if image.payload_len != 0 && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0 {
-        return TEXT_MAX as u32;
+    let has_text = image.payload_len != 0
+        && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0
+        && flow
+            .is_some_and(|flow| env.locked(flow, |flow| flow.next_seq == image.seq || flow.points_used != 0));
+    if has_text {
+        return env.has_room(TEXT_MAX as u32);
     }
-    let longest = if image.has(TcpFlags::SYN) { emit::HANDSHAKE_MAX } else { emit::BARE_MAX };
-    longest.saturating_sub(image.tcp_len + image.payload_len)
+    let is_answered = image.payload_len == 0 && !image.has(TcpFlags::SYN);
+    let longest = if is_answered { emit::BARE_MAX } else { emit::HANDSHAKE_MAX };
+    env.has_room(longest.saturating_sub(image.tcp_len + image.payload_len))
 }
 
 /// A segment of a connection that was given to the host. The record stays for a while when userspace has ended it.

@@ -1,4 +1,4 @@
-use wire::{EndpointHealth, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, TcpOptions};
+use wire::{EndpointHealth, Flow, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, TcpOptions};
 
 use super::observe::{self, Seen};
 use super::{Env, Part, Scratch, Verdict, checksum, drop, emit, reserve, responses, retire, way_back, ways};
@@ -13,7 +13,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return drop(env, Reason::DropChecksum);
     }
     let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
-    if !env.has_room(growth(&scratch.image)) {
+    if E::PRECEDES && !has_room(env, &scratch.image, flow) {
         return Verdict::DEFER;
     }
     if !ways::is_expected(env, flow) {
@@ -76,16 +76,17 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
 }
 
-/// What the segment may grow by: a SYN-ACK becomes a request, a refusal the SYN to another endpoint.
+/// Whether the segment has room for what may become of it: a SYN-ACK becomes the stored request, a refusal the SYN to another endpoint.
 #[inline(always)]
-const fn growth(image: &Image) -> u32 {
+fn has_room<E: Env>(env: &mut E, image: &Image, flow: *mut Flow) -> bool {
     if image.has(TcpFlags::SYN) {
-        PAYLOAD_MAX as u32
-    } else if image.has(TcpFlags::RST) {
-        emit::HANDSHAKE_MAX.saturating_sub(image.tcp_len + image.payload_len)
-    } else {
-        0
+        let slot = env.locked(flow, |flow| flow.slot);
+        // SAFETY: a live map value; one word, and what is another's by then is not sent.
+        let len = env.slot(slot).map_or(0, |stored| unsafe { (&raw const (*stored).len).read_volatile() });
+        return env.has_room(len.min(PAYLOAD_MAX as u32));
     }
+    let longest = if image.has(TcpFlags::RST) { emit::HANDSHAKE_MAX } else { 0 };
+    env.has_room(longest.saturating_sub(image.tcp_len + image.payload_len))
 }
 
 /// A leg that no flow has any more: the endpoint learns of it.

@@ -91,6 +91,18 @@ fn an_early_refusal_of_a_body_reaches_the_client() {
     assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
 }
 
+/// Its segments must not be decided by two hooks, by their lengths: they would overtake each other.
+#[test]
+fn a_body_needs_no_room_to_grow_in_xdp() {
+    let mut sim = sim(44);
+    sim.world.early.set(100);
+    sim.world.early_room.set(0);
+    let steps = vec![send(Ask::get('m')), Step::Wait, send(Ask::post('m', 40_000)), Step::Wait];
+    let client = dial(&mut sim, steps);
+    assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
+    assert!(sim.world.early_bytes.get() > 36_000, "{}", sim.world.early_bytes.get());
+}
+
 #[test]
 fn the_lost_tail_of_a_response_is_repeated_by_its_endpoint() {
     let mut sim = sim(5);

@@ -115,7 +115,7 @@ impl<const EARLY: bool> AnyPacket for Cpu<'_, EARLY> {
     }
 
     fn has_room(&mut self, more: u32) -> bool {
-        let has_room = !EARLY || more == 0 || self.world.early_random.chance(80);
+        let has_room = !EARLY || more == 0 || self.world.early_random.chance(self.world.early_room.get());
         self.room = self.room.max(self.packet.frame.len() + if has_room { more as usize } else { 0 });
         has_room
     }

@@ -157,8 +157,12 @@ pub(crate) struct World {
     pub(crate) early: Cell<u64>,
     /// What chance says of that; the rest of a run is the same with it and without.
     pub(crate) early_random: Random,
+    /// How many of their frames could grow there, in percent.
+    pub(crate) early_room: Cell<u64>,
     /// How many of them were decided there.
     pub(crate) decided_early: Cell<u32>,
+    /// Bytes of those, with their headers.
+    pub(crate) early_bytes: Cell<usize>,
     pub(crate) fates: RefCell<Vec<Fate>>,
 }
 
@@ -200,7 +204,9 @@ impl World {
             races: Cell::new(0),
             early: Cell::new(0),
             early_random: Random::new(seed ^ 0xea51),
+            early_room: Cell::new(80),
             decided_early: Cell::new(0),
+            early_bytes: Cell::new(0),
             fates: RefCell::default(),
         }
     }
@@ -213,6 +219,7 @@ impl World {
             assert!(handed.is_none(), "sockets take packets of the stack alone");
             if verdict != Verdict::DEFER && verdict != Verdict::PASS {
                 self.decided_early.set(self.decided_early.get() + 1);
+                self.early_bytes.set(self.early_bytes.get() + before.len());
                 return self.settle(verdict, early, None);
             }
             assert_eq!(early.frame, before, "what is left to TC is as it came");

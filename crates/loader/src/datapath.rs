@@ -127,7 +127,7 @@ impl Datapath {
     }
 
     /// Tells the XDP programs, if there are any, which devices take frames from them by now. Takes them away from interfaces where ours
-    /// is no longer the first program at TC, and where what they leave to TC does not arrive.
+    /// is no longer the first program at TC, where something has come in the way, and where what they leave to TC does not arrive.
     ///
     /// # Errors
     ///
@@ -138,6 +138,7 @@ impl Datapath {
         }
         let program = self.entry_program().and_then(|program| program.info().ok()).map(|info| info.id());
         self.early.leave_behind_others(&mut self.attachments, &self.pins, program);
+        self.early.leave_obstacles(&mut self.attachments, &self.pins);
         self.early.leave_where_notes_are_lost(&self.maps, &mut self.attachments, &self.pins)?;
         self.early.follow(&mut self.maps, &self.attachments)
     }

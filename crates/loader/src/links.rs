@@ -1,7 +1,7 @@
 //! What sysfs does not answer for our network namespace: an interface's link record
 //! (rtnetlink(7)) and what XDP its driver can do (family `netdev`, Documentation/netlink/specs/netdev.yaml).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::sys::socket::SockProtocol;
 
@@ -11,8 +11,10 @@ const RTM_GETLINK: u16 = 18;
 const IFINFOMSG_LENGTH: usize = 16;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_PROMISCUITY: u16 = 30;
 const IFLA_XDP: u16 = 43;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROG_ID: u16 = 4;
@@ -39,6 +41,8 @@ pub(crate) struct Link {
     pub(crate) xdp: XdpAttached,
     /// The number of the program on the XDP hook; 0: none, or several.
     pub(crate) xdp_program: u32,
+    /// It is a port of another device, or somebody wants to see every frame.
+    pub(crate) sees_all: bool,
 }
 
 /// Whose programs sit on an interface's XDP hook (`IFLA_XDP_ATTACHED`).
@@ -77,18 +81,22 @@ pub(crate) fn xdp_features() -> BTreeMap<u32, u64> {
     devices().unwrap_or_default().iter().filter_map(|reply| parse_features(reply)).collect()
 }
 
-/// Whether a VLAN's device stands on the interface; `None` where the kernel does not say.
-pub(crate) fn carries_vlans(index: u32) -> Option<bool> {
+/// The interfaces on which devices of VLANs stand in this network namespace; `None` where the kernel does not say.
+pub(crate) fn below_vlans() -> Option<BTreeSet<u32>> {
     let socket = Socket::open(SockProtocol::NetlinkRoute).ok()?;
     let links = socket.dump(RTM_GETLINK, &[0; IFINFOMSG_LENGTH]).ok()?;
-    Some(links.iter().any(|link| is_vlan_on(link, index).unwrap_or(false)))
+    Some(links.iter().filter_map(|link| below_vlan(link)).collect())
 }
 
-fn is_vlan_on(link: &[u8], index: u32) -> Option<bool> {
+/// What the device stands on, if it is a VLAN's.
+fn below_vlan(link: &[u8]) -> Option<u32> {
     let attributes = link.get(IFINFOMSG_LENGTH..)?;
-    let below = u32::from_ne_bytes(attribute(attributes, IFLA_LINK)?.try_into().ok()?);
     let kind = attribute(attribute(attributes, IFLA_LINKINFO)?, IFLA_INFO_KIND)?;
-    Some(below == index && kind.starts_with(b"vlan"))
+    kind.starts_with(b"vlan").then(|| number(attributes, IFLA_LINK)).flatten()
+}
+
+fn number(attributes: &[u8], kind: u16) -> Option<u32> {
+    Some(u32::from_ne_bytes(attribute(attributes, kind)?.try_into().ok()?))
 }
 
 /// A socket for questions to the family `netdev`, and its number.
@@ -110,10 +118,11 @@ fn parse_features(reply: &[u8]) -> Option<(u32, u64)> {
 }
 
 fn parse_link(attributes: &[u8]) -> Option<Link> {
-    let mtu = u32::from_ne_bytes(attribute(attributes, IFLA_MTU)?.try_into().ok()?);
+    let mtu = number(attributes, IFLA_MTU)?;
+    let sees_all = number(attributes, IFLA_MASTER).is_some()
+        || number(attributes, IFLA_PROMISCUITY).is_some_and(|times| times > 0);
     let hook = attribute(attributes, IFLA_XDP);
-    let program = hook.and_then(|nested| attribute(nested, IFLA_XDP_PROG_ID));
-    let xdp_program = program.and_then(|id| id.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    let xdp_program = hook.and_then(|nested| number(nested, IFLA_XDP_PROG_ID)).unwrap_or(0);
     let xdp =
         match hook.and_then(|nested| attribute(nested, IFLA_XDP_ATTACHED)).and_then(|value| value.first()) {
             Some(1) => XdpAttached::Native,
@@ -122,7 +131,7 @@ fn parse_link(attributes: &[u8]) -> Option<Link> {
             Some(4) => XdpAttached::Several,
             _ => XdpAttached::None,
         };
-    Some(Link { mtu, xdp, xdp_program })
+    Some(Link { mtu, xdp, xdp_program, sees_all })
 }
 
 #[cfg(test)]
@@ -139,10 +148,15 @@ mod tests {
         push_attribute(&mut attributes, 3, b"eth0\0");
         push_attribute(&mut attributes, IFLA_MTU, &1500u32.to_ne_bytes());
         push_attribute(&mut attributes, IFLA_XDP | 0x8000, &nested);
-        assert_eq!(
-            parse_link(&attributes),
-            Some(Link { mtu: 1500, xdp: XdpAttached::Generic, xdp_program: 77 })
-        );
+        let link = Link { mtu: 1500, xdp: XdpAttached::Generic, xdp_program: 77, sees_all: false };
+        assert_eq!(parse_link(&attributes), Some(link));
+        for (kind, value, sees_all) in
+            [(IFLA_PROMISCUITY, 0, false), (IFLA_PROMISCUITY, 2, true), (IFLA_MASTER, 4, true)]
+        {
+            let mut more = attributes.clone();
+            push_attribute(&mut more, kind, &u32::to_ne_bytes(value));
+            assert_eq!(parse_link(&more), Some(Link { sees_all, ..link }), "{kind} {value}");
+        }
     }
 
     #[test]
@@ -155,10 +169,9 @@ mod tests {
             push_attribute(&mut link, IFLA_LINKINFO, &info);
             link
         };
-        assert_eq!(is_vlan_on(&link(7, b"vlan\0"), 7), Some(true));
-        assert_eq!(is_vlan_on(&link(8, b"vlan\0"), 7), Some(false));
-        assert_eq!(is_vlan_on(&link(7, b"macvlan\0"), 7), Some(false));
-        assert_eq!(is_vlan_on(&[0; IFINFOMSG_LENGTH], 7), None);
+        assert_eq!(below_vlan(&link(7, b"vlan\0")), Some(7));
+        assert_eq!(below_vlan(&link(7, b"macvlan\0")), None);
+        assert_eq!(below_vlan(&[0; IFINFOMSG_LENGTH]), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     capabilities::Effective,
     early::{Card, Choice, choose},
     interfaces::{self, Interface},
-    is_built, pins,
+    is_built, links, pins,
 };
 
 pub(super) fn check(report: &mut Report, hooks: &Hooks, interfaces: &[String]) {
@@ -34,7 +34,7 @@ pub(super) fn check(report: &mut Report, hooks: &Hooks, interfaces: &[String]) {
 /// What `dataplane.hook: auto` makes of an interface.
 fn auto(interface: &Interface) -> String {
     let pin = pins::early_link(&Options::default().pin_root, &interface.name);
-    let card = Card::of(&interface.name, interface.index, &pin, Hook::Auto);
+    let card = Card::of(&interface.name, interface.index, &pin, Hook::Auto, links::below_vlans);
     match choose(Hook::Auto, XdpMode::Auto, &card) {
         Choice::Native | Choice::Generic => "auto: XDP in the driver, then TC".into(),
         Choice::Tc(why) => format!("auto: TC; {why}"),

@@ -1,6 +1,6 @@
 //! What is known of an interface before a program is attached to it.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::rule::is_card;
 use crate::{
@@ -38,6 +38,8 @@ pub(crate) struct Features {
 pub(crate) struct Link {
     pub(crate) mtu: u32,
     pub(crate) slot: Slot,
+    /// It is a port of another device, or promiscuous: frames of VLANs that have no device arrive, whatever the driver filters.
+    pub(crate) sees_all: bool,
 }
 
 /// Who has the hook.
@@ -53,8 +55,15 @@ pub(crate) enum Slot {
 const JOINING: [&str; 2] = ["rx-lro", "rx-gro-hw"];
 
 impl Card {
-    /// Looks at the interface. `auto` asks no more than the driver of one that it leaves to TC anyway.
-    pub(crate) fn of(name: &str, index: u32, pin: &Path, hook: Hook) -> Self {
+    /// Looks at the interface; `below_vlans` says on which VLANs stand. `auto` asks no more than the driver of one that it leaves to TC
+    /// anyway.
+    pub(crate) fn of(
+        name: &str,
+        index: u32,
+        pin: &Path,
+        hook: Hook,
+        below_vlans: impl FnOnce() -> Option<BTreeSet<u32>>,
+    ) -> Self {
         let driver = ethtool::driver(name);
         if hook == Hook::Auto && !is_card(driver.as_deref()) {
             return Self { driver, native: None, features: None, link: None, carries_vlans: None };
@@ -64,9 +73,19 @@ impl Card {
             hides_tags: on.contains("rx-vlan-hw-parse"),
             filters_vlans: on.contains("rx-vlan-filter"),
         });
-        let link = links::link(index).map(|link| Link { mtu: link.mtu, slot: slot(&link, index, pin) });
-        let (native, carries_vlans) = (links::has_native_xdp(index), links::carries_vlans(index));
+        let link = links::link(index).map(|link| Link {
+            mtu: link.mtu,
+            slot: slot(&link, index, pin),
+            sees_all: link.sees_all,
+        });
+        let native = links::has_native_xdp(index);
+        let carries_vlans = below_vlans().map(|below| below.contains(&index));
         Self { driver, native, features, link, carries_vlans }
+    }
+
+    /// Whether all is known that obstacles come of.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.features.is_some() && self.link.is_some() && self.carries_vlans.is_some()
     }
 
     /// Whether the program on its hook is a link of ours.

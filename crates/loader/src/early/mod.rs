@@ -72,7 +72,7 @@ impl Early {
             remove(&pin);
             return;
         }
-        let card = Card::of(name, index, &pin, options.hook);
+        let card = Card::of(name, index, &pin, options.hook, links::below_vlans);
         let mode = match choose(options.hook, options.xdp_mode, &card) {
             Choice::Native => XdpMode::Native,
             Choice::Generic => XdpMode::Skb,
@@ -125,12 +125,32 @@ impl Early {
         pins: &PinFolder,
         program: Option<u32>,
     ) {
+        let Some(program) = program else { return };
         for at in attachments.iter_mut().filter(|at| at.xdp.is_some()) {
-            let first = tcx_ingress_programs(at.index).ok().and_then(|all| all.first().copied());
-            if first.is_some() && first != program {
-                warn!(interface = at.interface, "TC instead of XDP: another program is before {TC_PROGRAM}");
-                remove(&pins.early_link(&at.interface));
-                at.xdp = None;
+            let Ok(all) = tcx_ingress_programs(at.index) else { continue };
+            match all.first() {
+                Some(first) if *first == program => {}
+                Some(_) => leave(at, pins, &format!("another program is before {TC_PROGRAM}")),
+                None => leave(at, pins, &format!("{TC_PROGRAM} is not there any more")),
+            }
+        }
+    }
+
+    /// What has come in the way since the program was attached: VLANs, a master, somebody who wants to see every frame. What the kernel
+    /// does not say now is looked at the next time.
+    pub(crate) fn leave_obstacles(&self, attachments: &mut [Attachment], pins: &PinFolder) {
+        if attachments.iter().all(|at| at.xdp.is_none()) {
+            return;
+        }
+        let below = links::below_vlans();
+        for at in attachments {
+            let Some(mode) = at.xdp else { continue };
+            let pin = pins.early_link(&at.interface);
+            let card = Card::of(&at.interface, at.index, &pin, Hook::Xdp, || below.clone());
+            if card.is_known()
+                && let Choice::Tc(why) = choose(Hook::Xdp, mode, &card)
+            {
+                leave(at, pins, &why.to_string());
             }
         }
     }
@@ -147,9 +167,7 @@ impl Early {
             let now = maps.notes(at.index)?;
             let watch = self.watches.entry(at.index).or_insert_with(|| Watch::begin(now));
             if let Some(fault) = watch.look(now) {
-                warn!(interface = at.interface, "TC instead of XDP: {fault}");
-                remove(&pins.early_link(&at.interface));
-                at.xdp = None;
+                leave(at, pins, &fault.to_string());
             }
         }
         Ok(())
@@ -196,13 +214,20 @@ fn find<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> Result<&'e mut Xdp, Start
     ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(StartError::Incomplete { name })
 }
 
+/// Takes the program from an interface that has it: TC does all the work there.
+fn leave(at: &mut Attachment, pins: &PinFolder, why: &str) {
+    warn!(interface = at.interface, "TC instead of XDP, until the next start: {why}");
+    remove(&pins.early_link(&at.interface));
+    at.xdp = None;
+}
+
 fn remove(pin: &std::path::Path) {
     if let Err(error) = remove_link(pin) {
         warn!(error = &error as &dyn Error, "an XDP program stays attached");
     }
 }
 
-/// Every interface that frames may leave by, and each that has the program.
+/// Every interface that frames may leave by, and each that has the program. Not the cards of a bond: it sends by them.
 fn devices(attachments: &[Attachment]) -> BTreeMap<u32, Device> {
     let features = links::xdp_features();
     let of = |interface: &Interface| {
@@ -216,7 +241,8 @@ fn devices(attachments: &[Attachment]) -> BTreeMap<u32, Device> {
         (flags != 0 || mode.is_some()).then_some(flags)
     };
     let all = list().unwrap_or_default();
-    let known = all.iter().filter(|interface| interface.up && !interface.loopback).filter_map(|interface| {
+    let all = all.iter().filter(|interface| interface.up && !interface.loopback && !interface.bonded);
+    let known = all.filter_map(|interface| {
         Some((interface.index, Device { address: interface.address?, flags: of(interface)? }))
     });
     known.take(wire::DEVICES_MAX).collect()

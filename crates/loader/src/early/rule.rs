@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::card::{Card, Link, Slot};
+use super::card::{Card, Slot};
 use crate::{Hook, XdpMode};
 
 /// Drivers that `auto` takes: of network cards on which the kernel cases have passed, for a driver decides whether a note reaches TC at
@@ -11,6 +11,9 @@ use crate::{Hook, XdpMode};
 /// Virtual devices are not for this list: what comes from the same machine comes in large pieces and with checksums that are still to
 /// be made, and TC takes it as it is.
 const CARDS: [&str; 0] = [];
+
+/// Drivers that hand a program on to the cards below. It would know the card that a connection came by, and that changes.
+const JOINT: [&str; 2] = ["bonding", "team"];
 
 /// The longest MTU with which all segments are short enough for the programs.
 const MTU_MAX: u32 = 2048;
@@ -47,6 +50,10 @@ pub(crate) enum Why {
     Vlans,
     /// The same, and those of any VLAN arrive.
     Unfiltered,
+    /// The same of one that sees every frame, whatever the driver filters.
+    Promiscuous,
+    /// One of [`JOINT`].
+    Joint,
     /// Somebody else's program.
     Busy,
 }
@@ -67,6 +74,10 @@ impl fmt::Display for Why {
             Self::Unfiltered => f.write_str(
                 "rx-vlan-hw-parse is on without rx-vlan-filter: frames of VLANs would look untagged in XDP",
             ),
+            Self::Promiscuous => f.write_str(
+                "it is promiscuous or has a master, and rx-vlan-hw-parse is on: frames of VLANs would look untagged in XDP",
+            ),
+            Self::Joint => f.write_str("XDP runs on the cards of a bond or team, which change under a connection"),
             Self::Busy => f.write_str("another XDP program is attached"),
         }
     }
@@ -102,14 +113,19 @@ fn is_among(cards: &[&str], driver: Option<&str>) -> bool {
 }
 
 fn obstacle(mode: XdpMode, card: &Card) -> Option<Why> {
-    match card.link {
-        None => return Some(Why::Unknown(WHOSE)),
-        Some(Link { slot: Slot::Busy, .. }) => return Some(Why::Busy),
-        Some(_) => {}
+    let Some(link) = card.link else { return Some(Why::Unknown(WHOSE)) };
+    if link.slot == Slot::Busy {
+        return Some(Why::Busy);
+    }
+    if is_among(&JOINT, card.driver.as_deref()) {
+        return Some(Why::Joint);
     }
     let hides_tags = card.features.is_none_or(|features| features.hides_tags);
     if hides_tags && card.carries_vlans.unwrap_or(true) {
         return Some(Why::Vlans);
+    }
+    if hides_tags && link.sees_all {
+        return Some(Why::Promiscuous);
     }
     // Before Linux 6.3 nobody says whether the driver runs programs. It answers to being asked to.
     (mode != XdpMode::Skb && card.native == Some(false)).then_some(Why::NotNative)
@@ -135,10 +151,10 @@ const ABLE: &str = "what the driver does and can do (Linux 6.3 does)";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::early::card::Features;
+    use crate::early::card::{Features, Link};
 
     const FEATURES: Features = Features { joins: None, hides_tags: true, filters_vlans: true };
-    const LINK: Link = Link { mtu: 1500, slot: Slot::Free };
+    const LINK: Link = Link { mtu: 1500, slot: Slot::Free, sees_all: false };
 
     fn card() -> Card {
         Card {
@@ -177,6 +193,7 @@ mod tests {
             (Card { carries_vlans: None, ..card() }, Why::Vlans),
             (Card { carries_vlans: Some(true), ..card() }, Why::Vlans),
             (linked(Link { mtu: 9000, ..LINK }), Why::Mtu(9000)),
+            (linked(Link { sees_all: true, ..LINK }), Why::Promiscuous),
             (linked(Link { slot: Slot::Busy, ..LINK }), Why::Busy),
             (with(Features { joins: Some("rx-lro"), ..FEATURES }), Why::Joins("rx-lro")),
             (with(Features { filters_vlans: false, ..FEATURES }), Why::Unfiltered),
@@ -205,6 +222,17 @@ mod tests {
             (XdpMode::Skb, Card { native: Some(false), ..veth() }, Choice::Generic),
             (XdpMode::Auto, Card { native: None, ..veth() }, Choice::Native),
             (XdpMode::Auto, Card { native: Some(false), ..veth() }, Choice::Tc(Why::NotNative)),
+            (XdpMode::Auto, Card { driver: Some("bonding".into()), ..card() }, Choice::Tc(Why::Joint)),
+            (XdpMode::Skb, Card { driver: Some("team".into()), ..card() }, Choice::Tc(Why::Joint)),
+            (XdpMode::Auto, linked(Link { sees_all: true, ..LINK }), Choice::Tc(Why::Promiscuous)),
+            (
+                XdpMode::Auto,
+                Card {
+                    features: Some(Features { hides_tags: false, ..FEATURES }),
+                    ..linked(Link { sees_all: true, ..LINK })
+                },
+                Choice::Native,
+            ),
             (XdpMode::Auto, busy(), Choice::Tc(Why::Busy)),
             (XdpMode::Skb, busy(), Choice::Tc(Why::Busy)),
             (XdpMode::Auto, Card { link: None, ..veth() }, Choice::Tc(Why::Unknown(WHOSE))),

@@ -8,7 +8,7 @@ use aya::{
 };
 use loader::{Attachment, Datapath, Hook, Options, XdpMode};
 
-use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, names};
+use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, names, run};
 use crate::{PORT, any, counters};
 
 /// How the uplink shows its XDP program, such as `xdp` or `xdpgeneric`, and the program's number.
@@ -114,6 +114,53 @@ fn interfaces_that_come_get_it_too() {
         assert!(datapath.follow_interfaces().unwrap());
         assert_eq!(mode(&datapath), Some(XdpMode::Native));
         assert_eq!(shown().unwrap().0, "xdp");
+        datapath.detach().unwrap();
+    });
+}
+
+/// A VLAN's device would make tagged frames come as such; the tests' kernel has none, but a bridge, and promiscuous interfaces.
+#[test]
+fn it_goes_when_frames_of_any_vlan_may_come_without_their_tag() {
+    type Change = fn();
+    let changes: [(Change, &str); 2] = [
+        (|| run(&format!("ip link set {UPLINK} promisc on")), "promiscuous"),
+        (
+            || {
+                run("ip link add bridge0 type bridge");
+                run(&format!("ip link set {UPLINK} master bridge0"));
+            },
+            "a port of a bridge",
+        ),
+    ];
+    for (change, what) in changes {
+        in_sandbox(move |sandbox| {
+            let options = options(sandbox, Hook::Xdp, XdpMode::Auto);
+            let mut datapath = Datapath::start(&options).unwrap();
+            datapath.follow_devices().unwrap();
+            assert_eq!(mode(&datapath), Some(XdpMode::Native), "nothing is in the way yet");
+            change();
+            datapath.follow_devices().unwrap();
+            assert_eq!((mode(&datapath), shown()), (None, None), "{what}");
+            datapath.keep();
+            let datapath = Datapath::start(&options).unwrap();
+            assert_eq!((mode(&datapath), shown()), (None, None), "{what}, at the start");
+            datapath.detach().unwrap();
+        });
+    }
+}
+
+#[test]
+fn it_goes_when_the_program_behind_it_is_gone() {
+    in_sandbox(|sandbox| {
+        let mut datapath = Datapath::start(&options(sandbox, Hook::Xdp, XdpMode::Auto)).unwrap();
+        let [Attachment { pin: Some(pin), .. }] = datapath.attachments() else { panic!("tcx") };
+        std::fs::remove_file(pin).unwrap();
+        let start = std::time::Instant::now();
+        while mode(&datapath).is_some() {
+            assert!(start.elapsed() < std::time::Duration::from_secs(5), "the kernel's worker detaches it");
+            datapath.follow_devices().unwrap();
+        }
+        assert_eq!(shown(), None);
         datapath.detach().unwrap();
     });
 }

@@ -92,8 +92,9 @@ impl Datapath {
         // Where the operator named interfaces each must work; of all that are up, those that can.
         let strict = !options.interfaces.is_empty();
         let loaded = find(&mut ebpf, program)?;
-        let attachments = attach_all(loaded, &interfaces, &pins, options.tcx, strict)?;
-        pins::pin_program(&pins, TC_PROGRAM, |path| loaded.pin(path))?;
+        let attached = attach_all(loaded, &interfaces, &pins, options.tcx, strict)?;
+        let is_new: Vec<bool> = attached.iter().map(|attached| attached.is_new).collect();
+        let attachments = attached.into_iter().map(|attached| attached.attachment).collect();
         let mut this = Self {
             maps,
             settings,
@@ -106,8 +107,34 @@ impl Datapath {
             pins,
             options: options.clone(),
         };
-        this.start_early()?;
-        Ok(this)
+        match this.finish_start() {
+            Ok(()) => Ok(this),
+            Err(error) => {
+                this.take_back(&is_new);
+                Err(error)
+            }
+        }
+    }
+
+    /// What is done with the programs of TC at work.
+    fn finish_start(&mut self) -> Result<(), StartError> {
+        let loaded = find(&mut self.ebpf, self.program)?;
+        pins::pin_program(&self.pins, TC_PROGRAM, |path| loaded.pin(path))?;
+        self.start_early()
+    }
+
+    /// Detaches what a start that fails has attached; what it took over stays, but for XDP, which TC can do without.
+    fn take_back(&self, is_new: &[bool]) {
+        for (attachment, is_new) in self.attachments.iter().zip(is_new) {
+            let mut result =
+                pins::remove_link(&self.pins.early_link(&attachment.interface)).map_err(DetachError::Pin);
+            if *is_new {
+                result = result.and(detach_one(attachment));
+            }
+            if let Err(error) = result {
+                warn!(interface = attachment.interface, error = &error as &dyn Error, "stays attached");
+            }
+        }
     }
 
     /// Puts the XDP program where it is wanted, once the programs of TC are there. Where the kernel cannot route, nowhere.
@@ -350,7 +377,7 @@ fn attach_all(
     pins: &PinFolder,
     tcx: bool,
     strict: bool,
-) -> Result<Vec<Attachment>, StartError> {
+) -> Result<Vec<Attached>, StartError> {
     let mut done: Vec<Attached> = Vec::with_capacity(interfaces.len());
     let mut failure: Option<AttachError> = None;
     for interface in interfaces {
@@ -377,7 +404,7 @@ fn attach_all(
             }
             Err(error.into())
         }
-        _ => Ok(done.into_iter().map(|attached| attached.attachment).collect()),
+        _ => Ok(done),
     }
 }
 

@@ -108,12 +108,11 @@ pub(crate) struct OutputArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// Interfaces to look at [default: all]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(crate) interfaces: Vec<String>,
     /// table, wide or json
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) settings: SettingsFlags,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,17 +1,15 @@
 //! What RAUTA would use here, and why.
 
-use std::path::Path;
-
 use super::{Report, Row, State, hook::Hooks, probe::Probe};
 use crate::{
-    Hook, Options, XdpMode,
+    Hook, Options, StartError, XdpMode,
     capabilities::Effective,
     early::{Card, Choice, choose},
     interfaces::{self, Interface},
     is_built, links, pins,
 };
 
-pub(super) fn check(report: &mut Report, hooks: &Hooks, interfaces: &[String]) {
+pub(super) fn check(report: &mut Report, hooks: &Hooks, options: &Options) {
     report.push(if is_built() {
         Row::new("rauta", "kernel programs", State::Ok, "part of this binary")
     } else {
@@ -19,25 +17,32 @@ pub(super) fn check(report: &mut Report, hooks: &Hooks, interfaces: &[String]) {
             .effect("Tier 3 alone, no counters from the kernel")
             .mend("./x setup, then build again")
     });
-    report.push(match obstacle(hooks, &Options::default().pin_root, interfaces) {
+    report.push(match obstacle(hooks, options) {
         None => Row::new("rauta", "hook", State::Ok, hook(hooks)),
         Some(reason) => Row::new("rauta", "hook", State::Degraded, format!("none: {reason}"))
             .effect("requests are served as ever; packets and connections are not counted in the kernel"),
     });
-    for interface in interfaces::choose(interfaces).unwrap_or_default() {
-        report.push(Row::new("rauta", format!("hook on {}", interface.name), State::Info, auto(&interface)));
+    for interface in interfaces::choose(&options.interfaces).unwrap_or_default() {
+        let detail = hook_on(&interface, hooks, options);
+        report.push(Row::new("rauta", format!("hook on {}", interface.name), State::Info, detail));
     }
     let detail = "Tier 2 (TC) for what it decides, if the kernel has the hand-off (kfunc above); else Tier 3";
     report.push(Row::new("rauta", "tier", State::Info, detail));
 }
 
-/// What `dataplane.hook: auto` makes of an interface.
-fn auto(interface: &Interface) -> String {
-    let pin = pins::early_link(&Options::default().pin_root, &interface.name);
-    let card = Card::of(&interface.name, interface.index, &pin, Hook::Auto, links::below_vlans);
-    match choose(Hook::Auto, XdpMode::Auto, &card) {
-        Choice::Native | Choice::Generic => "auto: XDP in the driver, then TC".into(),
-        Choice::Tc(why) => format!("auto: TC; {why}"),
+/// What the settings make of an interface, as it is now.
+fn hook_on(interface: &Interface, hooks: &Hooks, options: &Options) -> String {
+    let pin = pins::early_link(&options.pin_root, &interface.name);
+    let card = Card::of(&interface.name, interface.index, &pin, options.hook, links::below_vlans);
+    let hook = options.hook;
+    match choose(hook, options.xdp_mode, &card) {
+        _ if hook == Hook::Off => "off".into(),
+        Choice::Native | Choice::Generic if hooks.tcx != Probe::Yes => {
+            format!("{hook}: TC; without tcx there is no telling who is first behind XDP")
+        }
+        Choice::Native => format!("{hook}: XDP in the driver, then TC"),
+        Choice::Generic => format!("{hook}: XDP in front of the stack, then TC"),
+        Choice::Tc(why) => format!("{hook}: TC; {why}"),
     }
 }
 
@@ -49,7 +54,12 @@ fn hook(hooks: &Hooks) -> &'static str {
 }
 
 /// The first thing in the way of the kernel programs, in the order in which a start meets them.
-fn obstacle(hooks: &Hooks, pin_root: &Path, interfaces: &[String]) -> Option<String> {
+fn obstacle(hooks: &Hooks, options: &Options) -> Option<String> {
+    match (options.hook, options.xdp_mode) {
+        (Hook::Off, _) => return Some(StartError::SwitchedOff.to_string()),
+        (Hook::Auto | Hook::Xdp, XdpMode::Hw) => return Some(StartError::HardwareXdp.to_string()),
+        _ => {}
+    }
     if !is_built() {
         return Some("built without the kernel programs".into());
     }
@@ -59,10 +69,11 @@ fn obstacle(hooks: &Hooks, pin_root: &Path, interfaces: &[String]) -> Option<Str
     if hooks.tcx != Probe::Yes && hooks.clsact == Probe::No {
         return Some("neither tcx nor clsact".into());
     }
-    if let Err(error) = interfaces::choose(interfaces) {
+    if let Err(error) = interfaces::choose(&options.interfaces) {
         return Some(error.to_string());
     }
-    (!pins::is_bpffs(pin_root)).then(|| format!("{} is not on a bpf file system", pin_root.display()))
+    let root = &options.pin_root;
+    (!pins::is_bpffs(root)).then(|| format!("{} is not on a bpf file system", root.display()))
 }
 
 #[cfg(test)]

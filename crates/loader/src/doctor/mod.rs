@@ -18,10 +18,13 @@ mod sysctl;
 
 pub use report::{Report, Row, State};
 
-/// Looks at everything RAUTA uses or will use, and at `interfaces` (empty: those it would attach to).
+use crate::Options;
+
+/// Looks at everything RAUTA uses or will use, as it would be started with `options`.
 ///
 /// Loads and drops small programs to see what the kernel accepts; attaches nothing to any interface.
-pub fn checks(interfaces: &[String]) -> Report {
+pub fn checks(options: &Options) -> Report {
+    let interfaces = &options.interfaces;
     let mut report = Report::default();
     kernel::check(&mut report);
     capability::check(&mut report);
@@ -31,6 +34,6 @@ pub fn checks(interfaces: &[String]) -> Report {
     sysctl::check(&mut report);
     interface::check(&mut report, interfaces);
     policy::check(&mut report, interfaces);
-    choice::check(&mut report, &hooks, interfaces);
+    choice::check(&mut report, &hooks, options);
     report
 }

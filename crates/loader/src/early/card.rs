@@ -1,6 +1,6 @@
 //! What is known of an interface before a program is attached to it.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 use super::rule::is_card;
 use crate::{
@@ -73,10 +73,8 @@ impl Card {
             hides_tags: on.contains("rx-vlan-hw-parse"),
             filters_vlans: on.contains("rx-vlan-filter"),
         });
-        let link = links::link(index).map(|link| Link {
-            mtu: link.mtu,
-            slot: slot(&link, index, pin),
-            sees_all: link.sees_all,
+        let link = links::link(index).and_then(|link| {
+            Some(Link { mtu: link.mtu, slot: slot(&link, index, pin)?, sees_all: link.sees_all })
         });
         let native = links::has_native_xdp(index);
         let carries_vlans = below_vlans().map(|below| below.contains(&index));
@@ -94,12 +92,17 @@ impl Card {
     }
 }
 
-fn slot(link: &links::Link, index: u32, pin: &Path) -> Slot {
+/// `None` where the pin may not be read.
+fn slot(link: &links::Link, index: u32, pin: &Path) -> Option<Slot> {
     if link.xdp == XdpAttached::None {
-        return Slot::Free;
+        return Some(Slot::Free);
     }
+    let ours = match pinned_xdp_link(pin) {
+        Ok(ours) => ours,
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(_) => return None,
+    };
     // The same index exists in every network namespace, the number of a program once.
-    let ours = pinned_xdp_link(pin).ok().flatten();
     let is_ours = ours.is_some_and(|(at, program)| at == index && program == link.xdp_program);
-    if is_ours { Slot::Ours } else { Slot::Busy }
+    Some(if is_ours { Slot::Ours } else { Slot::Busy })
 }

@@ -50,6 +50,8 @@ const VETH: &str = "veth";
 pub(crate) struct Early {
     /// Verifying them takes half a second: not before they are wanted.
     parts: Option<ProgramArray<MapData>>,
+    /// Why they are not there: the same for every interface, and not tried again.
+    refused: Option<String>,
     /// What the map has.
     devices: BTreeMap<u32, Device>,
     /// By interface.
@@ -85,7 +87,7 @@ impl Early {
                 return;
             }
         };
-        let attached = self.load(ebpf, pins).map_err(Box::<dyn Error>::from).and_then(|program| {
+        let attached = self.load(ebpf, pins).and_then(|program| {
             link::attach(program, (name, index), &pin, card.is_ours(), mode).map_err(Box::<dyn Error>::from)
         });
         match attached {
@@ -185,15 +187,39 @@ impl Early {
     }
 
     /// Loads the programs once.
-    fn load<'e>(&mut self, ebpf: &'e mut Ebpf, pins: &PinFolder) -> Result<&'e mut Xdp, StartError> {
-        if self.parts.is_none() {
-            self.parts = Some(load_parts(ebpf)?);
-            let program = find(ebpf, XDP_PROGRAM)?;
-            program.load().map_err(|error| load_error(error.into()))?;
-            pin_program(pins, XDP_PROGRAM, |path| program.pin(path))?;
+    fn load<'e>(&mut self, ebpf: &'e mut Ebpf, pins: &PinFolder) -> Result<&'e mut Xdp, Box<dyn Error>> {
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone().into());
         }
-        find(ebpf, XDP_PROGRAM)
+        if self.parts.is_none() {
+            match load_all(ebpf, pins) {
+                Ok(parts) => self.parts = Some(parts),
+                Err(error) => {
+                    self.refused = Some(chain(&error));
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(find(ebpf, XDP_PROGRAM)?)
     }
+}
+
+fn load_all(ebpf: &mut Ebpf, pins: &PinFolder) -> Result<ProgramArray<MapData>, StartError> {
+    let parts = load_parts(ebpf)?;
+    let program = find(ebpf, XDP_PROGRAM)?;
+    program.load().map_err(|error| load_error(error.into()))?;
+    pin_program(pins, XDP_PROGRAM, |path| program.pin(path))?;
+    Ok(parts)
+}
+
+/// An error with what it came of.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn load_parts(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, StartError> {

@@ -1,6 +1,9 @@
 //! What the doctor says in a sandbox, with and without capabilities.
 
-use loader::doctor::{Report, Row, State, checks};
+use loader::{
+    Datapath, Hook, Options,
+    doctor::{Report, Row, State, checks},
+};
 
 use crate::nftables;
 use crate::sandbox::{UPLINK, in_sandbox, run};
@@ -10,10 +13,30 @@ fn row<'r>(report: &'r Report, area: &str, item: &str) -> &'r Row {
     found.unwrap_or_else(|| panic!("no row {area} {item} in {report:#?}"))
 }
 
+fn named(interface: &str) -> Options {
+    Options { interfaces: vec![interface.to_owned()], ..Options::default() }
+}
+
+#[test]
+fn an_interface_gets_what_the_settings_ask_for_and_its_own_program_is_none_of_others() {
+    in_sandbox(|sandbox| {
+        let said =
+            |options: &Options| row(&checks(options), "rauta", &format!("hook on {UPLINK}")).detail.clone();
+        let by_name = Options { hook: Hook::Xdp, ..sandbox.options() };
+        assert_eq!(said(&sandbox.options()), "auto: TC; no network card has passed the tests of XDP yet");
+        assert_eq!(said(&by_name), "xdp: XDP in the driver, then TC");
+        let datapath = Datapath::start(&by_name).unwrap();
+        assert_eq!(said(&by_name), "xdp: XDP in the driver, then TC");
+        let elsewhere = Options { pin_root: sandbox.pin_root().with_file_name("other"), ..by_name };
+        assert_eq!(said(&elsewhere), "xdp: TC; another XDP program is attached");
+        datapath.detach().unwrap();
+    });
+}
+
 #[test]
 fn with_capabilities_everything_is_tried() {
     in_sandbox(|_| {
-        let report = checks(&[]);
+        let report = checks(&Options::default());
         for row in &report.rows {
             assert!(!row.detail.is_empty(), "{row:?}");
             assert!(!row.detail.contains("not visible"), "root sees everything: {row:?}");
@@ -36,7 +59,7 @@ fn with_capabilities_everything_is_tried() {
 #[test]
 fn chains_that_the_kernel_tier_passes_by_are_named() {
     in_sandbox(|_| {
-        let chains = || row(&checks(&[]), "policy", "nftables").clone();
+        let chains = || row(&checks(&Options::default()), "policy", "nftables").clone();
         assert_eq!((chains().state, chains().detail.as_str()), (State::Ok, "no rules for forwarded packets"));
         nftables::add("filter", "forward", Some(nftables::DROP));
         let found = chains();
@@ -57,7 +80,7 @@ fn chains_that_the_kernel_tier_passes_by_are_named() {
 fn without_capabilities_it_says_what_it_cannot_see() {
     in_sandbox(|sandbox| {
         sandbox.drop_capabilities(&[]);
-        let report = checks(&[]);
+        let report = checks(&Options::default());
         let bpf = row(&report, "capability", "CAP_BPF");
         assert_eq!(
             (bpf.state, bpf.effect.as_str()),
@@ -80,11 +103,11 @@ fn without_capabilities_it_says_what_it_cannot_see() {
 #[test]
 fn interfaces_that_are_missing_or_down_are_named() {
     in_sandbox(|_| {
-        let report = checks(&["eth9".into()]);
+        let report = checks(&named("eth9"));
         let missing = row(&report, "interface", "eth9");
         assert_eq!(missing.state, State::Missing);
         run(&format!("ip link set {UPLINK} down"));
-        let report = checks(&[UPLINK.into()]);
+        let report = checks(&named(UPLINK));
         let down = row(&report, "interface", UPLINK);
         assert_eq!((down.state, down.mend.as_str()), (State::Degraded, "ip link set up.1 up"));
     });

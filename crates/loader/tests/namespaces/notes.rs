@@ -17,7 +17,7 @@ use wire::{LAYOUT_VERSION, ListenerKey, Settings, Vip};
 use zerocopy::IntoBytes;
 
 use crate::machine::tap;
-use crate::sandbox::{GATEWAY_V4, Sandbox, UPLINK, in_sandbox, lay_wire};
+use crate::sandbox::{GATEWAY_V4, Sandbox, UPLINK, in_sandbox, lay_wire, run};
 use crate::xdp::{mode, shown};
 
 /// A protocol that nobody speaks (IEEE 802: for local experiments).
@@ -85,6 +85,29 @@ fn a_note_of_another_owner_or_about_another_device_is_ignored() {
             receive(&passing, uplink, note, &frame);
         }
         assert_eq!(next(&tap), 4, "the last alone is carried out");
+        datapath.detach().unwrap();
+    });
+}
+
+/// What was sent by one end of a wire comes in by the other in the same namespace, with the note still in front of it.
+#[test]
+fn a_note_is_carried_out_once() {
+    in_sandbox(|sandbox| {
+        lay_wire();
+        // It has no XDP then: a program there would take the note away.
+        run("ip link set right promisc on");
+        let (uplink, left) = (if_nametoindex(UPLINK).unwrap(), if_nametoindex("left").unwrap());
+        let options = Options { hook: Hook::Xdp, ..sandbox.options() };
+        let mut datapath = Datapath::start(&options).unwrap();
+        datapath.set_settings(&Settings::default()).unwrap();
+        let at = datapath.attachments().iter().map(|at| (at.interface.as_str(), at.xdp.is_some()));
+        assert_eq!(at.collect::<Vec<_>>(), [("left", true), ("right", false), (UPLINK, true)]);
+        let note = Note::new(datapath.settings().note_owner, uplink, Verdict::send(left, true));
+        let (passing, tap) = (passing(), tap("right"));
+        for number in [7, 8] {
+            receive(&passing, uplink, &note, &[&[0xff; 12][..], &PROTOCOL, &[number; 50]].concat());
+        }
+        assert_eq!([next(&tap), next(&tap)], [7, 8]);
         datapath.detach().unwrap();
     });
 }

@@ -6,10 +6,10 @@ use aya::{
     EbpfLoader,
     programs::{Xdp, XdpMode as AyaMode},
 };
-use loader::{Attachment, Datapath, Hook, Options, XdpMode};
+use loader::{Attachment, Datapath, Hook, Options, StartError, XdpMode, detach_all};
 
 use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, names, run};
-use crate::{PORT, any, counters};
+use crate::{PORT, any, counters, start_error};
 
 /// How the uplink shows its XDP program, such as `xdp` or `xdpgeneric`, and the program's number.
 pub(crate) fn shown() -> Option<(String, u32)> {
@@ -162,5 +162,37 @@ fn it_goes_when_the_program_behind_it_is_gone() {
         }
         assert_eq!(shown(), None);
         datapath.detach().unwrap();
+    });
+}
+
+/// `BPF_MAP_FREEZE` (Linux 5.2): nobody but programs writes the map from then on.
+fn freeze(map: &std::path::Path) {
+    const BPF_MAP_FREEZE: libc::c_int = 22;
+    let map = aya::maps::MapData::from_pin(map).unwrap();
+    let attributes = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(map.fd()));
+    // SAFETY: the call reads one descriptor, which outlives it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, &raw const attributes, size_of_val(&attributes))
+    };
+    assert_eq!(result, 0);
+}
+
+#[test]
+fn a_start_that_fails_behind_the_programs_of_tc_takes_them_back() {
+    in_sandbox(|sandbox| {
+        Datapath::start(&options(sandbox, Hook::Tc, XdpMode::Auto)).unwrap().keep();
+        let folder = sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION));
+        freeze(&folder.join("XDP_DEVICES"));
+        let by_name = options(sandbox, Hook::Xdp, XdpMode::Auto);
+        assert!(matches!(start_error(by_name.clone()), StartError::Map(_)));
+        assert_eq!(
+            (shown(), links(sandbox)),
+            (None, vec!["rauta_tc_ingress@up%2e1".to_owned()]),
+            "it was there"
+        );
+        std::fs::remove_file(folder.join("links/rauta_tc_ingress@up%2e1")).unwrap();
+        assert!(matches!(start_error(by_name), StartError::Map(_)));
+        assert_eq!((shown(), links(sandbox)), (None, vec![]));
+        detach_all(sandbox.pin_root()).unwrap();
     });
 }

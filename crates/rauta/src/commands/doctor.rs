@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 
 use admin::{Cell, Mood, Table};
+use anyhow::Context;
 use loader::doctor::{Report, State, checks};
 
 use crate::cli::DoctorArgs;
 use crate::output::{Output, has_colour, print, print_json};
+use crate::settings;
 
-/// Looks at this machine and prints what it found. What is missing is no failure: userspace always works.
+/// Looks at this machine and prints what it found, with what the settings would make of it. What is missing is no failure: userspace always works.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let report = checks(&args.interfaces);
+    let effective = settings::load(&args.settings, None, std::env::vars_os()).context("bad settings")?;
+    let report = checks(&effective.settings.loader_options());
     match args.output {
         Output::Json => print_json(&report)?,
         _ => print(&as_text(&report))?,

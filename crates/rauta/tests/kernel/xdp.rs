@@ -1,7 +1,7 @@
 //! The XDP program before that of TC: who decides, who sends, and that what XDP leaves to TC comes to the same.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::{Addresses, Lab, Neighbour, Offloads, Order, RawHost, Segment, Verdict, exec, flag, until};
 
@@ -22,6 +22,16 @@ on_every_network!(
     where_another_program_comes_first_at_tc_there_is_no_xdp,
     a_veth_pair_inside_the_gateway_is_no_circle,
 );
+mod joined {
+    #[test]
+    fn notes_of_joined_segments_arrive_v4() {
+        super::notes_of_joined_segments_arrive(super::Network::V4_WIRE);
+    }
+    #[test]
+    fn notes_of_joined_segments_arrive_v6() {
+        super::notes_of_joined_segments_arrive(super::Network::V6_WIRE);
+    }
+}
 mod v4_sends {
     #[test]
     fn requests_of_a_connection_are_answered() {
@@ -211,4 +221,24 @@ fn a_veth_pair_inside_the_gateway_is_no_circle(network: Network) {
         }
     });
     assert_eq!(decided(&world, 1) > before, !network.offloads.tx, "{}", world.gateway.metrics().unwrap());
+}
+
+/// The gateway joins what endpoints send, each segment with a note, since the clients' device takes no frames from XDP: as many arrive at TC
+/// as were left, and XDP stays.
+fn notes_of_joined_segments_arrive(network: Network) {
+    let lab = network.lab();
+    let mut command = Command::new("ethtool");
+    command.args(["-K", "back0", "gro", "on"]);
+    assert!(exec(Some(lab.gateway()), command, Duration::from_secs(30)).unwrap().status.success());
+    let world = World::early_in(network, lab);
+    let before = decided(&world, 1);
+    let mut connection = world.connect();
+    // The agent looks each second.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(4) {
+        assert_eq!(connection.get("a.test", "/1m").unwrap().body.len(), 1_000_000);
+    }
+    assert!(decided(&world, 1) - before > 700.0, "{}", world.gateway.metrics().unwrap());
+    let text = String::from_utf8(world.gateway.cli(&["status"]).unwrap().stdout).unwrap();
+    assert!(text.contains("back0 (native XDP, tcx), front0 (native XDP, tcx)"), "{text}");
 }

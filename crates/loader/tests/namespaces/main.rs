@@ -8,6 +8,7 @@ mod nftables;
 mod notes;
 mod routing;
 mod sandbox;
+mod warnings;
 mod xdp;
 
 use std::{fs, os::unix::fs::PermissionsExt};

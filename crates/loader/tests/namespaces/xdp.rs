@@ -1,6 +1,6 @@
 //! The XDP program: where it is attached, that it stays through a restart, and that it goes.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use aya::{
     EbpfLoader,
@@ -8,7 +8,11 @@ use aya::{
 };
 use loader::{Attachment, Datapath, Hook, Options, StartError, XdpMode, detach_all};
 
-use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, names, run};
+use tracing::subscriber::set_default;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::sandbox::{GATEWAY_V4, GATEWAY_V6, Sandbox, UPLINK, in_sandbox, lay_wire, names, run};
+use crate::warnings::Warnings;
 use crate::{PORT, any, counters, start_error};
 
 /// How the uplink shows its XDP program, such as `xdp` or `xdpgeneric`, and the program's number.
@@ -24,8 +28,12 @@ fn options(sandbox: &Sandbox, hook: Hook, xdp_mode: XdpMode) -> Options {
     Options { hook, xdp_mode, ..sandbox.options() }
 }
 
+fn folder(sandbox: &Sandbox) -> PathBuf {
+    sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION))
+}
+
 fn links(sandbox: &Sandbox) -> Vec<String> {
-    names(&sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION)).join("links"))
+    names(&folder(sandbox).join("links"))
 }
 
 pub(crate) fn mode(datapath: &Datapath) -> Option<XdpMode> {
@@ -181,8 +189,7 @@ fn freeze(map: &std::path::Path) {
 fn a_start_that_fails_behind_the_programs_of_tc_takes_them_back() {
     in_sandbox(|sandbox| {
         Datapath::start(&options(sandbox, Hook::Tc, XdpMode::Auto)).unwrap().keep();
-        let folder = sandbox.pin_root().join(format!("v{}", wire::LAYOUT_VERSION));
-        freeze(&folder.join("XDP_DEVICES"));
+        freeze(&folder(sandbox).join("XDP_DEVICES"));
         let by_name = options(sandbox, Hook::Xdp, XdpMode::Auto);
         assert!(matches!(start_error(by_name.clone()), StartError::Map(_)));
         assert_eq!(
@@ -190,9 +197,34 @@ fn a_start_that_fails_behind_the_programs_of_tc_takes_them_back() {
             (None, vec!["rauta_tc_ingress@up%2e1".to_owned()]),
             "it was there"
         );
-        std::fs::remove_file(folder.join("links/rauta_tc_ingress@up%2e1")).unwrap();
+        std::fs::remove_file(folder(sandbox).join("links/rauta_tc_ingress@up%2e1")).unwrap();
         assert!(matches!(start_error(by_name), StartError::Map(_)));
         assert_eq!((shown(), links(sandbox)), (None, vec![]));
         detach_all(sandbox.pin_root()).unwrap();
+    });
+}
+
+/// What the kernel refuses once is not tried for each interface: all hear the same reason, those that come later, too.
+#[test]
+fn a_refusal_of_the_programs_is_remembered() {
+    in_sandbox(|sandbox| {
+        lay_wire();
+        Datapath::start(&options(sandbox, Hook::Tc, XdpMode::Auto)).unwrap().keep();
+        freeze(&folder(sandbox).join("XDP_PARTS"));
+        let warnings = Warnings::default();
+        let _guard = set_default(tracing_subscriber::registry().with(warnings.clone()));
+        let mut datapath = Datapath::start(&options(sandbox, Hook::Xdp, XdpMode::Auto)).unwrap();
+        let mut said = warnings.take();
+        sandbox.unplug();
+        assert!(datapath.follow_interfaces().unwrap());
+        sandbox.plug_in();
+        assert!(datapath.follow_interfaces().unwrap());
+        said.extend(warnings.take());
+        let interfaces: Vec<&str> = said.iter().map(|warning| warning.interface.as_str()).collect();
+        assert_eq!(interfaces, ["left", "right", UPLINK, UPLINK]);
+        let refusal = "cannot access map XDP_PARTS";
+        assert!(said.iter().all(|w| w.error.starts_with(refusal) && w.error == said[0].error), "{said:?}");
+        assert!(datapath.attachments().iter().all(|at| at.xdp.is_none()), "{:?}", datapath.attachments());
+        datapath.detach().unwrap();
     });
 }

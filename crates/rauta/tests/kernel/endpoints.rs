@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use testkit::{ClientError, Connection, Endpoints, Nginx, NginxOptions, Recorder, exec, until};
 
+use crate::unread::Unread;
 use crate::world::{Network, World};
 
 on_every_network!(
@@ -33,14 +34,15 @@ fn endpoints_that_close_idle_connections_are_never_seen_by_clients(network: Netw
     let options = NginxOptions { keepalive: Duration::from_secs(1), ..Default::default() };
     let nginx = (0..2).map(|index| Nginx::with(&lab, index, options).unwrap()).collect();
     let world = World::around(network, lab, nginx, None, &[]);
+    let unread = Unread::begin(&world);
     world.decides(16 * 4 * EACH, || {
         std::thread::scope(|scope| {
             for idle_ms in IDLE_MS.repeat(usize::try_from(EACH).unwrap()) {
-                let world = &world;
+                let (world, unread) = (&world, &unread);
                 scope.spawn(move || {
                     let mut connection = world.connect();
                     for (path, endpoint) in PATHS {
-                        let answer = connection.get("a.test", path);
+                        let answer = unread.get(&mut connection, path);
                         assert_eq!(
                             answer.unwrap_or_else(|e| panic!("{idle_ms} ms: {e}")).endpoint(),
                             Some(endpoint)
@@ -51,6 +53,7 @@ fn endpoints_that_close_idle_connections_are_never_seen_by_clients(network: Netw
             }
         });
     });
+    unread.end();
 }
 
 /// The endpoint closes as soon as it has answered, while the next request is on its way.
@@ -58,15 +61,17 @@ fn an_end_that_crosses_a_request_is_never_seen_by_the_client(network: Network) {
     let world = World::with_endpoint(network, |netns, address| {
         Endpoints::closing_idle(netns, address, "brief", Duration::from_millis(1))
     });
+    let unread = Unread::begin(&world);
     world.decides(200, || {
         let mut connection = world.connect();
         for turn in 0..200_u64 {
-            let answer =
-                connection.get("a.test", "/x").unwrap_or_else(|error| panic!("request {turn}: {error}"));
+            let answer = unread.get(&mut connection, "/x");
+            let answer = answer.unwrap_or_else(|error| panic!("request {turn}: {error}"));
             assert_eq!(answer.endpoint(), Some("brief"));
             std::thread::sleep(Duration::from_micros(turn * 20));
         }
     });
+    unread.end();
 }
 
 fn an_early_hint_is_not_the_answer(network: Network) {

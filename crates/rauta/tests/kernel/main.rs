@@ -73,6 +73,7 @@ mod tiers;
 mod told;
 mod transfers;
 mod two_agents;
+mod unread;
 mod upgrade;
 mod vlans;
 mod world;

@@ -78,3 +78,4 @@ mod upgrade;
 mod vlans;
 mod world;
 mod xdp;
+mod xdp_setups;

@@ -2,15 +2,14 @@
 
 use testkit::{Addresses, BACKEND_PORT};
 
-/// The configuration of step `step`: one endpoint or both, and a route more now and then.
-pub(super) fn routes(step: usize) -> String {
-    let (one, other) = (Addresses::backend(0), Addresses::backend(1));
-    let endpoint = |address| format!("{{addresses: [\"{address}\"], conditions: {{ready: true}}}}");
-    let endpoints = match step % 3 {
-        0 => format!("{}, {}", endpoint(one), endpoint(other)),
-        1 => endpoint(one),
-        _ => endpoint(other),
-    };
+/// The configuration of step `step`: the endpoints that are ready, and a route more now and then.
+pub(super) fn routes(step: usize, ready: [bool; 2]) -> String {
+    let endpoints: Vec<String> = (0u8..)
+        .zip(ready)
+        .filter(|(_, is_ready)| *is_ready)
+        .map(|(n, _)| format!("{{addresses: [\"{}\"], conditions: {{ready: true}}}}", Addresses::backend(n)))
+        .collect();
+    let endpoints = endpoints.join(", ");
     let more = if step.is_multiple_of(2) {
         String::new()
     } else {

@@ -51,6 +51,15 @@ impl Sample {
         })
     }
 
+    /// The same, with the requests that `past` has counted: an agent counts from its start.
+    pub(super) const fn behind(self, past: &Self) -> Self {
+        Self {
+            kernel_requests: self.kernel_requests + past.kernel_requests,
+            userspace_requests: self.userspace_requests + past.userspace_requests,
+            ..self
+        }
+    }
+
     /// Connections and legs in the kernel's tables.
     pub(super) fn connections_in_kernel(&self) -> u64 {
         self.flows + self.legs

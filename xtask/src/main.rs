@@ -14,6 +14,7 @@ mod run;
 mod soak;
 mod tests;
 mod tidy;
+mod tree;
 
 use std::process::ExitCode;
 

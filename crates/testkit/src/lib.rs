@@ -48,7 +48,7 @@ pub use neighbour::{Filter, Neighbour, Order, Verdict};
 pub use nginx::{Families, Nginx, NginxOptions, ONE_MEGABYTE_SHA256, one_megabyte, sha256_hex};
 pub use nix::sys::signal::Signal;
 pub use process::{Process, exec};
-pub use programs::set_up;
+pub use programs::{cache, set_up};
 pub use raw::flood::Flood;
 pub use raw::host::{RawConnection, RawHost};
 pub use raw::segment::{Options, Segment, flag};

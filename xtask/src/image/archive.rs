@@ -7,8 +7,9 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 use testkit::sha256_hex;
 
-use super::content::{Layer, PROGRAM};
-use super::tar::{Entry, tar};
+use super::content::PROGRAM;
+use super::tar::tar;
+use crate::tree::{Entry, Tree};
 
 /// What has no time: the same content is the same image.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
@@ -17,8 +18,8 @@ const EPOCH: &str = "1970-01-01T00:00:00Z";
 ///
 /// # Errors
 /// A layer does not fit into the formats.
-pub(super) fn archive(layers: &[Layer], name: &str, tag: &str) -> Result<Vec<u8>> {
-    let mut blobs = Layer::new();
+pub(super) fn archive(layers: &[Tree], name: &str, tag: &str) -> Result<Vec<u8>> {
+    let mut blobs = Tree::new();
     let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
     for layer in layers {
         let packed = tar(layer.iter().map(|(path, entry)| (path.as_str(), entry)))?;
@@ -70,7 +71,7 @@ pub(super) fn archive(layers: &[Layer], name: &str, tag: &str) -> Result<Vec<u8>
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// Puts `content` among the blobs; its descriptor.
-fn blob(blobs: &mut Layer, media_type: &str, content: Vec<u8>) -> Value {
+fn blob(blobs: &mut Tree, media_type: &str, content: Vec<u8>) -> Value {
     let digest = format!("sha256:{}", sha256_hex(&content));
     let descriptor = json!({"mediaType": media_type, "digest": digest, "size": content.len()});
     blobs.insert(path(&descriptor), Entry::File(0o644, content));

@@ -2,14 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-/// What an archive holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// A folder with its mode.
-    Folder(u32),
-    /// A file with its mode and content.
-    File(u32, Vec<u8>),
-}
+use crate::tree::Entry;
 
 const BLOCK: usize = 512;
 

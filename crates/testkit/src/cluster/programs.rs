@@ -1,6 +1,5 @@
 //! The programs of the cluster lab, each built from the module that pins it: `lab/MODULE/go.mod` and `go.sum`.
 
-use std::env::var_os;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -125,9 +124,7 @@ pub(super) fn folder(module: &str) -> Result<PathBuf> {
 
 /// Our folder of the cache for the cluster lab.
 pub(super) fn cache() -> Result<PathBuf> {
-    let home = || Some(PathBuf::from(var_os("HOME")?).join(".cache"));
-    let cache = var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set")?.join("rauta/cluster"))
+    Ok(crate::cache()?.join("cluster"))
 }
 
 #[cfg(test)]

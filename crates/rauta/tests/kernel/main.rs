@@ -43,6 +43,7 @@ mod copies;
 mod counted;
 mod dry_run;
 mod dual_stack;
+mod each_kernel;
 mod endpoint_deaths;
 mod endpoints;
 mod flood;

@@ -58,23 +58,29 @@ fn a_filter_of_somebody_comes_behind_ours_and_stays(network: Network) {
     }
 }
 
-/// The programs could hand nothing to userspace: they count packets, one line says why, and userspace serves.
+/// What the agent says where the programs could hand nothing to userspace.
+const LINE: &str = "kernel programs only count packets: this kernel lacks bpf_sk_assign_tcp_reqsk, so that \
+                    connections could not be handed to userspace: use Linux 6.9 or later";
+
 #[test]
 fn without_the_function_for_hand_off_userspace_serves() {
-    const LINE: &str = "kernel programs only count packets: this kernel lacks bpf_sk_assign_tcp_reqsk, so that \
-                        connections could not be handed to userspace: use Linux 6.9 or later";
-    if hook() == "off" {
-        return;
+    if hook() != "off" {
+        userspace_serves(Network::V4_OFFLOADS, "kernel-functions");
     }
-    let network = Network::V4_OFFLOADS;
+}
+
+/// Without what `lacks` names, and whatever else this kernel lacks, the programs count packets, one line says why, and userspace
+/// serves. What the agent has logged.
+pub(crate) fn userspace_serves(network: Network, lacks: &str) -> String {
     let lab = network.lab();
     let _nginx: Vec<Nginx> = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
     let manifest = manifests::routes(network);
     let builder = Gateway::builder(&lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().hook(&hook());
-    let gateway = builder.env("RAUTA_PRETEND_WITHOUT", "kernel-functions").start(&lab).unwrap();
+    let gateway = builder.env("RAUTA_PRETEND_WITHOUT", lacks).start(&lab).unwrap();
     let mut connection = Connection::open(lab.client(), network.gateway()).unwrap();
     for (path, endpoint) in [("/a", "b0"), ("/b", "b1"), ("/user", "b1")] {
-        assert_eq!(connection.get("a.test", path).unwrap().endpoint(), Some(endpoint));
+        let answer = connection.get("a.test", path).unwrap();
+        assert_eq!((answer.status, answer.endpoint()), (200, Some(endpoint)), "{path}");
     }
     let log = gateway.log();
     assert_eq!(log.matches(LINE).count(), 1, "{log}");
@@ -82,4 +88,5 @@ fn without_the_function_for_hand_off_userspace_serves() {
     let metrics = gateway.metrics().unwrap();
     assert!(!metrics.contains("reason=\"syn_cookie\""), "{metrics}");
     assert!(gateway.metric("rauta_datapath_packets_total", "").unwrap() > 0.0);
+    log
 }

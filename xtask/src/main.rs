@@ -1,4 +1,4 @@
-//! The work behind `./x`, the one door to this repository: demo, test, bench, soak, lab, cluster, tidy.
+//! The work behind `./x`, the one door to this repository: demo, test, bench, soak, lab, kernels, cluster, tidy.
 #![allow(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
 
 mod agent;
@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod fuzz;
 mod image;
+mod kernels;
 mod lab;
 mod manifests;
 mod paths;
@@ -60,6 +61,8 @@ enum Task {
         #[command(subcommand)]
         command: cluster::Command,
     },
+    /// Run the cases of every kernel on Debian's kernels, in virtual machines.
+    Kernels(kernels::Options),
     /// Write an image for container runtimes, without one.
     Image(image::Options),
     /// Write what is made of the Helm chart: deploy/rauta.yaml; and our definitions into it.
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Task::Doctor { arguments } => run::doctor(&arguments),
         Task::Lab { command } => lab::run(&command),
         Task::Cluster { command } => cluster::run(&command),
+        Task::Kernels(options) => kernels::run(&options),
         Task::Image(options) => image::run(&options),
         Task::Manifests(options) => manifests::run(&options),
         Task::Tidy => tidy::run(),

@@ -47,7 +47,7 @@ const SERIES: &[Series] = &[
     Series { name: "7.2", serves: BY_KERNEL },
 ];
 const BY_USERSPACE: &[&str] = &["userspace, clsact"];
-const BY_KERNEL: &[&str] = &["kernel, tcx", "kernel, clsact"];
+const BY_KERNEL: &[&str] = &["kernel, tcx", "kernel, clsact", "kernel, xdp"];
 
 /// So many are booted at a time.
 const AT_ONCE: usize = 2;
@@ -160,9 +160,9 @@ mod tests {
 
     #[test]
     fn a_kernel_must_serve_as_its_series_does() {
-        let both = "running 3 tests\nserved by: kernel, tcx\nok\nserved by: kernel, tcx\nserved by: kernel, clsact\n";
-        judge(series("6.12"), both).unwrap();
-        let error = judge(series("6.1"), both).unwrap_err().to_string();
+        let all = "running 4 tests\nserved by: kernel, tcx\nserved by: kernel, tcx\nserved by: kernel, clsact\nserved by: kernel, xdp\n";
+        judge(series("6.12"), all).unwrap();
+        let error = judge(series("6.1"), all).unwrap_err().to_string();
         assert!(error.contains("userspace, clsact") && error.contains("kernel, tcx"), "{error}");
         // No kernel programs, one hook alone, nothing at all.
         for said in ["served by: userspace, tcx\n", "served by: kernel, tcx\n", "0 passed"] {

@@ -9,6 +9,7 @@ use testkit::{Connection, exec};
 use crate::older_kernels::userspace_serves;
 use crate::options::LIMIT;
 use crate::world::{Network, RAUTA, World, hook};
+use crate::xdp::decided;
 
 with_clsact!(on_two_networks: a_kernel_serves_by_what_it_has);
 
@@ -19,7 +20,7 @@ fn a_kernel_serves_by_what_it_has(network: Network) {
     let probe = Probe::ask();
     let attached = if probe.has_tcx && !network.is_clsact { "tcx" } else { "clsact" };
     let (log, by) = if probe.hands_off {
-        (kernel_serves(network), "kernel")
+        (kernel_serves(&World::new(network)), "kernel")
     } else {
         (userspace_serves(network, if network.is_clsact { "tcx" } else { "" }), "userspace")
     };
@@ -32,10 +33,23 @@ fn a_kernel_serves_by_what_it_has(network: Network) {
     eprintln!("\nserved by: {by}, {attached}");
 }
 
+/// The same with XDP before TC, where connections can be handed off at all.
+#[test]
+fn a_kernel_serves_in_xdp_what_it_can() {
+    if hook() == "off" || !Probe::ask().hands_off {
+        return;
+    }
+    let world = World::early(Network::V4_WIRE, &[]);
+    let before = decided(&world);
+    let log = kernel_serves(&world);
+    assert!(log.contains("front0 (native XDP, tcx)"), "{log}");
+    assert!(decided(&world) > before, "{}", world.gateway.metrics().unwrap());
+    eprintln!("\nserved by: kernel, xdp");
+}
+
 /// Connections that the programs answer: one request routed, the next one to another endpoint, one for userspace in mid-stream, one for
 /// userspace at once. What the agent has logged.
-fn kernel_serves(network: Network) -> String {
-    let world = World::new(network);
+fn kernel_serves(world: &World) -> String {
     // Nobody has asked this endpoint before: a leg to it is opened.
     let mut connection =
         world.decides(1, || world.counts(&[("bound", 1)], || asked(world.connect(), &get("/a", ""), "b0")));

@@ -109,10 +109,10 @@ fn challenged(flow: &mut Flow, now: u64, plan: &mut Plan) -> ClientStep {
 
 #[inline(always)]
 fn while_opening(flow: &mut Flow, image: &Image) -> ClientStep {
+    if before(flow.next_seq, image.seq.wrapping_add(image.payload_len)) {
+        note_pipelining(flow, image);
+    }
     if image.payload_len == 0 || image.seq != flow.request_seq {
-        if before(flow.next_seq, image.seq.wrapping_add(image.payload_len)) {
-            note_pipelining(flow, image);
-        }
         return ClientStep::Early;
     }
     flow.tries = flow.tries.saturating_add(1);

@@ -142,10 +142,15 @@ pub fn on_endpoint(
         if view.is_behind_gap != 0 {
             return EndpointStep::Gap;
         }
-        if view.is_surplus != 0 {
+        if flow.leg_next != view.taken_at {
+            if !skip(flow, image) {
+                return EndpointStep::Gap;
+            }
+        } else if view.is_surplus != 0 {
             return on_surplus(flow, image, plan);
+        } else {
+            advance(flow, image, view);
         }
-        advance(flow, image, view);
     }
     note_sent(flow, image, plan);
     if image.has(TcpFlags::FIN) {
@@ -186,10 +191,28 @@ fn while_opening(flow: &Flow, image: &Image) -> EndpointStep {
     if answers_us && image.has(TcpFlags::SYN) { EndpointStep::Accepted } else { EndpointStep::Reset }
 }
 
-/// Takes over what the walk found, unless another segment was faster.
+/// Another segment has moved the place where the walk began. Whether this one can do without a walk: it holds nothing but what was
+/// walked over, or bytes whose number is known, or such that nobody counts. Else it must come again.
+#[inline(always)]
+fn skip(flow: &mut Flow, image: &Image) -> bool {
+    let end = image.seq.wrapping_add(image.payload_len);
+    if !before(flow.leg_next, end) {
+        return true;
+    }
+    let length = u64::from(end.wrapping_sub(flow.leg_next));
+    if flow.phase == phase::BODY && length < flow.remaining {
+        flow.remaining -= length;
+    } else if flow.phase != phase::UNKNOWN {
+        return false;
+    }
+    flow.leg_next = end;
+    true
+}
+
+/// Takes over what the walk found.
 #[inline(always)]
 fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
-    if flow.leg_next == view.taken_at && before(view.taken_at, image.seq.wrapping_add(image.payload_len)) {
+    if before(view.taken_at, image.seq.wrapping_add(image.payload_len)) {
         flow.leg_next = view.leg_next;
         flow.remaining = view.remaining;
         flow.phase = view.phase as u8;
@@ -200,6 +223,7 @@ fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
         if view.has_not_ended != 0 {
             flow.heads <<= 1;
             flow.outstanding = flow.outstanding.saturating_add(1);
+            flow.flags |= flag::PIPELINES;
         }
         if view.closes != 0 {
             flow.flags |= flag::CLOSE;
@@ -312,7 +336,9 @@ fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
 /// Data that no request asked for would answer the next one: the leg is not to be trusted further.
 #[inline(always)]
 fn on_surplus(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
-    if flow.client_end != flow.next_seq || flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0 {
+    // A request may have been sent on since the walk looked: then it is that one's to deal with.
+    let has_asked = flow.outstanding != 0 || flow.client_end != flow.next_seq;
+    if has_asked || flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0 {
         return EndpointStep::Gap;
     }
     plan.reset_leg(flow, image);

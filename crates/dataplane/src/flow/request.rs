@@ -64,7 +64,9 @@ pub fn on_request(
         // Who does not pipeline has seen the end of the answer before it.
         let resumes =
             flow.phase == phase::UNKNOWN && flow.outstanding == 1 && flow.flags & flag::PIPELINES == 0;
-        let has_room = flow.outstanding < OUTSTANDING_MAX && (!insert || flow.points_used < POINTS_MAX as u8);
+        // What cannot be told need not be counted.
+        let is_counted = flow.outstanding < OUTSTANDING_MAX || flow.phase == phase::UNKNOWN;
+        let has_room = is_counted && (!insert || flow.points_used < POINTS_MAX as u8);
         if !has_room || resumes && (!has_all(flow, image) || flow.asked != 0) {
             return hold(flow, image);
         }
@@ -125,7 +127,7 @@ fn push(
 pub(crate) fn note(flow: &mut Flow, image: &Image, facts: &RequestFacts) {
     let is_head = u32::from(facts.method == wire::Method::Head as u8);
     flow.heads |= is_head << (flow.outstanding & 31);
-    flow.outstanding += 1;
+    flow.outstanding = (flow.outstanding + 1).min(OUTSTANDING_MAX);
     flow.requests = flow.requests.wrapping_add(1);
     flow.newest_seq = image.seq;
     flow.next_seq = image.seq.wrapping_add(u32::from(facts.head_len)).wrapping_add(facts.content_length);
@@ -175,8 +177,8 @@ fn hold(flow: &mut Flow, image: &Image) -> RequestStep {
     flow.held = if is_same { flow.held.saturating_add(1) } else { 1 };
     flow.held_seq = image.seq;
     flow.held_end = flow.leg_end;
-    // Responses whose ends cannot be seen, and silence: nothing will ever tell that they ended.
-    let is_untold = flow.outstanding > 1 || flow.flags & flag::PIPELINES != 0;
+    // Responses whose ends cannot be seen, and silence: nothing will ever tell that they ended, but where the connection ends with it.
+    let is_untold = flow.outstanding > 1 || flow.flags & (flag::PIPELINES | flag::CLOSE) == flag::PIPELINES;
     let is_stuck = flow.held >= HOLDS_MAX && flow.phase == phase::UNKNOWN && is_untold;
     if is_stuck { RequestStep::GiveUp } else { RequestStep::Hold }
 }

@@ -24,9 +24,11 @@ pub(crate) enum Kind {
     TooLarge,
     /// The head comes in two pieces.
     Split,
+    /// A head that is not read, and half a body; then the rest.
+    Odd,
 }
 
-const KINDS: [(Kind, char); 10] = [
+const KINDS: [(Kind, char); 11] = [
     (Kind::Length, 'l'),
     (Kind::Chunked, 'c'),
     (Kind::Trailer, 't'),
@@ -37,6 +39,7 @@ const KINDS: [(Kind, char); 10] = [
     (Kind::Last, 'x'),
     (Kind::TooLarge, 'e'),
     (Kind::Split, 's'),
+    (Kind::Odd, 'o'),
 ];
 
 /// What a client asks for.
@@ -228,6 +231,11 @@ pub(crate) fn response(id: u32, ask: &Ask, name: &str, random: &Random) -> (Vec<
         Kind::UntilClose => vec![with_body(head("200 OK", ""))],
         Kind::TooLarge => {
             vec![with_body(head("413 Content Too Large", &format!("{length}Connection: close\r\n")))]
+        }
+        Kind::Odd => {
+            let whole = with_body(head("200 OK", &format!("{length}Connection: x-odd\r\n")));
+            let at = whole.len() - if has_body { ask.size / 2 } else { 0 };
+            vec![whole[..at].to_vec(), whole[at..].to_vec()]
         }
         Kind::Split => {
             let whole = with_body(head("200 OK", &length));

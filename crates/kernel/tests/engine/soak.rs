@@ -40,6 +40,7 @@ fn any_ask(random: &Random) -> Ask {
         Kind::Hints,
         Kind::Split,
         Kind::Trailer,
+        Kind::Odd,
     ];
     let route =
         if random.chance(4) { 't' } else { random.pick(&['a', 'a', 'b', 'n', 'm', 'w', 'k', 'v', 'c']) };
@@ -113,7 +114,7 @@ fn is_pipelined(steps: &[Step]) -> bool {
 
 fn is_obscure(step: &Step) -> bool {
     let obscure = |ask: &Ask| match ask.kind {
-        Kind::Split | Kind::Trailer => true,
+        Kind::Split | Kind::Trailer | Kind::Odd => true,
         Kind::Chunked => ask.delay > 0,
         _ => false,
     };

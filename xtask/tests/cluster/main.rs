@@ -220,7 +220,7 @@ fn values_that_cannot_be_are_refused_by_name() {
         (r#"ports={"https": "https"}"#, "/ports/https"),
         (r#"image={"digest": "latest"}"#, "/image/digest"),
         (r#"image={"pullPolicy": "Sometimes"}"#, "/image/pullPolicy"),
-        (r#"kernel={"hook": "xdp"}"#, "/kernel/hook"),
+        (r#"kernel={"hook": "iptables"}"#, "/kernel/hook"),
         (r#"service={"type": "ClusterIP"}"#, "/service/type"),
         (r#"service={"type": "NodePort"}"#, "/service/type"),
         (r#"service={"ports": []}"#, "/service/ports"),

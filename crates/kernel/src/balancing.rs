@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use balance::{EndpointKey, Maglev};
 use model::Snapshot;
-use wire::{
-    BACKEND_MEMBERS_MAX, BACKENDS_MAX, BackendRecord, ENDPOINTS_MAX, EndpointRecord, IpAddress,
-    MAGLEV_SLOTS_MAX, MAGLEV_TABLES_MAX, MaglevTable, Member,
-};
+use wire::{BackendRecord, EndpointRecord, IpAddress, MAGLEV_SLOTS_MAX, MaglevTable, Member};
 
 use crate::actions::{BackendKey, unreachable};
 use crate::ids::Ids;
-use crate::{Facts, Reach, Tables};
+use crate::{Facts, Reach, Sizes, Tables};
 
 /// An endpoint, and our address on legs to it.
 pub(crate) type EndpointId = (SocketAddr, IpAddr);
@@ -45,6 +42,8 @@ pub(crate) struct Pool {
     kept: BTreeSet<u32>,
     /// Backends that found no room, or their endpoints or table: their requests are handed off.
     full: BTreeSet<BackendKey>,
+    /// Members of backends whose clients stay: half of what the map takes, for they come before others go.
+    members_max: usize,
     pub(crate) serial: u32,
     pub(crate) found: Found,
 }
@@ -69,11 +68,12 @@ impl Found {
 }
 
 impl Pool {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sizes: &Sizes) -> Self {
         Self {
-            backends: Ids::new(1, end(BACKENDS_MAX)),
-            maglev: Ids::new(0, end(MAGLEV_TABLES_MAX)),
-            endpoints: Ids::new(1, end(ENDPOINTS_MAX)),
+            backends: Ids::new(1, sizes.backends),
+            maglev: Ids::new(0, sizes.maglev),
+            endpoints: Ids::new(1, sizes.endpoints),
+            members_max: sizes.endpoints as usize,
             built: HashMap::new(),
             generations: HashMap::new(),
             devices: HashMap::new(),
@@ -132,6 +132,19 @@ impl Pool {
     /// Whether a backend found no room.
     pub(crate) fn is_full(&self, key: &BackendKey) -> bool {
         self.full.contains(key)
+    }
+
+    /// Whether any of the latest compilation found none.
+    pub(crate) fn lacks_room(&self) -> bool {
+        !self.full.is_empty()
+    }
+
+    /// The maps are as large as this from now on.
+    pub(crate) fn resize(&mut self, sizes: &Sizes) {
+        self.backends.numbers().end_at(sizes.backends);
+        self.maglev.numbers().end_at(sizes.maglev);
+        self.endpoints.numbers().end_at(sizes.endpoints);
+        self.members_max = sizes.endpoints as usize;
     }
 
     /// Notes backends whose clients keep their endpoint.
@@ -267,7 +280,7 @@ impl Pool {
     fn members(&mut self, backend: u32, endpoints: &[Reached], tables: &mut Tables) -> bool {
         let takes = || endpoints.iter().filter(|one| one.weight > 0);
         let wanted: usize = takes().map(|one| 1 + usize::from(one.other.is_some())).sum();
-        if tables.members.len() + wanted > BACKEND_MEMBERS_MAX {
+        if tables.members.len() + wanted > self.members_max {
             return false;
         }
         for one in takes() {
@@ -341,9 +354,4 @@ fn ip(address: IpAddress) -> IpAddr {
 
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-/// Sizes of maps are small.
-fn end(max: usize) -> u32 {
-    u32::try_from(max).unwrap_or(u32::MAX)
 }

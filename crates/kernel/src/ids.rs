@@ -146,7 +146,12 @@ impl Numbers {
 
     /// How many are left.
     pub(crate) fn left(&self) -> usize {
-        self.free.len() + (self.end - self.next) as usize
+        self.free.len() + self.end.saturating_sub(self.next) as usize
+    }
+
+    /// There are numbers below `end` from now on; what is beyond stays whose it is.
+    pub(crate) fn end_at(&mut self, end: u32) {
+        self.end = end;
     }
 
     /// Takes this very one.

@@ -25,11 +25,13 @@ mod lower;
 mod names;
 mod placement;
 mod scope;
+mod sizes;
 mod tables;
 
-pub use compiler::{Compiled, Compiler, Update};
+pub use compiler::{Compiled, Compiler, Update, needed};
 pub use diff::{Map, Write, behind_names, diff};
 pub use facts::{Facts, Reach};
 pub use ids::REST;
 pub use placement::{RoutePlacement, Why};
+pub use sizes::Sizes;
 pub use tables::Tables;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{Action, BackendId, BackendTarget, Listener, ListenerId, Route};
-use wire::{HOST_MAX, HOSTS_MAX};
+use wire::HOST_MAX;
 
 use super::site::{Host, Member, Site, keys, one_label};
 use super::{Compiler, Job};
@@ -210,7 +210,7 @@ impl Compiler {
                 }
             }
         }
-        (self.hosts.now().len() <= HOSTS_MAX).then_some(())
+        (self.hosts.now().len() <= self.sizes.hosts as usize).then_some(())
     }
 }
 

@@ -15,9 +15,8 @@ use std::time::Duration;
 
 use model::{BackendId, RouteId, Snapshot};
 use wire::{
-    CANDIDATES_MAX, Candidate, HEADER_CONDITIONS_MAX, HOSTS_MAX, HeaderConditions, HostKey, HostRecord,
-    LISTENERS_MAX, ListenerKey, PrefixKey, PrefixRecord, ROUTE_ACTIONS_MAX, RouteAction, RouteKey,
-    RouteRecord, Vip, WeightedBackend,
+    Candidate, HeaderConditions, HostKey, HostRecord, LISTENERS_MAX, ListenerKey, PrefixKey, PrefixRecord,
+    RouteAction, RouteKey, RouteRecord, Vip, WeightedBackend,
 };
 
 use crate::actions::{Statuses, statuses};
@@ -27,7 +26,7 @@ use crate::ids::{Ids, Numbers};
 use crate::lower::{Entries, Pools};
 use crate::names::Names;
 use crate::scope::ScopeSpec;
-use crate::{Facts, RoutePlacement, Tables};
+use crate::{Facts, RoutePlacement, Sizes, Tables, Why};
 use adopt::Before;
 use inputs::concrete;
 use kept::Kept;
@@ -37,6 +36,7 @@ use tracked::Tracked;
 /// Compiles one snapshot after the other. What stays the same keeps its indices, and is not compiled again.
 #[derive(Debug)]
 pub struct Compiler {
+    sizes: Sizes,
     sockets: Ids<Socket>,
     listeners: Ids<Socket>,
     scopes: Ids<Arc<ScopeSpec>>,
@@ -53,6 +53,8 @@ pub struct Compiler {
     kept: Option<Kept>,
     /// Whether it left something out that may fit the next time.
     is_unsettled: bool,
+    /// Whether that was for want of room.
+    is_full: bool,
     /// Came in this compilation.
     fresh_scopes: Vec<u32>,
     fresh_actions: Vec<u32>,
@@ -121,26 +123,33 @@ impl Default for Compiler {
 }
 
 impl Compiler {
-    /// For empty maps.
+    /// For empty maps of the sizes that the object gives them.
     pub fn new() -> Self {
+        Self::with_sizes(Sizes::default())
+    }
+
+    /// For empty maps of these sizes.
+    pub fn with_sizes(sizes: Sizes) -> Self {
         Self {
+            sizes,
             sockets: Ids::new(1, u32::MAX),
             listeners: Ids::new(0, end(LISTENERS_MAX)),
             scopes: Ids::new(1, HostRecord::TIER3),
             entries: HashMap::new(),
             // 0 stands for none.
             pools: Pools {
-                candidates: Numbers::new(1, end(CANDIDATES_MAX)),
-                conditions: Numbers::new(1, end(HEADER_CONDITIONS_MAX)),
+                candidates: Numbers::new(1, sizes.candidates),
+                conditions: Numbers::new(1, sizes.conditions),
             },
-            actions: Ids::new(1, end(ROUTE_ACTIONS_MAX)),
+            actions: Ids::new(1, sizes.actions),
             generations: HashMap::new(),
             names: Names::new(),
-            pool: Pool::new(),
+            pool: Pool::new(&sizes),
             room: (0, 0),
             before: None,
             kept: None,
             is_unsettled: false,
+            is_full: false,
             fresh_scopes: Vec::new(),
             fresh_actions: Vec::new(),
             hosts: Tracked::default(),
@@ -177,8 +186,8 @@ impl Compiler {
         let kept = self.kept.take();
         let went_on = kept.and_then(|kept| self.go_on(kept, &job));
         let is_whole = went_on.is_none();
-        let kept = went_on.unwrap_or_else(|| self.start_over(&job));
-        let mut small = Tables { vips: self.vips(&kept.sites, facts), ..Tables::default() };
+        let mut kept = went_on.unwrap_or_else(|| self.start_over(&job));
+        let mut small = Tables { vips: self.vips(&mut kept.sites, facts), ..Tables::default() };
         self.kept = Some(kept);
         let in_use = self.actions.iter().filter(|(_, _, is_used)| *is_used);
         let kept = in_use.flat_map(|(key, _, _)| &key.shares).filter(|share| share.affinity_s != 0);
@@ -222,6 +231,42 @@ impl Compiler {
         self.listeners.iter().map(|(socket, index, _)| (index, *socket)).collect()
     }
 
+    /// The maps are as large as this from now on; not smaller than before.
+    pub fn resize(&mut self, sizes: Sizes) {
+        self.sizes = sizes;
+        self.pools.candidates.end_at(sizes.candidates);
+        self.pools.conditions.end_at(sizes.conditions);
+        self.actions.numbers().end_at(sizes.actions);
+        self.pool.resize(&sizes);
+        // What was left out is tried again.
+        self.is_unsettled = true;
+    }
+
+    /// How large it takes the maps to be.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Whether the latest compilation left something to userspace for want of room.
+    pub fn lacks_room(&self) -> bool {
+        self.is_full || self.pool.lacks_room()
+    }
+
+    /// How many entries of the tables are in use or rest.
+    pub fn in_use(&self) -> Sizes {
+        Sizes {
+            hosts: end(self.hosts.now().len()),
+            routes: end(self.routes.now().len()),
+            prefixes: end(self.prefixes.now().len()),
+            candidates: end(self.candidates.now().len()),
+            conditions: end(self.conditions.now().len()),
+            actions: end(self.route_actions.now().len()),
+            backends: end(self.small.backends.len()),
+            maglev: end(self.small.maglev.len()),
+            endpoints: end(self.small.endpoints.len()),
+        }
+    }
+
     /// Whether some route matches on headers, so that programs look field names up.
     pub fn captures_headers(&self) -> bool {
         self.small.captures_headers()
@@ -230,15 +275,19 @@ impl Compiler {
     /// Compiles everything.
     fn start_over(&mut self, job: &Job<'_>) -> Kept {
         self.begin(job.now);
-        self.is_unsettled = false;
+        (self.is_unsettled, self.is_full) = (false, false);
         let mut sites = self.sites(job);
         self.adopt_sockets(&sites, job.facts);
         let mut hosts = BTreeMap::new();
         for site in sites.iter_mut().filter(|site| site.is_http) {
             site.number = match self.sockets.get(&site.socket) {
-                Some((number, _)) if site.decides() && hosts.len() + site.size() <= HOSTS_MAX => number,
+                Some((number, _)) if site.decides() => number,
                 _ => 0,
             };
+            if site.number != 0 && hosts.len() + site.size() > self.sizes.hosts as usize {
+                site.leave(Why::Full);
+                (self.is_unsettled, self.is_full) = (true, true);
+            }
             if site.number != 0 {
                 hosts.extend(site.records());
             }
@@ -247,7 +296,7 @@ impl Compiler {
         Kept::new(sites, job)
     }
 
-    fn vips(&mut self, sites: &[Site], facts: &Facts) -> BTreeMap<ListenerKey, Vip> {
+    fn vips(&mut self, sites: &mut [Site], facts: &Facts) -> BTreeMap<ListenerKey, Vip> {
         let all: BTreeSet<Socket> = sites.iter().map(|site| site.socket).collect();
         let mut vips = BTreeMap::new();
         for site in sites {
@@ -256,10 +305,18 @@ impl Compiler {
             if !is_http || facts.closed.contains(&site.socket) {
                 continue;
             }
-            let Some((listener, _)) = self.listeners.get(&site.socket) else { continue };
+            let addresses = concrete(site.socket, &all, facts);
+            let listener = self.listeners.get(&site.socket);
+            let Some((listener, _)) = listener.filter(|_| vips.len() + addresses.len() <= LISTENERS_MAX)
+            else {
+                // The host's stack gets what comes there, and userspace.
+                site.leave(Why::Full);
+                self.is_unsettled = true;
+                continue;
+            };
             let inserts = site.listeners.iter().any(|one| one.listener.forwarded_headers);
             let flags = if inserts { Vip::FORWARDED_HEADERS } else { 0 };
-            for address in concrete(site.socket, &all, facts) {
+            for address in addresses {
                 let key = ListenerKey::tcp(mapped(address), site.socket.1.to_be_bytes());
                 vips.insert(key, Vip { socket: site.number, listener, flags });
             }
@@ -279,6 +336,15 @@ impl Compiler {
         (old.actions, new.actions) = self.route_actions.take();
         diff(&old, &new)
     }
+}
+
+/// The sizes that maps need for a snapshot, whatever sizes they have: without what rests from snapshots before.
+pub fn needed(snapshot: &Snapshot, facts: &Facts) -> Sizes {
+    let mut compiler = Compiler::with_sizes(Sizes::UNBOUNDED);
+    // Names are numbered in any case: those that cannot be used at once take no less room later.
+    let facts = Facts { names_at_once: true, ..facts.clone() };
+    compiler.update(snapshot, &facts, Duration::ZERO);
+    Sizes::taken(&compiler.tables())
 }
 
 /// Sizes of maps are small.

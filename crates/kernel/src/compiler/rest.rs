@@ -6,15 +6,20 @@ use wire::{ROUTE_BACKENDS_MAX, RouteAction, WeightedBackend};
 
 use super::adopt::Before;
 use super::{ActionKey, Compiler, Tracked};
-use crate::Tables;
 use crate::balancing::Found;
 use crate::ids::REST;
+use crate::{Sizes, Tables};
 
 impl Compiler {
     /// For maps that hold the work of an agent before this one: endpoints keep their indices, so that flows live on, all that is wanted as it
     /// is there stays, and the rest until what is compiled now has taken over.
     pub fn resume(found: Tables) -> Self {
-        let mut compiler = Self::new();
+        Self::resume_with_sizes(found, Sizes::default())
+    }
+
+    /// The same for maps of these sizes.
+    pub fn resume_with_sizes(found: Tables, sizes: Sizes) -> Self {
+        let mut compiler = Self::with_sizes(sizes);
         for (index, record) in found.endpoints.iter().filter(|(_, record)| record.generation != 0) {
             compiler.pool.adopt(*index, record);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{HostPattern, Listener, Protocol, Route, WildcardLabels};
-use wire::{HostKey, HostRecord, PREFIX_ROUTES_MAX, ROUTES_MAX, RouteAction, SCOPES_MAX, WeightedBackend};
+use wire::{HostKey, HostRecord, RouteAction, SCOPES_MAX, WeightedBackend};
 
 use super::inputs::attached;
 use super::{ActionKey, Compiler, Job, Socket};
@@ -65,6 +65,13 @@ impl Site {
     pub(super) fn decides(&self) -> bool {
         let hosts = self.listeners.iter().flat_map(|one| one.hosts.values());
         hosts.flat_map(|host| &host.whys).any(|(_, why)| why.is_none())
+    }
+
+    /// Leaves all of it to userspace.
+    pub(super) fn leave(&mut self, why: Why) {
+        self.number = 0;
+        let hosts = self.listeners.iter_mut().flat_map(|one| one.hosts.values_mut());
+        hosts.flat_map(|host| &mut host.whys).for_each(|(_, found)| *found = Some(why));
     }
 
     /// Its records.
@@ -214,7 +221,7 @@ impl Compiler {
         (host.scope, host.is_last) = match placed {
             Some(scope) => (scope, is_last),
             None => {
-                self.is_unsettled = true;
+                (self.is_unsettled, self.is_full) = (true, true);
                 host.whys.iter_mut().for_each(|(_, why)| *why = Some(Why::Full));
                 (HostRecord::TIER3, true)
             }
@@ -248,7 +255,9 @@ impl Compiler {
         let key = ActionKey { route: route.id.clone(), flags, shares, copied_below: plan.copied_below };
         self.adopt_action(&key);
         let found = self.actions.get(&key);
-        self.is_unsettled |= is_full || found.is_none();
+        is_full |= found.is_none();
+        self.is_unsettled |= is_full;
+        self.is_full |= is_full;
         let (index, is_new) = found.ok_or(Why::Full)?;
         if is_new {
             self.generations.insert(index, self.pool.next());
@@ -262,7 +271,7 @@ impl Compiler {
         let (id, _) = self.scopes.get(spec)?;
         if !self.entries.contains_key(&id) {
             let (routes, prefixes) = (self.room.0 + spec.exact.len(), self.room.1 + spec.prefixes.len());
-            if routes <= ROUTES_MAX && prefixes <= PREFIX_ROUTES_MAX {
+            if routes <= self.sizes.routes as usize && prefixes <= self.sizes.prefixes as usize {
                 self.entries.insert(id, lower(spec, id, &mut self.pools)?);
                 self.room = (routes, prefixes);
                 self.fresh_scopes.push(id);

@@ -49,7 +49,7 @@ pub enum Reason {
     HandNoEndpoint = 36,
     /// Handed off: no way to the endpoint is known yet.
     HandNoWay = 37,
-    /// Handed off: no port of the SNAT pool, or no room for the flow.
+    /// Handed off: no room for the flow.
     HandNoRoom = 38,
     /// Handed off: a FIN, or odd control bits, with the first segment.
     HandFlags = 39,
@@ -57,6 +57,8 @@ pub enum Reason {
     HandShape = 40,
     /// Handed off: the request is copied to other backends.
     HandCopied = 41,
+    /// Handed off: no port of the SNAT pool, or no room for the leg.
+    HandNoPort = 42,
 
     /// Held: responses of the leg are under way; the client sends the request again.
     HoldBusy = 64,
@@ -111,7 +113,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -137,6 +139,7 @@ impl Reason {
         Self::HandFlags,
         Self::HandShape,
         Self::HandCopied,
+        Self::HandNoPort,
         Self::HoldBusy,
         Self::DropChecksum,
         Self::DropOptions,
@@ -189,6 +192,7 @@ impl Reason {
             Self::HandFlags => "hand_off_flags",
             Self::HandShape => "hand_off_shape",
             Self::HandCopied => "hand_off_copied",
+            Self::HandNoPort => "hand_off_no_port",
             Self::HoldBusy => "hold_busy",
             Self::DropChecksum => "drop_checksum",
             Self::DropOptions => "drop_options",
@@ -249,10 +253,11 @@ impl Reason {
             Self::HandRoute => "the route is userspace's, or there is none",
             Self::HandNoEndpoint => "the backend has no endpoint that the kernel may use",
             Self::HandNoWay => "the way to the endpoint is not known yet",
-            Self::HandNoRoom => "no port of the SNAT pool is free, or the table of flows is full",
+            Self::HandNoRoom => "the table of connections is full",
             Self::HandFlags => "a FIN or odd control bits came with the first segment",
             Self::HandShape => "IP options or extension headers came with the first request",
             Self::HandCopied => "the request is among those of which a mirror gets a copy",
+            Self::HandNoPort => "no port of the SNAT pool is free, or the table of legs is full",
             Self::HoldBusy => "responses are under way; the client sends the request again and then goes on",
             Self::DropChecksum => {
                 "the checksum of a request, FIN, RST or endpoint's segment does not fit its bytes"

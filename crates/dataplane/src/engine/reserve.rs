@@ -36,7 +36,7 @@ pub(super) enum Reserved {
     NoRoute,
     NoEndpoint,
     NoWay,
-    NoRoom,
+    NoPort,
 }
 
 impl Reserved {
@@ -46,7 +46,7 @@ impl Reserved {
             Self::NoRoute => Reason::HandRoute,
             Self::NoEndpoint => Reason::HandNoEndpoint,
             Self::NoWay => Reason::HandNoWay,
-            Self::Yes | Self::NoRoom => Reason::HandNoRoom,
+            Self::Yes | Self::NoPort => Reason::HandNoPort,
         }
     }
 }
@@ -92,7 +92,7 @@ pub(super) fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avo
     }
     repeat(PORTS, &mut Choice { env, scratch, now, legs, avoided }, |_, choice| choice.take_port());
     if scratch.leg_key.destination_port == [0, 0] {
-        return Reserved::NoRoom;
+        return Reserved::NoPort;
     }
     scratch.chosen.offsets = initial::offsets(&scratch.settings.cookie_key, &scratch.leg_key);
     if chosen.affinity_s != 0 {

@@ -11,7 +11,8 @@ use std::{
     path::Path,
 };
 
-/// `BPF_OBJ_GET` (include/uapi/linux/bpf.h, enum bpf_cmd).
+/// `BPF_OBJ_PIN` and `BPF_OBJ_GET` (include/uapi/linux/bpf.h, enum bpf_cmd).
+const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 
 /// `BPF_PROG_QUERY`.
@@ -26,9 +27,9 @@ const PROGRAMS_MAX: usize = 64;
 /// `BPF_LINK_DETACH` (Linux 5.9).
 const BPF_LINK_DETACH: libc::c_int = 34;
 
-/// The part of `union bpf_attr` that `BPF_OBJ_GET` reads.
+/// The part of `union bpf_attr` that both read.
 #[repr(C)]
-struct ObjectGet {
+struct PinnedObject {
     pathname: u64,
     fd: u32,
     file_flags: u32,
@@ -143,13 +144,28 @@ pub(crate) fn detach_pinned_link(path: &Path) -> io::Result<()> {
 
 pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let attributes = ObjectGet { pathname: path.as_ptr() as u64, fd: 0, file_flags: 0 };
+    let attributes = PinnedObject { pathname: path.as_ptr() as u64, fd: 0, file_flags: 0 };
     // SAFETY: `attributes` and the string it points to outlive the call; the size is that of the structure.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<ObjectGet>()) };
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<PinnedObject>())
+    };
     match i32::try_from(fd) {
         // SAFETY: the kernel just made this descriptor for us alone.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Pins an open map at `path`, where nothing is yet.
+pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let fd = u32::try_from(fd.as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let attributes = PinnedObject { pathname: path.as_ptr() as u64, fd, file_flags: 0 };
+    // SAFETY: `attributes` and the string it points to outlive the call; the size is that of the structure.
+    match unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_PIN, &raw const attributes, size_of::<PinnedObject>())
+    } {
+        0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The programs of the engine's parts, by number.
-const PARTS: &str = "PARTS";
+pub(crate) const PARTS: &str = "PARTS";
 
 /// The running kernel programs.
 ///
@@ -40,13 +40,13 @@ pub struct Datapath {
     pub(crate) settings: wire::Settings,
     pub(crate) collector: collector::Memory,
     /// Holds the programs, for interfaces that come later.
-    ebpf: Ebpf,
+    pub(crate) ebpf: Ebpf,
     program: &'static str,
     routing: Result<(), RoutingError>,
-    attachments: Vec<Attachment>,
-    early: Early,
-    pins: PinFolder,
-    options: Options,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) early: Early,
+    pub(crate) pins: PinFolder,
+    pub(crate) options: Options,
 }
 
 impl Datapath {
@@ -76,7 +76,7 @@ impl Datapath {
         let mut prepared = Prepared::new(&functions)?;
         maps::size(&mut prepared.shapes, options);
         let pins = PinFolder::open(&options.pin_root)?;
-        maps::check_pins(&pins, &prepared.shapes)?;
+        maps::check_pins(&pins, &mut prepared.shapes)?;
 
         raise_memory_limit();
         let mut ebpf = load(&prepared, &pins)?;
@@ -120,7 +120,9 @@ impl Datapath {
     fn finish_start(&mut self) -> Result<(), StartError> {
         let loaded = find(&mut self.ebpf, self.program)?;
         pins::pin_program(&self.pins, TC_PROGRAM, |path| loaded.pin(path))?;
-        self.start_early()
+        self.start_early()?;
+        // Nobody runs what that may be of any more.
+        Ok(self.pins.remove_unfinished()?)
     }
 
     /// Detaches what a start that fails has attached; what it took over stays, but for XDP, which TC can do without.

@@ -18,6 +18,7 @@ mod enforcers;
 mod error;
 mod ethtool;
 mod events;
+mod growth;
 mod interfaces;
 mod links;
 mod listener;
@@ -42,10 +43,11 @@ pub use error::{
     AttachError, DetachError, DryRunError, MapError, PinError, RoutingError, SendError, StartError,
 };
 pub use events::Events;
+pub use growth::{Grown, GrowthPlan};
 pub use listener::ListenerAddress;
-pub use maps::{Answered, Clients, Entry, Lots, Prefix, Write};
+pub use maps::{Answered, Clients, Entry, Lots, Prefix, Write, maps_of};
 pub use object::{is_built, object, patched, patched_of};
 pub use options::{Attachment, Hook, HookError, Mechanism, Options, XdpMode, XdpModeError};
 pub use tables::now;
-pub use usage::{InUse, RunTime};
+pub use usage::{InUse, MapUsage, RunTime};
 pub use waiting::{can_wait_for_programs, wait_for_programs};

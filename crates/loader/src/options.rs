@@ -1,6 +1,6 @@
 //! What the operator chooses, and what came of it.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
@@ -35,6 +35,8 @@ pub struct Options {
     pub counted_endpoints: u32,
     /// How many clients the kernel remembers that keep their endpoint.
     pub affinity_entries: u32,
+    /// How many entries tables of routes have room for, by name, where that is not what the object gives them.
+    pub tables: BTreeMap<&'static str, u32>,
 }
 
 impl Default for Options {
@@ -50,6 +52,7 @@ impl Default for Options {
             counted_routes: 0,
             counted_endpoints: 0,
             affinity_entries: FLOW_CACHE_MAX,
+            tables: BTreeMap::new(),
         }
     }
 }

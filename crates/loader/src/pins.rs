@@ -26,6 +26,9 @@ use crate::{PinError, StartError, bpf::detach_pinned_link, early::XDP_PROGRAM, o
 
 const FOLDER_MODE: u32 = 0o700;
 
+/// A bpf file system refuses dots.
+const UNFINISHED: &str = "-new";
+
 /// A pin folder, ours alone while this lives.
 #[derive(Debug)]
 pub(crate) struct PinFolder {
@@ -58,6 +61,19 @@ impl PinFolder {
     /// Where a map or program of that name is pinned.
     pub(crate) fn object(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Where a map is pinned until it takes the place of another one of that name.
+    pub(crate) fn unfinished(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}{UNFINISHED}"))
+    }
+
+    /// Removes what was pinned so by an exchange that came to nothing. Programs of its may run until they are replaced.
+    pub(crate) fn remove_unfinished(&self) -> Result<(), PinError> {
+        let is_unfinished = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(UNFINISHED.as_bytes()))
+        };
+        entries(&self.path)?.iter().filter(|path| is_unfinished(path)).try_for_each(|path| remove_pin(path))
     }
 
     /// Where the link of the TC program on `interface` is pinned.

@@ -1,7 +1,7 @@
 //! What the agent tells the running programs, and what it reads from them.
 
 use nix::time::{ClockId, clock_gettime};
-use wire::{EndpointHealth, Flow, ListenerCounters, Metrics, Responses, Settings, Tuple};
+use wire::{EndpointHealth, Flow, ListenerCounters, Metrics, Reason, Responses, Settings, Tuple};
 
 use crate::{Answered, Datapath, Entry, ListenerAddress, MapError, Prefix, Write};
 
@@ -115,6 +115,15 @@ impl Datapath {
     /// The kernel's answer to reading the map.
     pub fn reasons(&self) -> Result<Vec<u64>, MapError> {
         self.maps.reasons()
+    }
+
+    /// How often programs gave this reason.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to reading the map.
+    pub fn counted(&self, reason: Reason) -> Result<u64, MapError> {
+        self.maps.counted(reason)
     }
 
     /// Responses that were given, summed over CPUs; none where they are not counted by themselves.

@@ -1,10 +1,11 @@
 //! What the kernel tier takes: entries of its tables, time of its programs.
 
-use std::{fs, os::fd::AsFd, time::Duration};
+use std::{collections::BTreeMap, fs, os::fd::AsFd, time::Duration};
 
 use crate::{
     Datapath, MapError,
     bpf::{fdinfo, field},
+    maps::RawMap,
 };
 
 /// How full the tables of connections are.
@@ -31,7 +32,40 @@ pub struct RunTime {
     pub packets: u64,
 }
 
+/// What a map takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapUsage {
+    /// Its name.
+    pub map: String,
+    /// How many entries it has room for.
+    pub entries: u32,
+    /// The kernel's own figure of its memory, in bytes.
+    pub bytes: u64,
+}
+
+impl MapUsage {
+    /// Whether it is one of those that hold connections: their number is a setting, and most of the memory theirs.
+    pub fn is_of_connections(&self) -> bool {
+        matches!(self.map.as_str(), "FLOWS" | "LEGS" | "CLOSED")
+    }
+}
+
 impl Datapath {
+    /// What each map takes.
+    pub fn memory(&self) -> Vec<MapUsage> {
+        let usage = |map: &RawMap| MapUsage {
+            map: map.shape().name.clone(),
+            entries: map.capacity(),
+            bytes: map.bytes().unwrap_or(0),
+        };
+        self.maps.all().map(usage).collect()
+    }
+
+    /// How many entries each table of routes has room for, by name.
+    pub fn table_sizes(&self) -> BTreeMap<&'static str, u32> {
+        self.maps.table_sizes()
+    }
+
     /// How full the tables of connections are. Reads every entry.
     ///
     /// # Errors

@@ -98,6 +98,9 @@ impl DryRun {
             }
             loader.map_pin_path(name, pin);
         }
+        // It is indexed as the table of endpoints is, which may be larger than the object has it.
+        let known = running(plan, &prepared.shapes, BACKEND_FAILURES)?.capacity();
+        loader.map_max_entries(BACKEND_FAILURES, known);
         for shape in &prepared.shapes {
             if let Some(entries) = entries(&shape.name) {
                 loader.map_max_entries(&shape.name, entries);

@@ -40,7 +40,7 @@ use watch::Watch;
 pub(crate) const XDP_PROGRAM: &str = "rauta_ingress";
 
 /// The programs of the engine's parts, by number.
-const XDP_PARTS: &str = "XDP_PARTS";
+pub(crate) const XDP_PARTS: &str = "XDP_PARTS";
 
 /// Its frames reach a peer by `XDP_TX` only where that runs a program, too.
 const VETH: &str = "veth";
@@ -186,6 +186,21 @@ impl Early {
         Ok(())
     }
 
+    /// Goes on with the programs of another load, which has these parts; none: they are not loaded there.
+    pub(crate) fn go_on_with(
+        &mut self,
+        ebpf: &mut Ebpf,
+        parts: Option<ProgramArray<MapData>>,
+        pins: &PinFolder,
+    ) -> Result<(), StartError> {
+        self.parts = parts;
+        if self.parts.is_none() {
+            return Ok(());
+        }
+        let program = find(ebpf, XDP_PROGRAM)?;
+        pin_program(pins, XDP_PROGRAM, |path| program.pin(path))
+    }
+
     /// Loads the programs once.
     fn load<'e>(&mut self, ebpf: &'e mut Ebpf, pins: &PinFolder) -> Result<&'e mut Xdp, Box<dyn Error>> {
         if let Some(refused) = &self.refused {
@@ -205,11 +220,24 @@ impl Early {
 }
 
 fn load_all(ebpf: &mut Ebpf, pins: &PinFolder) -> Result<ProgramArray<MapData>, StartError> {
-    let parts = load_parts(ebpf)?;
+    let parts = load_beside(ebpf)?;
     let program = find(ebpf, XDP_PROGRAM)?;
-    program.load().map_err(|error| load_error(error.into()))?;
     pin_program(pins, XDP_PROGRAM, |path| program.pin(path))?;
     Ok(parts)
+}
+
+/// Loads the programs for [`exchange`].
+pub(crate) fn load_beside(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, StartError> {
+    let parts = load_parts(ebpf)?;
+    find(ebpf, XDP_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
+    Ok(parts)
+}
+
+/// Gives an interface that has the programs those of another load, in one step.
+pub(crate) fn exchange(ebpf: &mut Ebpf, at: &Attachment, pins: &PinFolder) -> Result<(), StartError> {
+    let Some(mode) = at.xdp else { return Ok(()) };
+    let program = find(ebpf, XDP_PROGRAM)?;
+    Ok(link::attach(program, (&at.interface, at.index), &pins.early_link(&at.interface), true, mode)?)
 }
 
 /// An error with what it came of.

@@ -7,7 +7,7 @@ use aya::{
     sys::SyscallError,
     util::nr_cpus,
 };
-use wire::{ListenerCounters, ListenerKey, Metrics, Responses};
+use wire::{ListenerCounters, ListenerKey, Metrics, Reason, Responses};
 
 use super::{Answered, LISTENER_COUNTERS, METRICS, Maps, REASONS, RESPONSES, Record, access};
 use crate::{ListenerAddress, MapError};
@@ -59,6 +59,13 @@ impl Maps {
                 Ok(values.map_err(access(REASONS))?.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n)))
             })
             .collect()
+    }
+
+    /// How often this reason was given, summed over CPUs.
+    pub(crate) fn counted(&self, reason: Reason) -> Result<u64, MapError> {
+        let Some(reasons) = &self.reasons else { return Ok(0) };
+        let values = reasons.get(&(reason as u32), 0).map_err(access(REASONS))?;
+        Ok(values.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n)))
     }
 
     /// What was answered, summed over CPUs; none where nothing is counted.

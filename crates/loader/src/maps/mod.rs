@@ -9,6 +9,7 @@ mod flows;
 mod lots;
 mod notes;
 mod raw;
+mod sizes;
 mod tables;
 
 use std::{collections::BTreeMap, path::Path};
@@ -16,14 +17,13 @@ use std::{collections::BTreeMap, path::Path};
 use aya::{
     Ebpf,
     maps::{self, Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap},
-    util::nr_cpus,
 };
 use tracing::warn;
-use wire::{ListenerCounters, ListenerKey, Metrics, Notes, REQUESTS_PER_CPU, Responses};
+use wire::{ListenerCounters, ListenerKey, Metrics, Notes, Responses};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{
-    MapError, Options, PinError, RoutingError, StartError,
+    MapError, PinError, RoutingError, StartError,
     object::Shape,
     pins::{self, PinFolder},
 };
@@ -33,6 +33,8 @@ pub use lots::Lots;
 pub use tables::{Entry, Prefix, Write};
 
 pub(crate) use raw::RawMap;
+pub use sizes::maps_of;
+pub(crate) use sizes::{entries, size};
 
 const METRICS: &str = "METRICS";
 const LISTENER_COUNTERS: &str = "LISTENER_COUNTERS";
@@ -47,6 +49,7 @@ const CLOSED: &str = "CLOSED";
 pub(crate) const FLOW_CACHE: &str = "FLOW_CACHE";
 const LOTS: &str = "LOTS";
 const REQUESTS: &str = "REQUESTS";
+const VIPS: &str = "VIPS";
 pub(crate) const ENDPOINTS: &str = "ENDPOINTS";
 pub(crate) const SETTINGS: &str = "SETTINGS";
 const TRUSTED_PROXIES: &str = "TRUSTED_PROXIES";
@@ -94,36 +97,18 @@ const ROUTING: [&str; 16] = [
     NOTES,
 ];
 
-/// Gives the map of stored requests room for every CPU, and the maps of flows room for as many as are wanted; a connection may
-/// leave legs behind that are still answered, so that legs have twice as much. Routes and endpoints are counted by their index,
-/// and 0 is the index of none.
-pub(crate) fn size(shapes: &mut [Shape], options: &Options) {
-    let cpus = nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
-    for shape in shapes.iter_mut() {
-        match shape.name.as_str() {
-            FLOWS | CLOSED => shape.entries = options.max_flows,
-            FLOW_CACHE => shape.entries = options.affinity_entries,
-            LEGS => shape.entries = options.max_flows.saturating_mul(2),
-            REQUESTS => shape.entries = REQUESTS_PER_CPU.saturating_mul(cpus),
-            ROUTE_RESPONSES => shape.entries = options.counted_routes.saturating_add(1),
-            ENDPOINT_RESPONSES => shape.entries = options.counted_endpoints.saturating_add(1),
-            _ => {}
-        }
-    }
-}
-
 /// The shapes whose capacity differs from what the object says.
 pub(crate) fn sized(shapes: &[Shape]) -> impl Iterator<Item = &Shape> {
-    shapes.iter().filter(|shape| SIZED.contains(&shape.name.as_str()))
+    shapes.iter().filter(|shape| SIZED.contains(&shape.name.as_str()) || sizes::may_differ(&shape.name))
 }
 
-/// Checks that what is pinned under our names is what we would pin.
+/// Checks that what is pinned under our names is what we would pin, or a table of routes of another size: then that is its size.
 ///
 /// # Errors
 ///
 /// [`PinError::Foreign`] naming the file and the difference.
-pub(crate) fn check_pins(pins: &PinFolder, shapes: &[Shape]) -> Result<(), PinError> {
-    shapes.iter().try_for_each(|shape| {
+pub(crate) fn check_pins(pins: &PinFolder, shapes: &mut [Shape]) -> Result<(), PinError> {
+    shapes.iter_mut().try_for_each(|shape| {
         let path = pins.object(&shape.name);
         let foreign = |what| Err(PinError::Foreign { path: path.clone(), what });
         if !Path::new(&path).exists() {
@@ -141,6 +126,10 @@ pub(crate) fn check_pins(pins: &PinFolder, shapes: &[Shape]) -> Result<(), PinEr
         }
         if COUNTS.contains(&shape.name.as_str()) {
             return pins::remove_pin(&path);
+        }
+        if sizes::may_differ(&shape.name) {
+            shape.entries = found.max_entries();
+            return Ok(());
         }
         if !SIZED.contains(&shape.name.as_str()) {
             return foreign("a map of another capacity");
@@ -211,7 +200,17 @@ impl Maps {
         }
     }
 
-    fn raw(&self, name: &str) -> Result<&RawMap, MapError> {
+    /// Every map.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &RawMap> {
+        self.raw.values()
+    }
+
+    /// Goes on with other maps of the same names.
+    pub(crate) fn exchange(&mut self, others: impl IntoIterator<Item = RawMap>) {
+        self.raw.extend(others.into_iter().map(|map| (map.shape().name.clone(), map)));
+    }
+
+    pub(crate) fn raw(&self, name: &str) -> Result<&RawMap, MapError> {
         self.raw.get(name).ok_or_else(|| MapError::Unknown { map: name.to_owned() })
     }
 }

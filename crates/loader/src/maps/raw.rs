@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -84,6 +84,32 @@ impl RawMap {
     pub(crate) fn capacity(&self) -> u32 {
         let entries = fdinfo(self.fd.as_fd()).ok();
         entries.and_then(|info| field(&info, "max_entries")?.parse().ok()).unwrap_or(self.shape.entries)
+    }
+
+    /// The kernel's own figure of the memory that it takes, in bytes; `None` if the kernel does not say.
+    ///
+    /// From fdinfo (`bpf_map_show_fdinfo`, kernel/bpf/syscall.c), which asks the map itself (`map_mem_usage`) from Linux 6.4 on, and before
+    /// that reckons from keys and values.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        field(&fdinfo(self.fd.as_fd()).ok()?, "memlock")?.parse().ok()
+    }
+
+    /// Its descriptor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Writes all that is in it into another map of its kind, which is empty and not smaller.
+    pub(crate) fn copy_to(&self, other: &Self) -> Result<(), MapError> {
+        let mut entries = Vec::new();
+        let is_array = self.shape.kind == BPF_MAP_TYPE_ARRAY;
+        self.each(0, |key, value| {
+            // An array has every key from the beginning, with zero as its value.
+            if !is_array || value.iter().any(|byte| *byte != 0) {
+                entries.push((key.to_vec(), value.to_vec()));
+            }
+        })?;
+        entries.iter().try_for_each(|(key, value)| other.put(key, value, 0))
     }
 
     /// Whether `K` and `V` are its key and value.

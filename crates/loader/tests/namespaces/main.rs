@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "frames and numbers of tests are short")]
 
 mod doctor;
+mod growth;
 mod machine;
 mod nftables;
 mod notes;

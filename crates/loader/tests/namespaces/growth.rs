@@ -1,0 +1,205 @@
+//! Tables of routes in larger maps, under programs that run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use loader::{AttachError, Datapath, Grown, Options, StartError, Write};
+use nix::net::if_::if_nametoindex;
+use wire::{EndpointRecord, Flow, Leg, Tuple};
+use zerocopy::IntoBytes;
+
+use crate::sandbox::{Sandbox, UPLINK, in_sandbox, lay_wire, names, run};
+
+/// Room for little, in all tables.
+fn small(sandbox: &Sandbox) -> Options {
+    let names = [
+        "HOSTS",
+        "ROUTES",
+        "PREFIX_ROUTES",
+        "CANDIDATES",
+        "HEADER_CONDITIONS",
+        "ROUTE_ACTIONS",
+        "BACKENDS",
+        "MAGLEV_TABLES",
+        "ENDPOINTS",
+    ];
+    Options { tables: names.into_iter().map(|name| (name, 16)).collect(), ..sandbox.options() }
+}
+
+/// The number of the program of ours that sees the packets of an interface, which is one.
+fn program_at(interface: &str, tcx: bool) -> u32 {
+    if tcx {
+        let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress).unwrap();
+        assert_eq!(programs.len(), 1, "at {interface}");
+        return programs[0].id();
+    }
+    let mut show = Command::new("tc");
+    let output = show.args(["filter", "show", "dev", interface, "ingress"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("rauta_tc_ingress").count(), 1, "{text}");
+    let (_, rest) = text.split_once(" id ").unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Something of everything.
+fn fill(datapath: &mut Datapath) {
+    let record = EndpointRecord { generation: 7, port: [1, 2], ..EndpointRecord::default() };
+    let flow = Flow { state: dataplane::flow::state::UNBOUND, ..Flow::default() };
+    let host = [&40u32.to_ne_bytes()[..], &[1; 72]].concat();
+    let prefix = [&40u32.to_ne_bytes()[..], &[2; 252]].concat();
+    for (map, key, value) in [
+        ("ENDPOINTS", 15u32.as_bytes(), record.as_bytes()),
+        ("ROUTES", &[3; 16], &[4; 264]),
+        ("HOSTS", &host, &[5; 136]),
+        ("PREFIX_ROUTES", &prefix, &[6; 16]),
+        ("MAGLEV_TABLES", 1u32.as_bytes(), &[7; 8208]),
+        ("COPIES", 2u32.as_bytes(), &[8; 4]),
+        ("FLOWS", Tuple::default().as_bytes(), flow.as_bytes()),
+        ("LEGS", Tuple::default().as_bytes(), Leg::default().as_bytes()),
+    ] {
+        datapath.apply([Write { map, key, value: Some(value) }]).unwrap();
+    }
+}
+
+/// Every entry that is not zero.
+fn content(datapath: &Datapath) -> BTreeMap<String, Vec<loader::Entry>> {
+    let maps = datapath.memory().into_iter().map(|usage| usage.map);
+    let readable = |map: &String| !["EVENTS", "PARTS", "XDP_PARTS"].contains(&map.as_str());
+    let is_counted = |map: &String| map.contains("RESPONSES") || map.contains("COUNTERS") || map == "NOTES";
+    let is_counted = |map: &String| {
+        is_counted(map) || ["METRICS", "REASONS", "SCRATCH", "NEXT_REQUEST"].contains(&map.as_str())
+    };
+    maps.filter(|map| readable(map) && !is_counted(map))
+        .map(|map| {
+            let entries = datapath.dump(&map).unwrap();
+            let used = entries.into_iter().filter(|(_, value)| value.iter().any(|byte| *byte != 0));
+            (map, used.collect())
+        })
+        .collect()
+}
+
+fn grows(sandbox: &Sandbox, tcx: bool) {
+    let options = Options { tcx, ..small(sandbox) };
+    let mut datapath = Datapath::start(&options).unwrap();
+    datapath.kernel_routing().expect("this kernel routes");
+    assert!(datapath.table_sizes().values().all(|size| *size == 16), "{:?}", datapath.table_sizes());
+    fill(&mut datapath);
+    let (before, program) = (content(&datapath), program_at(UPLINK, tcx));
+    assert_eq!(before.values().map(Vec::len).sum::<usize>(), 7, "what was written and is not zero");
+
+    let wanted: BTreeMap<_, _> = datapath.table_sizes().into_keys().map(|table| (table, 200)).collect();
+    let grown = Grown::load(&datapath.plan_growth(&wanted)).unwrap();
+    assert_eq!(program_at(UPLINK, tcx), program, "nothing has changed yet");
+    datapath.grow(grown).unwrap();
+    assert_eq!(datapath.table_sizes(), wanted);
+    assert!(content(&datapath) == before);
+    let after = program_at(UPLINK, tcx);
+    assert_ne!(after, program);
+
+    // The new maps are those that are written to, those that programs read, and those that the next agent finds.
+    let late = EndpointRecord { generation: 9, ..EndpointRecord::default() };
+    datapath
+        .apply([Write { map: "ENDPOINTS", key: 199u32.as_bytes(), value: Some(late.as_bytes()) }])
+        .unwrap();
+    let folder = fs::read_dir(sandbox.pin_root()).unwrap().next().unwrap().unwrap().path();
+    assert!(names(&folder).iter().all(|name| !name.ends_with("-new")), "{:?}", names(&folder));
+    let full = content(&datapath);
+    datapath.keep();
+    let datapath = Datapath::start(&options).unwrap();
+    assert_eq!(datapath.table_sizes(), wanted);
+    assert!(content(&datapath) == full);
+    datapath.detach().unwrap();
+    assert!(!sandbox.pin_root().exists(), "nothing stays");
+}
+
+#[test]
+fn tables_go_on_in_larger_maps_with_all_that_is_in_them() {
+    in_sandbox(|sandbox| grows(sandbox, true));
+}
+
+#[test]
+fn tables_grow_on_a_kernel_without_tcx() {
+    in_sandbox(|sandbox| grows(sandbox, false));
+}
+
+#[test]
+fn a_table_that_does_not_grow_stays_where_it_is() {
+    in_sandbox(|sandbox| {
+        let mut datapath = Datapath::start(&small(sandbox)).unwrap();
+        let id = |map: &str| {
+            let folder = fs::read_dir(sandbox.pin_root()).unwrap().next().unwrap().unwrap().path();
+            let pin = folder.join(map);
+            let mut show = Command::new("bpftool");
+            let output = show.args(["-j", "map", "show", "pinned"]).arg(pin).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().split(',').next().unwrap().to_owned()
+        };
+        let before = ["ROUTES", "COPIES", "ENDPOINTS", "FLOWS", "SETTINGS"].map(id);
+        let wanted = BTreeMap::from([("ROUTE_ACTIONS", 100), ("ROUTES", 8)]);
+        datapath.grow(Grown::load(&datapath.plan_growth(&wanted)).unwrap()).unwrap();
+        let after = ["ROUTES", "COPIES", "ENDPOINTS", "FLOWS", "SETTINGS"].map(id);
+        let is_same: Vec<bool> = before.iter().zip(&after).map(|(before, after)| before == after).collect();
+        assert_eq!(is_same, [true, false, true, true, true], "{before:?} {after:?}");
+        assert_eq!((datapath.table_sizes()["ROUTE_ACTIONS"], datapath.table_sizes()["ROUTES"]), (100, 16));
+        datapath.detach().unwrap();
+    });
+}
+
+/// One interface has the new programs already when another refuses them.
+#[test]
+fn growth_that_fails_leaves_everything_as_it_was() {
+    in_sandbox(|sandbox| {
+        lay_wire();
+        let mut datapath = Datapath::start(&small(sandbox)).unwrap();
+        fill(&mut datapath);
+        let (before, sizes) = (content(&datapath), datapath.table_sizes());
+        let interfaces: Vec<_> = datapath.attachments().iter().map(|at| at.interface.clone()).collect();
+        assert!(interfaces.len() > 1 && if_nametoindex("left").is_ok(), "{interfaces:?}");
+        let programs: Vec<_> = interfaces.iter().map(|name| program_at(name, true)).collect();
+        let wanted: BTreeMap<_, _> = sizes.keys().map(|table| (*table, 64)).collect();
+        let grown = Grown::load(&datapath.plan_growth(&wanted)).unwrap();
+        // The last one's link is not where it should be, and something else is.
+        let last = datapath.attachments().last().unwrap().clone();
+        let pin = last.pin.unwrap();
+        let aside = pin.with_file_name("aside");
+        fs::rename(&pin, &aside).unwrap();
+        let folder = fs::read_dir(sandbox.pin_root()).unwrap().next().unwrap().unwrap().path();
+        run(&format!("bpftool map pin pinned {} {}", folder.join("METRICS").display(), pin.display()));
+
+        let error = datapath.grow(grown).unwrap_err();
+        assert!(matches!(error, StartError::Attach(AttachError::Pin(_))), "{error}");
+        assert_eq!(datapath.table_sizes(), sizes);
+        assert!(content(&datapath) == before);
+        let now: Vec<_> =
+            interfaces[..interfaces.len() - 1].iter().map(|name| program_at(name, true)).collect();
+        assert_eq!(now, programs[..programs.len() - 1]);
+        assert!(names(&folder).iter().all(|name| !name.ends_with("-new")), "{:?}", names(&folder));
+
+        // It works where nothing is in the way.
+        fs::remove_file(&aside).unwrap();
+        datapath.follow_interfaces().unwrap();
+        datapath.grow(Grown::load(&datapath.plan_growth(&wanted)).unwrap()).unwrap();
+        assert_eq!(datapath.table_sizes(), wanted);
+        datapath.detach().unwrap();
+    });
+}
+
+#[test]
+fn what_maps_take_is_the_kernels_own_figure() {
+    in_sandbox(|sandbox| {
+        let datapath = Datapath::start(&sandbox.options()).unwrap();
+        let folder = fs::read_dir(sandbox.pin_root()).unwrap().next().unwrap().unwrap().path();
+        let usage = datapath.memory();
+        assert!(usage.iter().filter(|one| one.is_of_connections()).count() == 3);
+        for one in usage {
+            let mut show = Command::new("bpftool");
+            let output =
+                show.args(["-j", "map", "show", "pinned"]).arg(folder.join(&one.map)).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert!(text.contains(&format!("\"max_entries\":{},", one.entries)), "{one:?} {text}");
+            assert!(text.contains(&format!("\"bytes_memlock\":{}", one.bytes)), "{one:?} {text}");
+        }
+        datapath.detach().unwrap();
+    });
+}

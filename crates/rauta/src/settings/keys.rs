@@ -112,6 +112,25 @@ mod tests {
     }
 
     #[test]
+    fn each_way_to_be_silent_in_the_kernel_has_its_time() {
+        let mut settings = Settings::default();
+        let keys = ["idle", "open", "answer", "halfClosed", "orphan"];
+        for (seconds, key) in (1..).zip(keys) {
+            let key = find(&format!("dataplane.{key}Timeout")).unwrap();
+            key.set(&mut settings, &[&format!("{seconds}s")]).unwrap();
+        }
+        let seconds = std::time::Duration::from_secs;
+        let expected = loader::Limits {
+            idle: seconds(1),
+            opening: seconds(2),
+            waiting: seconds(3),
+            half_closed: seconds(4),
+            orphaned: seconds(5),
+        };
+        assert_eq!(settings.dataplane.ends, expected);
+    }
+
+    #[test]
     fn bad_values_are_refused_with_what_they_should_be() {
         for (name, value) in [
             ("listen", "x"),

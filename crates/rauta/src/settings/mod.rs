@@ -134,7 +134,8 @@ pub(crate) struct DataplaneSettings {
     /// Where the kernel's connections to endpoints come from; none of a family: what its routes say.
     pub(crate) snat_addresses: Vec<IpAddr>,
     pub(crate) heartbeat_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
+    /// How long connections may be silent.
+    pub(crate) ends: loader::Limits,
     pub(crate) redraw_after: u32,
     /// Requests after which userspace closes a connection, while the kernel routes; 0: never.
     pub(crate) close_after: usize,
@@ -202,7 +203,7 @@ impl Default for DataplaneSettings {
             snat_ports: PortRange { first: 10_240, last: 32_767 },
             snat_addresses: Vec::new(),
             heartbeat_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(300),
+            ends: loader::Limits::default(),
             redraw_after: 32,
             close_after: 100,
             max_flows,

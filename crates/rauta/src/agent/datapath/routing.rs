@@ -277,7 +277,7 @@ impl Routing {
             let flags = settings.flags | wire::Settings::PASSIVE;
             datapath.set_settings(&wire::Settings { flags, ..settings })?;
         }
-        datapath.collect(&Limits { idle: SILENT, ..Limits::default() })?;
+        datapath.collect(&Limits { idle: SILENT, ..self.settings.ends })?;
         let mut left = 0;
         // Clients that were told to go are nobody's to wait for.
         datapath.each_flow(|flow| left += usize::from(flow.state != dataplane::flow::state::ENDING))?;
@@ -362,8 +362,7 @@ impl Routing {
     }
 
     fn collect(&self, datapath: &mut Datapath) -> anyhow::Result<()> {
-        let limits = Limits { idle: self.settings.idle_timeout, ..Limits::default() };
-        let collected = datapath.collect(&limits)?;
+        let collected = datapath.collect(&self.settings.ends)?;
         if collected.orphans > 0 {
             info!(connections = collected.orphans, "ended with their endpoints");
         }

@@ -343,7 +343,35 @@ pub(crate) static KEYS: &[Key] = &[
     one!(
         "dataplane.idleTimeout",
         "a connection in the kernel without a request",
-        dataplane.idle_timeout,
+        dataplane.ends.idle,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.openTimeout",
+        "an endpoint that does not answer its SYN",
+        dataplane.ends.opening,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.answerTimeout",
+        "a connection that waits for an answer, without a segment of either side",
+        dataplane.ends.waiting,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.halfClosedTimeout",
+        "a connection that one side has closed",
+        dataplane.ends.half_closed,
+        duration,
+        shown
+    ),
+    one!(
+        "dataplane.orphanTimeout",
+        "an answer that is under way when its endpoint is taken out",
+        dataplane.ends.orphaned,
         duration,
         shown
     ),

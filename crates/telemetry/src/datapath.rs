@@ -42,6 +42,23 @@ pub struct KernelCounters {
     pub legs_max: u64,
     /// Entries of tables that this agent has written or removed.
     pub table_writes: u64,
+    /// Tables of routes.
+    pub tables: Vec<KernelTable>,
+    /// What all maps take, in bytes, by `connections` and `other`.
+    pub map_bytes: [(&'static str, u64); 2],
+}
+
+/// A table of routes in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelTable {
+    /// As in the settings.
+    pub name: &'static str,
+    /// Entries in use.
+    pub used: u64,
+    /// Room for entries now.
+    pub size: u64,
+    /// Room when it has grown as far as it may.
+    pub max: u64,
 }
 
 /// Responses through the kernel, of one address that listeners share, one route or one endpoint.

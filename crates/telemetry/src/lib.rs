@@ -22,7 +22,9 @@ mod routes;
 mod sharded;
 
 pub use background::wait_for;
-pub use datapath::{DatapathCounters, DatapathSource, KernelCounters, KernelResponses, ListenerCounters};
+pub use datapath::{
+    DatapathCounters, DatapathSource, KernelCounters, KernelResponses, KernelTable, ListenerCounters,
+};
 pub use family::LabelledCounter;
 pub use gateway::GatewayMetrics;
 pub use health::HealthMetrics;

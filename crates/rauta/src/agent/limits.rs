@@ -28,7 +28,7 @@ pub(crate) fn raise_descriptors() {
 }
 
 /// Takes all capabilities from the calling thread. The main thread keeps them, to open sockets and to load and attach programs, and
-/// [`Privileged`](super::privileged::Privileged): who reads what strangers send has none that could be turned against the machine.
+/// [`Privileged`](super::privileged::Privileged), and for seconds the one that makes tables larger: who reads what strangers send has none that could be turned against the machine.
 pub(crate) fn confine() {
     keep(Keep::Nothing);
 }

@@ -24,9 +24,14 @@ pub(crate) fn page(
         tables::backends(backends, true),
         tables::diagnostics(diagnostics),
     ];
+    let in_kernel = status.dataplane.iter().flat_map(|dataplane| &dataplane.tables);
+    let in_kernel: Vec<_> = in_kernel.cloned().collect();
     // What is wrong comes first.
     if !diagnostics.is_empty() {
         tables.rotate_right(1);
+    }
+    if !in_kernel.is_empty() {
+        tables.push(kernel::tables(&in_kernel));
     }
     Page { headline, facts: facts(status), tables }
 }
@@ -121,6 +126,7 @@ pub(crate) fn facts(status: &Status) -> Vec<(&'static str, Cell)> {
     if let Some(tier) = &dataplane.tier {
         facts.extend(kernel::facts(tier, traffic.requests));
     }
+    facts.extend(kernel::memory(&dataplane));
     facts
 }
 

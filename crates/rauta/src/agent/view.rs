@@ -196,6 +196,7 @@ impl Agent {
             attachments: self.kernel.attachments(),
             counters,
             tier: self.kernel.tier(),
+            ..self.kernel.room()
         }
     }
 }

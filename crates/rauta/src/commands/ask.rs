@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::OutputArgs;
 use crate::output::{self, Output, has_colour, print, print_json};
 use crate::settings::Settings;
-use crate::view::tables;
+use crate::view::{kernel, tables};
 
 /// Shows the agent at a glance.
 pub(crate) fn status(args: OutputArgs, socket: Option<&PathBuf>) -> anyhow::Result<ExitCode> {
@@ -30,6 +30,11 @@ pub(crate) fn status(args: OutputArgs, socket: Option<&PathBuf>) -> anyhow::Resu
     let mut text = facts(&status).to_text(has_colour());
     text.push('\n');
     text.push_str(&tables::listeners(&status.listeners).to_text(has_colour()));
+    let in_kernel = status.dataplane.as_ref().map(|dataplane| dataplane.tables.as_slice());
+    if let Some(in_kernel) = in_kernel.filter(|tables| !tables.is_empty()) {
+        text.push('\n');
+        text.push_str(&kernel::tables(in_kernel).to_text(has_colour()));
+    }
     if !found.is_empty() {
         text.push('\n');
         text.push_str(&tables::diagnostics(&found).to_text(has_colour()));

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         warnings: count(Severity::Warning),
         diagnostics: loaded.diagnostics.iter().map(text::diagnostic).collect(),
         listeners: view::listeners(&loaded.snapshot, |_| String::new()),
-        routes: routes(&loaded.snapshot, effective.settings.userspace()),
+        routes: routes(&loaded.snapshot, &effective.settings),
         backends: view::backends(&loaded.snapshot),
     };
     match args.output {
@@ -60,9 +60,9 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The rules, with the tier of each on a host where nothing stands in its way.
-fn routes(snapshot: &model::Snapshot, userspace: Option<kernel::Why>) -> Vec<api::v1::Route> {
+fn routes(snapshot: &model::Snapshot, settings: &settings::Settings) -> Vec<api::v1::Route> {
     let mut routes = view::routes(snapshot);
-    let placements = placed::at_best(snapshot, userspace);
+    let placements = placed::at_best(snapshot, settings.userspace(), settings.dataplane.tables.most());
     for (route, shown) in snapshot.routes.iter().zip(&mut routes) {
         (shown.served_tier, shown.tier_reason) = placed::served(placements.get(&route.id));
     }

@@ -131,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn tables_have_room_at_first_and_at_most() {
+        for table in kernel::Sizes::TABLES {
+            let mut settings = Settings::default();
+            let key =
+                find(&format!("dataplane.tables.{}", crate::settings::TableSettings::key(table))).unwrap();
+            key.set(&mut settings, &["100 - 200"]).unwrap();
+            assert_eq!((key.show)(&settings), ["100-200"]);
+            assert_eq!(settings.loader_options().tables.get(table.name()), Some(&100), "{}", key.name);
+            assert_eq!(settings.dataplane.tables.most().of(table), Some(200), "{}", key.name);
+            key.set(&mut settings, &["300"]).unwrap();
+            assert_eq!((key.show)(&settings), ["300"]);
+        }
+    }
+
+    #[test]
     fn bad_values_are_refused_with_what_they_should_be() {
         for (name, value) in [
             ("listen", "x"),
@@ -190,6 +205,10 @@ mod tests {
             ("dataplane.routeMetrics", "16384"),
             ("dataplane.endpointMetrics", "-1"),
             ("dataplane.affinity.entries", "100"),
+            ("dataplane.tables.routes", "200-100"),
+            ("dataplane.tables.maglev", "8"),
+            ("dataplane.tables.endpoints", "100-65537"),
+            ("dataplane.orphanTimeout", "0s"),
         ] {
             let key = find(name).unwrap();
             assert!(key.set(&mut Settings::default(), &[value]).is_err(), "{name}: {value}");

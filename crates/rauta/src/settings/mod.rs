@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod merge;
 mod older_kernel;
 pub(crate) mod parse;
+pub(crate) mod rooms;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use telemetry::log::Format;
 use translate::DefaultListener;
 
 pub(crate) use merge::load;
+pub(crate) use rooms::{Room, TableSettings};
 
 /// Where Gateways of a cluster can be reached.
 #[derive(Clone, Debug)]
@@ -145,6 +147,8 @@ pub(crate) struct DataplaneSettings {
     pub(crate) endpoint_metrics: u32,
     /// Clients that are remembered, in both tiers.
     pub(crate) affinity_entries: u32,
+    /// Tables of routes.
+    pub(crate) tables: TableSettings,
 }
 
 /// How the kernel sends packets on.
@@ -210,6 +214,7 @@ impl Default for DataplaneSettings {
             route_metrics: 0,
             endpoint_metrics: 0,
             affinity_entries,
+            tables: TableSettings::default(),
         }
     }
 }
@@ -303,6 +308,7 @@ impl Settings {
             counted_routes: self.dataplane.route_metrics,
             counted_endpoints: self.dataplane.endpoint_metrics,
             affinity_entries: self.dataplane.affinity_entries,
+            tables: self.dataplane.tables.first(),
             ..loader::Options::default()
         })
     }

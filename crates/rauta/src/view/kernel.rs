@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use admin::{Cell, Mood, Table};
-use api::v1::{Flow, KernelTier, ListFlowsResponse, Reason, RunTime, TraceEvent};
+use api::v1::{Dataplane, Flow, KernelTable, KernelTier, ListFlowsResponse, Reason, RunTime, TraceEvent};
 
 use super::flow::span;
 use super::text::number;
@@ -113,6 +113,38 @@ pub(crate) fn facts(tier: &KernelTier, userspace: u64) -> Vec<(&'static str, Cel
         facts.push(("kernel time", run_time(time).into()));
     }
     facts
+}
+
+/// What the kernel's maps take.
+pub(crate) fn memory(dataplane: &Dataplane) -> Option<(&'static str, Cell)> {
+    let (all, connections) = (dataplane.map_bytes, dataplane.connection_map_bytes);
+    let text = || {
+        format!("{} for connections, {} for all else", megabytes(connections), megabytes(all - connections))
+    };
+    (all > 0).then(|| ("kernel memory", text().into()))
+}
+
+/// How full the kernel's tables are.
+pub(crate) fn tables(tables: &[KernelTable]) -> Table {
+    let columns = ["table", "map", "used", "size", "limit", "memory"];
+    let mut table = Table::new("Kernel tables", &columns, "The kernel does not route.");
+    for one in tables {
+        let is_full = one.used * 10 >= u64::from(one.max) * 9;
+        table.row([
+            Cell::from(&one.name),
+            Cell::from(&one.map),
+            Cell::new(one.used.to_string(), if is_full { Mood::Warn } else { Mood::Plain }),
+            one.size.to_string().into(),
+            one.max.to_string().into(),
+            megabytes(one.bytes).into(),
+        ]);
+    }
+    table
+}
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = (bytes + 50_000) / 100_000;
+    format!("{}.{} MB", tenths / 10, tenths % 10)
 }
 
 fn run_time(time: &RunTime) -> String {
@@ -249,6 +281,30 @@ mod tests {
         assert!(text.starts_with("12.345678 ") && text.ends_with("HTTPRoute shop/web? rule 0\n"), "{text}");
         let handed = event(&TraceEvent { tier: 3, ..TraceEvent::default() });
         assert!(handed.contains("-       -           -"), "{handed}");
+    }
+
+    #[test]
+    fn tables_are_listed_with_their_limits_and_memory() {
+        let table = |used, size, max| KernelTable {
+            name: "routes".into(),
+            map: "ROUTES".into(),
+            used,
+            size,
+            max,
+            bytes: 1_449_999,
+        };
+        let text = tables(&[table(12, 2048, 131_072)]).to_text(false);
+        assert_eq!(
+            text,
+            "TABLE   MAP     USED  SIZE  LIMIT   MEMORY\n\
+             routes  ROUTES  12    2048  131072  1.4 MB\n"
+        );
+        let mood = |used| tables(&[table(used, 100, 100)]).rows[0][2].mood;
+        assert_eq!((mood(89), mood(90)), (Mood::Plain, Mood::Warn));
+        let dataplane =
+            Dataplane { map_bytes: 70_000_000, connection_map_bytes: 59_950_000, ..Dataplane::default() };
+        assert_eq!(memory(&dataplane).unwrap().1.text, "60.0 MB for connections, 10.1 MB for all else");
+        assert!(memory(&Dataplane::default()).is_none(), "no maps");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use api::v1::Route;
-use kernel::{Compiler, Facts, Reach, RoutePlacement, Why};
+use kernel::{Compiler, Facts, Reach, RoutePlacement, Sizes, Why};
 use model::{RouteId, Snapshot};
 
 use super::text;
@@ -16,8 +16,12 @@ pub(crate) fn served(placed: Option<&RoutePlacement>) -> (Option<u32>, String) {
 }
 
 /// The tier of each route on a host that forwards, and whose programs reach every endpoint elsewhere. `userspace`: why the
-/// settings leave nothing to it.
-pub(crate) fn at_best(snapshot: &Snapshot, userspace: Option<Why>) -> HashMap<RouteId, RoutePlacement> {
+/// settings leave nothing to it; `sizes`: how large they let its tables become.
+pub(crate) fn at_best(
+    snapshot: &Snapshot,
+    userspace: Option<Why>,
+    sizes: Sizes,
+) -> HashMap<RouteId, RoutePlacement> {
     let here = std::net::Ipv4Addr::new(192, 0, 2, 1).into();
     let reach = |address: std::net::IpAddr| {
         if address.is_loopback() { Reach::HostLocal } else { Reach::From { source: here, device: 1 } }
@@ -35,7 +39,7 @@ pub(crate) fn at_best(snapshot: &Snapshot, userspace: Option<Why>) -> HashMap<Ro
             .map(|address| (address, reach(address)))
             .collect(),
     };
-    let mut compiler = Compiler::new();
+    let mut compiler = Compiler::with_sizes(sizes);
     compiler.update(snapshot, &facts, Duration::ZERO);
     let placements = compiler.placements(snapshot, &facts);
     placements.into_iter().map(|placed| (placed.route.clone(), placed)).collect()

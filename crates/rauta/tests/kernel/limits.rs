@@ -1,7 +1,8 @@
 //! What is finite in the kernel: connections and ports. What does not fit is userspace's (attack X-11).
 
-use testkit::Connection;
+use testkit::{Connection, until};
 
+use crate::options::LIMIT;
 use crate::world::{Network, World};
 
 on_two_networks!(
@@ -9,17 +10,29 @@ on_two_networks!(
     connections_beyond_the_ports_for_legs_are_served,
 );
 
-/// Opens more connections than there is room for. Each is the kernel's or, for want of room and for nothing else, userspace's.
-fn open_all(world: &World) -> Vec<Connection> {
+/// Opens more connections than there is room for. Each is the kernel's or, for `reason` and nothing else, userspace's.
+fn open_all(world: &World, reason: &str) -> Vec<Connection> {
     const COUNT: u32 = 1500;
-    let (bound, no_room) = (world.counted("bound"), world.counted("hand_off_no_room"));
+    let (bound, no_room) = (world.counted("bound"), world.counted(reason));
     let connections = world.hands_off(|| open(world, COUNT as usize));
     if world.hook != "off" {
-        let (bound, no_room) = (world.counted("bound") - bound, world.counted("hand_off_no_room") - no_room);
+        let (bound, no_room) = (world.counted("bound") - bound, world.counted(reason) - no_room);
         assert!((bound + no_room - f64::from(COUNT)).abs() < 0.5, "{bound} and {no_room}");
         assert!(no_room >= f64::from(COUNT - 1024) - 0.5, "{bound} and {no_room}");
     }
     connections
+}
+
+/// The agent says it, and once for all of these.
+fn said(world: &World, text: &str) {
+    if world.hook == "off" {
+        return;
+    }
+    let count = || world.gateway.log().matches(text).count();
+    until(LIMIT, "a line in the log", || (count() > 0).then_some(())).unwrap();
+    // Connections keep coming until the agent has looked again.
+    let before = world.gateway.log().matches("userspace serves new connections").count();
+    assert_eq!((count(), before), (1, 1), "{}", world.gateway.log());
 }
 
 /// Opens `count` connections, asks for `/b` on each, and keeps them.
@@ -59,7 +72,8 @@ fn assert_serves(world: &World, mut connections: Vec<Connection>) {
 
 fn connections_beyond_the_kernels_table_are_served(network: Network) {
     let world = World::tuned(network, &[("RAUTA_DATAPLANE_MAX_FLOWS", "1024")]);
-    let connections = open_all(&world);
+    let connections = open_all(&world, "hand_off_no_room");
+    said(&world, "the kernel's table of connections is full (dataplane.maxFlows)");
     if world.hook != "off" {
         let flows = world.gateway.metric("rauta_kernel_flows", "").unwrap();
         assert!(flows >= 1024.0, "{flows} connections in the kernel");
@@ -69,7 +83,8 @@ fn connections_beyond_the_kernels_table_are_served(network: Network) {
 
 fn connections_beyond_the_ports_for_legs_are_served(network: Network) {
     let world = World::tuned(network, &[("RAUTA_DATAPLANE_SNAT_PORTS", "10240-11263")]);
-    let connections = open_all(&world);
+    let connections = open_all(&world, "hand_off_no_port");
+    said(&world, "no SNAT port is free for legs to some endpoint (dataplane.snat.ports)");
     if world.hook != "off" {
         let legs = world.gateway.metric("rauta_kernel_legs", "").unwrap();
         assert!((512.0..=1024.5).contains(&legs), "{legs} legs from 1,024 ports");

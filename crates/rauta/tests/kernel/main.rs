@@ -48,6 +48,7 @@ mod endpoint_deaths;
 mod endpoints;
 mod flood;
 mod forwarded;
+mod growth;
 mod health;
 mod idle;
 mod leftovers;

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use super::{Label, Labels, counter, gauge, signed};
 use crate::family::OTHER;
 use crate::gateway::CLASSES;
-use crate::{GATEWAYS_MAX, KernelCounters, KernelResponses};
+use crate::{GATEWAYS_MAX, KernelCounters, KernelResponses, KernelTable};
 
 /// Times below this bound fall into one bucket, in microseconds: nobody answers that fast.
 const FIRST_BOUND_US: u64 = 16;
@@ -40,6 +40,24 @@ pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) 
     ] {
         gauge(to, name, help, [(vec![], signed(value))])?;
     }
+    type Of = fn(&KernelTable) -> u64;
+    let series: [(&str, &str, Of); 3] = [
+        ("rauta_kernel_table_entries", "Entries in use of the kernel's tables of routes.", |table| {
+            table.used
+        }),
+        ("rauta_kernel_table_size", "Room in the kernel's tables of routes now.", |table| table.size),
+        ("rauta_kernel_table_max", "Room in the kernel's tables of routes when they have grown.", |table| {
+            table.max
+        }),
+    ];
+    for (name, help, of) in series {
+        let tables = counters.tables.iter();
+        let values = tables.map(|table| (vec![("table", Cow::from(table.name))], signed(of(table))));
+        gauge(to, name, help, values.collect::<Vec<_>>())?;
+    }
+    let bytes = counters.map_bytes.iter().filter(|(_, bytes)| *bytes > 0);
+    let bytes = bytes.map(|(of, bytes)| (vec![("of", Cow::from(*of))], signed(*bytes)));
+    gauge(to, "rauta_kernel_map_bytes", "Memory of the kernel's maps.", bytes.collect::<Vec<_>>())?;
     let help = "Entries of the kernel's tables that this agent has written or removed.";
     counter(to, "rauta_kernel_table_writes", help, [(vec![], counters.table_writes)])
 }
@@ -155,6 +173,8 @@ mod tests {
             legs: 4,
             legs_max: 131_072,
             table_writes: 9,
+            tables: vec![KernelTable { name: "routes", used: 5, size: 2048, max: 4096 }],
+            map_bytes: [("connections", 60), ("other", 20)],
         });
         let labels = r#"listener="shop/web/http",address="198.51.100.1:80""#;
         for line in [
@@ -174,6 +194,10 @@ mod tests {
             "rauta_kernel_legs 4",
             "rauta_kernel_legs_max 131072",
             "rauta_kernel_table_writes_total 9",
+            r#"rauta_kernel_table_entries{table="routes"} 5"#,
+            r#"rauta_kernel_table_size{table="routes"} 2048"#,
+            r#"rauta_kernel_table_max{table="routes"} 4096"#,
+            r#"rauta_kernel_map_bytes{of="other"} 20"#,
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
         }

@@ -5,7 +5,7 @@ use loader::{Answered, Datapath, ListenerAddress};
 use telemetry::{DatapathCounters, KernelCounters, KernelResponses, ListenerCounters};
 use wire::{BUCKETS, Reason, Responses};
 
-use super::{Inner, Kernel};
+use super::{Inner, Kernel, room};
 
 /// Programs and their counters may be older than the agent.
 #[derive(Clone, Copy, Debug, Default)]
@@ -119,6 +119,8 @@ impl Inner {
             legs: in_use.legs,
             legs_max: in_use.legs_max.into(),
             table_writes: routing.table_writes(),
+            tables: room::tables(routing).collect(),
+            map_bytes: room::map_bytes(&datapath.memory()),
         })
     }
 }

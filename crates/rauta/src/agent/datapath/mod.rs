@@ -5,9 +5,12 @@ mod clients;
 mod counters;
 mod dry_run;
 mod facts;
+mod growth;
 mod host;
 mod lots;
+mod pressure;
 mod questions;
+mod room;
 mod routing;
 mod trace;
 
@@ -27,6 +30,8 @@ use tracing::{info, warn};
 
 use super::privileged::Privileged;
 use crate::settings::{OnExit, Settings};
+use growth::Growth;
+use pressure::Pressure;
 use routing::Routing;
 use trace::Streams;
 
@@ -49,6 +54,8 @@ struct Inner {
     datapath: Option<Datapath>,
     /// None where the programs only count.
     routing: Option<Routing>,
+    growth: Growth,
+    pressure: Pressure,
     /// What the programs do not do and why; empty when they route.
     lack: String,
     snapshot: Option<Arc<Snapshot>>,
@@ -143,6 +150,8 @@ impl Kernel {
         let inner = Inner {
             datapath: None,
             routing: None,
+            growth: Growth::default(),
+            pressure: Pressure::default(),
             lack: lack.to_owned(),
             snapshot: None,
             closed: BTreeSet::new(),
@@ -218,7 +227,8 @@ impl Kernel {
         let told = datapath.follow_devices();
         inner.warned("connections in the kernel are not looked after", ticked);
         inner.warned("XDP does not know where frames may go", told.map_err(anyhow::Error::from));
-        if is_due {
+        let has_grown = inner.grow(&self.pins);
+        if is_due || has_grown {
             inner.route();
         }
         inner.say();
@@ -348,6 +358,15 @@ impl Inner {
         let applied = routing.apply(datapath, snapshot, closed);
         (self.is_unsaid, self.is_fresh) = (true, true);
         self.warned("the kernel's routing tables are not up to date", applied);
+    }
+
+    /// Has tables grow that are too small. Whether they have.
+    fn grow(&mut self, pins: &Arc<Mutex<()>>) -> bool {
+        let Self { datapath: Some(datapath), routing: Some(routing), growth, pressure, .. } = self else {
+            return false;
+        };
+        pressure.tick(datapath);
+        growth.tick(datapath, routing, pins)
     }
 
     /// Says what the programs do if that is something else. Not while changes come: it takes a look at every route.

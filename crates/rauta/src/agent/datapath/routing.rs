@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kernel::{Compiler, Facts, Map, RoutePlacement, Tables, Update, Why, diff};
+use kernel::{Compiler, Facts, Map, RoutePlacement, Sizes, Tables, Update, Why, diff};
 use loader::{Answered, Datapath, Enforcers, Limits, Prefix, Write};
 use model::{Snapshot, Tier};
 use tracing::{debug, info, warn};
@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use super::super::us;
 use super::answered::Ledger;
 use super::facts::{Machine, segment_sizes};
+use super::growth::sizes_of;
 use crate::settings::{DataplaneSettings, Policy, Settings};
 use crate::view::flow;
 
@@ -105,7 +106,7 @@ impl Routing {
             settings: settings.dataplane.clone(),
             userspace: settings.userspace(),
             captures: tables.captures_headers(),
-            compiler: Compiler::resume(tables),
+            compiler: Compiler::resume_with_sizes(tables, sizes_of(datapath)),
             machine,
             waits: loader::can_wait_for_programs(),
             is_unsure: false,
@@ -250,6 +251,37 @@ impl Routing {
         (self.captures, self.is_unsure) = (captures, false);
         self.table_writes += writes.len() as u64;
         Ok(())
+    }
+
+    /// What the tables were compiled from.
+    pub(super) fn compiled_from(&self) -> Option<&(Arc<Snapshot>, Facts)> {
+        self.compiled_from.as_ref()
+    }
+
+    /// Whether something is userspace's because a table has no room for it.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.compiler.lacks_room()
+    }
+
+    /// How large the tables are.
+    pub(super) fn sizes(&self) -> Sizes {
+        self.compiler.sizes()
+    }
+
+    /// How large they may become.
+    pub(super) fn sizes_max(&self) -> Sizes {
+        self.settings.tables.most()
+    }
+
+    /// How many entries of them are taken.
+    pub(super) fn in_use(&self) -> Sizes {
+        self.compiler.in_use()
+    }
+
+    /// The tables are as large as this from now on: what is compiled next uses it.
+    pub(super) fn resize(&mut self, sizes: Sizes) {
+        self.compiler.resize(sizes);
+        self.compiled_from = None;
     }
 
     /// The sign of life, and what is done now and then.
@@ -401,7 +433,7 @@ fn as_write(write: &kernel::Write) -> Write<'_> {
 }
 
 /// The time of the programs.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     Duration::from_nanos(loader::now())
 }
 

@@ -3,13 +3,13 @@
 use super::Key;
 use super::values::{
     access_log, access_log_format, admin, affinity_entries, announce_on, boolean_or_auto, collector,
-    counted_endpoints, counted_routes, escaped_slashes, forward, head_bytes, header_or_off, hook, interface,
-    listen_https, log_format, log_level, maglev_table_size, max_flows, metrics, on_exit, one_in, path,
-    path_or_off, policy, port_or_auto, redraw_after, requests, response_header_or_off, route_metrics,
-    secret_or_off, service_or_off, show_access_log, show_address, show_announce_on, show_collector,
-    show_escaped_slashes, show_forward, show_listen, show_listen_https, show_on_exit, show_or_auto,
-    show_or_off, show_path, show_path_or_off, show_policy, show_port_or_auto, show_secret_or_off,
-    show_service_or_off, shown, shown_bytes, xdp_mode,
+    counted_endpoints, counted_routes, endpoint_room, escaped_slashes, forward, head_bytes, header_or_off,
+    hook, interface, listen_https, log_format, log_level, maglev_table_size, max_flows, metrics, on_exit,
+    one_in, path, path_or_off, policy, port_or_auto, redraw_after, requests, response_header_or_off, room,
+    route_metrics, secret_or_off, service_or_off, show_access_log, show_address, show_announce_on,
+    show_collector, show_escaped_slashes, show_forward, show_listen, show_listen_https, show_on_exit,
+    show_or_auto, show_or_off, show_path, show_path_or_off, show_policy, show_port_or_auto,
+    show_secret_or_off, show_service_or_off, shown, shown_bytes, xdp_mode,
 };
 use crate::settings::parse::{
     Expected, address, address_or_name, boolean, bytes, count, duration, listen, network, ports, range,
@@ -415,6 +415,45 @@ pub(crate) static KEYS: &[Key] = &[
         "clients whose endpoint is remembered, on routes that want it",
         dataplane.affinity_entries,
         affinity_entries,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.tables.hosts",
+        "room for host names and suffixes in the kernel, at first and at most",
+        dataplane.tables.hosts,
+        room,
+        ToString::to_string
+    ),
+    one!("dataplane.tables.routes", "for exact paths", dataplane.tables.routes, room, ToString::to_string),
+    one!("dataplane.tables.prefixes", "for prefixes", dataplane.tables.prefixes, room, ToString::to_string),
+    one!(
+        "dataplane.tables.candidates",
+        "for matches",
+        dataplane.tables.candidates,
+        room,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.tables.conditions",
+        "for matches on headers",
+        dataplane.tables.conditions,
+        room,
+        ToString::to_string
+    ),
+    one!("dataplane.tables.actions", "for rules", dataplane.tables.actions, room, ToString::to_string),
+    one!("dataplane.tables.backends", "for backends", dataplane.tables.backends, room, ToString::to_string),
+    one!(
+        "dataplane.tables.maglev",
+        "for different sets of endpoints",
+        dataplane.tables.maglev,
+        room,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.tables.endpoints",
+        "for endpoints",
+        dataplane.tables.endpoints,
+        endpoint_room,
         ToString::to_string
     ),
 ];

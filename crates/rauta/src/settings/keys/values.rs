@@ -11,7 +11,7 @@ use translate::{DefaultListener, is_object_name};
 use crate::settings::parse::{
     ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, listen, show_bytes, show_duration,
 };
-use crate::settings::{AnnounceOn, Forward, OnExit, Policy, ServiceName};
+use crate::settings::{AnnounceOn, Forward, OnExit, Policy, Room, ServiceName};
 
 pub(super) fn admin(text: &str) -> Result<Option<std::net::SocketAddr>, Expected> {
     address_or_off(text, LOOPBACK)
@@ -241,6 +241,24 @@ pub(super) fn max_flows(text: &str) -> Result<u32, Expected> {
     // The upper end is some 450 bytes each: half a gigabyte.
     let fits = |flows: &u32| (1024..=1 << 20).contains(flows);
     text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1024 to 1048576"))
+}
+
+/// Room in a table of the kernel: `2048-65536`, or as much from the start.
+pub(super) fn room(text: &str) -> Result<Room, Expected> {
+    let expected = Expected("a number of entries from 16 to 1048576, or two such as 2048-65536");
+    room_up_to(text, 1 << 20).ok_or(expected)
+}
+
+/// The same for endpoints, whose indices have 16 bits.
+pub(super) fn endpoint_room(text: &str) -> Result<Room, Expected> {
+    room_up_to(text, 1 << 16)
+        .ok_or(Expected("a number of entries from 16 to 65536, or two such as 4096-65536"))
+}
+
+fn room_up_to(text: &str, end: u32) -> Option<Room> {
+    let (first, most) = text.split_once('-').unwrap_or((text, text));
+    let room = Room { first: first.trim().parse().ok()?, most: most.trim().parse().ok()? };
+    (16 <= room.first && room.first <= room.most && room.most <= end).then_some(room)
 }
 
 pub(super) fn counted_routes(text: &str) -> Result<u32, Expected> {

@@ -33,6 +33,8 @@ pub(crate) struct Pool {
     pub(crate) maglev: Ids<TableId>,
     pub(crate) endpoints: Ids<EndpointId>,
     built: HashMap<u32, Arc<MaglevTable>>,
+    /// Stands for every table where they are only counted.
+    blank: Option<Arc<MaglevTable>>,
     generations: HashMap<u32, u32>,
     /// Of endpoints.
     devices: HashMap<u32, u32>,
@@ -75,6 +77,7 @@ impl Pool {
             endpoints: Ids::new(1, sizes.endpoints),
             members_max: sizes.endpoints as usize,
             built: HashMap::new(),
+            blank: None,
             generations: HashMap::new(),
             devices: HashMap::new(),
             names: HashMap::new(),
@@ -132,6 +135,11 @@ impl Pool {
     /// Whether a backend found no room.
     pub(crate) fn is_full(&self, key: &BackendKey) -> bool {
         self.full.contains(key)
+    }
+
+    /// Makes no tables from now on, but counts them.
+    pub(crate) fn only_count(&mut self) {
+        self.blank = Some(Arc::new(MaglevTable { serial: 0, pad: 0, endpoints: [0; MAGLEV_SLOTS_MAX + 1] }));
     }
 
     /// Whether any of the latest compilation found none.
@@ -262,11 +270,20 @@ impl Pool {
         }
         let key = (members, size);
         if !self.maglev.knows(&key) {
-            let slots = slots(&key)?;
-            if self.adopt_table(&key, &slots).is_none() {
+            // Making one takes far longer than to see that it finds no room.
+            if !self.maglev.has_room() && self.found.tables.is_empty() {
+                return None;
+            }
+            if let Some(blank) = self.blank.clone() {
                 let (index, _) = self.maglev.get(&key)?;
-                let table = MaglevTable { serial: self.next(), pad: 0, endpoints: slots };
-                self.built.insert(index, Arc::new(table));
+                self.built.insert(index, blank);
+            } else {
+                let slots = slots(&key)?;
+                if self.adopt_table(&key, &slots).is_none() {
+                    let (index, _) = self.maglev.get(&key)?;
+                    let table = MaglevTable { serial: self.next(), pad: 0, endpoints: slots };
+                    self.built.insert(index, Arc::new(table));
+                }
             }
         }
         let (index, _) = self.maglev.get(&key)?;

@@ -55,6 +55,11 @@ impl<K: Clone + Eq + Hash> Ids<K> {
         Some((id, true))
     }
 
+    /// Whether there is an index for another key.
+    pub(crate) fn has_room(&self) -> bool {
+        self.numbers.left() > 0
+    }
+
     /// Whether it has an index, be it one that rests.
     pub(crate) fn knows(&self, key: &K) -> bool {
         self.by_key.contains_key(key)

@@ -341,6 +341,7 @@ impl Compiler {
 /// The sizes that maps need for a snapshot, whatever sizes they have: without what rests from snapshots before.
 pub fn needed(snapshot: &Snapshot, facts: &Facts) -> Sizes {
     let mut compiler = Compiler::with_sizes(Sizes::UNBOUNDED);
+    compiler.pool.only_count();
     // Names are numbered in any case: those that cannot be used at once take no less room later.
     let facts = Facts { names_at_once: true, ..facts.clone() };
     compiler.update(snapshot, &facts, Duration::ZERO);

@@ -328,7 +328,7 @@ fn load_program(
 ) -> Result<(&'static str, Result<(), RoutingError>), StartError> {
     let routing = match routing {
         Ok(()) => match find(ebpf, TC_PROGRAM)?.load() {
-            Ok(()) => match load_parts(ebpf) {
+            Ok(()) => match load_parts(ebpf, || Ok(())) {
                 // Pinned: it keeps its programs without this handle.
                 Ok(_) => return Ok((TC_PROGRAM, Ok(()))),
                 Err(StartError::Load(source)) if prepared.has_program(COUNT_PROGRAM) => {
@@ -350,9 +350,13 @@ fn load_program(
 }
 
 /// Loads the parts of the routing program and puts them where its tail calls look: into the map that is returned, which the
-/// kernel empties with the last of its handles and pins.
-pub(crate) fn load_parts(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, StartError> {
+/// kernel empties with the last of its handles and pins. `go_on` is asked before each.
+pub(crate) fn load_parts(
+    ebpf: &mut Ebpf,
+    go_on: impl Fn() -> Result<(), StartError>,
+) -> Result<ProgramArray<MapData>, StartError> {
     for part in Part::ALL {
+        go_on()?;
         find(ebpf, part.program())?.load().map_err(|error| load_error(error.into()))?;
     }
     let map = ebpf.take_map(PARTS).ok_or(StartError::Incomplete { name: PARTS })?;

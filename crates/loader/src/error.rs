@@ -80,6 +80,9 @@ pub enum StartError {
     /// Attaching.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// Whoever wanted the programs wants them no more.
+    #[error("loading was given up")]
+    Abandoned,
 }
 
 /// The kernel programs count packets here, but cannot route requests.

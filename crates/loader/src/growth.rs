@@ -5,7 +5,17 @@
 //! one step. Between any two steps both maps hold the same, so that it does not matter which a packet's program reads, nor which of
 //! them an agent finds that starts after one that died in between.
 
-use std::{collections::BTreeMap, fs, os::fd::AsFd, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -15,13 +25,13 @@ use tracing::warn;
 
 use crate::{
     Attachment, Datapath, MapError, PinError, StartError, attach,
-    bpf::pin,
+    bpf::{pin, pinned_link_interface, pinned_xdp_link},
     datapath::{PARTS, find, load_error, load_parts},
     early::{self, XDP_PARTS},
     interfaces::{self, Interface},
     maps::{self, RawMap},
     object::{KernelFunctions, Prepared, SEND_PROGRAM, Shape, TC_PROGRAM},
-    pins::{PinFolder, pin_program, remove_pin},
+    pins::{PinFolder, pin_program, remove_link, remove_pin},
     waiting::wait_for_programs,
 };
 
@@ -34,7 +44,19 @@ pub struct GrowthPlan {
     shared: Vec<(String, PathBuf)>,
     /// Whether XDP programs are in use.
     has_early: bool,
+    is_abandoned: Arc<AtomicBool>,
 }
+
+impl GrowthPlan {
+    /// Ends [`Grown::load`] before the next program, when it is set.
+    pub fn abandoned(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_abandoned)
+    }
+}
+
+/// Descriptors that are kept free for the way back: what fails may have failed for want of them.
+const SPARE: usize = 8;
+const NOTHING: &str = "/dev/null";
 
 /// The programs with larger maps, which nobody runs yet and which hold nothing.
 pub struct Grown {
@@ -48,8 +70,12 @@ impl Grown {
     ///
     /// # Errors
     ///
-    /// What the kernel does not accept, or has no memory for.
+    /// What the kernel does not accept, or has no memory for; [`StartError::Abandoned`].
     pub fn load(plan: &GrowthPlan) -> Result<Self, StartError> {
+        let go_on = || match plan.is_abandoned.load(Relaxed) {
+            true => Err(StartError::Abandoned),
+            false => Ok(()),
+        };
         let prepared = Prepared::new(&KernelFunctions::of_this_kernel())?;
         let mut loader = EbpfLoader::new();
         for (name, pin) in &plan.shared {
@@ -66,10 +92,12 @@ impl Grown {
         // Their handles keep the parts, too.
         let maps: Result<Vec<_>, MapError> = plan.fresh.iter().map(|shape| open(&ebpf, shape)).collect();
         let maps = maps?;
+        go_on()?;
         find(&mut ebpf, TC_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
-        load_parts(&mut ebpf)?;
+        load_parts(&mut ebpf, go_on)?;
         find(&mut ebpf, SEND_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
-        let early_parts = plan.has_early.then(|| early::load_beside(&mut ebpf)).transpose()?;
+        go_on()?;
+        let early_parts = plan.has_early.then(|| early::load_beside(&mut ebpf, go_on)).transpose()?;
         Ok(Self { ebpf, early_parts, maps })
     }
 }
@@ -84,13 +112,12 @@ impl Datapath {
             let shape = map.shape();
             match maps::entries(&shape.name, tables).filter(|entries| *entries > shape.entries) {
                 Some(entries) => fresh.push(Shape { entries, ..shape.clone() }),
-                None if shape.name == PARTS || has_early && shape.name == XDP_PARTS => {
-                    fresh.push(shape.clone());
-                }
+                // Parts are of one load. Those of XDP that is not in use would keep the maps of the load that they are of.
+                None if [PARTS, XDP_PARTS].contains(&shape.name.as_str()) => fresh.push(shape.clone()),
                 None => shared.push((shape.name.clone(), self.pin(&shape.name))),
             }
         }
-        GrowthPlan { fresh, shared, has_early }
+        GrowthPlan { fresh, shared, has_early, is_abandoned: Arc::default() }
     }
 
     fn has_early(&self) -> bool {
@@ -101,7 +128,8 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// What failed; everything is as it was then.
+    /// What failed. Everything is as it was then, but for interfaces that could not be given back their programs, which have none:
+    /// [`Datapath::follow_interfaces`] attaches anew.
     pub fn grow(&mut self, grown: Grown) -> Result<(), StartError> {
         let Grown { mut ebpf, early_parts, maps } = grown;
         if early_parts.is_none() && self.has_early() {
@@ -119,15 +147,26 @@ impl Datapath {
             warn!(%error, "packets under way in other programs may be dropped, and come again");
         }
         if let Err(error) = result {
-            self.pins.remove_unfinished()?;
+            if let Err(error) = self.pins.remove_unfinished() {
+                warn!(error = &error as &dyn std::error::Error, "larger maps stay until the next start");
+            }
             return Err(error);
         }
-        maps.iter().for_each(|map| take_place(&map.shape().name, &self.pins));
+        maps.iter().for_each(|map| take_place(map, &self.pins));
         self.ebpf = ebpf;
         self.maps.exchange(maps);
+        // The larger maps and their programs are at work: nothing of this makes that undone.
+        if let Err(error) = self.pin_programs(early_parts) {
+            warn!(error = &error as &dyn std::error::Error, "programs in use are not pinned");
+        }
+        Ok(())
+    }
+
+    fn pin_programs(&mut self, early_parts: Option<ProgramArray<MapData>>) -> Result<(), StartError> {
+        let early = self.early.go_on_with(&mut self.ebpf, early_parts, &self.pins);
         let program = find(&mut self.ebpf, TC_PROGRAM)?;
         pin_program(&self.pins, TC_PROGRAM, |path| program.pin(path))?;
-        self.early.go_on_with(&mut self.ebpf, early_parts, &self.pins)
+        early
     }
 
     /// Gives every interface the new programs, or back those that they had.
@@ -141,28 +180,65 @@ impl Datapath {
         };
         let present: Vec<_> = present.filter_map(with_interface).collect();
         let tcx = self.options.tcx;
-        let exchange = |ebpf: &mut Ebpf, at: &Attachment, interface: &Interface, pins: &PinFolder| {
-            attach::attach(find(ebpf, TC_PROGRAM)?, interface, pins, tcx)?;
-            early::exchange(ebpf, at, pins)
-        };
-        let mut tried = present.iter().enumerate();
-        let failed = tried.find_map(|(place, (at, interface))| {
-            exchange(ebpf, at, interface, &self.pins).err().map(|error| (place, error))
-        });
-        let Some((place, error)) = failed else { return Ok(()) };
-        for (at, interface) in present.iter().take(place + 1) {
-            if exchange(&mut self.ebpf, at, interface, &self.pins).is_err() {
-                self.give_up(at);
+        // What can be seen to fail does so before the first has other programs.
+        present.iter().try_for_each(|(at, _)| self.check_exchange(at, &all))?;
+        let spare: io::Result<Vec<_>> = (0..SPARE).map(|_| File::open(NOTHING)).collect();
+        let spare = spare.map_err(|source| PinError::Folder { path: NOTHING.into(), source })?;
+        for (place, (at, interface)) in present.iter().enumerate() {
+            // A link has its program exchanged as a whole or not at all, and so has a filter.
+            let has_new_tc = attach::attach(find(ebpf, TC_PROGRAM)?, interface, &self.pins, tcx);
+            let (has_new_tc, result) = match has_new_tc {
+                Ok(_) => (true, early::exchange(ebpf, at, &self.pins)),
+                Err(error) => (false, Err(error.into())),
+            };
+            let Err(error) = result else { continue };
+            drop(spare);
+            for (at, interface) in present.iter().take(place) {
+                self.give_back(at, interface, true);
             }
+            if has_new_tc {
+                self.give_back(at, interface, false);
+            }
+            return Err(error);
         }
-        Err(error)
+        Ok(())
     }
 
-    /// Takes an interface out whose programs may be neither the old nor the new ones: tables that nobody writes to any more would lead
-    /// astray in time. The next look at the interfaces attaches anew.
+    /// Whether an interface is where its attachment says, and its links can be opened.
+    fn check_exchange(&self, at: &Attachment, all: &[Interface]) -> Result<(), StartError> {
+        let is_there = match &at.pin {
+            Some(pin) => pinned_link_interface(pin).is_ok_and(|found| found == Some(at.index)),
+            // A filter is found by the name.
+            None => all.iter().any(|one| one.index == at.index && one.name == at.interface),
+        };
+        let early = self.pins.early_link(&at.interface);
+        let has_early = at.xdp.is_none() || pinned_xdp_link(&early).is_ok_and(|found| found.is_some());
+        if is_there && has_early {
+            return Ok(());
+        }
+        let path =
+            if is_there { early } else { at.pin.clone().unwrap_or_else(|| at.interface.clone().into()) };
+        Err(PinError::Foreign { path, what: "not the link or interface of the programs in use" }.into())
+    }
+
+    /// Gives an interface the programs that run on the maps in use.
+    fn give_back(&mut self, at: &Attachment, interface: &Interface, with_early: bool) {
+        let tcx = self.options.tcx;
+        let tc = find(&mut self.ebpf, TC_PROGRAM)
+            .and_then(|program| Ok(attach::attach(program, interface, &self.pins, tcx)?));
+        let early = match with_early {
+            true => early::exchange(&mut self.ebpf, at, &self.pins),
+            false => Ok(()),
+        };
+        if tc.is_err() || early.is_err() {
+            self.give_up(at);
+        }
+    }
+
+    /// Takes an interface out whose programs are the new ones: tables that nobody writes to any more would lead astray in time.
     fn give_up(&mut self, at: &Attachment) {
-        let _ = remove_pin(&self.pins.early_link(&at.interface));
-        let is_detached = attach::detach(at).is_ok();
+        let early = remove_link(&self.pins.early_link(&at.interface));
+        let is_detached = attach::detach(at).is_ok() && early.is_ok();
         warn!(interface = at.interface, is_detached, "programs taken away: they could not be exchanged");
         self.attachments.retain(|other| other.index != at.index);
     }
@@ -174,13 +250,17 @@ fn pin_beside(map: &RawMap, pins: &PinFolder) -> Result<(), StartError> {
     pin(map.fd(), &path).map_err(|source| PinError::Folder { path, source }.into())
 }
 
-/// Puts what is pinned beside a name in its place, in one step.
-fn take_place(name: &str, pins: &PinFolder) {
+/// Puts what is pinned beside a name in its place, in one step, or else in two.
+fn take_place(map: &RawMap, pins: &PinFolder) {
+    let name = &map.shape().name;
     let (from, to) = (pins.unfinished(name), pins.object(name));
-    if let Err(error) = fs::rename(&from, &to) {
-        // What nobody writes to any more must not be found.
-        let _ = remove_pin(&to);
-        warn!(map = name, %error, "not pinned: the agent that starts next begins with an empty one");
+    let Err(error) = fs::rename(&from, &to) else { return };
+    // What nobody writes to any more must not be found.
+    let removed = remove_pin(&to).map_err(|error| error.to_string());
+    let pinned = removed.and_then(|()| pin(map.fd(), &to).map_err(|error| error.to_string()));
+    let _ = remove_pin(&from);
+    if let Err(again) = pinned {
+        warn!(map = name, %error, again, "not pinned: the agent that starts next begins with an empty one");
     }
 }
 

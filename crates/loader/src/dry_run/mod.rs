@@ -108,7 +108,7 @@ impl DryRun {
         }
         let mut ebpf = loader.load(prepared.bytes()).map_err(load_error)?;
         find(&mut ebpf, TC_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
-        let parts = load_parts(&mut ebpf)?;
+        let parts = load_parts(&mut ebpf, || Ok(()))?;
         let own = |name| open(&ebpf, &prepared.shapes, name);
         let this = Self {
             flows: own(FLOWS)?,

@@ -29,7 +29,7 @@ use crate::{
     links,
     maps::{Maps, Write, XDP_DEVICES},
     object::TC_PROGRAM,
-    pins::{PinFolder, pin_program, remove_link},
+    pins::{PinFolder, pin_program, remove_link, remove_pin},
 };
 
 pub(crate) use card::Card;
@@ -195,7 +195,8 @@ impl Early {
     ) -> Result<(), StartError> {
         self.parts = parts;
         if self.parts.is_none() {
-            return Ok(());
+            // What is pinned is of a load before, and keeps its maps.
+            return Ok(remove_pin(&pins.object(XDP_PROGRAM))?);
         }
         let program = find(ebpf, XDP_PROGRAM)?;
         pin_program(pins, XDP_PROGRAM, |path| program.pin(path))
@@ -220,15 +221,18 @@ impl Early {
 }
 
 fn load_all(ebpf: &mut Ebpf, pins: &PinFolder) -> Result<ProgramArray<MapData>, StartError> {
-    let parts = load_beside(ebpf)?;
+    let parts = load_beside(ebpf, || Ok(()))?;
     let program = find(ebpf, XDP_PROGRAM)?;
     pin_program(pins, XDP_PROGRAM, |path| program.pin(path))?;
     Ok(parts)
 }
 
-/// Loads the programs for [`exchange`].
-pub(crate) fn load_beside(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, StartError> {
-    let parts = load_parts(ebpf)?;
+/// Loads the programs for [`exchange`]. `go_on` is asked before each.
+pub(crate) fn load_beside(
+    ebpf: &mut Ebpf,
+    go_on: impl Fn() -> Result<(), StartError>,
+) -> Result<ProgramArray<MapData>, StartError> {
+    let parts = load_parts(ebpf, go_on)?;
     find(ebpf, XDP_PROGRAM)?.load().map_err(|error| load_error(error.into()))?;
     Ok(parts)
 }
@@ -250,12 +254,16 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn load_parts(ebpf: &mut Ebpf) -> Result<ProgramArray<MapData>, StartError> {
+fn load_parts(
+    ebpf: &mut Ebpf,
+    go_on: impl Fn() -> Result<(), StartError>,
+) -> Result<ProgramArray<MapData>, StartError> {
     let access = |source| MapError::Access { map: XDP_PARTS, source };
     let map = ebpf.take_map(XDP_PARTS).ok_or(StartError::Incomplete { name: XDP_PARTS })?;
     let mut parts: ProgramArray<MapData> = map.try_into().map_err(access)?;
     for part in Part::ALL {
         let Some(name) = part.early_program() else { continue };
+        go_on()?;
         let program = find(ebpf, name)?;
         program.load().map_err(|error| load_error(error.into()))?;
         let fd = program.fd().map_err(|error| load_error(error.into()))?;

@@ -25,7 +25,7 @@ const TABLES: [(&str, &str, u32); 12] = [
     ("MAGLEV_TABLES", "MAGLEV_TABLES", 1),
     (ENDPOINTS, ENDPOINTS, 1),
     (BACKEND_FAILURES, ENDPOINTS, 1),
-    ("BACKEND_MEMBERS", ENDPOINTS, 2),
+    ("BACKEND_MEMBERS", "BACKEND_MEMBERS", 2),
 ];
 
 /// Whether the map may be of another size than was asked for when an earlier run made it: the agent goes by what it finds.
@@ -82,11 +82,11 @@ mod tests {
 
     #[test]
     fn maps_of_a_table_are_as_large_as_it_asks() {
-        let tables = BTreeMap::from([(ENDPOINTS, 100), ("HOSTS", 10)]);
+        let tables = BTreeMap::from([(ENDPOINTS, 100), ("HOSTS", 10), ("BACKEND_MEMBERS", 30)]);
         let of = |map| entries(map, &tables);
         assert_eq!(
             [of(ENDPOINTS), of(BACKEND_FAILURES), of("BACKEND_MEMBERS"), of("HOSTS")],
-            [Some(100), Some(100), Some(200), Some(20)]
+            [Some(100), Some(100), Some(60), Some(20)]
         );
         assert_eq!((of("ROUTES"), of(FLOWS)), (None, None));
         assert!(may_differ("COPIES") && may_differ(VIPS) && !may_differ("METRICS"));

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::links::FdLink;
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use loader::{AttachError, Datapath, Grown, Options, StartError, Write};
 use nix::net::if_::if_nametoindex;
 use wire::{EndpointRecord, Flow, Leg, Tuple};
@@ -24,6 +27,7 @@ fn small(sandbox: &Sandbox) -> Options {
         "BACKENDS",
         "MAGLEV_TABLES",
         "ENDPOINTS",
+        "BACKEND_MEMBERS",
     ];
     Options { tables: names.into_iter().map(|name| (name, 16)).collect(), ..sandbox.options() }
 }
@@ -146,41 +150,69 @@ fn a_table_that_does_not_grow_stays_where_it_is() {
     });
 }
 
-/// One interface has the new programs already when another refuses them.
+/// All interfaces but the last have the new programs when that refuses them.
 #[test]
 fn growth_that_fails_leaves_everything_as_it_was() {
     in_sandbox(|sandbox| {
         lay_wire();
         let mut datapath = Datapath::start(&small(sandbox)).unwrap();
         fill(&mut datapath);
-        let (before, sizes) = (content(&datapath), datapath.table_sizes());
-        let interfaces: Vec<_> = datapath.attachments().iter().map(|at| at.interface.clone()).collect();
+        let (before, sizes, attached) =
+            (content(&datapath), datapath.table_sizes(), datapath.attachments().to_vec());
+        let interfaces: Vec<_> = attached.iter().map(|at| at.interface.clone()).collect();
         assert!(interfaces.len() > 1 && if_nametoindex("left").is_ok(), "{interfaces:?}");
-        let programs: Vec<_> = interfaces.iter().map(|name| program_at(name, true)).collect();
+        let programs = || interfaces.iter().map(|name| program_at(name, true)).collect::<Vec<_>>();
+        let ran = programs();
         let wanted: BTreeMap<_, _> = sizes.keys().map(|table| (*table, 64)).collect();
-        let grown = Grown::load(&datapath.plan_growth(&wanted)).unwrap();
-        // The last one's link is not where it should be, and something else is.
-        let last = datapath.attachments().last().unwrap().clone();
-        let pin = last.pin.unwrap();
-        let aside = pin.with_file_name("aside");
-        fs::rename(&pin, &aside).unwrap();
         let folder = fs::read_dir(sandbox.pin_root()).unwrap().next().unwrap().unwrap().path();
-        run(&format!("bpftool map pin pinned {} {}", folder.join("METRICS").display(), pin.display()));
-
-        let error = datapath.grow(grown).unwrap_err();
-        assert!(matches!(error, StartError::Attach(AttachError::Pin(_))), "{error}");
-        assert_eq!(datapath.table_sizes(), sizes);
-        assert!(content(&datapath) == before);
-        let now: Vec<_> =
-            interfaces[..interfaces.len() - 1].iter().map(|name| program_at(name, true)).collect();
-        assert_eq!(now, programs[..programs.len() - 1]);
-        assert!(names(&folder).iter().all(|name| !name.ends_with("-new")), "{:?}", names(&folder));
+        let last = attached.last().unwrap();
+        let pin = last.pin.clone().unwrap();
+        let aside = pin.with_file_name("aside");
+        let metrics = folder.join("METRICS");
+        for is_seen in [true, false] {
+            let grown = Grown::load(&datapath.plan_growth(&wanted)).unwrap();
+            fs::rename(&pin, &aside).unwrap();
+            // What is in the place of the last one's link is none, or one that is found to be of egress when its turn comes.
+            if is_seen {
+                run(&format!("bpftool map pin pinned {} {}", metrics.display(), pin.display()));
+            } else {
+                let mut program = SchedClassifier::from_pin(folder.join("rauta_tc_ingress")).unwrap();
+                let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+                let link = program.attach_with_options(&last.interface, TcAttachType::Egress, first).unwrap();
+                FdLink::try_from(program.take_link(link).unwrap()).unwrap().pin(&pin).unwrap();
+            }
+            let error = datapath.grow(grown).unwrap_err();
+            match is_seen {
+                true => assert!(matches!(error, StartError::Pin(_)), "{error}"),
+                false => {
+                    assert!(matches!(error, StartError::Attach(AttachError::Elsewhere { .. })), "{error}")
+                }
+            }
+            assert_eq!(datapath.table_sizes(), sizes);
+            assert!(content(&datapath) == before);
+            assert_eq!(programs(), ran, "each has its own, and that where nothing was exchanged most of all");
+            assert_eq!(datapath.attachments(), attached);
+            assert!(names(&folder).iter().all(|name| !name.ends_with("-new")), "{:?}", names(&folder));
+            fs::remove_file(&pin).unwrap();
+            fs::rename(&aside, &pin).unwrap();
+        }
 
         // It works where nothing is in the way.
-        fs::remove_file(&aside).unwrap();
-        datapath.follow_interfaces().unwrap();
         datapath.grow(Grown::load(&datapath.plan_growth(&wanted)).unwrap()).unwrap();
         assert_eq!(datapath.table_sizes(), wanted);
+        datapath.detach().unwrap();
+    });
+}
+
+/// Nobody waits for programs that nobody wants any more.
+#[test]
+fn a_load_that_is_given_up_ends_before_the_next_program() {
+    in_sandbox(|sandbox| {
+        let datapath = Datapath::start(&small(sandbox)).unwrap();
+        let wanted: BTreeMap<_, _> = datapath.table_sizes().into_keys().map(|table| (table, 64)).collect();
+        let plan = datapath.plan_growth(&wanted);
+        plan.abandoned().store(true, Ordering::Relaxed);
+        assert!(matches!(Grown::load(&plan).map(drop), Err(StartError::Abandoned)));
         datapath.detach().unwrap();
     });
 }

@@ -44,6 +44,8 @@ pub(crate) struct Pool {
     kept: BTreeSet<u32>,
     /// Backends that found no room, or their endpoints or table: their requests are handed off.
     full: BTreeSet<BackendKey>,
+    /// Whether larger maps would have room for any of them.
+    lacks_room: bool,
     /// Members of backends whose clients stay: half of what the map takes, for they come before others go.
     members_max: usize,
     pub(crate) serial: u32,
@@ -75,7 +77,7 @@ impl Pool {
             backends: Ids::new(1, sizes.backends),
             maglev: Ids::new(0, sizes.maglev),
             endpoints: Ids::new(1, sizes.endpoints),
-            members_max: sizes.endpoints as usize,
+            members_max: sizes.members as usize,
             built: HashMap::new(),
             blank: None,
             generations: HashMap::new(),
@@ -83,6 +85,7 @@ impl Pool {
             names: HashMap::new(),
             kept: BTreeSet::new(),
             full: BTreeSet::new(),
+            lacks_room: false,
             serial: 0,
             found: Found::default(),
         }
@@ -94,6 +97,7 @@ impl Pool {
         self.endpoints.begin();
         self.kept.clear();
         self.full.clear();
+        self.lacks_room = false;
     }
 
     /// The index of a backend; none if there are too many.
@@ -104,6 +108,7 @@ impl Pool {
         let found = self.backends.get(key).map(|(index, _)| index);
         if found.is_none() {
             self.full.insert(key.clone());
+            self.lacks_room = true;
         }
         found
     }
@@ -142,9 +147,9 @@ impl Pool {
         self.blank = Some(Arc::new(MaglevTable { serial: 0, pad: 0, endpoints: [0; MAGLEV_SLOTS_MAX + 1] }));
     }
 
-    /// Whether any of the latest compilation found none.
+    /// Whether any of the latest compilation found none that larger maps would have.
     pub(crate) fn lacks_room(&self) -> bool {
-        !self.full.is_empty()
+        self.lacks_room
     }
 
     /// The maps are as large as this from now on.
@@ -152,7 +157,7 @@ impl Pool {
         self.backends.numbers().end_at(sizes.backends);
         self.maglev.numbers().end_at(sizes.maglev);
         self.endpoints.numbers().end_at(sizes.endpoints);
-        self.members_max = sizes.endpoints as usize;
+        self.members_max = sizes.members as usize;
     }
 
     /// Notes backends whose clients keep their endpoint.
@@ -202,8 +207,10 @@ impl Pool {
                     let has_room = found.is_some()
                         && (!self.kept.contains(&index) || self.members(index, &known, tables));
                     record = found.filter(|_| has_room).unwrap_or_default();
-                    if !has_room && known.iter().any(|one| one.weight > 0) {
+                    let taking = known.iter().filter(|one| one.weight > 0).count();
+                    if !has_room && taking > 0 {
                         self.full.insert((id.clone(), size));
+                        self.lacks_room |= can_be(taking, size);
                     }
                 }
             }
@@ -267,6 +274,9 @@ impl Pool {
         let mut members = Vec::new();
         for Reached { id, name, weight, .. } in endpoints.iter().filter(|one| one.weight > 0) {
             members.push((self.endpoint(id)?, *name, *weight));
+        }
+        if !can_be(members.len(), size) {
+            return None;
         }
         let key = (members, size);
         if !self.maglev.knows(&key) {
@@ -334,6 +344,11 @@ impl Pool {
         self.serial = self.serial.wrapping_add(1).max(1);
         self.serial
     }
+}
+
+/// Whether there is a table of so many slots for so many endpoints, however large maps are.
+const fn can_be(endpoints: usize, size: u32) -> bool {
+    endpoints > 0 && endpoints <= size as usize
 }
 
 /// The endpoints of a table's slots; none if there is no such table.

@@ -57,7 +57,7 @@ impl<K: Clone + Eq + Hash> Ids<K> {
 
     /// Whether there is an index for another key.
     pub(crate) fn has_room(&self) -> bool {
-        self.numbers.left() > 0
+        self.numbers.has_room()
     }
 
     /// Whether it has an index, be it one that rests.
@@ -141,7 +141,8 @@ impl Numbers {
 
     /// One that nobody has; none if all are taken.
     pub(crate) fn take(&mut self) -> Option<u32> {
-        if let Some(id) = self.free.pop_first() {
+        if let Some(id) = self.free.first().copied().filter(|id| *id < self.end) {
+            self.free.remove(&id);
             return Some(id);
         }
         let id = self.next;
@@ -151,7 +152,17 @@ impl Numbers {
 
     /// How many are left.
     pub(crate) fn left(&self) -> usize {
-        self.free.len() + self.end.saturating_sub(self.next) as usize
+        let free = match self.free.last() {
+            // Those beyond the end are nobody's, and not to be had.
+            Some(last) if *last >= self.end => self.free.range(..self.end).count(),
+            _ => self.free.len(),
+        };
+        free + self.end.saturating_sub(self.next) as usize
+    }
+
+    /// Whether any is left.
+    fn has_room(&self) -> bool {
+        self.next < self.end || self.free.first().is_some_and(|id| *id < self.end)
     }
 
     /// There are numbers below `end` from now on; what is beyond stays whose it is.
@@ -159,10 +170,10 @@ impl Numbers {
         self.end = end;
     }
 
-    /// Takes this very one.
+    /// Takes this very one, be it beyond the end: it must not be given away when the end is.
     pub(crate) fn reserve(&mut self, id: u32) {
         self.free.remove(&id);
-        if id >= self.next && id < self.end {
+        if id >= self.next {
             self.free.extend(self.next..id);
             self.next = id + 1;
         }
@@ -227,5 +238,20 @@ mod tests {
             [numbers.take(), numbers.take(), numbers.take(), numbers.take()],
             [Some(2), Some(4), Some(5), None]
         );
+    }
+
+    #[test]
+    fn a_number_beyond_the_end_stays_whose_it_is_when_the_end_moves() {
+        let mut numbers = Numbers::new(1, 3);
+        numbers.reserve(5);
+        assert_eq!((numbers.left(), numbers.has_room()), (2, true));
+        assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(1), Some(2), None]);
+        assert_eq!((numbers.left(), numbers.has_room()), (0, false));
+        numbers.end_at(7);
+        assert_eq!(numbers.left(), 3);
+        assert_eq!([numbers.take(), numbers.take()], [Some(3), Some(4)]);
+        assert_eq!([numbers.take(), numbers.take()], [Some(6), None], "5 is taken");
+        numbers.give_back(5);
+        assert_eq!(numbers.take(), Some(5));
     }
 }

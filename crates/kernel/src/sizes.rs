@@ -1,8 +1,8 @@
 //! How many entries the tables of routes have room for.
 
 use wire::{
-    BACKENDS_MAX, CANDIDATES_MAX, ENDPOINTS_MAX, HEADER_CONDITIONS_MAX, HOSTS_MAX, MAGLEV_TABLES_MAX,
-    PREFIX_ROUTES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX,
+    BACKEND_MEMBERS_MAX, BACKENDS_MAX, CANDIDATES_MAX, ENDPOINTS_MAX, HEADER_CONDITIONS_MAX, HOSTS_MAX,
+    MAGLEV_TABLES_MAX, PREFIX_ROUTES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX,
 };
 
 use crate::{Map, Tables};
@@ -28,11 +28,13 @@ pub struct Sizes {
     pub maglev: u32,
     /// `ENDPOINTS`.
     pub endpoints: u32,
+    /// `BACKEND_MEMBERS`: addresses of endpoints of backends whose clients stay.
+    pub members: u32,
 }
 
 impl Sizes {
     /// The tables.
-    pub const TABLES: [Map; 9] = [
+    pub const TABLES: [Map; 10] = [
         Map::Hosts,
         Map::Routes,
         Map::PrefixRoutes,
@@ -42,9 +44,10 @@ impl Sizes {
         Map::Backends,
         Map::MaglevTables,
         Map::Endpoints,
+        Map::BackendMembers,
     ];
 
-    /// More than any table can have: slots of Maglev tables hold an endpoint's index in 16 bits.
+    /// More than any snapshot needs: to count, for no table can be as large.
     pub const UNBOUNDED: Self = Self {
         hosts: 1 << 30,
         routes: 1 << 30,
@@ -54,7 +57,8 @@ impl Sizes {
         actions: 1 << 30,
         backends: 1 << 30,
         maglev: 1 << 30,
-        endpoints: 1 << 16,
+        endpoints: 1 << 30,
+        members: 1 << 30,
     };
 
     /// Of one table; none: it is not one of [`Sizes::TABLES`].
@@ -69,7 +73,8 @@ impl Sizes {
             Map::Backends => self.backends,
             Map::MaglevTables => self.maglev,
             Map::Endpoints => self.endpoints,
-            Map::Vips | Map::HeaderNames | Map::Copies | Map::BackendMembers => return None,
+            Map::BackendMembers => self.members,
+            Map::Vips | Map::HeaderNames | Map::Copies => return None,
         })
     }
 
@@ -85,6 +90,7 @@ impl Sizes {
             backends: size(Map::Backends),
             maglev: size(Map::MaglevTables),
             endpoints: size(Map::Endpoints),
+            members: size(Map::BackendMembers),
         }
     }
 
@@ -101,6 +107,7 @@ impl Sizes {
             backends: places(tables.backends.keys().next_back()),
             maglev: places(tables.maglev.keys().next_back()),
             endpoints: places(tables.endpoints.keys().next_back()),
+            members: count(tables.members.len()),
         }
     }
 }
@@ -118,6 +125,7 @@ impl Default for Sizes {
             backends: count(BACKENDS_MAX),
             maglev: count(MAGLEV_TABLES_MAX),
             endpoints: count(ENDPOINTS_MAX),
+            members: count(BACKEND_MEMBERS_MAX),
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Compiler {
     is_unsettled: bool,
     /// Whether that was for want of room.
     is_full: bool,
+    /// Whether there are more sockets than any map has room for.
+    lacks_sockets: bool,
     /// Came in this compilation.
     fresh_scopes: Vec<u32>,
     fresh_actions: Vec<u32>,
@@ -150,6 +152,7 @@ impl Compiler {
             kept: None,
             is_unsettled: false,
             is_full: false,
+            lacks_sockets: false,
             fresh_scopes: Vec::new(),
             fresh_actions: Vec::new(),
             hosts: Tracked::default(),
@@ -252,6 +255,11 @@ impl Compiler {
         self.is_full || self.pool.lacks_room()
     }
 
+    /// Whether it left sockets to the host, since there are more than [`LISTENERS_MAX`] addresses and ports.
+    pub fn lacks_sockets(&self) -> bool {
+        self.lacks_sockets
+    }
+
     /// How many entries of the tables are in use or rest.
     pub fn in_use(&self) -> Sizes {
         Sizes {
@@ -264,6 +272,7 @@ impl Compiler {
             backends: end(self.small.backends.len()),
             maglev: end(self.small.maglev.len()),
             endpoints: end(self.small.endpoints.len()),
+            members: end(self.small.members.len()),
         }
     }
 
@@ -298,6 +307,7 @@ impl Compiler {
 
     fn vips(&mut self, sites: &mut [Site], facts: &Facts) -> BTreeMap<ListenerKey, Vip> {
         let all: BTreeSet<Socket> = sites.iter().map(|site| site.socket).collect();
+        self.lacks_sockets = false;
         let mut vips = BTreeMap::new();
         for site in sites {
             // What is not HTTP is none of the programs' business: they do not even count it.
@@ -311,7 +321,7 @@ impl Compiler {
             else {
                 // The host's stack gets what comes there, and userspace.
                 site.leave(Why::Full);
-                self.is_unsettled = true;
+                (self.is_unsettled, self.lacks_sockets) = (true, true);
                 continue;
             };
             let inserts = site.listeners.iter().any(|one| one.listener.forwarded_headers);

@@ -35,6 +35,7 @@ pub(crate) struct TableSettings {
     pub(crate) backends: Room,
     pub(crate) maglev: Room,
     pub(crate) endpoints: Room,
+    pub(crate) members: Room,
 }
 
 impl TableSettings {
@@ -59,7 +60,8 @@ impl TableSettings {
             Map::RouteActions => "actions",
             Map::Backends => "backends",
             Map::MaglevTables => "maglev",
-            _ => "endpoints",
+            Map::BackendMembers => "members",
+            Map::Endpoints | Map::Vips | Map::HeaderNames | Map::Copies => "endpoints",
         }
     }
 
@@ -73,7 +75,8 @@ impl TableSettings {
             Map::RouteActions => self.actions,
             Map::Backends => self.backends,
             Map::MaglevTables => self.maglev,
-            _ => self.endpoints,
+            Map::BackendMembers => self.members,
+            Map::Endpoints | Map::Vips | Map::HeaderNames | Map::Copies => self.endpoints,
         }
     }
 }
@@ -92,6 +95,8 @@ impl Default for TableSettings {
             backends: room(1024, 65_536),
             maglev: room(128, 8192),
             endpoints: room(4096, 65_536),
+            // Takes memory for what is in it, and for as many places.
+            members: room(16_384, 262_144),
         }
     }
 }
@@ -108,6 +113,6 @@ mod tests {
         let mut keys: Vec<_> = Sizes::TABLES.into_iter().map(TableSettings::key).collect();
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!((keys.len(), settings.first().len()), (9, 9));
+        assert_eq!((keys.len(), settings.first().len()), (10, 10));
     }
 }

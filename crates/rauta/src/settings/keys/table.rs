@@ -456,4 +456,11 @@ pub(crate) static KEYS: &[Key] = &[
         endpoint_room,
         ToString::to_string
     ),
+    one!(
+        "dataplane.tables.members",
+        "for endpoints of backends whose clients keep theirs",
+        dataplane.tables.members,
+        room,
+        ToString::to_string
+    ),
 ];

@@ -229,6 +229,10 @@ impl Kernel {
         inner.warned("XDP does not know where frames may go", told.map_err(anyhow::Error::from));
         let has_grown = inner.grow(&self.pins);
         if is_due || has_grown {
+            if has_grown {
+                // The exchange took its time, and so does what is compiled now.
+                inner.beat();
+            }
             inner.route();
         }
         inner.say();
@@ -294,6 +298,7 @@ impl Kernel {
 
     /// Leaves the programs at work, for the agent that takes over.
     pub(crate) fn leave(&self) {
+        self.give_up_growth();
         let _alone = self.alone();
         let mut inner = self.lock();
         drop(inner.routing.take());
@@ -305,6 +310,7 @@ impl Kernel {
 
     /// Removes the programs, or leaves them, as settings say. Does nothing the second time.
     pub(crate) fn stop(&self) {
+        self.give_up_growth();
         let _alone = self.alone();
         self.end();
     }
@@ -312,6 +318,7 @@ impl Kernel {
     /// The same without waiting for whoever needs the pins.
     pub(crate) fn end(&self) {
         let mut inner = self.lock();
+        inner.growth = Growth::default();
         let (Some(mut datapath), routing) = (inner.datapath.take(), inner.routing.take()) else { return };
         match self.on_exit {
             OnExit::Keep => datapath.keep(),
@@ -325,6 +332,11 @@ impl Kernel {
                 }
             }
         }
+    }
+
+    /// Has the thread end that loads programs for larger tables, which holds the pins. What it has made goes with it.
+    fn give_up_growth(&self) {
+        self.lock().growth = Growth::default();
     }
 
     fn alone(&self) -> MutexGuard<'_, ()> {
@@ -358,6 +370,12 @@ impl Inner {
         let applied = routing.apply(datapath, snapshot, closed);
         (self.is_unsaid, self.is_fresh) = (true, true);
         self.warned("the kernel's routing tables are not up to date", applied);
+    }
+
+    fn beat(&mut self) {
+        let Some(datapath) = &mut self.datapath else { return };
+        let beaten = datapath.heartbeat().map_err(anyhow::Error::from);
+        self.warned("the kernel programs see no sign of life", beaten);
     }
 
     /// Has tables grow that are too small. Whether they have.

@@ -22,22 +22,29 @@ impl Pressure {
     /// Every second.
     pub(super) fn tick(&mut self, datapath: &Datapath) {
         let now = now();
-        let look = |watch: &mut Watch, reason, what: &str, key: &str| {
+        let look = |watch: &mut Watch, reason, what: fn(&Datapath) -> &'static str, over: &str| {
             // What cannot be read is said where it is asked for.
             let Ok(count) = datapath.counted(reason) else { return };
             match watch.look(count, now) {
                 Some(Said::Lacks(connections)) => {
-                    warn!(connections, "{what} ({key}): userspace serves new connections");
+                    warn!(connections, "{}: userspace serves new connections", what(datapath));
                 }
-                Some(Said::Over) => info!("no longer: {what}"),
+                Some(Said::Over) => info!("no longer: {over}"),
                 None => {}
             }
         };
-        let full = "the kernel's table of connections is full";
-        look(&mut self.room, Reason::HandNoRoom, full, "dataplane.maxFlows");
-        let none = "no SNAT port is free for legs to some endpoint";
-        look(&mut self.ports, Reason::HandNoPort, none, "dataplane.snat.ports");
+        let full = |_: &Datapath| "the kernel's table of connections is full (dataplane.maxFlows)";
+        look(&mut self.room, Reason::HandNoRoom, full, "the kernel's table of connections is full");
+        look(&mut self.ports, Reason::HandNoPort, no_port, "connections find no port for their leg");
     }
+}
+
+/// Why legs find no port. Some are tried by lot: there may be free ones.
+fn no_port(datapath: &Datapath) -> &'static str {
+    if datapath.in_use().is_ok_and(|used| used.legs >= used.legs_max.into()) {
+        return "the kernel's table of legs is full (dataplane.maxFlows)";
+    }
+    "hardly any SNAT port is free for legs to some endpoint (dataplane.snat.ports)"
 }
 
 /// A count that should not grow.

@@ -263,6 +263,11 @@ impl Routing {
         self.compiler.lacks_room()
     }
 
+    /// Whether sockets are the host's because there are too many.
+    pub(super) fn lacks_sockets(&self) -> bool {
+        self.compiler.lacks_sockets()
+    }
+
     /// How large the tables are.
     pub(super) fn sizes(&self) -> Sizes {
         self.compiler.sizes()

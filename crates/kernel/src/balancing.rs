@@ -58,6 +58,8 @@ pub(crate) struct Found {
     /// Indices of backends by subject and size of the table; 0: without one.
     backends: HashMap<(u64, u32), BTreeSet<u32>>,
     tables: BTreeMap<u32, Arc<MaglevTable>>,
+    /// Backends that have one of the tables, in the same way.
+    with_table: BTreeSet<(u64, u32)>,
 }
 
 impl Found {
@@ -67,7 +69,12 @@ impl Found {
             backends.entry((record.subject, record.slots)).or_default().insert(*at);
         }
         let used = tables.maglev.iter().filter(|(_, table)| table.serial != 0);
-        Self { backends, tables: used.map(|(at, table)| (*at, Arc::clone(table))).collect() }
+        let with_table = tables.backends.values().filter(|record| record.slots != 0);
+        Self {
+            backends,
+            tables: used.map(|(at, table)| (*at, Arc::clone(table))).collect(),
+            with_table: with_table.map(|record| (record.subject, record.slots)).collect(),
+        }
     }
 }
 
@@ -177,6 +184,7 @@ impl Pool {
         // What rests stays as it is in the map: a reader may still be on its way there.
         for (index, (id, size), _) in wanted.into_iter().filter(|(.., used)| *used) {
             let mut record = BackendRecord::default();
+            let subject = balance::subject(&id.unspoken().to_string());
             if let Some(backend) = snapshot.backends.get(&id) {
                 let mut known = Vec::new();
                 for endpoint in &backend.endpoints {
@@ -203,7 +211,7 @@ impl Pool {
                     });
                 }
                 if unreachable(backend, facts).is_none() {
-                    let found = self.table(&known, size, tables);
+                    let found = self.table(&known, (subject, size), tables);
                     let has_room = found.is_some()
                         && (!self.kept.contains(&index) || self.members(index, &known, tables));
                     record = found.filter(|_| has_room).unwrap_or_default();
@@ -214,7 +222,7 @@ impl Pool {
                     }
                 }
             }
-            record.subject = balance::subject(&id.unspoken().to_string());
+            record.subject = subject;
             tables.backends.insert(index, record);
         }
         for (id, takes) in &takes {
@@ -270,7 +278,12 @@ impl Pool {
     }
 
     /// The record of a backend with these endpoints; none if something is full.
-    fn table(&mut self, endpoints: &[Reached], size: u32, tables: &mut Tables) -> Option<BackendRecord> {
+    fn table(
+        &mut self,
+        endpoints: &[Reached],
+        (subject, size): (u64, u32),
+        tables: &mut Tables,
+    ) -> Option<BackendRecord> {
         let mut members = Vec::new();
         for Reached { id, name, weight, .. } in endpoints.iter().filter(|one| one.weight > 0) {
             members.push((self.endpoint(id)?, *name, *weight));
@@ -280,8 +293,8 @@ impl Pool {
         }
         let key = (members, size);
         if !self.maglev.knows(&key) {
-            // Making one takes far longer than to see that it finds no room.
-            if !self.maglev.has_room() && self.found.tables.is_empty() {
+            // Making one takes far longer than to see that it finds no room, and is not the one that was found.
+            if !self.maglev.has_room() && !self.found.with_table.contains(&(subject, size)) {
                 return None;
             }
             if let Some(blank) = self.blank.clone() {

@@ -16,7 +16,7 @@ use crate::{
     bpf::{pinned_link_interface, tcx_ingress_links},
     interfaces::Interface,
     object::TC_PROGRAM,
-    pins::{PinFolder, remove_link, remove_pin},
+    pins::{PinFolder, not_pinned, remove_link, remove_pin},
 };
 
 /// Place among the filters of clsact: before everybody who did not ask for it too.
@@ -133,14 +133,11 @@ fn attach_tcx(program: &mut SchedClassifier, interface: &Interface, pin: &Path) 
         Err(error) => return Err(failed(interface)(error)),
     };
     let link = program.take_link(id).map_err(failed(interface))?;
-    let pinned = FdLink::try_from(link).map_err(|_| io::ErrorKind::Unsupported.into()).and_then(|link| {
-        link.pin(pin).map_err(|error| match error {
-            aya::pin::PinError::SyscallError(error) => error.io_error,
-            _ => io::ErrorKind::InvalidInput.into(),
-        })
-    });
+    let link = FdLink::try_from(link)
+        .map_err(|_| PinError::Folder { path: pin.to_owned(), source: io::ErrorKind::Unsupported.into() })?;
     // The pin keeps it attached from here on; the descriptor is closed.
-    pinned.map(|_| true).map_err(|source| PinError::Folder { path: pin.to_owned(), source }.into())
+    link.pin(pin).map_err(|error| not_pinned(pin.to_owned(), error))?;
+    Ok(true)
 }
 
 /// Attaches by clsact, replacing our own filter in place. Whether it is new.

@@ -332,3 +332,13 @@ pub enum DryRunError {
     #[error("one is an IPv4 address and one an IPv6 address")]
     Families,
 }
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

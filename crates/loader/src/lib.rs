@@ -40,7 +40,7 @@ pub use confine::{Keep, give_up_capabilities};
 pub use datapath::{Datapath, detach_all};
 pub use enforcers::Enforcers;
 pub use error::{
-    AttachError, DetachError, DryRunError, MapError, PinError, RoutingError, SendError, StartError,
+    AttachError, DetachError, DryRunError, MapError, PinError, RoutingError, SendError, StartError, chain,
 };
 pub use events::Events;
 pub use growth::{Grown, GrowthPlan};

@@ -139,13 +139,16 @@ pub(crate) fn pin_program(
 ) -> Result<(), StartError> {
     let path = pins.object(name);
     remove_pin(&path)?;
-    pin(&path).map_err(|error| {
-        let source = match error {
-            aya::pin::PinError::SyscallError(error) => error.io_error,
-            _ => io::ErrorKind::InvalidInput.into(),
-        };
-        StartError::Pin(PinError::Folder { path, source })
-    })
+    pin(&path).map_err(|error| StartError::Pin(not_pinned(path, error)))
+}
+
+/// What aya says of pinning something at `path`.
+pub(crate) fn not_pinned(path: PathBuf, error: aya::pin::PinError) -> PinError {
+    let source = match error {
+        aya::pin::PinError::SyscallError(error) => error.io_error,
+        _ => io::ErrorKind::InvalidInput.into(),
+    };
+    PinError::Folder { path, source }
 }
 
 /// Whether `path`, or the nearest folder above it that exists, is on a bpf file system.

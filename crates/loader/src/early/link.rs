@@ -11,7 +11,7 @@ use aya::programs::{
 use crate::{
     AttachError, PinError, XdpMode,
     links::{self, XdpAttached},
-    pins::remove_link,
+    pins::{not_pinned, remove_link},
 };
 
 /// Attaches `program` in that mode, or puts it behind the link that an earlier run left there, where what is attached is ours.
@@ -40,13 +40,7 @@ pub(super) fn attach(
     let link = program.take_link(id).map_err(failed)?;
     // Kernels before 5.9 have no such links, and no hand-off either.
     let link = FdLink::try_from(link).map_err(|_| foreign("not a link"))?;
-    link.pin(pin).map(|_| ()).map_err(|error| {
-        let source = match error {
-            aya::pin::PinError::SyscallError(error) => error.io_error,
-            _ => std::io::ErrorKind::InvalidInput.into(),
-        };
-        PinError::Folder { path: pin.to_owned(), source }.into()
-    })
+    link.pin(pin).map(|_| ()).map_err(|error| not_pinned(pin.to_owned(), error).into())
 }
 
 fn is_in_mode(index: u32, mode: XdpMode) -> bool {

@@ -24,6 +24,7 @@ use crate::{
     Attachment, Hook, MapError, Mechanism, Options, StartError, XdpMode,
     bpf::tcx_ingress_programs,
     datapath::load_error,
+    error::chain,
     ethtool,
     interfaces::{Interface, list},
     links,
@@ -242,16 +243,6 @@ pub(crate) fn exchange(ebpf: &mut Ebpf, at: &Attachment, pins: &PinFolder) -> Re
     let Some(mode) = at.xdp else { return Ok(()) };
     let program = find(ebpf, XDP_PROGRAM)?;
     Ok(link::attach(program, (&at.interface, at.index), &pins.early_link(&at.interface), true, mode)?)
-}
-
-/// An error with what it came of.
-fn chain(error: &dyn Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn load_parts(

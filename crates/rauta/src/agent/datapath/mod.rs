@@ -120,7 +120,7 @@ impl Kernel {
     fn with(mut datapath: Datapath, settings: &Settings) -> Self {
         let lack = match datapath.kernel_routing() {
             Ok(()) => None,
-            Err(error) => Some(chain(error)),
+            Err(error) => Some(loader::chain(error)),
         };
         let routing = match lack {
             Some(lack) => Err(lack),
@@ -441,17 +441,6 @@ fn said(options: &Options, text: &str) {
         Hook::Auto | Hook::Off => info!("{text}"),
         Hook::Tc | Hook::Xdp => warn!("{text}"),
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// What of the programs' business could not be listened on: an address, none: all, and a port.

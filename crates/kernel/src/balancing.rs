@@ -172,8 +172,14 @@ impl Pool {
         self.kept.extend(backends);
     }
 
-    /// Writes down all backends that were asked for, with their tables and endpoints.
-    pub(crate) fn compile(&mut self, snapshot: &Snapshot, facts: &Facts, tables: &mut Tables) {
+    /// Writes down all backends that were asked for, with their tables and endpoints. `alive` is called with each table that is made.
+    pub(crate) fn compile(
+        &mut self,
+        snapshot: &Snapshot,
+        facts: &Facts,
+        tables: &mut Tables,
+        alive: &mut dyn FnMut(),
+    ) {
         let mut wanted: Vec<(u32, BackendKey, bool)> =
             self.backends.iter().map(|(key, index, used)| (index, key.clone(), used)).collect();
         wanted.sort_by_key(|(index, ..)| *index);
@@ -211,7 +217,7 @@ impl Pool {
                     });
                 }
                 if unreachable(backend, facts).is_none() {
-                    let found = self.table(&known, (subject, size), tables);
+                    let found = self.table(&known, (subject, size), tables, alive);
                     let has_room = found.is_some()
                         && (!self.kept.contains(&index) || self.members(index, &known, tables));
                     record = found.filter(|_| has_room).unwrap_or_default();
@@ -283,6 +289,7 @@ impl Pool {
         endpoints: &[Reached],
         (subject, size): (u64, u32),
         tables: &mut Tables,
+        alive: &mut dyn FnMut(),
     ) -> Option<BackendRecord> {
         let mut members = Vec::new();
         for Reached { id, name, weight, .. } in endpoints.iter().filter(|one| one.weight > 0) {
@@ -302,6 +309,7 @@ impl Pool {
                 self.built.insert(index, blank);
             } else {
                 let slots = slots(&key)?;
+                alive();
                 if self.adopt_table(&key, &slots).is_none() {
                     let (index, _) = self.maglev.get(&key)?;
                     let table = MaglevTable { serial: self.next(), pad: 0, endpoints: slots };

@@ -158,6 +158,26 @@ fn each_table_that_is_full_leaves_routes_to_userspace_until_there_is_room() {
     }
 }
 
+/// Making tables takes long where there are many, be it that there is room now or that they are compared with those that were found:
+/// whoever has to show signs of life can do so at each.
+#[test]
+fn each_maglev_table_that_is_made_lets_the_caller_show_a_sign_of_life() {
+    const COUNT: usize = 40;
+    let (snapshot, facts) = (many(COUNT), at_once());
+    let signs = |compiler: &mut Compiler, now| {
+        let mut signs = 0;
+        compiler.update_alive(&snapshot, &facts, now, &mut || signs += 1);
+        signs
+    };
+    let mut compiler = Compiler::with_sizes(Sizes { maglev: 10, ..Sizes::default() });
+    assert_eq!(signs(&mut compiler, Duration::ZERO), 10);
+    compiler.resize(Sizes::default());
+    assert_eq!(signs(&mut compiler, Duration::ZERO), COUNT - 10);
+    assert_eq!(signs(&mut compiler, Duration::ZERO), 0, "they are there");
+    let mut again = Compiler::resume(compiler.tables());
+    assert_eq!(signs(&mut again, Duration::ZERO), COUNT);
+}
+
 /// An agent that finds a table smaller than what is in it, since one of its maps was lost, leaves every index there whose it is:
 /// also when the table has grown again.
 #[test]

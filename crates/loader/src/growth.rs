@@ -138,6 +138,7 @@ impl Datapath {
         }
         for larger in maps.iter().filter(|map| ![PARTS, XDP_PARTS].contains(&map.shape().name.as_str())) {
             self.maps.raw(&larger.shape().name)?.copy_to(larger)?;
+            self.heartbeat()?;
         }
         // Beside the others, for whoever starts after an end in between: they keep the parts of programs that run.
         let pinned = maps.iter().try_for_each(|map| pin_beside(map, &self.pins));

@@ -182,6 +182,17 @@ impl Compiler {
     ///
     /// The cost follows from what changed since the compilation before, and a little from how much there is.
     pub fn update(&mut self, snapshot: &Snapshot, facts: &Facts, now: Duration) -> Update {
+        self.update_alive(snapshot, facts, now, &mut || ())
+    }
+
+    /// The same; `alive` is called with each Maglev table that is made. A thousand of them take their time.
+    pub fn update_alive(
+        &mut self,
+        snapshot: &Snapshot,
+        facts: &Facts,
+        now: Duration,
+        alive: &mut dyn FnMut(),
+    ) -> Update {
         let statuses = statuses(snapshot, facts);
         let job = Job { snapshot, facts, statuses: &statuses, now };
         self.names.may_be_used_at_once(facts.names_at_once);
@@ -195,7 +206,7 @@ impl Compiler {
         let in_use = self.actions.iter().filter(|(_, _, is_used)| *is_used);
         let kept = in_use.flat_map(|(key, _, _)| &key.shares).filter(|share| share.affinity_s != 0);
         self.pool.keep(kept.map(|share| share.backend));
-        self.pool.compile(snapshot, facts, &mut small);
+        self.pool.compile(snapshot, facts, &mut small, alive);
         let again = self.finish(now, is_whole, &mut small);
         Update { writes: self.writes(small), again }
     }

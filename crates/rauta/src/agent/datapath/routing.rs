@@ -34,6 +34,10 @@ const EJECT_FOR: Duration = Duration::from_secs(10);
 /// A connection without a request outstanding that says nothing for as long may end when the agent stops.
 const SILENT: Duration = Duration::from_millis(50);
 
+/// Between two signs of life in work that takes long, at most, and writes in a row without a look whether one is due.
+const PULSE: Duration = Duration::from_secs(1);
+const WRITES: usize = 4096;
+
 /// Every map that the compiler fills.
 const MAPS: [Map; 13] = [
     Map::Vips,
@@ -50,6 +54,36 @@ const MAPS: [Map; 13] = [
     Map::Endpoints,
     Map::BackendMembers,
 ];
+
+/// Signs of life in work that takes long.
+struct Pulse {
+    every: Duration,
+    last: Option<Instant>,
+}
+
+impl Pulse {
+    /// For programs that wait so long for one.
+    fn new(timeout: Duration) -> Self {
+        Self { every: PULSE.min(timeout / 4), last: None }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= self.every);
+        if is_due {
+            self.last = Some(Instant::now());
+        }
+        is_due
+    }
+
+    fn beat(&mut self, datapath: &mut Datapath) {
+        if self.is_due()
+            && let Err(error) = datapath.heartbeat()
+        {
+            // The next second says it.
+            debug!(%error, "no sign of life");
+        }
+    }
+}
 
 /// What the kernel routes by.
 pub(super) struct Routing {
@@ -198,7 +232,10 @@ impl Routing {
         let from = (Arc::clone(snapshot), facts);
         self.take_up(datapath);
         let asked = Instant::now();
-        let Update { mut writes, again } = self.compiler.update(snapshot, &from.1, now());
+        let mut pulse = Pulse::new(self.settings.heartbeat_timeout);
+        let mut alive = || pulse.beat(datapath);
+        let Update { mut writes, again } =
+            self.compiler.update_alive(snapshot, &from.1, now(), &mut alive);
         let compiled = Instant::now();
         self.compiled_from = Some(from);
         self.placements.take();
@@ -246,7 +283,11 @@ impl Routing {
             loader::wait_for_programs()
                 .context("cannot wait for programs that do not know a new name of a header")?;
         }
-        datapath.apply(rest.iter().map(as_write))?;
+        let mut pulse = Pulse::new(self.settings.heartbeat_timeout);
+        for part in rest.chunks(WRITES) {
+            pulse.beat(datapath);
+            datapath.apply(part.iter().map(as_write))?;
+        }
         self.set(datapath, sizes, captures)?;
         (self.captures, self.is_unsure) = (captures, false);
         self.table_writes += writes.len() as u64;
@@ -457,4 +498,19 @@ fn read(datapath: &Datapath) -> anyhow::Result<Tables> {
         }
     }
     Ok(tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_of_life_come_at_once_and_four_times_as_often_as_they_are_waited_for() {
+        assert_eq!(Pulse::new(Duration::from_secs(30)).every, PULSE);
+        let mut pulse = Pulse::new(Duration::from_secs(2));
+        assert_eq!(pulse.every, Duration::from_millis(500));
+        assert!(pulse.is_due() && !pulse.is_due());
+        pulse.every = Duration::ZERO;
+        assert!(pulse.is_due() && pulse.is_due());
+    }
 }

@@ -9,7 +9,7 @@ use wire::{BackendRecord, EndpointRecord, IpAddress, MAGLEV_SLOTS_MAX, MaglevTab
 
 use crate::actions::{BackendKey, unreachable};
 use crate::ids::Ids;
-use crate::{Facts, Reach, Sizes, Tables};
+use crate::{Facts, Map, Reach, Sizes, Tables};
 
 /// An endpoint, and our address on legs to it.
 pub(crate) type EndpointId = (SocketAddr, IpAddr);
@@ -44,8 +44,8 @@ pub(crate) struct Pool {
     kept: BTreeSet<u32>,
     /// Backends that found no room, or their endpoints or table: their requests are handed off.
     full: BTreeSet<BackendKey>,
-    /// Whether larger maps would have room for any of them.
-    lacks_room: bool,
+    /// How many of them larger maps would have room for, by the map.
+    lacking: BTreeMap<Map, u32>,
     /// Members of backends whose clients stay: half of what the map takes, for they come before others go.
     members_max: usize,
     pub(crate) serial: u32,
@@ -92,7 +92,7 @@ impl Pool {
             names: HashMap::new(),
             kept: BTreeSet::new(),
             full: BTreeSet::new(),
-            lacks_room: false,
+            lacking: BTreeMap::new(),
             serial: 0,
             found: Found::default(),
         }
@@ -104,7 +104,7 @@ impl Pool {
         self.endpoints.begin();
         self.kept.clear();
         self.full.clear();
-        self.lacks_room = false;
+        self.lacking.clear();
     }
 
     /// The index of a backend; none if there are too many.
@@ -113,9 +113,8 @@ impl Pool {
             self.adopt_backend(key);
         }
         let found = self.backends.get(key).map(|(index, _)| index);
-        if found.is_none() {
-            self.full.insert(key.clone());
-            self.lacks_room = true;
+        if found.is_none() && self.full.insert(key.clone()) {
+            *self.lacking.entry(Map::Backends).or_default() += 1;
         }
         found
     }
@@ -154,9 +153,9 @@ impl Pool {
         self.blank = Some(Arc::new(MaglevTable { serial: 0, pad: 0, endpoints: [0; MAGLEV_SLOTS_MAX + 1] }));
     }
 
-    /// Whether any of the latest compilation found none that larger maps would have.
-    pub(crate) fn lacks_room(&self) -> bool {
-        self.lacks_room
+    /// How many backends of the latest compilation found no room that larger maps would have, by the map.
+    pub(crate) fn lacking(&self) -> &BTreeMap<Map, u32> {
+        &self.lacking
     }
 
     /// The maps are as large as this from now on.
@@ -217,15 +216,22 @@ impl Pool {
                     });
                 }
                 if unreachable(backend, facts).is_none() {
-                    let found = self.table(&known, (subject, size), tables, alive);
-                    let has_room = found.is_some()
-                        && (!self.kept.contains(&index) || self.members(index, &known, tables));
-                    record = found.filter(|_| has_room).unwrap_or_default();
+                    let found = self.table(&known, (subject, size), tables, alive).and_then(|record| {
+                        if self.kept.contains(&index) {
+                            self.members(index, &known, tables)?;
+                        }
+                        Ok(record)
+                    });
                     let taking = known.iter().filter(|one| one.weight > 0).count();
-                    if !has_room && taking > 0 {
-                        self.full.insert((id.clone(), size));
-                        self.lacks_room |= can_be(taking, size);
-                    }
+                    record = found.unwrap_or_else(|full| {
+                        if taking > 0 {
+                            self.full.insert((id.clone(), size));
+                        }
+                        if can_be(taking, size) {
+                            *self.lacking.entry(full).or_default() += 1;
+                        }
+                        BackendRecord::default()
+                    });
                 }
             }
             record.subject = subject;
@@ -283,62 +289,71 @@ impl Pool {
         self.serial = self.serial.max(record.generation);
     }
 
-    /// The record of a backend with these endpoints; none if something is full.
+    /// The record of a backend with these endpoints.
+    ///
+    /// # Errors
+    ///
+    /// The map that is full, where there is such a table at all.
     fn table(
         &mut self,
         endpoints: &[Reached],
         (subject, size): (u64, u32),
         tables: &mut Tables,
         alive: &mut dyn FnMut(),
-    ) -> Option<BackendRecord> {
+    ) -> Result<BackendRecord, Map> {
+        let full = Map::MaglevTables;
         let mut members = Vec::new();
         for Reached { id, name, weight, .. } in endpoints.iter().filter(|one| one.weight > 0) {
-            members.push((self.endpoint(id)?, *name, *weight));
+            members.push((self.endpoint(id).ok_or(Map::Endpoints)?, *name, *weight));
         }
         if !can_be(members.len(), size) {
-            return None;
+            return Err(full);
         }
         let key = (members, size);
         if !self.maglev.knows(&key) {
             // Making one takes far longer than to see that it finds no room, and is not the one that was found.
             if !self.maglev.has_room() && !self.found.with_table.contains(&(subject, size)) {
-                return None;
+                return Err(full);
             }
             if let Some(blank) = self.blank.clone() {
-                let (index, _) = self.maglev.get(&key)?;
+                let (index, _) = self.maglev.get(&key).ok_or(full)?;
                 self.built.insert(index, blank);
             } else {
-                let slots = slots(&key)?;
+                let slots = slots(&key).ok_or(full)?;
                 alive();
                 if self.adopt_table(&key, &slots).is_none() {
-                    let (index, _) = self.maglev.get(&key)?;
+                    let (index, _) = self.maglev.get(&key).ok_or(full)?;
                     let table = MaglevTable { serial: self.next(), pad: 0, endpoints: slots };
                     self.built.insert(index, Arc::new(table));
                 }
             }
         }
-        let (index, _) = self.maglev.get(&key)?;
-        let table = self.built.get(&index)?;
+        let (index, _) = self.maglev.get(&key).ok_or(full)?;
+        let table = self.built.get(&index).ok_or(full)?;
         tables.maglev.insert(index, table.clone());
-        Some(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0, subject: 0 })
+        Ok(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0, subject: 0 })
     }
 
     /// Writes down which endpoints clients of a backend may have, by each of their addresses, for userspace knows them by one and
-    /// legs by another; false if there is no room.
-    fn members(&mut self, backend: u32, endpoints: &[Reached], tables: &mut Tables) -> bool {
+    /// legs by another.
+    ///
+    /// # Errors
+    ///
+    /// The map that is full.
+    fn members(&mut self, backend: u32, endpoints: &[Reached], tables: &mut Tables) -> Result<(), Map> {
         let takes = || endpoints.iter().filter(|one| one.weight > 0);
         let wanted: usize = takes().map(|one| 1 + usize::from(one.other.is_some())).sum();
         if tables.members.len() + wanted > self.members_max {
-            return false;
+            return Err(Map::BackendMembers);
         }
         for one in takes() {
-            let Some(index) = self.endpoint(&one.id) else { return false };
+            let index = self.endpoint(&one.id).ok_or(Map::Endpoints)?;
             for address in [Some(one.name), one.other].into_iter().flatten() {
                 let (address, port) = (mapped(address.ip()), address.port().to_be_bytes());
                 tables.members.insert(Member { address, port, pad: [0; 2], backend }, index);
             }
         }
-        true
+        Ok(())
     }
 
     fn endpoint(&mut self, id: &EndpointId) -> Option<u32> {

@@ -44,6 +44,8 @@ pub struct KernelCounters {
     pub table_writes: u64,
     /// Tables of routes.
     pub tables: Vec<KernelTable>,
+    /// How often they have grown, and how often that failed.
+    pub growths: (u64, u64),
     /// What all maps take, in bytes, by `connections` and `other`.
     pub map_bytes: [(&'static str, u64); 2],
 }
@@ -59,6 +61,8 @@ pub struct KernelTable {
     pub size: u64,
     /// Room when it has grown as far as it may.
     pub max: u64,
+    /// Sockets, hosts, rules or backends that are userspace's because it has no room for them.
+    pub lacking: u64,
 }
 
 /// Responses through the kernel, of one address that listeners share, one route or one endpoint.

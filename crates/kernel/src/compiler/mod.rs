@@ -21,7 +21,7 @@ use wire::{
 
 use crate::actions::{Statuses, statuses};
 use crate::balancing::{Pool, mapped};
-use crate::diff::{Write, diff};
+use crate::diff::{Map, Write, diff};
 use crate::ids::{Ids, Numbers};
 use crate::lower::{Entries, Pools};
 use crate::names::Names;
@@ -53,8 +53,8 @@ pub struct Compiler {
     kept: Option<Kept>,
     /// Whether it left something out that may fit the next time.
     is_unsettled: bool,
-    /// Whether that was for want of room.
-    is_full: bool,
+    /// How much of that was for want of room, by the map.
+    lacking: BTreeMap<Map, u32>,
     /// Whether there are more sockets than any map has room for.
     lacks_sockets: bool,
     /// Came in this compilation.
@@ -151,7 +151,7 @@ impl Compiler {
             before: None,
             kept: None,
             is_unsettled: false,
-            is_full: false,
+            lacking: BTreeMap::new(),
             lacks_sockets: false,
             fresh_scopes: Vec::new(),
             fresh_actions: Vec::new(),
@@ -263,7 +263,14 @@ impl Compiler {
 
     /// Whether the latest compilation left something to userspace for want of room.
     pub fn lacks_room(&self) -> bool {
-        self.is_full || self.pool.lacks_room()
+        !self.lacking.is_empty() || !self.pool.lacking().is_empty()
+    }
+
+    /// What that was, by the map that had none: how many sockets (`HOSTS`), hosts of a listener (`ROUTES`, `PREFIX_ROUTES`, `CANDIDATES`
+    /// and `HEADER_CONDITIONS`), rules of a listener (`ROUTE_ACTIONS`) and backends.
+    pub fn lacking(&self) -> BTreeMap<Map, u32> {
+        // Not the same maps.
+        self.lacking.iter().chain(self.pool.lacking()).map(|(map, count)| (*map, *count)).collect()
     }
 
     /// Whether it left sockets to the host, since there are more than [`LISTENERS_MAX`] addresses and ports.
@@ -295,7 +302,8 @@ impl Compiler {
     /// Compiles everything.
     fn start_over(&mut self, job: &Job<'_>) -> Kept {
         self.begin(job.now);
-        (self.is_unsettled, self.is_full) = (false, false);
+        self.is_unsettled = false;
+        self.lacking.clear();
         let mut sites = self.sites(job);
         self.adopt_sockets(&sites, job.facts);
         let mut hosts = BTreeMap::new();
@@ -306,7 +314,7 @@ impl Compiler {
             };
             if site.number != 0 && hosts.len() + site.size() > self.sizes.hosts as usize {
                 site.leave(Why::Full);
-                (self.is_unsettled, self.is_full) = (true, true);
+                self.lacks(Map::Hosts);
             }
             if site.number != 0 {
                 hosts.extend(site.records());
@@ -314,6 +322,12 @@ impl Compiler {
         }
         self.hosts.replace(hosts);
         Kept::new(sites, job)
+    }
+
+    /// Notes that something finds no room in a map, and is to be tried again.
+    fn lacks(&mut self, map: Map) {
+        *self.lacking.entry(map).or_default() += 1;
+        self.is_unsettled = true;
     }
 
     fn vips(&mut self, sites: &mut [Site], facts: &Facts) -> BTreeMap<ListenerKey, Vip> {

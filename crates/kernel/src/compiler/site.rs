@@ -8,12 +8,12 @@ use wire::{HostKey, HostRecord, RouteAction, SCOPES_MAX, WeightedBackend};
 
 use super::inputs::attached;
 use super::{ActionKey, Compiler, Job, Socket};
-use crate::Why;
 use crate::actions::{Plan, plan};
 use crate::candidates::{self, Compiled as CompiledMatch};
 use crate::hosts::{ByHost, Class, Key, records};
 use crate::lower::lower;
 use crate::scope::{ScopeBuilder, ScopeSpec};
+use crate::{Map, Why};
 
 /// An address and port, and what is decided there.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ impl Compiler {
         (host.scope, host.is_last) = match placed {
             Some(scope) => (scope, is_last),
             None => {
-                (self.is_unsettled, self.is_full) = (true, true);
+                self.is_unsettled = true;
                 host.whys.iter_mut().for_each(|(_, why)| *why = Some(Why::Full));
                 (HostRecord::TIER3, true)
             }
@@ -255,9 +255,10 @@ impl Compiler {
         let key = ActionKey { route: route.id.clone(), flags, shares, copied_below: plan.copied_below };
         self.adopt_action(&key);
         let found = self.actions.get(&key);
-        is_full |= found.is_none();
         self.is_unsettled |= is_full;
-        self.is_full |= is_full;
+        if found.is_none() {
+            self.lacks(Map::RouteActions);
+        }
         let (index, is_new) = found.ok_or(Why::Full)?;
         if is_new {
             self.generations.insert(index, self.pool.next());
@@ -271,7 +272,15 @@ impl Compiler {
         let (id, _) = self.scopes.get(spec)?;
         if !self.entries.contains_key(&id) {
             let (routes, prefixes) = (self.room.0 + spec.exact.len(), self.room.1 + spec.prefixes.len());
-            if routes <= self.sizes.routes as usize && prefixes <= self.sizes.prefixes as usize {
+            let (candidates, conditions) = spec.sizes();
+            let full = [
+                (Map::Routes, routes > self.sizes.routes as usize),
+                (Map::PrefixRoutes, prefixes > self.sizes.prefixes as usize),
+                (Map::Candidates, candidates > self.pools.candidates.left()),
+                (Map::HeaderConditions, conditions > self.pools.conditions.left()),
+            ];
+            full.iter().filter(|(_, is_full)| *is_full).for_each(|(map, _)| self.lacks(*map));
+            if full.iter().all(|(_, is_full)| !is_full) {
                 self.entries.insert(id, lower(spec, id, &mut self.pools)?);
                 self.room = (routes, prefixes);
                 self.fresh_scopes.push(id);

@@ -158,7 +158,7 @@ impl World {
     ) -> Self {
         let settings: Vec<(String, String)> =
             settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let gateway = start_gateway(&lab, network, &hook, &settings, &[]);
+        let gateway = start_gateway(&lab, (network, &manifests::routes(network)), &hook, &settings, &[]);
         let world = Self { gateway, nginx, _recorder: recorder, hook, settings, network, lab };
         world.wait_for_the_kernel();
         world
@@ -166,12 +166,19 @@ impl World {
 
     /// Starts the agent again after its end, on what it left behind.
     pub(crate) fn restart(&mut self) {
-        self.gateway = start_gateway(&self.lab, self.network, &self.hook, &self.settings, &[]);
+        self.restart_with(&manifests::routes(self.network));
+    }
+
+    /// The same with other routes than at first.
+    pub(crate) fn restart_with(&mut self, manifest: &str) {
+        self.gateway = start_gateway(&self.lab, (self.network, manifest), &self.hook, &self.settings, &[]);
     }
 
     /// An agent takes over, and the one that was at work ends.
     pub(crate) fn succeed(&mut self) {
-        let next = start_gateway(&self.lab, self.network, &self.hook, &self.settings, &["--upgrade"]);
+        let routes = manifests::routes(self.network);
+        let of = (self.network, &*routes);
+        let next = start_gateway(&self.lab, of, &self.hook, &self.settings, &["--upgrade"]);
         let mut old = std::mem::replace(&mut self.gateway, next);
         let status = old.process().wait(Duration::from_secs(20)).unwrap();
         assert_eq!(status.code(), Some(0), "{}", old.log());
@@ -354,14 +361,13 @@ pub(crate) fn hook() -> String {
 
 fn start_gateway(
     lab: &Lab,
-    network: Network,
+    (network, manifest): (Network, &str),
     hook: &str,
     settings: &[(String, String)],
     arguments: &[&str],
 ) -> Gateway {
-    let manifest = manifests::routes(network);
     let mut builder =
-        Gateway::builder(lab, RAUTA, &[("all.yaml", &manifest)]).unwrap().hook(hook).arguments(arguments);
+        Gateway::builder(lab, RAUTA, &[("all.yaml", manifest)]).unwrap().hook(hook).arguments(arguments);
     if network.is_clsact {
         builder = builder.env("RAUTA_PRETEND_WITHOUT", "tcx");
     }

@@ -41,7 +41,7 @@ pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) 
         gauge(to, name, help, [(vec![], signed(value))])?;
     }
     type Of = fn(&KernelTable) -> u64;
-    let series: [(&str, &str, Of); 3] = [
+    let series: [(&str, &str, Of); 4] = [
         ("rauta_kernel_table_entries", "Entries in use of the kernel's tables of routes.", |table| {
             table.used
         }),
@@ -49,12 +49,22 @@ pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) 
         ("rauta_kernel_table_max", "Room in the kernel's tables of routes when they have grown.", |table| {
             table.max
         }),
+        (
+            "rauta_kernel_table_lacking",
+            "Sockets, hosts, rules or backends that are userspace's for want of room in the table.",
+            |table| table.lacking,
+        ),
     ];
     for (name, help, of) in series {
         let tables = counters.tables.iter();
         let values = tables.map(|table| (vec![("table", Cow::from(table.name))], signed(of(table))));
         gauge(to, name, help, values.collect::<Vec<_>>())?;
     }
+    let (grown, failed) = counters.growths;
+    let results = [("grown", grown), ("failed", failed)];
+    let results = results.map(|(result, count)| (vec![("result", Cow::from(result))], count));
+    let help = "How often the kernel's tables of routes were to grow.";
+    counter(to, "rauta_kernel_table_growths", help, results)?;
     let bytes = counters.map_bytes.iter().filter(|(_, bytes)| *bytes > 0);
     let bytes = bytes.map(|(of, bytes)| (vec![("of", Cow::from(*of))], signed(*bytes)));
     gauge(to, "rauta_kernel_map_bytes", "Memory of the kernel's maps.", bytes.collect::<Vec<_>>())?;
@@ -173,7 +183,8 @@ mod tests {
             legs: 4,
             legs_max: 131_072,
             table_writes: 9,
-            tables: vec![KernelTable { name: "routes", used: 5, size: 2048, max: 4096 }],
+            tables: vec![KernelTable { name: "routes", used: 5, size: 2048, max: 4096, lacking: 7 }],
+            growths: (2, 1),
             map_bytes: [("connections", 60), ("other", 20)],
         });
         let labels = r#"listener="shop/web/http",address="198.51.100.1:80""#;
@@ -197,6 +208,9 @@ mod tests {
             r#"rauta_kernel_table_entries{table="routes"} 5"#,
             r#"rauta_kernel_table_size{table="routes"} 2048"#,
             r#"rauta_kernel_table_max{table="routes"} 4096"#,
+            r#"rauta_kernel_table_lacking{table="routes"} 7"#,
+            r#"rauta_kernel_table_growths_total{result="grown"} 2"#,
+            r#"rauta_kernel_table_growths_total{result="failed"} 1"#,
             r#"rauta_kernel_map_bytes{of="other"} 20"#,
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");

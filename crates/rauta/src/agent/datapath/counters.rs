@@ -120,6 +120,7 @@ impl Inner {
             legs_max: in_use.legs_max.into(),
             table_writes: routing.table_writes(),
             tables: room::tables(routing).collect(),
+            growths: self.growth.counted(),
             map_bytes: room::map_bytes(&datapath.memory()),
         })
     }

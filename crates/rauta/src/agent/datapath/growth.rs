@@ -28,6 +28,8 @@ pub(super) struct Growth {
     beyond: Vec<(Map, u32, u32)>,
     limits: Limits,
     failures: Failures,
+    /// How often tables have grown, and have not.
+    counted: (u64, u64),
 }
 
 #[derive(Default)]
@@ -79,6 +81,7 @@ impl Growth {
             return false;
         }
         self.failures = Failures::default();
+        self.counted.0 += 1;
         routing.resize(sizes_of(datapath));
         let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         info!(took_ms, "kernel tables are larger: {}", text(&before, &sizes));
@@ -102,17 +105,22 @@ impl Growth {
         let is_same = |before: &(Arc<Snapshot>, Facts)| Arc::ptr_eq(&before.0, &from.0) && before.1 == from.1;
         let is_news = !self.looked_at.as_ref().is_some_and(is_same);
         let time = now();
-        let tries = self.failures.is_due(time);
-        if !is_news && !tries {
+        if !is_news && !self.failures.is_due(time) {
             return self.say_limits(lacks_sockets);
         }
         self.looked_at = Some(from.clone());
-        let (needed, now, most) = (kernel::needed(&from.0, &from.1), routing.sizes(), routing.sizes_max());
+        let (lacking, now, most) = (routing.lacking(), routing.sizes(), routing.sizes_max());
+        debug!(?lacking, "some routes find no room in kernel tables");
+        let is_resting = self.failures.is_resting(time);
+        if !is_worth_counting(lacking.keys(), (&now, &most), &self.beyond, is_resting) {
+            return self.say_limits(lacks_sockets);
+        }
+        let needed = kernel::needed(&from.0, &from.1);
+        debug!(?needed, "room that kernel tables would need");
         self.beyond = beyond(&needed, &most);
-        debug!(?needed, "some routes find no room in kernel tables");
         self.say_limits(lacks_sockets);
         let sizes = wanted(&needed, &now, &most);
-        if sizes == now || self.failures.is_resting(time) {
+        if sizes == now || is_resting {
             return;
         }
         match start(datapath, sizes, pins) {
@@ -121,7 +129,13 @@ impl Growth {
         }
     }
 
+    /// How often tables have grown since the start, and how often that failed.
+    pub(super) const fn counted(&self) -> (u64, u64) {
+        self.counted
+    }
+
     fn failed(&mut self, error: &anyhow::Error) {
+        self.counted.1 += 1;
         if self.failures.failed(now()) {
             warn!("kernel tables stay as small as they are, userspace serves what finds no room: {error:#}");
         } else {
@@ -222,6 +236,20 @@ fn wanted(needed: &Sizes, now: &Sizes, most: &Sizes) -> Sizes {
     })
 }
 
+/// Whether to count what a snapshot needs, which takes a compilation of all of it: where a table that lacks room may grow now, or is
+/// not known to be beyond its limit.
+fn is_worth_counting<'t>(
+    lacking: impl IntoIterator<Item = &'t Map>,
+    (now, most): (&Sizes, &Sizes),
+    beyond: &[(Map, u32, u32)],
+    is_resting: bool,
+) -> bool {
+    lacking.into_iter().any(|table| match now.of(*table) < most.of(*table) {
+        true => !is_resting,
+        false => beyond.iter().all(|(other, ..)| other != table),
+    })
+}
+
 /// Tables whose limit is too low: how much they would take, and their limit.
 fn beyond(needed: &Sizes, most: &Sizes) -> Vec<(Map, u32, u32)> {
     let pair = |table: Map| Some((table, needed.of(table)?, most.of(table)?));
@@ -281,6 +309,21 @@ mod tests {
         assert_eq!(limits_text(&beyond(&needed, &most), false), limits);
         let text = limits_text(&beyond(&needed, &most), true);
         assert_eq!(text, format!("{limits}, there are more than 4096 addresses and ports, which is fixed"));
+    }
+
+    #[test]
+    fn nothing_is_counted_for_tables_that_cannot_grow() {
+        let all = |size| Sizes::from_tables(|_| size);
+        let (now, most) = (Sizes { routes: 64, ..all(16) }, all(64));
+        let known = [(Map::Routes, 70, 64)];
+        let is_worth = |lacking: &[Map], beyond, is_resting| {
+            is_worth_counting(lacking, (&now, &most), beyond, is_resting)
+        };
+        assert!(is_worth(&[Map::Routes], &[], false), "it was not looked at");
+        assert!(!is_worth(&[Map::Routes], &known, false));
+        assert!(is_worth(&[Map::Routes, Map::Hosts], &known, false), "another one may grow");
+        assert!(!is_worth(&[Map::Routes, Map::Hosts], &known, true), "not now");
+        assert!(is_worth(&[Map::Routes], &[], true));
     }
 
     #[test]

@@ -54,11 +54,13 @@ impl Kernel {
 /// The tables of routes, in the order of [`Sizes::TABLES`].
 pub(super) fn tables(routing: &Routing) -> impl Iterator<Item = KernelTable> {
     let (in_use, sizes, most) = (routing.in_use(), routing.sizes(), routing.sizes_max());
+    let lacking = routing.lacking();
     Sizes::TABLES.into_iter().map(move |table| {
         let of = |sizes: &Sizes| u64::from(sizes.of(table).unwrap_or(0));
         // Larger maps that were found stay.
         let max = of(&most).max(of(&sizes));
-        KernelTable { name: TableSettings::key(table), used: of(&in_use), size: of(&sizes), max }
+        let lacking = lacking.get(&table).copied().unwrap_or(0).into();
+        KernelTable { name: TableSettings::key(table), used: of(&in_use), size: of(&sizes), max, lacking }
     })
 }
 

@@ -234,8 +234,7 @@ impl Routing {
         let asked = Instant::now();
         let mut pulse = Pulse::new(self.settings.heartbeat_timeout);
         let mut alive = || pulse.beat(datapath);
-        let Update { mut writes, again } =
-            self.compiler.update_alive(snapshot, &from.1, now(), &mut alive);
+        let Update { mut writes, again } = self.compiler.update_alive(snapshot, &from.1, now(), &mut alive);
         let compiled = Instant::now();
         self.compiled_from = Some(from);
         self.placements.take();
@@ -302,6 +301,11 @@ impl Routing {
     /// Whether something is userspace's because a table has no room for it.
     pub(super) fn lacks_room(&self) -> bool {
         self.compiler.lacks_room()
+    }
+
+    /// How much of it, by the table.
+    pub(super) fn lacking(&self) -> BTreeMap<Map, u32> {
+        self.compiler.lacking()
     }
 
     /// Whether sockets are the host's because there are too many.

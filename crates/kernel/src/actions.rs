@@ -176,7 +176,7 @@ fn policed(policy: &BackendPolicy) -> Option<Why> {
 /// Whether the endpoints take what the kernel has: HTTP/1.1 in cleartext.
 fn speaks_plainly(backend: &Backend) -> bool {
     let versions = matches!(backend.protocol, AppProtocol::Http1 | AppProtocol::Negotiated);
-    versions && backend.security == BackendSecurity::Cleartext
+    versions && backend.security == BackendSecurity::Cleartext && backend.proxy_protocol.is_none()
 }
 
 /// Why userspace serves a backend. All of its endpoints must be within the kernel's reach, or those that are would carry

@@ -15,13 +15,17 @@ const V1_START: &[u8] = b"PROXY ";
 const V1_BYTES_MAX: usize = 107;
 /// Addresses and type-length-values; what is longer is no header that anyone sends.
 const V2_BYTES_MAX: usize = 4096;
+/// What a proxy writes in version 1 that speaks for itself (section 2.1: "the health checks").
+pub const V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
+/// The same in version 2: command LOCAL, no addresses (section 2.2).
+pub const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;
 
 /// The ends of a connection as the first proxy saw them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ends {
     /// The client.
     pub source: SocketAddr,

@@ -82,6 +82,16 @@ pub enum AppProtocol {
     Negotiated,
 }
 
+/// A version of the PROXY protocol (HAProxy, "The PROXY protocol", versions 1 & 2, 2020/03/05).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 /// What a route names: a set of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Backend {
@@ -91,6 +101,9 @@ pub struct Backend {
     pub protocol: AppProtocol,
     /// How connections to them are secured.
     pub security: BackendSecurity,
+    /// What they are told first on each connection, so that they know who the client is; none: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// The endpoints that may get traffic, sorted by address, each address once and in one of them. The source has already applied the
     /// rules for ready, serving and terminating; a [`EndpointCondition::Draining`] one gets no new connections.
     pub endpoints: Vec<Endpoint>,

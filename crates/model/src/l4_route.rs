@@ -28,18 +28,6 @@ pub struct L4BackendRef {
     pub weight: u32,
     /// Where it goes.
     pub target: BackendTarget,
-    /// What the gateway says first on a connection to an endpoint, so that it knows who the client is.
-    pub proxy_protocol: Option<ProxyProtocol>,
-}
-
-/// A version of the PROXY protocol (HAProxy, "The PROXY protocol", versions 1 & 2, 2020/03/05).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProxyProtocol {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
 }
 
 impl L4Route {

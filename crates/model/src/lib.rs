@@ -34,6 +34,7 @@ mod speaks;
 
 pub use backend::{
     Affinity, AppProtocol, Backend, BackendId, BackendKind, Endpoint, EndpointCondition, OtherAddress,
+    ProxyProtocol,
 };
 pub use backend_policy::{BackendPolicy, CircuitLimits, HashBy, HealthCheck, OutlierDetection, Probe};
 pub use cookie::{CookieAttributes, SameSite};
@@ -46,7 +47,7 @@ pub use filter::{
 };
 pub use host::{HostError, HostPattern, WildcardLabels};
 pub use jwt::{ClaimHeader, Jwks, Jwt, JwtKeys, JwtProvider, RequiredClaim, TokenPlaces};
-pub use l4_route::{L4BackendRef, L4Route, ProxyProtocol};
+pub use l4_route::{L4BackendRef, L4Route};
 pub use listener::{
     Certificate, CertificateId, Listener, ListenerId, NamedCertificate, Protocol, SecretBytes, Tls,
     TlsVersion, Transport,

@@ -88,6 +88,7 @@ mod tests {
             id: BackendId::service("a", "b", 80),
             protocol: Default::default(),
             security: Default::default(),
+            proxy_protocol: None,
             endpoints: (0..).zip(conditions).map(endpoint).collect(),
             affinity: None,
             policy: Some(Arc::new(BackendPolicy { panic_percent, ..Default::default() })),

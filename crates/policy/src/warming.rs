@@ -53,6 +53,7 @@ mod tests {
             id: BackendId::service("a", "b", 80),
             protocol: Default::default(),
             security: Default::default(),
+            proxy_protocol: None,
             endpoints: endpoints.iter().map(endpoint).collect(),
             affinity: None,
             policy: Some(Arc::new(BackendPolicy { slow_start, ..Default::default() })),

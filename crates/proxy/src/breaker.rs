@@ -192,7 +192,8 @@ mod tests {
 
     /// A connection to this port, without another to be had, if none need be waited for.
     fn open(breaker: &Arc<Breaker>, thread: usize, port: u16, evict: impl FnMut() -> bool) -> Option<Permit> {
-        let way = Connector::http1().way(std::net::SocketAddr::from(([10, 0, 0, 1], port)).into());
+        let addresses = std::net::SocketAddr::from(([10, 0, 0, 1], port)).into();
+        let way = Way { addresses, connector: Connector::http1().id, told: None };
         let opened = pin!(breaker.connection(thread, way, || None::<()>, evict));
         match opened.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(permit)) => Some(permit),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use ::l4::proxy_protocol::Ends;
 use http1::RequestHead;
 use model::ListenerId;
 
@@ -61,6 +62,11 @@ impl Client {
     pub(crate) fn address(&self, worker: &Worker, head: &RequestHead) -> Option<IpAddr> {
         let is_trusted = |ip| worker.config().trusted_proxies.iter().any(|net| net.contains(&ip));
         policy::client_address(self.peer.ip(), is_trusted, head.values("x-forwarded-for"))
+    }
+
+    /// The ends of its connection.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { source: self.peer, destination: self.local }
     }
 
     /// The scheme of its requests.

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use ::l4::proxy_protocol::Ends;
 use model::{
     AppProtocol, Authorities, Backend, BackendId, BackendSecurity, BackendTls, Certificate, CertificateId,
-    PeerName, Snapshot,
+    PeerName, ProxyProtocol, Snapshot,
 };
 use tls::{ClientConfig, ClientOptions, alpn};
 
@@ -17,6 +18,8 @@ use crate::addresses::Addresses;
 pub(crate) struct Way {
     pub(crate) addresses: Addresses,
     pub(crate) connector: ConnectorId,
+    /// Whose connection it is, where the endpoint was told: of this client, and no other's.
+    pub(crate) told: Option<Ends>,
 }
 
 /// Names a connector for as long as the process runs.
@@ -30,12 +33,17 @@ pub(crate) struct Connector {
     pub(crate) protocol: AppProtocol,
     /// None: in cleartext.
     pub(crate) tls: Option<ClientConfig>,
+    /// What endpoints are told first; none: nothing.
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
 }
 
+/// More than the names of those in cleartext: two protocols, told nothing or in one of two versions.
+const CLEARTEXT_MAX: u64 = 6;
+
 impl Connector {
-    /// The way to an endpoint.
-    pub(crate) fn way(&self, addresses: Addresses) -> Way {
-        Way { addresses, connector: self.id }
+    /// The way to an endpoint for requests of a client.
+    pub(crate) fn way(&self, addresses: Addresses, client: Ends) -> Way {
+        Way { addresses, connector: self.id, told: self.proxy_protocol.map(|_| client) }
     }
 
     /// Whether requests may share a connection: surely, or if the endpoint chooses so.
@@ -47,15 +55,20 @@ impl Connector {
         }
     }
 
-    fn cleartext(protocol: AppProtocol) -> Arc<Self> {
+    fn cleartext(protocol: AppProtocol, proxy_protocol: Option<ProxyProtocol>) -> Arc<Self> {
         // All backends that speak the same share their connections to an address.
-        let id = if protocol == AppProtocol::Http2 { 1 } else { 0 };
-        Arc::new(Self { id: ConnectorId(id), protocol, tls: None })
+        let told = match proxy_protocol {
+            None => 0,
+            Some(ProxyProtocol::V1) => 1,
+            Some(ProxyProtocol::V2) => 2,
+        };
+        let id = ConnectorId(2 * told + u64::from(protocol == AppProtocol::Http2));
+        Arc::new(Self { id, protocol, tls: None, proxy_protocol })
     }
 
     #[cfg(test)]
     pub(crate) fn http1() -> Arc<Self> {
-        Self::cleartext(AppProtocol::Http1)
+        Self::cleartext(AppProtocol::Http1, None)
     }
 }
 
@@ -70,7 +83,7 @@ pub(crate) struct Connectors {
 }
 
 struct Secured {
-    made_from: (AppProtocol, Arc<BackendTls>, Option<Arc<Certificate>>),
+    made_from: (Option<ProxyProtocol>, Arc<BackendTls>, Option<Arc<Certificate>>),
     connector: Arc<Connector>,
 }
 
@@ -87,7 +100,7 @@ impl Connectors {
         let tls = match &backend.security {
             BackendSecurity::Broken => return None,
             BackendSecurity::Cleartext => {
-                let connector = Connector::cleartext(protocol);
+                let connector = Connector::cleartext(protocol, backend.proxy_protocol);
                 self.ids.insert(connector.id);
                 return Some(connector);
             }
@@ -98,7 +111,7 @@ impl Connectors {
             return Some(known.connector.clone());
         }
         let certificate = certificate.and_then(|id| snapshot.certificates.get(id)).cloned();
-        let made_from = (protocol, tls.clone(), certificate);
+        let made_from = (backend.proxy_protocol, tls.clone(), certificate);
         let known = before.secured.get(&key).filter(|known| known.made_from == made_from);
         let connector = match known {
             Some(known) => known.connector.clone(),
@@ -130,12 +143,13 @@ fn secured(
     tls: &BackendTls,
     certificate: Option<&Certificate>,
 ) -> Option<Arc<Connector>> {
-    static NEXT: AtomicU64 = AtomicU64::new(2);
+    static NEXT: AtomicU64 = AtomicU64::new(CLEARTEXT_MAX);
     match client_config(protocol, tls, certificate) {
         Ok(config) => Some(Arc::new(Connector {
             id: ConnectorId(NEXT.fetch_add(1, Relaxed)),
             protocol,
             tls: Some(config),
+            proxy_protocol: backend.proxy_protocol,
         })),
         Err(error) => {
             tracing::error!(backend = %backend.id, %error, "TLS to a backend's endpoints cannot be set up; its requests get 500");

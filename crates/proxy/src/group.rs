@@ -273,6 +273,7 @@ mod tests {
             id: BackendId::service("a", "b", 80),
             protocol: Default::default(),
             security: Default::default(),
+            proxy_protocol: None,
             endpoints: addresses.iter().map(endpoint).collect(),
             affinity: None,
             policy: Some(Arc::new(BackendPolicy { slow_start, ..Default::default() })),

@@ -72,6 +72,7 @@ mod streams;
 mod thread;
 mod token_places;
 mod tokens;
+mod told;
 mod transport;
 mod upstream;
 mod watchdog;

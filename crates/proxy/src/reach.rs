@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::breaker::{self, Breaker, Limited};
 use crate::connect_failure::{self, ConnectFailure};
-use crate::connector::Connector;
+use crate::connector::{Connector, Way};
 use crate::downstream::Downstream;
 use crate::endpoint::Endpoint;
 use crate::forward::Forward;
@@ -37,7 +37,7 @@ impl Forward<'_> {
         down: &mut Downstream<S>,
     ) -> Result<Upstream, NoConnection> {
         let worker = self.worker;
-        let way = connector.way(endpoint.addresses);
+        let way = connector.way(endpoint.addresses, down.client.ends());
         let kept = || {
             let kept = worker.pool.borrow_mut().take(connector, &way, wants_fresh)?;
             worker.metrics().upstream_reuses.add(worker.index, 1);
@@ -69,7 +69,7 @@ impl Forward<'_> {
         };
         let admitted = Instant::now();
         let limit = limit.saturating_sub(admitted.duration_since(begun));
-        let connected = connect(worker, endpoint, connector, limit, down).await;
+        let connected = connect(worker, endpoint, (connector, way), limit, down).await;
         down.story.connect = Some(admitted.elapsed());
         let mut upstream = connected
             .map_err(|error| NoConnection::Failed(connect_failure::note(worker, endpoint, &error)))?;
@@ -83,7 +83,7 @@ impl Forward<'_> {
 async fn connect<S: Transport>(
     worker: &Worker,
     endpoint: &Endpoint,
-    connector: &Connector,
+    reached: (&Connector, Way),
     limit: Duration,
     down: &mut Downstream<S>,
 ) -> Result<Upstream, ConnectError> {
@@ -91,7 +91,7 @@ async fn connect<S: Transport>(
     // On the heap, as few requests open one: handshakes have no part in the memory that every connection of a client holds.
     let asked = Cell::new(None);
     let ends = Instant::now() + limit;
-    let opened = Box::pin(upstream::connect(worker, endpoint, connector, limit, &asked));
+    let opened = Box::pin(upstream::connect(worker, endpoint, reached, limit, &asked));
     let connected = watchdog.timeout(limit, opened).await;
     down.return_watchdog(watchdog);
     let mut upstream = connected.unwrap_or_else(|_| {

@@ -142,6 +142,7 @@ mod tests {
             affinity: None,
             policy: None,
             security: BackendSecurity::Cleartext,
+            proxy_protocol: None,
         })
     }
 
@@ -174,7 +175,7 @@ mod tests {
         let CompiledAction::Forward(action) = &*first.route(0).action else { panic!("it forwards") };
         let asked = action.fallback.as_ref().unwrap().actions()[0].targets[0].as_ref().unwrap();
         let connector = asked.connectors().next().unwrap().id;
-        let way = Way { addresses: (&pages.endpoints[0]).into(), connector };
+        let way = Way { addresses: (&pages.endpoints[0]).into(), connector, told: None };
         assert!(first.has_way(&way));
         let same = build(&first, &[&web, &pages]);
         let beside = build(&same, &[&web, &pages, &other]);

@@ -94,7 +94,7 @@ fn snapshot(
 
 fn reference(number: usize, weight: u32) -> L4BackendRef {
     let target = BackendTarget::Backend(BackendId::service("test", &format!("b{number}"), 1));
-    L4BackendRef { weight, target, proxy_protocol: None }
+    L4BackendRef { weight, target }
 }
 
 fn backend(number: usize, endpoints: &[SocketAddr]) -> Arc<Backend> {
@@ -114,7 +114,15 @@ fn backend(number: usize, endpoints: &[SocketAddr]) -> Arc<Backend> {
         affinity: None,
         policy: None,
         security: BackendSecurity::Cleartext,
+        proxy_protocol: None,
     })
+}
+
+/// Lets endpoints be told who the client is.
+fn told(snapshot: &mut Snapshot, version: ProxyProtocol) {
+    for backend in snapshot.backends.values_mut() {
+        Arc::make_mut(backend).proxy_protocol = Some(version);
+    }
 }
 
 /// The same with endpoints of two addresses, the preferred one first.
@@ -370,9 +378,7 @@ fn endpoints_are_told_who_the_client_is() {
         });
         let lab = Lab::new(proxy::Config { threads: 1, ..Default::default() });
         let mut snapshot = snapshot(1, lab.address, Protocol::Tcp, &[], &[(1, &[endpoint.address])]);
-        let mut route = (*snapshot.l4_routes[0]).clone();
-        route.backends[0].proxy_protocol = Some(version);
-        snapshot.l4_routes = vec![Arc::new(route)];
+        told(&mut snapshot, version);
         lab.serve(snapshot);
         let mut client = lab.connect();
         let port = client.local_addr().unwrap().port();
@@ -407,9 +413,7 @@ fn trusted_proxies_say_who_the_client_is_and_others_cannot() {
         let mut listener = listener("one", lab.address, Protocol::Tcp);
         listener.proxy_protocol = true;
         with_option.listeners = [(listener.id.clone(), Arc::new(listener))].into();
-        let mut route = (*with_option.l4_routes[0]).clone();
-        route.backends[0].proxy_protocol = Some(ProxyProtocol::V1);
-        with_option.l4_routes = vec![Arc::new(route)];
+        told(&mut with_option, ProxyProtocol::V1);
         lab.serve(with_option);
         let mut client = lab.connect();
         let port = client.local_addr().unwrap().port();

@@ -133,11 +133,7 @@ impl Lab {
             },
             listeners: vec![listener.clone()],
             hosts: hosts.iter().map(|h| HostPattern::parse(h, WildcardLabels::OneOrMore).unwrap()).collect(),
-            backends: vec![L4BackendRef {
-                weight: 1,
-                target: BackendTarget::Backend(backend.clone()),
-                proxy_protocol: None,
-            }],
+            backends: vec![L4BackendRef { weight: 1, target: BackendTarget::Backend(backend.clone()) }],
             created_unix_s: None,
         });
         let endpoints =
@@ -149,6 +145,7 @@ impl Lab {
             affinity: None,
             policy: None,
             security: BackendSecurity::Cleartext,
+            proxy_protocol: None,
         }));
     }
 
@@ -266,7 +263,7 @@ async fn a_proxys_header_comes_before_tls_and_its_client_is_told_to_the_endpoint
     let listener = lab.listener("end.test", Protocol::Tls, Some(&ended));
     lab.listeners[0].proxy_protocol = true;
     lab.route(&listener, &["end.test"], plain.address);
-    lab.routes[0].backends[0].proxy_protocol = Some(model::ProxyProtocol::V1);
+    Arc::make_mut(&mut lab.backends[0]).proxy_protocol = Some(model::ProxyProtocol::V1);
     lab.serve(&http);
     let at = lab.lab.address;
     let header = b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 443\r\n";

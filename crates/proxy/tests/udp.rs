@@ -73,11 +73,7 @@ fn snapshot(version: u64, addresses: &[&str], port: u16, backends: &[(u32, &[Soc
         listeners: vec![listener.id.clone()],
         hosts: vec![],
         backends: (0..backends.len())
-            .map(|n| L4BackendRef {
-                weight: backends[n].0,
-                target: BackendTarget::Backend(id(n)),
-                proxy_protocol: None,
-            })
+            .map(|n| L4BackendRef { weight: backends[n].0, target: BackendTarget::Backend(id(n)) })
             .collect(),
         created_unix_s: None,
     };
@@ -97,6 +93,7 @@ fn snapshot(version: u64, addresses: &[&str], port: u16, backends: &[(u32, &[Soc
             affinity: None,
             policy: None,
             security: BackendSecurity::Cleartext,
+            proxy_protocol: None,
         })
     });
     Snapshot::new(version, [Arc::new(listener)], [], records, []).with_l4_routes([Arc::new(route)])

@@ -48,6 +48,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
             id: BackendId::service("test", name, 80),
             protocol: AppProtocol::Http1,
             security: Default::default(),
+            proxy_protocol: None,
             endpoints: numbers.iter().filter_map(endpoint).collect(),
             affinity: None,
             policy: None,

@@ -82,6 +82,7 @@ pub(crate) fn backend(name: &str, endpoints: &[u8]) -> Backend {
         id: BackendId::service("test", name, 80),
         protocol: AppProtocol::Http1,
         security: Default::default(),
+        proxy_protocol: None,
         endpoints: endpoints.iter().map(endpoint).collect(),
         affinity: None,
         policy: None,

@@ -125,6 +125,7 @@ fn backend(listener: &str, prefix: &str, endpoints: &[&str]) -> Backend {
         id: id(listener, prefix),
         protocol: AppProtocol::Http1,
         security: Default::default(),
+        proxy_protocol: None,
         endpoints: endpoints.iter().map(endpoint).collect(),
         affinity: None,
         policy: None,

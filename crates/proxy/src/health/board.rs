@@ -259,6 +259,7 @@ mod tests {
             id: BackendId::service("a", backend, 80),
             protocol: Default::default(),
             security: Default::default(),
+            proxy_protocol: None,
             endpoints: vec![endpoint],
             affinity: None,
             policy: Some(Arc::new(model::BackendPolicy {

@@ -42,7 +42,7 @@ impl L4Action {
             let kept = backend.source.affinity.map(|asked| Kept::new(id, asked));
             let group = backend.group(Balancing::default(), before.get(id), threads);
             let wants_tls = backend.source.security != BackendSecurity::Cleartext;
-            Some(L4Target { group, kept, proxy_protocol: reference.proxy_protocol, wants_tls })
+            Some(L4Target { group, kept, proxy_protocol: backend.source.proxy_protocol, wants_tls })
         });
         Self { targets: targets.collect(), choice: WeightedChoice::new(&weights) }
     }

@@ -4,9 +4,9 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ::l4::proxy_protocol::{Ends, v1, v2};
+use ::l4::proxy_protocol::Ends;
 use ::l4::{Activity, End};
-use model::{Listener, ProxyProtocol};
+use model::Listener;
 use telemetry::L4Metrics;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::endpoint::{Asked, Chosen, choose};
 use crate::client::Client;
 use crate::endpoint::Endpoint;
+use crate::told;
 use crate::upstream::Open;
 use crate::worker::Worker;
 
@@ -90,11 +91,8 @@ async fn open(worker: &Rc<Worker>, asked: Asked<'_>, first: Vec<u8>) -> Option<O
     let refusal = match chosen {
         Ok(Chosen { opened: mut stream, endpoint, proxy_protocol }) => {
             let ends = Ends { source: asked.client, destination: asked.local };
-            let mut said = match proxy_protocol {
-                Some(ProxyProtocol::V1) => v1(ends),
-                Some(ProxyProtocol::V2) => v2(ends),
-                None => Vec::new(),
-            };
+            let mut said =
+                proxy_protocol.map(|version| told::header(version, Some(ends))).unwrap_or_default();
             said.extend_from_slice(&first);
             let written = tokio::time::timeout(limit, stream.write_all(&said)).await;
             if matches!(written, Ok(Ok(()))) {

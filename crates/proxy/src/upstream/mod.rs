@@ -13,17 +13,19 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use ::l4::proxy_protocol::Ends;
 use bytes::BytesMut;
 use model::AppProtocol;
 use telemetry::Metrics;
 use tls::alpn;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use crate::breaker::Permit;
 use crate::connector::{Connector, Way};
 use crate::dial::Dial;
 use crate::endpoint::Endpoint;
+use crate::told;
 use crate::worker::Worker;
 use multiplexed::Connection;
 use socket::{Socket, has_acknowledged_since};
@@ -96,15 +98,14 @@ pub(crate) enum ConnectError {
 pub(crate) async fn connect(
     worker: &Worker,
     endpoint: &Endpoint,
-    connector: &Connector,
+    (connector, way): (&Connector, Way),
     limit: Duration,
     asked: &Cell<Option<Instant>>,
 ) -> Result<Upstream, ConnectError> {
-    let way = connector.way(endpoint.addresses);
     let dial = endpoint.dial(limit);
     if !connector.may_share() {
         asked.set(Some(Instant::now()));
-        return Ok(Upstream::new(single(dial, connector).await?, way));
+        return Ok(Upstream::new(single(dial, connector, way.told).await?, way));
     }
     let opening = worker.pool.borrow_mut().opening(&way);
     let _turn = opening.lock().await;
@@ -112,12 +113,12 @@ pub(crate) async fn connect(
         return Ok(upstream);
     }
     asked.set(Some(Instant::now()));
-    match shareable(dial, connector, &worker.config().limits, &worker.http2).await? {
-        Opened::Single(wire) => Ok(Upstream::new(wire, way)),
+    match shareable(dial, (connector, way.told), &worker.config().limits, &worker.http2).await? {
+        Opened::Single(opened) => Ok(Upstream::new(opened, way)),
         Opened::Shared(connection) => {
             let (stream, _) = connection.stream();
             worker.pool.borrow_mut().share(way, connection);
-            Ok(Upstream::new(Wire::Http2(Box::new(stream)), way))
+            Ok(Upstream::new((Wire::Http2(Box::new(stream)), 0), way))
         }
     }
 }
@@ -132,10 +133,10 @@ pub(crate) async fn connect_alone(
     limits: &http1::Limits,
 ) -> Result<Wire, ConnectError> {
     if !connector.may_share() {
-        return single(dial, connector).await;
+        return Ok(single(dial, connector, None).await?.0);
     }
-    Ok(match shareable(dial, connector, limits, &http2::Memory::default()).await? {
-        Opened::Single(wire) => wire,
+    Ok(match shareable(dial, (connector, None), limits, &http2::Memory::default()).await? {
+        Opened::Single((wire, _)) => wire,
         Opened::Shared(connection) => Wire::Http2(Box::new(connection.stream().0)),
     })
 }
@@ -143,37 +144,45 @@ pub(crate) async fn connect_alone(
 /// What a connection turned out to be that many requests may share.
 enum Opened {
     /// The endpoint chose HTTP/1.1.
-    Single(Wire),
+    Single((Wire, u64)),
     Shared(Rc<Connection>),
 }
 
 async fn shareable(
     dial: Dial<'_>,
-    connector: &Connector,
+    (connector, client): (&Connector, Option<Ends>),
     limits: &http1::Limits,
     memory: &http2::Memory,
 ) -> Result<Opened, ConnectError> {
-    let opened = match single(dial, connector).await? {
-        Wire::Tls(secured) if speaks_http2(connector, &secured) => {
+    let opened = match single(dial, connector, client).await? {
+        (Wire::Tls(secured), _) if speaks_http2(connector, &secured) => {
             let Secured { stream, socket } = *secured;
             Connection::open(stream, socket, true, limits, memory).await
         }
-        Wire::Tcp(stream) => {
-            let socket = Socket::new(stream);
+        (Wire::Tcp(stream), written) => {
+            let socket = Socket::new(stream, written);
             Connection::open(socket.clone(), socket, false, limits, memory).await
         }
-        wire => return Ok(Opened::Single(wire)),
+        opened => return Ok(Opened::Single(opened)),
     };
     opened.map(Opened::Shared).map_err(ConnectError::Http2)
 }
 
-/// TCP, and TLS above it where that is wanted.
-async fn single(dial: Dial<'_>, connector: &Connector) -> Result<Wire, ConnectError> {
-    let stream = dial.tcp().await.map_err(ConnectError::Tcp)?;
-    let Some(config) = &connector.tls else { return Ok(Wire::Tcp(stream)) };
-    let socket = Socket::new(stream);
+/// TCP, over which the endpoint hears who the `client` is and which has TLS above it, where that is wanted; and how many bytes were
+/// written to TCP alone.
+async fn single(
+    dial: Dial<'_>,
+    connector: &Connector,
+    client: Option<Ends>,
+) -> Result<(Wire, u64), ConnectError> {
+    let mut stream = dial.tcp().await.map_err(ConnectError::Tcp)?;
+    let header = connector.proxy_protocol.map(|version| told::header(version, client)).unwrap_or_default();
+    stream.write_all(&header).await.map_err(ConnectError::Tcp)?;
+    let written = header.len() as u64;
+    let Some(config) = &connector.tls else { return Ok((Wire::Tcp(stream), written)) };
+    let socket = Socket::new(stream, written);
     let stream = config.connect(socket.clone()).await.map_err(ConnectError::Tls)?;
-    Ok(Wire::Tls(Box::new(Secured { stream, socket })))
+    Ok((Wire::Tls(Box::new(Secured { stream, socket })), written))
 }
 
 /// What the endpoint chose; one that knows no ALPN speaks what its Service says.
@@ -185,9 +194,9 @@ fn speaks_http2(connector: &Connector, secured: &Secured) -> bool {
 }
 
 impl Upstream {
-    fn new(stream: Wire, way: Way) -> Self {
+    fn new((stream, written): (Wire, u64), way: Way) -> Self {
         let (read, idle_since) = (BytesMut::new(), Instant::now());
-        Self { stream, way, read, written: 0, is_reused: false, idle_since, permit: None, open: None }
+        Self { stream, way, read, written, is_reused: false, idle_since, permit: None, open: None }
     }
 
     /// Counts its connection for as long as it lives.
@@ -265,17 +274,22 @@ impl Upstream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::addresses::Addresses;
+
+    fn way(addresses: Addresses) -> Way {
+        Way { addresses, connector: Connector::http1().id, told: None }
+    }
 
     async fn pair() -> (Upstream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::new(listener.local_addr().unwrap().into(), 1, Arc::default());
-        let way = Connector::http1().way(endpoint.addresses);
+        let way = way(endpoint.addresses);
         let dialled = endpoint.dial(Duration::from_secs(60)).tcp().await;
-        let upstream = Upstream::new(Wire::Tcp(dialled.unwrap()), way);
+        let upstream = Upstream::new((Wire::Tcp(dialled.unwrap()), 0), way);
         (upstream, listener.accept().await.unwrap().0)
     }
 

@@ -51,7 +51,7 @@ impl Pool {
     pub(super) fn stream(&mut self, way: &Way) -> Option<Upstream> {
         let (stream, is_reused) = self.shared.stream(way)?;
         let wire = Wire::Http2(Box::new(stream));
-        Some(Upstream { is_reused, ..Upstream::new(wire, *way) })
+        Some(Upstream { is_reused, ..Upstream::new((wire, 0), *way) })
     }
 
     /// Whoever holds it may open a shared connection.

@@ -20,8 +20,9 @@ struct Inner {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Rc::new(Inner { stream, written: Cell::new(0) }))
+    /// A connection that `written` bytes were written to.
+    pub(crate) fn new(stream: TcpStream, written: u64) -> Self {
+        Self(Rc::new(Inner { stream, written: Cell::new(written) }))
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {

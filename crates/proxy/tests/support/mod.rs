@@ -105,6 +105,11 @@ impl Scripted {
         String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
     }
 
+    /// What the first connection brought.
+    pub fn first(&self) -> Vec<u8> {
+        self.by_connection.lock().unwrap()[0].clone()
+    }
+
     /// Whether one connection brought this text, in one piece.
     pub fn has_received(&self, text: &str) -> bool {
         self.by_connection
@@ -355,6 +360,8 @@ pub struct Rule<'r> {
     pub affinity: RouteAffinity,
     pub protocol: AppProtocol,
     pub security: BackendSecurity,
+    /// What endpoints are told first.
+    pub proxy_protocol: Option<model::ProxyProtocol>,
     pub policy: Option<Arc<BackendPolicy>>,
 }
 
@@ -382,6 +389,7 @@ pub fn rule<'r>(prefix: &'r str, endpoints: &'r [SocketAddr]) -> Rule<'r> {
         affinity: Default::default(),
         protocol: AppProtocol::Http1,
         security: BackendSecurity::Cleartext,
+        proxy_protocol: None,
         policy: None,
     }
 }
@@ -452,6 +460,7 @@ pub fn snapshot(version: u64, address: SocketAddr, rules: &[Rule<'_>]) -> Arc<Sn
                     affinity: None,
                     policy: rule.policy.clone(),
                     security,
+                    proxy_protocol: rule.proxy_protocol,
                 }));
                 BackendTarget::Backend(backend.clone())
             }

@@ -133,6 +133,7 @@ mod tests {
             id: id.clone(),
             protocol: Default::default(),
             security: Default::default(),
+            proxy_protocol: None,
             endpoints: vec![
                 endpoint(1, EndpointCondition::Ready),
                 endpoint(2, EndpointCondition::Unhealthy),

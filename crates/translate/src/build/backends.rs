@@ -10,7 +10,7 @@ use resources::core::ServicePort;
 use super::{BackendPolicies, Builder, Policies, endpoints, spoken};
 use crate::objects::Objects;
 use crate::report::Report;
-use crate::{Options, affinity, pattern};
+use crate::{Options, affinity, own, pattern};
 
 /// How a reference names a port of a Service.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +172,11 @@ pub(super) fn backend(
     let endpoints = allowed(options, endpoints, &mut report);
     let policy = backend_policies.of(&key, port.name.as_deref());
     let affinity = affinity::of_service(service);
-    Some(Backend { id: id.clone(), protocol, security, endpoints, affinity, policy })
+    let proxy_protocol = match transport {
+        Transport::Tcp => own::service::proxy_protocol(service, &mut Report::muted(&key)),
+        Transport::Udp => None,
+    };
+    Some(Backend { id: id.clone(), protocol, security, proxy_protocol, endpoints, affinity, policy })
 }
 
 pub(super) fn find_port<'p>(

@@ -1,6 +1,5 @@
 use model::{
-    BackendTarget, InvalidBackend, L4BackendRef, L4Route, ObjectKind, ObjectRef, ProxyProtocol, Reason,
-    RouteId, Transport,
+    BackendTarget, InvalidBackend, L4BackendRef, L4Route, ObjectKind, ObjectRef, Reason, RouteId, Transport,
 };
 
 use super::attach::ParentRef;
@@ -52,7 +51,7 @@ impl Builder<'_> {
                         Err(reason) => BackendTarget::Invalid(reason),
                     };
                     let weight = u32::try_from(reference.weight).unwrap_or(1);
-                    L4BackendRef { weight, target, proxy_protocol: self.proxy_protocol(key, reference) }
+                    L4BackendRef { weight, target }
                 })
                 .collect();
             self.part.l4.push(L4Route {
@@ -86,15 +85,5 @@ impl Builder<'_> {
         let transport = if is_udp { Transport::Udp } else { Transport::Tcp };
         let port = PortRef::Number(port);
         self.service_port(reference.namespace, reference.name, port, transport, key, (field, REFUSED))
-    }
-
-    /// What endpoints of a Service are told first: an annotation of it.
-    fn proxy_protocol(&self, key: &ObjectRef, reference: &L4Reference<'_>) -> Option<ProxyProtocol> {
-        if key.kind == ObjectKind::UdpRoute {
-            return None;
-        }
-        let service = ObjectRef::new(ObjectKind::Service, reference.namespace, reference.name);
-        let service = self.objects.services.get(&service)?;
-        own::service::proxy_protocol(service, &mut Report::muted(key))
     }
 }

@@ -101,6 +101,7 @@ impl Builder<'_> {
                 affinity: None,
                 policy: None,
                 security: BackendSecurity::Cleartext,
+                proxy_protocol: None,
             });
             backends.insert(0, BackendRef::new(weight, BackendTarget::Backend(id)));
         }

@@ -25,7 +25,7 @@ pub(crate) fn check(service: &Service, report: &mut Report<'_>) {
     proxy_protocol(service, report);
 }
 
-/// What its endpoints are told first on a connection of a TCPRoute or TLSRoute.
+/// What its endpoints are told first on a connection over TCP.
 pub(crate) fn proxy_protocol(service: &Service, report: &mut Report<'_>) -> Option<ProxyProtocol> {
     let annotations = service.metadata.annotations.as_ref();
     match annotations.and_then(|all| all.get(PROXY_PROTOCOL)).map(String::as_str) {

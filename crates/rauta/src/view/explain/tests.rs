@@ -37,6 +37,7 @@ fn snapshot() -> Snapshot {
         affinity: None,
         policy: None,
         security: Default::default(),
+        proxy_protocol: None,
     };
     let beta = HeaderMatch { name: "x-beta".into(), value: ValueMatch::Exact("1".into()) };
     let rule = |rule, headers, action| {

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 
 use balance::Copies;
 use model::{
-    Action, Affinity, AppProtocol, Backend, BackendId, BackendPolicy, BackendSecurity, BackendTarget,
-    Balancing, Filters, ObjectKind, Route, Snapshot, Tier,
+    Action, Affinity, AppProtocol, Backend, BackendId, BackendSecurity, BackendTarget, Balancing, Filters,
+    ObjectKind, ProxyProtocol, Route, Snapshot, Tier,
 };
 use wire::{MAGLEV_SLOTS_MAX, ROUTE_BACKENDS_MAX};
 
@@ -62,7 +62,7 @@ pub(crate) fn statuses<'s>(snapshot: &'s Snapshot, facts: &Facts) -> Statuses<'s
         affinity: backend.affinity,
         balancing: backend.policy.as_ref().and_then(|policy| policy.balancing),
         hashes_requests: backend.policy.as_ref().is_some_and(|policy| policy.hash_by.is_some()),
-        policed: backend.policy.as_deref().and_then(policed),
+        policed: policed(backend),
         unreachable: unreachable(backend, facts),
     };
     snapshot.backends.iter().map(|(id, backend)| (id, status(backend))).collect()
@@ -163,8 +163,12 @@ fn table_size(route: &Route, status: &Status) -> Result<u32, Why> {
     }
 }
 
-/// What a policy asks for that takes somebody who sees whole answers, counts what is under way, or looks at the time.
-fn policed(policy: &BackendPolicy) -> Option<Why> {
+/// What a backend asks for that takes somebody who writes text first, sees whole answers, counts what is under way, or looks at the time.
+fn policed(backend: &Backend) -> Option<Why> {
+    if backend.proxy_protocol == Some(ProxyProtocol::V1) {
+        return Some(Why::ToldInText);
+    }
+    let policy = backend.policy.as_deref()?;
     match (&policy.limits, &policy.outliers, &policy.slow_start) {
         (Some(_), _, _) => Some(Why::CircuitBreaker),
         (None, Some(_), _) => Some(Why::OutlierDetection),
@@ -176,7 +180,7 @@ fn policed(policy: &BackendPolicy) -> Option<Why> {
 /// Whether the endpoints take what the kernel has: HTTP/1.1 in cleartext.
 fn speaks_plainly(backend: &Backend) -> bool {
     let versions = matches!(backend.protocol, AppProtocol::Http1 | AppProtocol::Negotiated);
-    versions && backend.security == BackendSecurity::Cleartext && backend.proxy_protocol.is_none()
+    versions && backend.security == BackendSecurity::Cleartext
 }
 
 /// Why userspace serves a backend. All of its endpoints must be within the kernel's reach, or those that are would carry

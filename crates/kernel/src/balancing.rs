@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balance::{EndpointKey, Maglev};
-use model::Snapshot;
+use model::{ProxyProtocol, Snapshot};
 use wire::{BackendRecord, EndpointRecord, IpAddress, MAGLEV_SLOTS_MAX, MaglevTable, Member};
 
 use crate::actions::{BackendKey, unreachable};
@@ -235,6 +235,8 @@ impl Pool {
                 }
             }
             record.subject = subject;
+            let told = snapshot.backends.get(&id).and_then(|backend| backend.proxy_protocol);
+            record.flags = if told == Some(ProxyProtocol::V2) { BackendRecord::PROXY_V2 } else { 0 };
             tables.backends.insert(index, record);
         }
         for (id, takes) in &takes {
@@ -331,7 +333,7 @@ impl Pool {
         let (index, _) = self.maglev.get(&key).ok_or(full)?;
         let table = self.built.get(&index).ok_or(full)?;
         tables.maglev.insert(index, table.clone());
-        Ok(BackendRecord { table: index, slots: size, serial: table.serial, pad: 0, subject: 0 })
+        Ok(BackendRecord { table: index, slots: size, serial: table.serial, flags: 0, subject: 0 })
     }
 
     /// Writes down which endpoints clients of a backend may have, by each of their addresses, for userspace knows them by one and

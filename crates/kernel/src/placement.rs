@@ -94,6 +94,8 @@ pub enum Why {
     NoBackend,
     /// The backend does not speak cleartext HTTP/1.1.
     Protocol,
+    /// The backend's endpoints are told of clients in version 1 of the PROXY protocol.
+    ToldInText,
     /// The backend has no endpoint that takes requests.
     NoEndpoint,
     /// An endpoint on this host.
@@ -150,6 +152,7 @@ impl Why {
             Self::InvalidBackend => "a backend reference cannot be followed",
             Self::NoBackend => "no backend has weight",
             Self::Protocol => "a backend does not speak HTTP/1.1 in cleartext",
+            Self::ToldInText => "a backend is told of clients in version 1 of the PROXY protocol",
             Self::NoEndpoint => "a backend has no endpoint that takes requests",
             Self::HostLocal => "an endpoint is on this host itself",
             Self::NoHook => "an endpoint answers through a device that has no hook yet",

@@ -13,8 +13,8 @@ use std::time::Duration;
 use kernel::{Compiler, Facts, REST, Reach, Why};
 use model::{
     Action, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Balancing, HeaderMatch,
-    InvalidBackend, Listener, ListenerId, Mirror, PathMatch, Protocol, QueryMatch, RegexAnchor, Route,
-    RouteMatch, Snapshot, Tier, Timeouts, ValueMatch,
+    InvalidBackend, Listener, ListenerId, Mirror, PathMatch, Protocol, ProxyProtocol, QueryMatch,
+    RegexAnchor, Route, RouteMatch, Snapshot, Tier, Timeouts, ValueMatch,
 };
 use support::{backend, facts, listener, on, pattern, route, socket};
 
@@ -94,6 +94,7 @@ fn what_the_kernel_cannot_do_is_userspaces_and_says_why() {
         (Why::NoListener, Box::new(|c| c.route.listeners = vec![ListenerId::new("a", "b", "c")])),
         (Why::Tls, Box::new(|c| c.listener.protocol = Protocol::Https)),
         (Why::ProxyProtocol, Box::new(|c| c.listener.proxy_protocol = true)),
+        (Why::ToldInText, Box::new(|c| c.backend.proxy_protocol = Some(ProxyProtocol::V1))),
         (Why::Respond, Box::new(|c| c.route.action = Action::Respond { status: 404, reason: "".into() })),
         (Why::Filters, Box::new(|c| c.route.filters.request_headers.remove.push("x".into()))),
         (

@@ -45,7 +45,7 @@ pub use lab::builder::{LabBuilder, Offloads};
 pub use lab::netns::Netns;
 pub use lab::{Lab, LabError};
 pub use neighbour::{Filter, Neighbour, Order, Verdict};
-pub use nginx::{Families, Nginx, NginxOptions, ONE_MEGABYTE_SHA256, one_megabyte, sha256_hex};
+pub use nginx::{Families, Nginx, NginxOptions, ONE_MEGABYTE_SHA256, PROXY_PORT, one_megabyte, sha256_hex};
 pub use nix::sys::signal::Signal;
 pub use process::{Process, exec};
 pub use programs::{cache, set_up};

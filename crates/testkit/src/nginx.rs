@@ -32,6 +32,9 @@ pub struct Nginx {
     process: Process,
 }
 
+/// Where every [`Nginx`] waits for a header of the PROXY protocol on each connection. It answers what that said: `told=CLIENT PORT SERVER PORT`.
+pub const PROXY_PORT: u16 = 8081;
+
 /// What an [`Nginx`] may do otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NginxOptions {
@@ -197,6 +200,11 @@ http {{
     location = /status/500 {{ return 500 "broken\n"; }}
     location = /status/503 {{ return 503 "busy\n"; }}
     location / {{ return 200 "endpoint={name}\nmethod=$request_method\nuri=$request_uri\nprotocol=$server_protocol\nhost=$http_host\nconnection=$http_connection\nx-forwarded-for=$http_x_forwarded_for\nx-forwarded-proto=$http_x_forwarded_proto\nx-forwarded-host=$http_x_forwarded_host\nforwarded=$http_forwarded\nuser-agent=$http_user_agent\ncontent-length=$http_content_length\ntransfer-encoding=$http_transfer_encoding\nx-test=$http_x_test\nclient=$remote_addr\n"; }}
+  }}
+  server {{
+    listen {PROXY_PORT} proxy_protocol backlog=4096; listen [::]:{PROXY_PORT} proxy_protocol ipv6only=on backlog=4096;
+    add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always;
+    location / {{ return 200 "told=$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $proxy_protocol_server_port\nx-forwarded-for=$http_x_forwarded_for\n"; }}
   }}
 }}
 "#

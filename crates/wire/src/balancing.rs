@@ -88,12 +88,17 @@ pub struct BackendRecord {
     pub slots: u32,
     /// [`MaglevTable::serial`] of that table: another one means that one of the two records was just replaced.
     pub serial: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Flags: [`BackendRecord::PROXY_V2`].
+    pub flags: u32,
     /// Stands for the backend in [`crate::CachedClient`], on every machine and after every restart.
     pub subject: u64,
 }
 const _: () = assert!(size_of::<BackendRecord>() == 24);
+
+impl BackendRecord {
+    /// Its endpoints are told who the client is: each leg begins with a header of the PROXY protocol, version 2.
+    pub const PROXY_V2: u32 = 1;
+}
 
 /// Value of map `MAGLEV_TABLES`: the endpoint of each slot, an index of `ENDPOINTS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -263,8 +263,17 @@ pub struct Flow {
     pub repeats: u8,
     /// `BackendRecord::serial` when the leg was chosen or last found to be right.
     pub backend_serial: u32,
+    /// Bytes that the endpoint is told first on the leg, and [`Flow::TOLD_HEARD`] once it has acknowledged them; 0: none.
+    pub told: u32,
+    /// Zero.
+    pub pad: u32,
 }
 const _: () = assert!(align_of::<Flow>() == 8 && size_of::<Flow>().is_multiple_of(8));
+
+impl Flow {
+    /// Bit of [`Flow::told`].
+    pub const TOLD_HEARD: u32 = 1 << 31;
+}
 
 /// Value of map `CLOSED` (least recently used go first): the newest connection of a client's tuple that has no record any more, or
 /// never had one. A late copy of its first request shows a cookie that is still valid.

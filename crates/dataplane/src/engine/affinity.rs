@@ -32,7 +32,7 @@ pub(super) fn begin(scratch: &mut Scratch, client: [u8; 16], drawn: Drawn, recor
         endpoint: u32::MAX,
         generation: 0,
         affinity_s: drawn.affinity_s,
-        pad: 0,
+        told: 0,
         offsets: 0,
     };
 }

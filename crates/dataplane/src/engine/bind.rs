@@ -47,7 +47,9 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         plan_syn(plan, flow);
         flow.leg_isn
     };
-    if !keep_request(env, scratch, Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len }) {
+    let told = scratch.chosen.told;
+    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len, told };
+    if !keep_request(env, scratch, kept) {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropMangle);
     }
@@ -95,13 +97,9 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         plan_syn(plan, flow);
         flow.leg_isn
     });
-    if isn == 0
-        || !keep_request(
-            env,
-            scratch,
-            Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len },
-        )
-    {
+    let told = scratch.chosen.told;
+    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len, told };
+    if isn == 0 || !keep_request(env, scratch, kept) {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
     }
@@ -163,7 +161,7 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     });
     // The next request may be in the segment too: nothing was decided on it.
     let len = image.payload_len.min(request_len);
-    let kept = Kept { slot, len, isn, insert_at: point, text_len };
+    let kept = Kept { slot, len, isn, insert_at: point, text_len, told: scratch.chosen.told };
     if isn != 0 {
         forget_leg(env, scratch);
     }
@@ -175,19 +173,23 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     send_syn(env, scratch, Reason::Replaced)
 }
 
-/// The SYN of an opening leg again, with what the client repeated as its request; or, after too many tries, another endpoint's.
+/// The SYN of an opening leg again, with what the client repeated as its request; or, after too many tries, another endpoint's. On an
+/// open leg, the request behind what its endpoint is told first.
 #[inline(always)]
 pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.image.tuple) else { return drop(env, Reason::DropRace) };
+    if scratch.plan.keep != 0 {
+        return retell(env, scratch, flow);
+    }
     if env.locked(flow, |flow| flow.tries >= TRIES_MAX) {
         // It may end in a hand-off.
         return if E::PRECEDES { Verdict::DEFER } else { replace(env, scratch, flow) };
     }
     let slot = env.next_slot();
     let Scratch { image, plan, leg_key, .. } = scratch;
-    let (is_ours, isn, point) = env.locked(flow, |flow| {
+    let (is_ours, isn, point, told) = env.locked(flow, |flow| {
         if !is_opening(flow, image) {
-            return (false, 0, None);
+            return (false, 0, None, 0);
         }
         let is_same = flow.next_seq.wrapping_sub(flow.request_seq) == image.payload_len;
         if is_same {
@@ -195,18 +197,50 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         }
         plan_syn(plan, flow);
         *leg_key = flow.leg;
-        (true, if is_same { flow.leg_isn } else { 0 }, open_point(flow))
+        (true, if is_same { flow.leg_isn } else { 0 }, open_point(flow), flow.told)
     });
     if !is_ours {
         return drop(env, Reason::DropRace);
     }
     scratch.request.inserts = u32::from(point.is_some());
     let text_len = text(scratch);
-    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at: point, text_len };
+    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at: point, text_len, told };
     if isn != 0 && !(load_again(env, scratch) && keep_request(env, scratch, kept)) {
         return drop(env, Reason::DropMangle);
     }
     send_syn(env, scratch, Reason::Reopened)
+}
+
+/// The request that opened a leg again, stored anew and sent as the plan says: the endpoint has not acknowledged what it is told first.
+#[inline(never)]
+fn retell<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdict {
+    let slot = env.next_slot();
+    let Scratch { image, plan, leg_key, .. } = scratch;
+    let (isn, told) = env.locked(flow, |flow| {
+        if flow.state != state::SPLICED || flow.client != image.tuple || flow.leg.reversed() != plan.tuple {
+            return (0, 0);
+        }
+        flow.slot = slot;
+        *leg_key = flow.leg;
+        (flow.leg_isn, flow.told & !Flow::TOLD_HEARD)
+    });
+    let (len, text_len) = (plan.keep, plan.insert_len);
+    let insert_at = if text_len == 0 { None } else { Some(plan.insert_at) };
+    scratch.request.inserts = text_len;
+    text(scratch);
+    let kept = Kept { slot, len, isn, insert_at, text_len, told };
+    if isn == 0 || !load_again(env, scratch) || !keep_request(env, scratch, kept) {
+        return drop(env, Reason::DropRace);
+    }
+    let with_timestamps = scratch.image.timestamps_at != 0;
+    let Some(stored) = env.slot(slot) else { return drop(env, Reason::DropMangle) };
+    // SAFETY: a live map value; only this CPU writes its own slots.
+    let stored: &StoredRequest = unsafe { &*stored };
+    let len = stored.len;
+    if len == 0 || len >= 2048 {
+        return drop(env, Reason::DropMangle);
+    }
+    emit::request(env, scratch, with_timestamps, stored, len)
 }
 
 /// An endpoint refused its SYN, and the segment at hand says so: another one gets the stored request.
@@ -214,15 +248,15 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 pub(super) fn elsewhere<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let Some(flow) = env.flow(&scratch.old_key) else { return drop(env, Reason::DropRace) };
     let old_key = &scratch.image.tuple;
-    let (legs, action, avoided, generation, slot, isn, tries) = env.locked(flow, |flow| {
+    let (legs, action, avoided, generation, slot, isn, tries, told) = env.locked(flow, |flow| {
         if flow.state != state::OPENING || flow.leg != *old_key {
-            return (0, 0, 0, 0, 0, 0, 0);
+            return (0, 0, 0, 0, 0, 0, 0, 0);
         }
         let tries = flow.tries;
         // Should there be no other, the client's repetition looks once more, and then goes to userspace.
         flow.tries = TRIES_MAX;
         let (endpoint, generation) = (flow.endpoint, flow.endpoint_generation);
-        (flow.legs, flow.route, endpoint, generation, flow.slot, flow.leg_isn, tries)
+        (flow.legs, flow.route, endpoint, generation, flow.slot, flow.leg_isn, tries, flow.told)
     });
     if isn == 0 {
         return drop(env, Reason::DropUseless);
@@ -234,7 +268,10 @@ pub(super) fn elsewhere<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     scratch.client = scratch.old_key;
     scratch.request = Request { action, inserts: 0 };
-    if reserve(env, scratch, legs, avoided) != Reserved::Yes || scratch.chosen.endpoint == avoided {
+    let is_other =
+        reserve(env, scratch, legs, avoided) == Reserved::Yes && scratch.chosen.endpoint != avoided;
+    // One that is told something else gets the client's repetition.
+    if !is_other || scratch.chosen.told != told {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropUseless);
     }
@@ -366,7 +403,7 @@ pub(super) fn leave_and_reset<E: Env>(env: &mut E, scratch: &mut Scratch, flow: 
 #[inline(always)]
 fn begin(flow: &mut Flow, key: &Tuple, leg: &Leg, chosen: &Chosen, action: u32, now: u64) {
     let points = flow.points_used;
-    begin_leg(flow, key, leg.up, chosen.offsets, now);
+    begin_leg(flow, key, leg.up, (chosen.offsets, chosen.told), now);
     flow.points_used = points;
     flow.route = action;
     flow.backend = chosen.backend;

@@ -4,12 +4,12 @@ use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, fits_segment, is_whole};
 use super::{
     Env, Owner, Part, Scratch, TEXT_MAX, Verdict, affinity, bind, drop, emit, hand_off, observe, pass,
-    retire, stored, syn, ways,
+    retire, stored, syn, told, ways,
 };
 use crate::cookie::{self, Cookie};
 use crate::flow::{
-    ClientStep, HandedStep, RequestStep, Rival, Wish, learn_way_down, on_client, on_handed, on_newcomer,
-    on_request, on_taken, state,
+    ClientStep, HandedStep, RequestStep, Rival, Wish, is_due, learn_way_down, on_client, on_handed,
+    on_newcomer, on_request, on_taken, state,
 };
 use crate::lookup::{Balancing, Drawn, choose, client_draw, endpoint as choose_endpoint, flow_hash};
 
@@ -65,7 +65,12 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             emit::forward(env, scratch)
         }
         ClientStep::Request => env.go_on(Part::Request, scratch),
-        ClientStep::Reopen => env.go_on(Part::Reopen, scratch),
+        ClientStep::Reopen => {
+            scratch.plan.keep = 0;
+            env.go_on(Part::Reopen, scratch)
+        }
+        // What the plan keeps is not nothing.
+        ClientStep::Retell => env.go_on(Part::Reopen, scratch),
         ClientStep::Answer => {
             let with_timestamps = scratch.image.timestamps_at != 0;
             emit::bare(env, scratch, with_timestamps, Reason::Probe)
@@ -86,16 +91,22 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
 }
 
 /// Whether the segment has room for what may become of it: a request that goes over the leg that is there grows by its text, now or
-/// again, but not what follows of its body; a SYN or an answer by options that the segment lacks.
+/// again, and by what its endpoint is told first, but not what follows of its body; a SYN or an answer by options that the segment lacks.
 #[inline(always)]
 fn has_room<E: Env>(env: &mut E, scratch: &Scratch, flow: Option<*mut Flow>) -> bool {
     let image = &scratch.image;
-    let has_text = image.payload_len != 0
-        && scratch.vip.flags & Vip::FORWARDED_HEADERS != 0
-        && flow
-            .is_some_and(|flow| env.locked(flow, |flow| flow.next_seq == image.seq || flow.points_used != 0));
-    if has_text {
-        return env.has_room(TEXT_MAX as u32);
+    let has_text = scratch.vip.flags & Vip::FORWARDED_HEADERS != 0;
+    let grows_by = |flow: &mut Flow| {
+        let gets_text = has_text && (flow.next_seq == image.seq || flow.points_used != 0);
+        let told = if is_due(flow) { told::ROOM } else { 0 };
+        told + if gets_text { TEXT_MAX } else { 0 }
+    };
+    let more = match flow {
+        Some(flow) if image.payload_len != 0 => env.locked(flow, grows_by),
+        _ => 0,
+    };
+    if more != 0 {
+        return env.has_room(more as u32);
     }
     let is_answered = image.payload_len == 0 && !image.has(TcpFlags::SYN);
     let longest = if is_answered { emit::BARE_MAX } else { emit::HANDSHAKE_MAX };
@@ -251,7 +262,7 @@ fn wish<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) -> Wish {
     if fits_leg(env, scratch, flow) && (is_whole || scratch.request.inserts == 0) {
         return Wish::SameLeg;
     }
-    if is_whole && fits_segment(scratch) { Wish::OtherLeg } else { Wish::Host }
+    if is_whole && fits_segment(scratch, 0) { Wish::OtherLeg } else { Wish::Host }
 }
 
 /// Whether the leg's endpoint may serve the request: its backend has weight in the route, it is there and takes requests,

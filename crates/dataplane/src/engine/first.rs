@@ -41,7 +41,9 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return hand_off::first(env, scratch, Reason::HandFlags);
     }
     match decode(env, scratch) {
-        Decoded::Routed if is_whole(scratch) && fits_segment(scratch) => env.go_on(Part::BindFirst, scratch),
+        Decoded::Routed if is_whole(scratch) && fits_segment(scratch, 0) => {
+            env.go_on(Part::BindFirst, scratch)
+        }
         Decoded::Routed => hand_off::first(env, scratch, Reason::HandTooLong),
         Decoded::Corrupt => drop(env, Reason::DropChecksum),
         refused => hand_off::first(env, scratch, refused.reason()),
@@ -157,13 +159,13 @@ pub(super) fn is_whole(scratch: &Scratch) -> bool {
     u64::from(facts.head_len) + u64::from(facts.content_length) == u64::from(scratch.image.payload_len)
 }
 
-/// Whether the endpoint can be sent the request in one segment once its leg is open: what was joined from several cannot.
+/// Whether the endpoint can be sent the request in one segment once its leg is open, behind `told` bytes: what was joined from several cannot.
 #[inline(always)]
-pub(super) fn fits_segment(scratch: &Scratch) -> bool {
+pub(super) fn fits_segment(scratch: &Scratch, told: u32) -> bool {
     let Scratch { image, settings, .. } = scratch;
     let mss = if image.is_v6 != 0 { settings.mss_v6 } else { settings.mss_v4 };
     // An MSS counts options too (RFC 6691 section 2).
-    image.tcp_len - 20 + image.payload_len <= u32::from(mss)
+    image.tcp_len - 20 + image.payload_len + told <= u32::from(mss)
 }
 
 /// Reads the request that the segment starts with, and finds its route.

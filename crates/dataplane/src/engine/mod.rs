@@ -22,6 +22,7 @@ mod responses;
 mod shape;
 mod stored;
 mod syn;
+mod told;
 mod too_big;
 mod ways;
 
@@ -101,6 +102,8 @@ pub struct Scratch {
     pub event: Event,
     /// Forwarded headers.
     pub text: [u8; TEXT_MAX],
+    /// What an endpoint is told first.
+    pub told: [u8; told::ROOM],
     /// A piece of chunked framing.
     pub piece: [u8; 20],
     /// Length of the text.

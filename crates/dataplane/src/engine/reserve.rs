@@ -2,7 +2,8 @@
 
 use wire::{EndpointHealth, Reason};
 
-use super::{Env, Scratch, affinity};
+use super::first::fits_segment;
+use super::{Env, Scratch, affinity, told};
 use crate::initial;
 use crate::lookup::{Balancing, client_hash, endpoint, flow_hash};
 use crate::repeat::{Step, repeat};
@@ -22,8 +23,8 @@ pub struct Chosen {
     pub(super) generation: u32,
     /// Not 0 if the client keeps the endpoint: for how many seconds.
     pub(super) affinity_s: u32,
-    /// Zero.
-    pub(super) pad: u32,
+    /// Bytes that it is told first; 0: nothing.
+    pub(super) told: u32,
     /// Where the leg's numbers begin: see [`initial::offsets`].
     pub(super) offsets: u64,
 }
@@ -37,6 +38,7 @@ pub(super) enum Reserved {
     NoEndpoint,
     NoWay,
     NoPort,
+    TooLong,
 }
 
 impl Reserved {
@@ -47,6 +49,7 @@ impl Reserved {
             Self::NoEndpoint => Reason::HandNoEndpoint,
             Self::NoWay => Reason::HandNoWay,
             Self::Yes | Self::NoPort => Reason::HandNoPort,
+            Self::TooLong => Reason::HandTooLong,
         }
     }
 }
@@ -59,6 +62,11 @@ pub(super) fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avo
     let now = env.now();
     let Some(record) = env.backend(drawn.backend) else { return Reserved::NoEndpoint };
     affinity::begin(scratch, scratch.client.source, drawn, record);
+    let told = told::length(record, scratch.image.is_v6 != 0);
+    if told != 0 && !fits_segment(scratch, told) {
+        return Reserved::TooLong;
+    }
+    scratch.chosen.told = told;
     if drawn.affinity_s != 0 {
         affinity::recall(env, scratch, now);
         let Chosen { endpoint, generation, .. } = scratch.chosen;

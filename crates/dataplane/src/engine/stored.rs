@@ -3,7 +3,7 @@
 use wire::{PAYLOAD_MAX, StoredRequest};
 
 use super::first::{Decoded, load};
-use super::{Env, Scratch, emit, forwarded};
+use super::{Env, Scratch, emit, forwarded, told};
 use crate::opaque::opaque;
 
 /// Writes the forwarded headers, if `scratch.request` wants them; returns their length.
@@ -34,6 +34,8 @@ pub(super) struct Kept {
     pub(super) isn: u32,
     pub(super) insert_at: Option<u32>,
     pub(super) text_len: u32,
+    /// Bytes that the endpoint is told first.
+    pub(super) told: u32,
 }
 
 /// Stores the request at hand with its inserted text until the SYN-ACK comes. The payload is in the scratch.
@@ -51,24 +53,40 @@ pub(super) fn keep_request<E: Env>(env: &mut E, scratch: &mut Scratch, kept: Kep
     // Nobody's while it is written.
     stored.leg_isn = 0;
     stored.leg = scratch.leg_key;
+    let told = kept.told & 63;
+    if told != 0 {
+        told::write(&scratch.image, &mut scratch.told);
+        sum = sum.plus(env.sum(&scratch.told, told));
+        put_told(stored, &scratch.told);
+    }
     let line_len = kept.insert_at.unwrap_or(0);
-    let behind = line_len + kept.text_len;
+    let behind = told + line_len + kept.text_len;
     if kept.text_len != 0 {
         if line_len == 0 || line_len >= len || behind > 1023 {
             return false;
         }
         sum = sum.plus(emit::turned(env.sum(&scratch.text, kept.text_len), line_len));
-        if !env.load_at::<{ wire::REQUEST_MAX }, 2048>(at, &mut stored.bytes, 0, line_len) {
+        if !env.load_at::<{ wire::REQUEST_MAX }, 2048>(at, &mut stored.bytes, told, line_len) {
             return false;
         }
-        put_text(stored, line_len, &scratch.text);
+        put_text(stored, told + line_len, &scratch.text);
     }
     let is_loaded =
         env.load_at::<{ wire::REQUEST_MAX }, 2048>(at + line_len, &mut stored.bytes, behind, len - line_len);
-    stored.len = len + kept.text_len;
+    stored.len = told + len + kept.text_len;
     stored.sum = u32::from(sum.folded());
     stored.leg_isn = kept.isn;
     is_loaded
+}
+
+/// Puts what the endpoint is told first at the start: what is behind it is overwritten next.
+#[inline(always)]
+fn put_told(stored: &mut StoredRequest, told: &[u8; told::ROOM]) {
+    let mut i = 0;
+    while i < told::ROOM {
+        stored.bytes[i] = told[i];
+        i += 1;
+    }
 }
 
 /// All of the text's room is copied: what is behind the text is overwritten next.

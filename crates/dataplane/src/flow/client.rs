@@ -4,7 +4,7 @@ use super::challenge::{arrived, challenge, is_offered, is_outdated};
 use super::ending::while_ending;
 use super::plan::is_over;
 use super::request::note_pipelining;
-use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, unbind, ways};
+use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, told, unbind, ways};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -24,6 +24,8 @@ pub enum ClientStep {
     Request,
     /// The request that opened the leg, again: send the SYN again, or, after [`super::TRIES_MAX`] tries, bind another endpoint.
     Reopen,
+    /// The same on an open leg, as the plan says and behind what the endpoint is told first.
+    Retell,
     /// Answer the client as the plan says.
     Answer,
     /// The same: it must show that it is there (RFC 5961).
@@ -140,6 +142,7 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         return ClientStep::Request;
     }
     plan.up(flow, image);
+    let told = told::due_with(flow, image);
     let decided = decided_end(flow);
     if before(decided, image.seq.wrapping_add(image.payload_len)) {
         note_pipelining(flow, image);
@@ -151,7 +154,7 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         }
         plan.seq = points::to_leg(flow, decided);
     } else {
-        cut_and_insert(flow, image, to_next, plan);
+        cut_and_insert(flow, image, (to_next, told), plan);
         let fin = plan.flags & u32::from(TcpFlags::FIN) != 0;
         let end = image.seq.wrapping_add(plan.keep).wrapping_add(u32::from(fin));
         // One from before what the client has sent since is no end of it.
@@ -173,7 +176,7 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         flow.state = state::FREE;
         return ClientStep::ForwardLast;
     }
-    ClientStep::Forward
+    if told != 0 && plan.keep != 0 { ClientStep::Retell } else { ClientStep::Forward }
 }
 
 /// Just behind all that may be sent on: requests that were decided, and a FIN behind them.
@@ -185,16 +188,17 @@ const fn decided_end(flow: &Flow) -> u32 {
 
 /// Cuts what belongs to the next request or to a second insertion; finds the insertion to repeat.
 #[inline(always)]
-fn cut_and_insert(flow: &Flow, image: &Image, to_next: u32, plan: &mut Plan) {
+fn cut_and_insert(flow: &Flow, image: &Image, (to_next, told): (u32, u32), plan: &mut Plan) {
     let (first, second) = points::within(flow, image.seq, image.payload_len);
     let mut keep = image.payload_len.min(to_next).min(second);
+    // Whatever is cut or grows becomes one plain segment.
+    let most = u32::from(flow.vip_mss).saturating_sub(told);
     if first != u32::MAX {
         plan.insert_at = first;
         plan.insert_len = u32::from(flow.insert_len);
-        keep = keep.min(u32::from(flow.vip_mss));
-    } else if keep < image.payload_len {
-        // Whatever is cut becomes one plain segment.
-        keep = keep.min(u32::from(flow.vip_mss));
+        keep = keep.min(most);
+    } else if keep < image.payload_len || told != 0 {
+        keep = keep.min(most);
     }
     if plan.insert_len != 0 && plan.insert_at >= keep {
         plan.insert_len = 0;
@@ -203,6 +207,9 @@ fn cut_and_insert(flow: &Flow, image: &Image, to_next: u32, plan: &mut Plan) {
         plan.flags &= !u32::from(TcpFlags::FIN);
     }
     plan.keep = keep;
+    if told != 0 && keep != 0 {
+        told::put_before(plan, told);
+    }
 }
 
 #[inline(always)]

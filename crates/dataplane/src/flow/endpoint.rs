@@ -3,7 +3,7 @@ use wire::{Flow, TcpFlags};
 use super::challenge::is_outdated;
 use super::leg::roll_back;
 use super::plan::is_over;
-use super::{Plan, flag, phase, points, state, unbind, ways};
+use super::{Plan, flag, phase, points, state, told, unbind, ways};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -128,6 +128,7 @@ pub fn on_endpoint(
     if before(flow.leg_ack, image.ack) {
         ways::heard_up(flow);
         flow.leg_ack = image.ack;
+        told::note(flow, image.ack);
     }
     points::fold(flow, image.ack);
     if flow.flags & flag::CLIENT_FIN != 0 && before(flow.client_fin, plan.ack) {

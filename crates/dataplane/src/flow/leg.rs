@@ -8,9 +8,9 @@ use crate::initial;
 use crate::sequence::latest;
 
 /// Starts a leg in `flow`: state and numbers. The caller has chosen endpoint, port and hop, and knows the
-/// [`initial::offsets`] of the leg: under the flow's lock a program cannot call for them.
+/// [`initial::offsets`] of the leg: under the flow's lock a program cannot call for them. `told`: bytes that the endpoint is told first.
 #[inline(always)]
-pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, offsets: u64, now: u64) {
+pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, (offsets, told): (u64, u32), now: u64) {
     flow.state = state::OPENING;
     flow.flags &= flag::CLOSE | flag::REPEATABLE | flag::PIPELINES;
     flow.leg = *leg;
@@ -23,6 +23,7 @@ pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, offsets: u64, now: u64) 
     flow.leg_isn = initial::sequence(offsets, now);
     flow.leg_tsval = initial::timestamp(offsets, now);
     flow.leg_end = 0;
+    flow.told = told;
     flow.leg_ack = flow.leg_isn.wrapping_add(1);
     flow.points_used = 0;
     flow.phase = phase::HEAD;
@@ -50,7 +51,7 @@ pub fn accepted(flow: &mut Flow, image: &Image, now: u64) -> bool {
     flow.leg_end = image.seq.wrapping_add(1);
     flow.leg_next = flow.leg_end;
     flow.leg_ack = flow.leg_isn.wrapping_add(1);
-    flow.seq_add = flow.leg_isn.wrapping_add(1).wrapping_sub(flow.request_seq);
+    flow.seq_add = flow.leg_isn.wrapping_add(1).wrapping_add(flow.told).wrapping_sub(flow.request_seq);
     flow.ack_add = flow.leg_end.wrapping_sub(flow.request_ack);
     flow.tsval_add = flow.leg_tsval.wrapping_sub(flow.request_tsval);
     // The client must never see an older timestamp than it has seen, on whichever leg.

@@ -16,6 +16,7 @@ mod leg;
 mod plan;
 mod points;
 mod request;
+mod told;
 mod ways;
 
 pub use challenge::{Rival, on_newcomer, on_syn};
@@ -27,6 +28,7 @@ pub use leg::{accepted, begin_leg, doom, unbind};
 pub use plan::Plan;
 pub use points::{fold, to_client, to_leg};
 pub use request::{RequestStep, Wish, on_request, open_with};
+pub use told::is_due;
 pub use ways::{learn_way_down, learn_way_up};
 
 /// Values of `Flow::state`.

@@ -23,12 +23,16 @@ pub fn to_leg(flow: &Flow, seq: u32) -> u32 {
     seq.wrapping_add(flow.seq_add).wrapping_add(inserted)
 }
 
-/// The endpoint's acknowledgement in the space of the client. One inside the text acknowledges up to the point.
+/// The endpoint's acknowledgement in the space of the client. One inside the text acknowledges up to the point, and one inside what
+/// the endpoint is told first nothing.
 #[inline(always)]
 #[must_use]
 pub fn to_client(flow: &Flow, ack: u32) -> u32 {
     let length = u32::from(flow.insert_len);
     let mut seq = ack.wrapping_sub(flow.seq_add);
+    if super::is_due(flow) && before(seq, flow.request_seq) {
+        seq = flow.request_seq;
+    }
     let mut i = 0;
     while i < POINTS_MAX {
         let point = flow.points[i];

@@ -1,6 +1,7 @@
 //! What runs over the connections: a client with a script, and servers.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use crate::http::{Ask, Log, read_response, response};
 use crate::random::Random;
@@ -95,7 +96,7 @@ impl Client {
         let Some(step) = self.steps.pop_front() else { return false };
         match step {
             Step::Send(asks, mut cuts) => {
-                let ids: Vec<u32> = asks.iter().map(|ask| log.ask(ask, end.local.ip())).collect();
+                let ids: Vec<u32> = asks.iter().map(|ask| log.ask(ask, end.local)).collect();
                 let bytes: Vec<u8> = ids.iter().flat_map(|id| log.asked[id].bytes.clone()).collect();
                 self.asked.extend(&ids);
                 cuts.retain(|cut| *cut < bytes.len());
@@ -137,6 +138,8 @@ pub(crate) struct Manners {
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) manners: Manners,
+    /// Who it was told the client is.
+    told: Option<SocketAddr>,
     parsed: usize,
     outbox: VecDeque<(u64, Vec<u8>)>,
     last: u64,
@@ -151,6 +154,7 @@ impl Server {
         Self {
             name,
             manners,
+            told: None,
             parsed: 0,
             outbox: VecDeque::new(),
             last: now,
@@ -166,9 +170,19 @@ impl Server {
             self.wake = None;
             return;
         }
-        while !self.ends {
+        // The name of the one that is told.
+        if self.name == "e3"
+            && self.told.is_none()
+            && let Some((len, client)) = Log::told(&end.received)
+        {
+            self.parsed = len;
+            self.told = Some(client);
+        }
+        let is_told = self.name != "e3" || self.told.is_some();
+        while is_told && !self.ends {
             let Some((id, len)) = log.take(&end.received[self.parsed..], self.name) else { break };
             self.parsed += len;
+            assert!(self.told.is_none_or(|told| told == log.asked[&id].client), "{id} is another client's");
             let ask = log.asked[&id].ask.clone();
             let (pieces, ends) = response(id, &ask, self.name, random);
             self.ends = ends;

@@ -18,7 +18,7 @@ pub(crate) fn send(ask: Ask) -> Step {
 }
 
 /// Loses the first segment at `place` that `is_it` says.
-fn lose_first(
+pub(crate) fn lose_first(
     sim: &mut Sim,
     place: Place,
     is_it: impl Fn(&crate::packet::Seg) -> bool + 'static,

@@ -1,9 +1,10 @@
 //! Requests, responses, and the log of what was asked and done.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::random::Random;
+use crate::sim::{vip, vip6};
 
 /// How a response is framed and given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Ask {
 pub(crate) struct Asked {
     pub(crate) ask: Ask,
     pub(crate) bytes: Vec<u8>,
-    client: IpAddr,
+    pub(crate) client: SocketAddr,
 }
 
 /// What was asked and what was done.
@@ -114,7 +115,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn ask(&mut self, ask: &Ask, client: IpAddr) -> u32 {
+    pub(crate) fn ask(&mut self, ask: &Ask, client: SocketAddr) -> u32 {
         self.next += 1;
         let id = self.next;
         let letter = KINDS.iter().find(|(kind, _)| *kind == ask.kind).unwrap().1;
@@ -136,6 +137,25 @@ impl Log {
         let bytes = [head.into_bytes(), body(id ^ 0x55, ask.body)].concat();
         self.asked.insert(id, Asked { ask: ask.clone(), bytes, client });
         id
+    }
+
+    /// Takes what an endpoint is told first out of a stream that it reads: its length and the client; none if it is not whole yet.
+    pub(crate) fn told(stream: &[u8]) -> Option<(usize, SocketAddr)> {
+        let start = stream.get(..16)?;
+        assert_eq!(start[..13], *b"\r\n\r\n\0\r\nQUIT\n\x21", "no header of the PROXY protocol");
+        let (vip, address, port): (SocketAddr, IpAddr, _) = match start[13..] {
+            [0x11, 0, 12] => (vip(), <[u8; 4]>::try_from(stream.get(16..20)?).unwrap().into(), 24),
+            [0x21, 0, 36] => (vip6(), <[u8; 16]>::try_from(stream.get(16..32)?).unwrap().into(), 48),
+            _ => panic!("the header is of another kind: {start:?}"),
+        };
+        let ports = stream.get(port..port + 4)?;
+        let octets = match vip.ip() {
+            IpAddr::V4(vip) => vip.octets().to_vec(),
+            IpAddr::V6(vip) => vip.octets().to_vec(),
+        };
+        assert_eq!(stream[port - octets.len()..port], octets, "the address that was dialled");
+        assert_eq!(ports[2..], vip.port().to_be_bytes(), "and its port");
+        Some((port + 4, SocketAddr::new(address, u16::from_be_bytes([ports[0], ports[1]]))))
     }
 
     /// Takes the first request out of a stream that `name` reads: its number and length; none if it is not whole yet.
@@ -175,7 +195,7 @@ impl Log {
         let mut rest = rest;
         if wanted {
             let start = rest;
-            let address = format!("X-Forwarded-For: {}\r\n", asked.client);
+            let address = format!("X-Forwarded-For: {}\r\n", asked.client.ip());
             rest = rest
                 .strip_prefix(&address)
                 .unwrap_or_else(|| panic!("{name}: no forwarded headers: {head:?}"));

@@ -1,5 +1,5 @@
 //! The snapshot of the model: routes /a and /b with forwarded headers, /n and /m to the same backends without, /w to both, /t
-//! for userspace; /k to one and /v to both for clients that keep their endpoint; /c to one, with copies of a half in all.
+//! for userspace; the endpoint behind /b and /m is told who the client is; /k to one and /v to both for clients that keep their endpoint; /c to one, with copies of a half in all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use kernel::{Compiler, Facts, REST, Reach, Tables};
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint,
-    EndpointCondition, Mirror, PathMatch, RegexAnchor, RouteAffinity, Snapshot,
+    EndpointCondition, Mirror, PathMatch, ProxyProtocol, RegexAnchor, RouteAffinity, Snapshot,
 };
 
 use crate::support::{listener, on, pattern, route};
@@ -48,7 +48,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
             id: BackendId::service("test", name, 80),
             protocol: AppProtocol::Http1,
             security: Default::default(),
-            proxy_protocol: None,
+            proxy_protocol: (name == "y").then_some(ProxyProtocol::V2),
             endpoints: numbers.iter().filter_map(endpoint).collect(),
             affinity: None,
             policy: None,

@@ -20,6 +20,7 @@ mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod talk;
+mod told;
 
 use std::collections::HashMap;
 

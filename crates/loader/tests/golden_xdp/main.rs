@@ -28,6 +28,8 @@ mod shapes;
 mod support;
 #[path = "../golden/talk.rs"]
 mod talk;
+#[path = "../golden/told.rs"]
+mod told;
 
 /// The programs that conversations run through.
 const HOOK: support::program::Hook = support::program::Hook::Xdp;

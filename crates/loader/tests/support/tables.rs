@@ -9,7 +9,7 @@ use kernel::{Compiled, Compiler, Facts, REST, Reach};
 use model::{
     Action, Affinity, AppProtocol, Backend, BackendId, BackendRef, BackendTarget, Endpoint,
     EndpointCondition, Filters, Listener, ListenerId, Mirror, ObjectKind, ObjectRef, PathMatch, Protocol,
-    Route, RouteAffinity, RouteId, RouteMatch, Snapshot, Tier,
+    ProxyProtocol, Route, RouteAffinity, RouteId, RouteMatch, Snapshot, Tier,
 };
 
 pub(crate) const VIP: &str = "192.0.2.1:8080";
@@ -20,7 +20,7 @@ pub(crate) const SOURCE: &str = "10.0.0.1";
 pub(crate) const SOURCE6: &str = "2001:db8:1::ffff";
 
 /// By listener and prefix, the endpoints of its route; the backend has the name of the prefix.
-const ROUTES: [(&str, &str, &[&str]); 15] = [
+const ROUTES: [(&str, &str, &[&str]); 17] = [
     ("v4", "/", &["10.1.0.1:80"]),
     ("v4", "/api", &["10.1.0.2:80"]),
     ("v4", "/api/v2", &["10.1.0.3:80"]),
@@ -36,6 +36,8 @@ const ROUTES: [(&str, &str, &[&str]); 15] = [
     ("v6", "/mixed6", &["10.1.0.8:80"]),
     ("v4", "/copied", &["10.1.0.12:80"]),
     ("v6", "/copied", &["[2001:db8:1::12]:80"]),
+    ("v4", "/told", &["10.1.0.13:80"]),
+    ("v6", "/told", &["[2001:db8:1::13]:80"]),
 ];
 
 pub(crate) fn snapshot() -> Snapshot {
@@ -125,7 +127,7 @@ fn backend(listener: &str, prefix: &str, endpoints: &[&str]) -> Backend {
         id: id(listener, prefix),
         protocol: AppProtocol::Http1,
         security: Default::default(),
-        proxy_protocol: None,
+        proxy_protocol: (prefix == "/told").then_some(ProxyProtocol::V2),
         endpoints: endpoints.iter().map(endpoint).collect(),
         affinity: None,
         policy: None,

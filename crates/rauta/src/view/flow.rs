@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use api::v1;
-use dataplane::flow::{flag, phase, state};
+use dataplane::flow::{flag, is_due, phase, state};
 use wire::{Flow, IpAddress, TcpOptions, Tuple};
 
 use super::text::number;
@@ -60,12 +60,13 @@ pub(crate) fn facts(flow: &Flow, row: &v1::Flow) -> Vec<String> {
             flow.leg_isn, flow.leg_peer_isn, flow.leg_end, flow.leg_ack, flow.leg_next
         ));
         facts.push(format!(
-            "from the client's space to the leg's: sequence +{}, acknowledgement +{}, timestamp +{}, echo +{}{}",
+            "from the client's space to the leg's: sequence +{}, acknowledgement +{}, timestamp +{}, echo +{}{}{}",
             flow.seq_add,
             flow.ack_add,
             flow.tsval_add,
             flow.tsecr_add,
-            inserted(flow)
+            inserted(flow),
+            told(flow)
         ));
     }
     let said = said(flow.flags);
@@ -219,6 +220,15 @@ fn inserted(flow: &Flow) -> String {
     }
 }
 
+fn told(flow: &Flow) -> String {
+    let length = number(flow.told & !Flow::TOLD_HEARD, "byte");
+    match (flow.told, is_due(flow)) {
+        (0, _) => String::new(),
+        (_, false) => format!("; {length} said first, of the client (PROXY protocol)"),
+        (_, true) => format!("; {length} said first, of the client (PROXY protocol), not yet acknowledged"),
+    }
+}
+
 fn said(flags: u8) -> Vec<&'static str> {
     [
         (flag::CLOSE, "one side said that it will close"),
@@ -272,6 +282,19 @@ mod tests {
             vip_scale: 7,
             flags: flag::CLOSE,
             ..Flow::default()
+        }
+    }
+
+    #[test]
+    fn what_an_endpoint_was_told_first_is_shown() {
+        for (told, says) in [
+            (0, None),
+            (28, Some("; 28 bytes said first, of the client (PROXY protocol), not yet acknowledged\n")),
+            (52 | Flow::TOLD_HEARD, Some("; 52 bytes said first, of the client (PROXY protocol)\n")),
+        ] {
+            let (_, facts) = shown(&Flow { told, ..spliced() });
+            assert_eq!(says.is_some(), facts.contains("said first"), "{facts}");
+            assert!(says.is_none_or(|says| facts.contains(says)), "{facts}");
         }
     }
 

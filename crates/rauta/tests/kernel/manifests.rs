@@ -91,7 +91,7 @@ spec:
 ";
 
 /// A Service and its endpoints, all on one port.
-fn service(name: &str, endpoints: &[SocketAddr]) -> String {
+pub(crate) fn service(name: &str, endpoints: &[SocketAddr]) -> String {
     let port = endpoints[0].port();
     let family = if endpoints[0].is_ipv4() { "IPv4" } else { "IPv6" };
     let addresses: Vec<String> = endpoints

@@ -26,7 +26,13 @@ pub(super) fn check(report: &mut Report, hooks: &Hooks, options: &Options) {
         let detail = hook_on(&interface, hooks, options);
         report.push(Row::new("rauta", format!("hook on {}", interface.name), State::Info, detail));
     }
-    let detail = "Tier 2 (TC) for what it decides, if the kernel has the hand-off (kfunc above); else Tier 3";
+    let detail = match options.hook {
+        Hook::Off => "Tier 3: dataplane.hook is off",
+        _ => {
+            "Tier 1 (XDP) or 2 (TC), as on each interface, for what the kernel decides, if it has the hand-off (kfunc above); \
+             else Tier 3"
+        }
+    };
     report.push(Row::new("rauta", "tier", State::Info, detail));
 }
 

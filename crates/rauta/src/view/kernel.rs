@@ -97,7 +97,7 @@ pub(crate) fn event(event: &TraceEvent) -> String {
 pub(crate) fn facts(tier: &KernelTier, userspace: u64) -> Vec<(&'static str, Cell)> {
     let all = tier.requests + userspace;
     let by_tier = format!(
-        "kernel (TC) {}{}, userspace {userspace}{}, {} handed off",
+        "kernel {}{}, userspace {userspace}{}, {} handed off",
         tier.requests,
         share(tier.requests, all),
         share(userspace, all),
@@ -316,7 +316,7 @@ mod tests {
             facts(tier, 5).into_iter().find(|(found, _)| *found == name).unwrap().1
         };
         let requests = text(&tier, "requests by tier").text;
-        assert_eq!(requests, "kernel (TC) 95 (95.0 %), userspace 5 (5.0 %), 1 connection handed off");
+        assert_eq!(requests, "kernel 95 (95.0 %), userspace 5 (5.0 %), 1 connection handed off");
         assert_eq!(text(&tier, "flows in the kernel").mood, Mood::Warn, "nearly full");
         let kernel_time = |run_time| text(&KernelTier { run_time, ..tier }, "kernel time").text;
         assert_eq!(kernel_time(time(true, 10)), "600 ns per packet, over 10 packets");

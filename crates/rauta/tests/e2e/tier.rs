@@ -156,7 +156,7 @@ fn what_was_served_and_handed_off_is_counted_by_reason() {
     let status = tier.say(&["status"]);
     assert_contains(
         &status,
-        &["requests by tier", "kernel (TC) ", "flows in the kernel", " of 65536", "kernel time"],
+        &["requests by tier", "kernel ", "flows in the kernel", " of 65536", "kernel time"],
     );
     let status = tier.json(&["status"]);
     let kernel = &status["dataplane"]["tier"];

@@ -100,7 +100,7 @@ impl Breaker {
             }
             // Threads do not lend each other connections, and each goes to one endpoint: who has none to it would wait for
             // what may never be freed. (Envoy, too, lets each host have one, whatever the limit.)
-            if !self.own(thread).contains_key(&way) {
+            if !self.own(thread).contains_key(&way.untold()) {
                 self.connections.fetch_add(1, Relaxed);
                 return Ok(self.permit(of));
             }
@@ -111,7 +111,7 @@ impl Breaker {
     /// For what is counted.
     fn permit(self: &Arc<Self>, of: Limited) -> Permit {
         if let Limited::Connection(thread, way) = of {
-            *self.own(thread).entry(way).or_default() += 1;
+            *self.own(thread).entry(way.untold()).or_default() += 1;
         }
         Permit { breaker: self.clone(), of }
     }
@@ -119,7 +119,7 @@ impl Breaker {
     fn uncount(&self, of: Limited) {
         self.counter(of).0.fetch_sub(1, Relaxed);
         let Limited::Connection(thread, way) = of else { return };
-        let mut own = self.own(thread);
+        let (mut own, way) = (self.own(thread), way.untold());
         if let Some(count) = own.get_mut(&way) {
             *count -= 1;
             if *count == 0 {

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use ::l4::proxy_protocol::Ends;
 use model::{
     AppProtocol, Authorities, Backend, BackendId, BackendSecurity, BackendTls, Certificate, CertificateId,
     PeerName, ProxyProtocol, Snapshot,
@@ -12,14 +11,22 @@ use model::{
 use tls::{ClientConfig, ClientOptions, alpn};
 
 use crate::addresses::Addresses;
+use crate::client::Client;
 
 /// What two connections to the same endpoint must agree in to stand in for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Way {
     pub(crate) addresses: Addresses,
     pub(crate) connector: ConnectorId,
-    /// Whose connection it is, where the endpoint was told: of this client, and no other's.
-    pub(crate) told: Option<Ends>,
+    /// Of which connection of this thread the endpoint was told, if of any: it carries no other's requests.
+    pub(crate) told: Option<u64>,
+}
+
+impl Way {
+    /// The same for all clients.
+    pub(crate) fn untold(self) -> Self {
+        Self { told: None, ..self }
+    }
 }
 
 /// Names a connector for as long as the process runs.
@@ -42,8 +49,8 @@ const CLEARTEXT_MAX: u64 = 6;
 
 impl Connector {
     /// The way to an endpoint for requests of a client.
-    pub(crate) fn way(&self, addresses: Addresses, client: Ends) -> Way {
-        Way { addresses, connector: self.id, told: self.proxy_protocol.map(|_| client) }
+    pub(crate) fn way(&self, addresses: Addresses, client: &Client) -> Way {
+        Way { addresses, connector: self.id, told: self.proxy_protocol.map(|_| client.connection) }
     }
 
     /// Whether requests may share a connection: surely, or if the endpoint chooses so.

@@ -37,7 +37,7 @@ impl Forward<'_> {
         down: &mut Downstream<S>,
     ) -> Result<Upstream, NoConnection> {
         let worker = self.worker;
-        let way = connector.way(endpoint.addresses, down.client.ends());
+        let way = connector.way(endpoint.addresses, &down.client);
         let kept = || {
             let kept = worker.pool.borrow_mut().take(connector, &way, wants_fresh)?;
             worker.metrics().upstream_reuses.add(worker.index, 1);
@@ -91,7 +91,7 @@ async fn connect<S: Transport>(
     // On the heap, as few requests open one: handshakes have no part in the memory that every connection of a client holds.
     let asked = Cell::new(None);
     let ends = Instant::now() + limit;
-    let opened = Box::pin(upstream::connect(worker, endpoint, reached, limit, &asked));
+    let opened = Box::pin(upstream::connect(worker, endpoint, reached, down.client.ends(), (limit, &asked)));
     let connected = watchdog.timeout(limit, opened).await;
     down.return_watchdog(watchdog);
     let mut upstream = connected.unwrap_or_else(|_| {

@@ -306,6 +306,7 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         let worker = &self.worker;
         worker.parked.borrow_mut().remove(&self.id);
+        worker.pool.borrow_mut().leave(self.id);
         worker.connections.set(worker.connections.get() - 1);
         worker.metrics().connections_active.add(worker.index, -1);
         worker.tell_if_drained();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{
-    AppProtocol, Authorities, BackendPolicy, BackendSecurity, BackendTls, HealthCheck, PeerName, Probe,
-    ProxyProtocol,
+    AppProtocol, Authorities, BackendPolicy, BackendSecurity, BackendTls, CircuitLimits, HealthCheck,
+    PeerName, Probe, ProxyProtocol,
 };
 use support::{Conn, Lab, Rule, Scripted, eventually, rule};
 
@@ -172,4 +172,33 @@ fn who_comes_by_a_trusted_proxy_is_who_its_header_names() {
     let own = [&b"\x21\x11\0\x0c\xc0\0\x02\x07\x7f\0\0\x01\x9c\x40"[..], &lab.address.port().to_be_bytes()]
         .concat();
     assert!(told.ends_with(&own.escape_ascii().to_string()), "{told}");
+}
+
+#[test]
+fn a_connection_that_was_told_ends_with_the_clients() {
+    let endpoint = saying(ProxyProtocol::V2);
+    let all = [endpoint.address];
+    let lab = Lab::new(&[told(&all, ProxyProtocol::V2)]);
+    for round in 1..20 {
+        let mut client = lab.client();
+        assert_eq!(client.get("/").status, 200);
+        drop(client);
+        eventually("the endpoint's connection to end", || lab.metrics.upstream_connections_active.get() == 0);
+        assert_eq!(endpoint.connections(), round);
+    }
+}
+
+#[test]
+fn a_limit_of_connections_is_one_for_all_clients() {
+    let endpoint = saying(ProxyProtocol::V2);
+    let all = [endpoint.address];
+    let limits = CircuitLimits { connections: Some(2), ..Default::default() };
+    let policy = Some(Arc::new(BackendPolicy { limits: Some(limits), ..Default::default() }));
+    let lab = Lab::new(&[Rule { policy, ..told(&all, ProxyProtocol::V2) }]);
+    let mut clients: Vec<_> = (0..6).map(|_| lab.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status, 200, "an idle one of another client's makes room");
+        let active = lab.metrics.upstream_connections_active.get();
+        assert!(active <= 2, "{active}");
+    }
 }

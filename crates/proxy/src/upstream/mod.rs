@@ -99,13 +99,13 @@ pub(crate) async fn connect(
     worker: &Worker,
     endpoint: &Endpoint,
     (connector, way): (&Connector, Way),
-    limit: Duration,
-    asked: &Cell<Option<Instant>>,
+    client: Ends,
+    (limit, asked): (Duration, &Cell<Option<Instant>>),
 ) -> Result<Upstream, ConnectError> {
     let dial = endpoint.dial(limit);
     if !connector.may_share() {
         asked.set(Some(Instant::now()));
-        return Ok(Upstream::new(single(dial, connector, way.told).await?, way));
+        return Ok(Upstream::new(single(dial, connector, Some(client)).await?, way));
     }
     let opening = worker.pool.borrow_mut().opening(&way);
     let _turn = opening.lock().await;
@@ -113,7 +113,7 @@ pub(crate) async fn connect(
         return Ok(upstream);
     }
     asked.set(Some(Instant::now()));
-    match shareable(dial, (connector, way.told), &worker.config().limits, &worker.http2).await? {
+    match shareable(dial, (connector, Some(client)), &worker.config().limits, &worker.http2).await? {
         Opened::Single(opened) => Ok(Upstream::new(opened, way)),
         Opened::Shared(connection) => {
             let (stream, _) = connection.stream();

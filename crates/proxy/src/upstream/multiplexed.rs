@@ -160,6 +160,11 @@ impl Connections {
         self.0.values_mut().find_map(found).is_some()
     }
 
+    /// Lets go of a way's connections. Streams under way finish.
+    pub(super) fn leave(&mut self, way: &Way) {
+        self.0.remove(way);
+    }
+
     /// Lets go of what is idle since before `oldest`, what takes no more streams, and what `keep` does not know any more. Streams
     /// under way finish.
     pub(super) fn sweep(&mut self, oldest: Instant, keep: impl Fn(&Way) -> bool) {

@@ -19,12 +19,14 @@ pub(crate) struct Pool {
     idle: HashMap<Way, Vec<Upstream>>,
     idle_max: usize,
     shared: Connections,
+    /// The ways of connections whose endpoints were told of a client's: they are of no use without that.
+    told: HashMap<u64, Vec<Way>>,
 }
 
 impl Pool {
     /// Keeps at most `idle_max` connections for each endpoint.
     pub(crate) fn new(idle_max: usize) -> Self {
-        Self { idle: HashMap::new(), idle_max, shared: Connections::default() }
+        Self { idle: HashMap::new(), idle_max, shared: Connections::default(), told: HashMap::new() }
     }
 
     /// A connection that is still good: a stream on a shared one, or, unless it `wants_fresh`, an idle one. A shared one that
@@ -61,6 +63,7 @@ impl Pool {
 
     /// Lets others share a connection.
     pub(super) fn share(&mut self, way: Way, connection: Rc<Connection>) {
+        self.note_told(way);
         self.shared.put(way, connection);
     }
 
@@ -77,7 +80,25 @@ impl Pool {
             if let Some(permit) = &upstream.permit {
                 permit.freed();
             }
+            let way = upstream.way;
             idle.push(upstream);
+            self.note_told(way);
+        }
+    }
+
+    fn note_told(&mut self, way: Way) {
+        let Some(client) = way.told else { return };
+        let ways = self.told.entry(client).or_default();
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+
+    /// Closes what endpoints were told is this client's connection's, which is gone.
+    pub(crate) fn leave(&mut self, client: u64) {
+        for way in self.told.remove(&client).into_iter().flatten() {
+            self.idle.remove(&way);
+            self.shared.leave(&way);
         }
     }
 

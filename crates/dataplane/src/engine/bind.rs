@@ -225,12 +225,18 @@ fn retell<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdic
         (flow.leg_isn, flow.told & !Flow::TOLD_HEARD)
     });
     let (len, text_len) = (plan.keep, plan.insert_len);
+    // What stands for several segments must not grow; the client repeats them one by one in the end.
+    let grows = told + len + text_len > image.payload_len;
     let insert_at = if text_len == 0 { None } else { Some(plan.insert_at) };
     scratch.request.inserts = text_len;
     text(scratch);
     let kept = Kept { slot, len, isn, insert_at, text_len, told };
-    if isn == 0 || !load_again(env, scratch) || !keep_request(env, scratch, kept) {
+    if isn == 0 {
         return drop(env, Reason::DropRace);
+    }
+    let is_kept = !(grows && env.is_large()) && load_again(env, scratch) && keep_request(env, scratch, kept);
+    if !is_kept {
+        return drop(env, Reason::DropMangle);
     }
     let with_timestamps = scratch.image.timestamps_at != 0;
     let Some(stored) = env.slot(slot) else { return drop(env, Reason::DropMangle) };

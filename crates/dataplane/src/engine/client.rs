@@ -45,9 +45,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     match step {
         ClientStep::Stale => drop(env, Reason::DropRace),
         ClientStep::Forward => {
-            if scratch.plan.hop.destination == [0; 6] {
-                ways::find_device(env, scratch, flow);
-            }
+            find_way(env, scratch, flow);
             send(env, scratch)
         }
         ClientStep::ForwardLast => {
@@ -70,7 +68,10 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             env.go_on(Part::Reopen, scratch)
         }
         // What the plan keeps is not nothing.
-        ClientStep::Retell => env.go_on(Part::Reopen, scratch),
+        ClientStep::Retell => {
+            find_way(env, scratch, flow);
+            env.go_on(Part::Reopen, scratch)
+        }
         ClientStep::Answer => {
             let with_timestamps = scratch.image.timestamps_at != 0;
             emit::bare(env, scratch, with_timestamps, Reason::Probe)
@@ -90,6 +91,14 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
 }
 
+/// Where the host finds the next hop, its device may have changed.
+#[inline(always)]
+fn find_way<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) {
+    if scratch.plan.hop.destination == [0; 6] {
+        ways::find_device(env, scratch, flow);
+    }
+}
+
 /// Whether the segment has room for what may become of it: a request that goes over the leg that is there grows by its text, now or
 /// again, and by what its endpoint is told first, but not what follows of its body; a SYN or an answer by options that the segment lacks.
 #[inline(always)]
@@ -98,7 +107,7 @@ fn has_room<E: Env>(env: &mut E, scratch: &Scratch, flow: Option<*mut Flow>) -> 
     let has_text = scratch.vip.flags & Vip::FORWARDED_HEADERS != 0;
     let grows_by = |flow: &mut Flow| {
         let gets_text = has_text && (flow.next_seq == image.seq || flow.points_used != 0);
-        let told = if is_due(flow) { told::ROOM } else { 0 };
+        let told = if is_due(flow) && flow.request_seq == image.seq { told::ROOM } else { 0 };
         told + if gets_text { TEXT_MAX } else { 0 }
     };
     let more = match flow {

@@ -5,6 +5,7 @@ use wire::{
 use super::emit::end_with_zeros;
 use super::{Env, Owner, Part, Scratch, Verdict, copies, drop, emit, hand_off, pass, syn, way_back};
 use crate::cookie::{self, Cookie};
+use crate::flow::{POINT_MAX, TOLD_MAX};
 use crate::lookup::{Decision, lookup};
 use crate::request::scan;
 
@@ -164,8 +165,9 @@ pub(super) fn is_whole(scratch: &Scratch) -> bool {
 pub(super) fn fits_segment(scratch: &Scratch, told: u32) -> bool {
     let Scratch { image, settings, .. } = scratch;
     let mss = if image.is_v6 != 0 { settings.mss_v6 } else { settings.mss_v4 };
-    // An MSS counts options too (RFC 6691 section 2).
-    image.tcp_len - 20 + image.payload_len + told <= u32::from(mss)
+    let len = image.payload_len + told;
+    // An MSS counts options too (RFC 6691 section 2); and no more is stored.
+    image.tcp_len - 20 + len <= u32::from(mss) && len < PAYLOAD_MAX as u32
 }
 
 /// Reads the request that the segment starts with, and finds its route.
@@ -239,8 +241,9 @@ pub(super) fn load<E: Env>(env: &mut E, scratch: &mut Scratch, len: u32, is_larg
     if whole.folded() == 0xffff || is_left_to_device { Decoded::Routed } else { Decoded::Corrupt }
 }
 
-/// The longest request line that text is inserted behind, in bytes: line and text end before 1,024.
-const LINE_MAX: u16 = 895;
+/// The longest request line that text is inserted behind, in bytes.
+const LINE_MAX: u16 = POINT_MAX as u16;
 
-/// The longest request that text is inserted into, in bytes: with the text it is shorter than what is copied at once.
-const INSERTED_MAX: u32 = (PAYLOAD_MAX - 1 - super::TEXT_MAX) as u32;
+/// The longest request that text is inserted into, in bytes: with the text and what is told first it is shorter than what is copied at
+/// once.
+const INSERTED_MAX: u32 = (PAYLOAD_MAX - 1 - super::TEXT_MAX) as u32 - TOLD_MAX;

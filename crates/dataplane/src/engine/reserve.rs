@@ -57,6 +57,8 @@ impl Reserved {
 /// Chooses an endpoint for `scratch.request` and reserves a port for the leg: `leg_key`, `leg` and `chosen` in the scratch.
 #[inline(never)]
 pub(super) fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) -> Reserved {
+    // Whoever takes back what was not reserved must not find another connection's leg here.
+    scratch.leg_key.destination_port = [0, 0];
     let Some(record) = env.action(scratch.request.action) else { return Reserved::NoRoute };
     let Some(drawn) = affinity::draw(env, record, &scratch.client.source) else { return Reserved::NoRoute };
     let now = env.now();

@@ -4,12 +4,13 @@
 
 use wire::BackendRecord;
 
+use crate::flow::TOLD_MAX;
 use crate::image::Image;
 
 /// Room for the longest one, in words of eight bytes.
 pub(super) const ROOM: usize = 56;
 /// Bytes of one for IPv4 and for IPv6: both are multiples of four, so that sums go on behind them.
-pub(super) const LENGTHS: [u32; 2] = [28, 52];
+pub(super) const LENGTHS: [u32; 2] = [28, TOLD_MAX];
 
 /// The first twelve bytes, version 2 with command PROXY.
 const START: [u8; 13] = *b"\r\n\r\n\0\r\nQUIT\n\x21";

@@ -4,7 +4,7 @@ use wire::{Flow, Hop, ListenerKey, Reason, TooBig, Tuple};
 
 use super::endpoint::note_lack;
 use super::{Env, Scratch, Verdict, drop};
-use crate::flow::{state, to_client, to_leg};
+use crate::flow::{is_due, state, to_client, to_leg};
 use crate::sequence::not_after;
 use crate::sum::Sum;
 
@@ -88,7 +88,7 @@ fn believed(error: &TooBig, first_open: u32, end: u32) -> u32 {
 #[inline(always)]
 fn give_up(flow: &mut Flow, error: &TooBig) -> (u32, u32) {
     let mtu = believed(error, flow.leg_ack, to_leg(flow, flow.client_end));
-    let room = mtu.saturating_sub(u32::from(flow.insert_len));
+    let room = mtu.saturating_sub(added(flow));
     let is_unseen = not_after(to_client(flow, flow.leg_ack), flow.newest_seq) && flow.asked != 0;
     let is_ours = flow.state == state::SPLICED && flow.leg == error.quoted.reversed();
     if !error.is_v6 || mtu == 0 || room >= MTU_LEAST_V6 || !is_ours || !is_unseen || flow.outstanding != 1 {
@@ -99,6 +99,12 @@ fn give_up(flow: &mut Flow, error: &TooBig) -> (u32, u32) {
     (flow.endpoint, flow.endpoint_generation)
 }
 
+/// By how much segments to the endpoint are longer than the client's.
+#[inline(always)]
+fn added(flow: &Flow) -> u32 {
+    u32::from(flow.insert_len) + if is_due(flow) { flow.told } else { 0 }
+}
+
 /// The client's segment, as the client sent it.
 #[inline(always)]
 fn to_client_of(flow: &Flow, error: &TooBig) -> Option<Telling> {
@@ -107,7 +113,7 @@ fn to_client_of(flow: &Flow, error: &TooBig) -> Option<Telling> {
     }
     // The endpoint's segments are longer than the client's by what is inserted.
     let mtu = believed(error, flow.leg_ack, to_leg(flow, flow.client_end));
-    let mtu = mtu.saturating_sub(u32::from(flow.insert_len));
+    let mtu = mtu.saturating_sub(added(flow));
     Some(Telling { quoted: flow.client, seq: to_client(flow, error.seq), mtu, hop: flow.down })
 }
 

@@ -4,7 +4,7 @@ use super::challenge::{arrived, challenge, is_offered, is_outdated};
 use super::ending::while_ending;
 use super::plan::is_over;
 use super::request::note_pipelining;
-use super::{OUTSTANDING_MAX, Plan, REACH, Rival, flag, points, state, told, unbind, ways};
+use super::{OUTSTANDING_MAX, POINT_MAX, Plan, REACH, Rival, flag, points, state, told, unbind, ways};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -141,6 +141,12 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
     if has_data && to_next == 0 {
         return ClientStep::Request;
     }
+    // Bytes from before the leg's first request are nobody's on it: they would stand where the endpoint reads who the client is.
+    if told::is_due(flow) && before(image.seq, flow.request_seq) && (has_data || image.has(TcpFlags::FIN)) {
+        plan.answer_client(flow, image, TcpFlags::ACK);
+        plan.ack = arrived(flow);
+        return ClientStep::Answer;
+    }
     plan.up(flow, image);
     let told = told::due_with(flow, image);
     let decided = decided_end(flow);
@@ -189,10 +195,14 @@ const fn decided_end(flow: &Flow) -> u32 {
 /// Cuts what belongs to the next request or to a second insertion; finds the insertion to repeat.
 #[inline(always)]
 fn cut_and_insert(flow: &Flow, image: &Image, (to_next, told): (u32, u32), plan: &mut Plan) {
-    let (first, second) = points::within(flow, image.seq, image.payload_len);
+    let (mut first, mut second) = points::within(flow, image.seq, image.payload_len);
+    // Text goes near the start of what is stored: that of a request behind the first one waits.
+    if told != 0 && first != u32::MAX && first > POINT_MAX {
+        (first, second) = (u32::MAX, first);
+    }
     let mut keep = image.payload_len.min(to_next).min(second);
-    // Whatever is cut or grows becomes one plain segment.
-    let most = u32::from(flow.vip_mss).saturating_sub(told);
+    // Whatever is cut or grows becomes one plain segment, whose MSS counts options too (RFC 6691 section 2).
+    let most = u32::from(flow.vip_mss).saturating_sub(if told == 0 { 0 } else { told + image.tcp_len - 20 });
     if first != u32::MAX {
         plan.insert_at = first;
         plan.insert_len = u32::from(flow.insert_len);

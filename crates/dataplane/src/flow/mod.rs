@@ -19,6 +19,8 @@ mod request;
 mod told;
 mod ways;
 
+use crate::engine::TEXT_MAX;
+
 pub use challenge::{Rival, on_newcomer, on_syn};
 pub use client::{ClientStep, on_client};
 pub use ending::{end_for, has_ended};
@@ -28,7 +30,7 @@ pub use leg::{accepted, begin_leg, doom, unbind};
 pub use plan::Plan;
 pub use points::{fold, to_client, to_leg};
 pub use request::{RequestStep, Wish, on_request, open_with};
-pub use told::is_due;
+pub use told::{TOLD_MAX, is_due};
 pub use ways::{learn_way_down, learn_way_up};
 
 /// Values of `Flow::state`.
@@ -90,6 +92,10 @@ pub mod phase {
 /// How far from the newest byte a segment may be and still belong to the connection: more than the largest window that a
 /// client is given (2^16 shifted by 7).
 pub const REACH: u32 = 1 << 24;
+
+/// How far from the start of what is stored for a leg text may be inserted, in bytes of the client: the longest text and what is told
+/// first end before 1,024.
+pub const POINT_MAX: u32 = 1023 - TEXT_MAX as u32 - TOLD_MAX;
 
 /// Requests that may be outstanding on a leg.
 pub const OUTSTANDING_MAX: u8 = 32;

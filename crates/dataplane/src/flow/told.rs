@@ -8,6 +8,9 @@ use wire::{Flow, TcpFlags};
 use super::Plan;
 use crate::image::Image;
 
+/// The most bytes that an endpoint is told.
+pub const TOLD_MAX: u32 = 52;
+
 /// Whether the endpoint may still wait for them.
 #[inline(always)]
 #[must_use]

@@ -1,10 +1,14 @@
 //! Endpoints that refuse or keep silent again and again leave their tables, and come back by a single try.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::apps::Step;
 use crate::basics::{from, sim};
 use crate::http::Ask;
 use crate::net::endpoint;
-use crate::sim::{Door, Sim, profile, vip};
+use crate::packet::{RST, Seg};
+use crate::sim::{Door, Place, Sim, profile, vip};
 use crate::tcp::MS;
 
 const EJECT_AFTER: u32 = 3;
@@ -83,4 +87,34 @@ fn failures_between_successes_do_not_add_up() {
         let by = ask(&mut sim, 20_100 + round * 200, 20);
         assert!(by.iter().any(|by| by == "e1"), "round {round}: still in");
     }
+}
+
+/// A refusal that finds no endpoint more takes back nothing: the scratch still names the leg that its CPU bound last.
+#[test]
+fn a_refusal_without_another_endpoint_takes_no_leg_of_another_connection() {
+    let mut sim = with_closed(8, Door::Open);
+    sim.nodes.get_mut(&endpoint(3, false)).unwrap().door = Door::Shut;
+    let refusal: Rc<RefCell<Option<Seg>>> = Rc::default();
+    let kept = refusal.clone();
+    sim.filter = Some(Box::new(move |seg, place, _| {
+        let is_first = place == Place::FromEndpoint && seg.has(RST) && kept.borrow().is_none();
+        if is_first {
+            kept.replace(Some(seg.clone()));
+        }
+        is_first
+    }));
+    let ask = |route: char| vec![Step::Send(vec![Ask::get(route).delay(300)], vec![]), Step::Wait];
+    for n in 0..4 {
+        sim.dial(from(40_000 + n), vip(), profile(1000 * u32::from(n)), ask('m'));
+    }
+    sim.run_for(6);
+    sim.dial(from(41_000), vip(), profile(77), ask('n'));
+    sim.run_for(8);
+    let (flows, legs) = (sim.world.flows.all(), |sim: &Sim| sim.world.legs.all());
+    let (_, flow) = flows.iter().find(|(key, _)| key.source_port == 41_000u16.to_be_bytes()).unwrap();
+    let has_leg = |sim: &Sim| legs(sim).iter().any(|(key, _)| *key == flow.leg);
+    assert!(has_leg(&sim));
+    let refusal = refusal.take().unwrap();
+    sim.world.process(refusal.packet(false, false, false), 0);
+    assert!(has_leg(&sim), "it is another connection's");
 }

@@ -20,6 +20,7 @@ mod hostile;
 mod http;
 mod net;
 mod packet;
+mod proxy_protocol;
 mod random;
 mod sim;
 mod soak;
@@ -27,6 +28,5 @@ mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod tcp;
-mod told;
 mod weights;
 mod world;

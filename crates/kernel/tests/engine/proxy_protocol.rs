@@ -9,6 +9,7 @@ use crate::http::Ask;
 use crate::net::endpoint;
 use crate::packet::{ACK, SYN, Seg};
 use crate::sim::{Place, profile, vip};
+use crate::tcp::Profile;
 use crate::world::Fate;
 
 #[test]
@@ -74,4 +75,67 @@ fn a_request_that_fits_its_segment_alone_is_the_hosts() {
     // What is longer still comes in two segments.
     let (alone, _) = first('n');
     assert_eq!(first('m'), (alone - 28, 1));
+}
+
+/// What a client sends from before the leg's first request stands in the place of what the endpoint is told first.
+#[test]
+fn bytes_from_before_the_request_never_reach_an_endpoint_that_waits_to_be_told() {
+    let mut sim = sim(35);
+    sim.filter = Some(Box::new(|seg, place, _| place == Place::ToEndpoint && !seg.data.is_empty()));
+    let flow = waiting(&mut sim);
+    assert_eq!(flow.told, 28);
+    for (back, len) in [(28, 28), (28, 10), (100, 80), (1, 2), (40, 400)] {
+        let mut data = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x06\x06\x06\x06".to_vec();
+        data.resize(len, b'x');
+        let seq = flow.request_seq.wrapping_sub(back);
+        let timestamps = Some((flow.client_tsval.wrapping_add(1), flow.request_tsecr));
+        let seg = Seg { data, timestamps, ..Seg::bare(from(40_000), vip(), ACK, seq, flow.client_ack) };
+        sim.world.process(seg.packet(false, false, false), 0);
+        let fates = std::mem::take(&mut *sim.world.fates.borrow_mut());
+        let [Fate::Sent(packet)] = &fates[..] else { panic!("{back} {len}: answered") };
+        let answer = Seg::read(packet).unwrap();
+        assert_eq!((answer.dst, answer.ack), (from(40_000), flow.request_seq), "{back} {len}");
+        assert!(answer.data.is_empty());
+    }
+}
+
+/// Where links are wide, more fits a segment than is stored for a leg.
+#[test]
+fn requests_that_are_longer_than_what_is_stored_are_the_hosts() {
+    for (route, pad) in
+        ['n', 'm', 'a', 'b'].into_iter().flat_map(|r| (1700..2040).step_by(3).map(move |p| (r, p)))
+    {
+        let mut sim = sim(36);
+        sim.world.settings.mss_v4 = 8900;
+        sim.nodes.values_mut().for_each(|node| node.profile.mss = 8960);
+        let wide = Profile { mss: 8960, ..profile(1) };
+        let steps = vec![send(Ask::get(route).pad(pad)), Step::Wait];
+        let client = sim.dial(from(40_000), vip(), wide, steps);
+        assert_eq!(finish(&mut sim, client).len(), 1, "{route} {pad}");
+        assert_eq!(sim.world.counted(Reason::DropMangle), 0, "{route} {pad}");
+    }
+}
+
+/// Two pipelined requests come again as one segment, the text is the second's.
+#[test]
+fn a_second_requests_text_far_behind_the_first_ones_start_waits() {
+    for pad in [100, 800, 850, 900, 1000, 1100] {
+        let mut sim = sim(37);
+        sim.filter = Some(Box::new(|seg, place, _| place == Place::ToEndpoint && !seg.data.is_empty()));
+        let steps = vec![send(Ask::get('m').pad(pad)), Step::Pause(10), send(Ask::get('b')), Step::Wait];
+        let client = dial(&mut sim, steps);
+        sim.run_for(30);
+        let (_, flow) = sim.world.flows.all()[0];
+        let data = [1, 2].map(|id| sim.log.asked[&id].bytes.clone()).concat();
+        let timestamps = Some((flow.client_tsval, flow.request_tsecr));
+        let seg = Seg {
+            data,
+            timestamps,
+            ..Seg::bare(from(40_000), vip(), ACK, flow.request_seq, flow.client_ack)
+        };
+        sim.filter = None;
+        sim.forge(&seg);
+        assert_eq!(finish(&mut sim, client), ["e3", "e3"], "{pad}");
+        assert_eq!(sim.world.counted(Reason::DropMangle), 0, "{pad}");
+    }
 }

@@ -164,6 +164,8 @@ pub(crate) struct World {
     /// Bytes of those, with their headers.
     pub(crate) early_bytes: Cell<usize>,
     pub(crate) fates: RefCell<Vec<Fate>>,
+    /// Of each CPU: what the packet before has left there is there still.
+    scratches: [RefCell<Box<Scratch>>; 2],
 }
 
 impl World {
@@ -208,6 +210,8 @@ impl World {
             decided_early: Cell::new(0),
             early_bytes: Cell::new(0),
             fates: RefCell::default(),
+            // SAFETY: a scratch is numbers.
+            scratches: [0; 2].map(|_| RefCell::new(unsafe { Box::new_zeroed().assume_init() })),
         }
     }
 
@@ -230,8 +234,7 @@ impl World {
     }
 
     fn run<const EARLY: bool>(&self, packet: Packet, cpu: usize) -> (Verdict, Packet, Option<Handed>) {
-        // SAFETY: a scratch is numbers; and its content means nothing before.
-        let mut scratch: Box<Scratch> = unsafe { Box::new_zeroed().assume_init() };
+        let mut scratch = self.scratches[cpu].borrow_mut();
         assert!(scratch.segment.read(Cursor::new(&packet.frame)).is_ok(), "the model sends TCP");
         let room = if EARLY { packet.frame.len() } else { usize::MAX };
         let mut env = Cpu::<EARLY> { world: self, packet, handed: None, cpu, room };

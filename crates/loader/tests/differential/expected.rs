@@ -35,7 +35,7 @@ pub(crate) struct Decided {
 }
 
 /// The longest request line that text is inserted behind (`dataplane::engine`).
-const LINE_MAX: u16 = 895;
+const LINE_MAX: u16 = 843;
 
 impl<'s> World<'s> {
     pub(crate) fn new(

@@ -63,6 +63,7 @@ mod options;
 mod other_programs;
 mod path_mtu;
 mod path_mtu_lies;
+mod pods;
 mod policy;
 mod proxy_protocol;
 mod requests;

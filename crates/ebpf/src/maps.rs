@@ -159,6 +159,6 @@ pub static ROUTE_RESPONSES: PerCpuArray<Responses, 1> = PerCpuArray::new();
 #[btf_map]
 pub static ENDPOINT_RESPONSES: PerCpuArray<Responses, 1> = PerCpuArray::new();
 
-/// Sampled events for `rauta trace`: values are [`wire::Event`]s. Named as type of the values libbpf would refuse it.
+/// Sampled events for `rauta trace` and the access log: values are [`wire::Event`]s. Named as type of the values libbpf would refuse it.
 #[btf_map]
-pub static EVENTS: RingBuf<(), { 256 * 1024 }> = RingBuf::new();
+pub static EVENTS: RingBuf<(), { 1024 * 1024 }> = RingBuf::new();

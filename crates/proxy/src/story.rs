@@ -75,8 +75,8 @@ pub(crate) fn tell(worker: &Worker, client: &Client, told: &Told<'_>) {
         query: head.query(),
         status: outcome.status,
         reason: story.reason.as_deref().or((outcome.status == STATUS_CLIENT_GONE).then_some(CLIENT_GONE)),
-        bytes_in: told.bytes_in,
-        bytes_out: outcome.bytes_out,
+        bytes_in: Some(told.bytes_in),
+        bytes_out: Some(outcome.bytes_out),
         duration: Some(took),
         first_byte: story.answered.map(|at| at.duration_since(*started)),
         connect: story.connect,
@@ -104,7 +104,7 @@ pub(crate) fn tell_refusal(worker: &Worker, client: &Client, status: u16, reason
             time: Some(SystemTime::now()),
             status,
             reason: Some(reason),
-            bytes_out,
+            bytes_out: Some(bytes_out),
             ..of_client(client)
         });
     }
@@ -120,5 +120,13 @@ fn of_client(client: &Client) -> Entry<'_> {
         Some(tls) => (tls.version, Some(&*tls.name).filter(|name| !name.is_empty())),
         None => (None, None),
     };
-    Entry { client: Some(client.peer), tls_version, sni, ..Default::default() }
+    Entry {
+        client: Some(client.peer),
+        tier: 3,
+        bytes_in: Some(0),
+        bytes_out: Some(0),
+        tls_version,
+        sni,
+        ..Default::default()
+    }
 }

@@ -201,6 +201,8 @@ impl Settings {
     pub const CAPTURES_HEADERS: u32 = 2;
     /// Sampled events go to the ring buffer.
     pub const TRACE: u32 = 4;
+    /// With that, responses with a status of 400 and above always do.
+    pub const TRACE_ERRORS: u32 = 8;
 }
 
 impl Vip {

@@ -42,7 +42,7 @@ pub use flow::{
 pub use icmp::TooBig;
 pub use ip::{IpAddress, Ipv4Header, Ipv6Header, NetworkHeader, ip_protocol};
 pub use maps::{LAYOUT_VERSION, LISTENERS_MAX, ListenerCounters, ListenerKey, Metrics};
-pub use observe::{BUCKETS, Event, RESPONSES_MAX, Responses};
+pub use observe::{BUCKETS, EVENT_HOST, EVENT_PATH, Event, RESPONSES_MAX, Responses};
 pub use payload::{
     CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, PAYLOAD_ROOM, Payload, PayloadSpan, RequestFacts,
     ResponseFacts,

@@ -36,6 +36,10 @@ pub enum Reason {
     TooBig = 13,
     /// A RST or SYN that may be somebody else's was answered with an acknowledgement.
     Challenged = 14,
+    /// A response ended that began in an earlier segment; only in events.
+    Ended = 15,
+    /// An event was not told, since the ring buffer had no room.
+    Untold = 16,
 
     /// Handed off: the request is not decidable here.
     HandUndecidable = 32,
@@ -113,7 +117,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 50] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -129,6 +133,8 @@ impl Reason {
         Self::Answered,
         Self::TooBig,
         Self::Challenged,
+        Self::Ended,
+        Self::Untold,
         Self::HandUndecidable,
         Self::HandTooLong,
         Self::HandForwarding,
@@ -182,6 +188,8 @@ impl Reason {
             Self::Answered => "answered",
             Self::TooBig => "too_big_passed_on",
             Self::Challenged => "challenged",
+            Self::Ended => "ended",
+            Self::Untold => "untold",
             Self::HandUndecidable => "hand_off_undecidable",
             Self::HandTooLong => "hand_off_too_long",
             Self::HandForwarding => "hand_off_forwarding_headers",
@@ -247,6 +255,8 @@ impl Reason {
             Self::Answered => "a response began",
             Self::TooBig => "an ICMP \"packet too big\" was passed on to the end that it is for",
             Self::Challenged => "a RST or SYN that may be forged was answered with an acknowledgement",
+            Self::Ended => "a response ended",
+            Self::Untold => "the buffer of events was full: `rauta trace` and the access log lack one",
             Self::HandUndecidable => "the request has something in it that only userspace decides",
             Self::HandTooLong => "the request does not fit one segment",
             Self::HandForwarding => "forwarding headers from a client that is no trusted proxy",

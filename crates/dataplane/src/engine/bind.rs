@@ -61,7 +61,7 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         }
         return hand_off::first(env, scratch, Reason::HandNoRoom);
     }
-    observe::request(env, scratch, Reason::Bound, scratch.chosen.endpoint);
+    observe::request(env, scratch, Reason::Bound);
     send_syn(env, scratch, Reason::Bound)
 }
 
@@ -103,7 +103,7 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
     }
-    observe::request(env, scratch, Reason::Rebound, scratch.chosen.endpoint);
+    observe::request(env, scratch, Reason::Rebound);
     send_syn(env, scratch, Reason::Rebound)
 }
 
@@ -169,7 +169,7 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
         env.remove_leg(&scratch.leg_key);
         return drop(env, Reason::DropRace);
     }
-    observe::request(env, scratch, Reason::Replaced, scratch.chosen.endpoint);
+    observe::request(env, scratch, Reason::Replaced);
     send_syn(env, scratch, Reason::Replaced)
 }
 
@@ -297,7 +297,7 @@ pub(super) fn elsewhere<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         return drop(env, Reason::DropRace);
     }
     env.remove_leg(&scratch.image.tuple);
-    observe::request(env, scratch, Reason::Replaced, scratch.chosen.endpoint);
+    observe::request(env, scratch, Reason::Replaced);
     send_syn(env, scratch, Reason::Replaced)
 }
 

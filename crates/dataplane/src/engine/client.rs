@@ -251,8 +251,8 @@ pub(super) fn request<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         RequestStep::Stale => drop(env, Reason::DropRace),
         RequestStep::Forward => {
             env.count(Reason::Reused);
-            let endpoint = env.locked(flow, |flow| flow.endpoint);
-            observe::request(env, scratch, Reason::Reused, endpoint);
+            scratch.client = scratch.image.tuple;
+            observe::request(env, scratch, Reason::Reused);
             emit::forward(env, scratch)
         }
         RequestStep::Bind if wish == Wish::SameLeg => drop(env, Reason::HoldBusy),

@@ -33,8 +33,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let (now, device) = (env.now(), env.device());
     let (image, view, plan) = (&scratch.image, &scratch.view, &mut scratch.plan);
     let (step, seen) = env.locked(flow, |flow| {
-        let seen =
-            Seen { asked: flow.asked, route: flow.route, endpoint: flow.endpoint, listener: flow.listener };
+        let seen = Seen::of(flow);
         let step = on_endpoint(flow, image, view, now, plan);
         learn_way_up(flow, image, device, step);
         (step, seen)

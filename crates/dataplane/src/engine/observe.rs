@@ -1,9 +1,11 @@
 //! What is told of requests.
 
-use wire::{BUCKETS, Reason, Responses, Settings};
+use wire::{BUCKETS, Event, Flow, Payload, Reason, Responses, Settings};
 
 use super::{Env, Scratch};
+use crate::flow::phase;
 use crate::opaque::opaque;
+use crate::payload::word::word;
 
 /// Counts a final response (`status` is not 0) and, with its request's time of arrival (0: seen before), how long its first byte
 /// took, by listener, route and endpoint.
@@ -35,26 +37,70 @@ fn count(responses: Option<*mut Responses>, is_final: bool, class: usize, bucket
     responses.first_byte_ns += took;
 }
 
-/// Tells of a request that was bound or sent on, one in so many: its route and its endpoint.
+/// Tells of a request that was bound or sent on, of the client `scratch.client`: its route and its endpoint, and, where it is the
+/// packet at hand, what it asks for.
 #[inline(always)]
-pub(super) fn request<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason, endpoint: u32) {
+pub(super) fn request<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason) {
     if scratch.settings.flags & Settings::TRACE == 0 {
         return;
     }
-    let Scratch { event, image, request, vip, .. } = &mut *scratch;
-    event.client = image.tuple;
+    tell_request(env, scratch, reason);
+}
+
+#[inline(never)]
+fn tell_request<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason) {
+    let Some(flow) = env.flow(&scratch.client) else { return };
+    let (isn, number, endpoint) = env.locked(flow, |flow| (flow.isn, flow.requests, flow.endpoint));
+    let lot = Event::lot_of(isn, number);
+    if !Event::is_drawn(lot, scratch.settings.trace_every) {
+        return;
+    }
+    let Scratch { event, client, request, vip, facts, payload, .. } = &mut *scratch;
+    event.client = *client;
     event.route = request.action;
     event.endpoint = endpoint;
     event.listener = vip.listener;
     event.status = 0;
     event.first_byte_ns = 0;
+    event.lot = lot;
+    event.number = number;
+    // The request that another endpoint gets was told of before.
+    let is_at_hand = reason as u8 != Reason::Replaced as u8;
+    event.path_len = if is_at_hand { facts.path.len } else { 0 };
+    event.host_len = if is_at_hand { facts.host.len } else { 0 };
+    event.len = u32::from(facts.head_len).wrapping_add(facts.content_length);
+    event.flags = 0;
+    event.method = facts.method;
+    if is_at_hand {
+        copy(payload, facts.path.start, &mut event.path);
+        copy(payload, facts.host.start, &mut event.host);
+    }
     tell(env, scratch, reason);
+}
+
+/// Copies words; what is behind the span comes with it.
+#[inline(always)]
+fn copy<const N: usize>(payload: &Payload, start: u16, into: &mut [u8; N]) {
+    let mut at = 0;
+    while at < N {
+        let bytes = word(payload, u32::from(start) + at as u32).to_le_bytes();
+        let mut i = 0;
+        while i < 8 {
+            into[at + i] = bytes[i];
+            i += 1;
+        }
+        at += 8;
+    }
 }
 
 /// Tells of a connection that goes to userspace.
 #[inline(always)]
 pub(super) fn hand_off<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason) {
     if scratch.settings.flags & Settings::TRACE == 0 {
+        return;
+    }
+    let lot = env.random();
+    if !Event::is_drawn(lot, scratch.settings.trace_every) {
         return;
     }
     let Scratch { event, image, vip, .. } = &mut *scratch;
@@ -64,34 +110,78 @@ pub(super) fn hand_off<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason) {
     event.listener = vip.listener;
     event.status = 0;
     event.first_byte_ns = 0;
+    event.lot = lot;
+    event.number = 0;
+    event.flags = 0;
+    event.path_len = 0;
+    event.host_len = 0;
+    event.len = 0;
     tell(env, scratch, reason);
 }
 
-#[inline(never)]
+#[inline(always)]
 fn tell<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason) {
-    if (u64::from(env.random()) * u64::from(scratch.settings.trace_every)) >> 32 != 0 {
-        return;
-    }
     scratch.event.time = env.now();
     scratch.event.reason = reason as u8;
-    scratch.event.tier = if reason.is_hand_off() { 3 } else { 2 };
+    let ours = if E::PRECEDES { 1 } else { 2 };
+    scratch.event.tier = if reason.is_hand_off() { 3 } else { ours };
     env.tell(&scratch.event);
 }
 
-/// Tells of a response, whose request may not have been told of.
+/// Tells of a response that begins or ends, if its request was told of, and of errors where that is asked for.
 #[inline(always)]
 pub(super) fn answered<E: Env>(env: &E, scratch: &mut Scratch, flow: &Seen, first_byte_ns: u64) {
-    if scratch.settings.flags & Settings::TRACE == 0 || scratch.view.status == 0 {
-        return;
+    let is_news = scratch.view.status | scratch.view.ended != 0;
+    if scratch.settings.flags & Settings::TRACE != 0 && is_news {
+        tell_answer(env, scratch, flow, first_byte_ns);
     }
-    let Scratch { event, view, old_key, .. } = &mut *scratch;
+}
+
+#[inline(never)]
+fn tell_answer<E: Env>(env: &E, scratch: &mut Scratch, flow: &Seen, first_byte_ns: u64) {
+    let Scratch { event, view, old_key, settings, .. } = &mut *scratch;
     event.client = *old_key;
     event.route = flow.route;
     event.endpoint = flow.endpoint;
     event.listener = flow.listener;
-    event.status = view.status as u16;
-    event.first_byte_ns = first_byte_ns;
-    tell(env, scratch, Reason::Answered);
+    event.path_len = 0;
+    event.host_len = 0;
+    event.len = 0;
+    event.begins_at = view.begins_at;
+    event.ends_at = view.ended_at;
+    // The newest final head of the segment.
+    let is_whole = view.ended != view.ended_before;
+    let number = flow.answered.wrapping_add(view.ended_before).wrapping_add(1);
+    let lot = Event::lot_of(flow.isn, number);
+    let is_error = settings.flags & Settings::TRACE_ERRORS != 0 && view.status >= 400;
+    if view.status != 0 && (is_error || Event::is_drawn(lot, settings.trace_every)) {
+        event.status = view.status as u16;
+        event.first_byte_ns = first_byte_ns;
+        event.lot = lot;
+        event.number = number;
+        let is_endless = view.phase == u32::from(phase::UNKNOWN);
+        event.flags = if is_whole {
+            Event::WHOLE
+        } else if is_endless {
+            Event::ENDLESS
+        } else {
+            0
+        };
+        tell(env, scratch, Reason::Answered);
+    }
+    let Scratch { event, view, settings, .. } = &mut *scratch;
+    // The last that ended, whose head came in an earlier segment, or was not the newest of this one.
+    let number = flow.answered.wrapping_add(view.ended);
+    let lot = Event::lot_of(flow.isn, number);
+    let is_told = view.status != 0 && is_whole;
+    if view.ended != 0 && !is_told && Event::is_drawn(lot, settings.trace_every) {
+        event.status = 0;
+        event.first_byte_ns = 0;
+        event.lot = lot;
+        event.number = number;
+        event.flags = 0;
+        tell(env, scratch, Reason::Ended);
+    }
 }
 
 /// What of a flow is told with its response.
@@ -101,4 +191,22 @@ pub(super) struct Seen {
     pub(super) route: u32,
     pub(super) endpoint: u32,
     pub(super) listener: u32,
+    /// Its cookie.
+    pub(super) isn: u32,
+    /// How many of its requests were answered, whole, before this segment.
+    pub(super) answered: u32,
+}
+
+impl Seen {
+    #[inline(always)]
+    pub(super) fn of(flow: &Flow) -> Self {
+        Self {
+            asked: flow.asked,
+            route: flow.route,
+            endpoint: flow.endpoint,
+            listener: flow.listener,
+            isn: flow.isn,
+            answered: flow.requests.wrapping_sub(u32::from(flow.outstanding)),
+        }
+    }
 }

@@ -110,12 +110,15 @@ impl<E: Env> Walk<'_, E> {
             return Step::Stop;
         }
         view.phase = u32::from(phase::HEAD);
+        let begins_at = view.leg_next;
         view.leg_next = view.leg_next.wrapping_add(u32::from(facts.head_len));
         // RFC 9110 section 15.2: an interim response is followed by the final one.
         if facts.status < 200 && facts.status != 101 {
             return Step::Next;
         }
         view.status = u32::from(facts.status);
+        view.begins_at = begins_at;
+        view.ended_before = view.ended;
         if facts.flags & ResponseFacts::CLOSE != 0 {
             view.closes = 1;
         }
@@ -180,6 +183,7 @@ impl<E: Env> Walk<'_, E> {
         view.outstanding = view.outstanding.saturating_sub(1);
         view.heads >>= 1;
         view.ended += 1;
+        view.ended_at = view.leg_next;
     }
 }
 

@@ -65,8 +65,12 @@ pub struct ResponseView {
     pub is_behind_gap: u32,
     /// Set if the response before the newest request had not ended after all.
     pub has_not_ended: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Where that head begins.
+    pub begins_at: u32,
+    /// How many responses ended in the segment before that head.
+    pub ended_before: u32,
+    /// Where the last response ended that did so in the segment.
+    pub ended_at: u32,
 }
 
 /// A view of where the responses are.

@@ -99,8 +99,9 @@ where
 
     #[inline(always)]
     fn tell(&self, event: &Event) {
-        // A full buffer loses events: nobody reads them.
-        let _ = EVENTS.output_untyped::<Event>(event, 0);
+        if EVENTS.output_untyped::<Event>(event, 0).is_err() {
+            self.count(Reason::Untold);
+        }
     }
 
     #[inline(always)]

@@ -28,5 +28,6 @@ mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod tcp;
+mod told;
 mod weights;
 mod world;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
 use wire::{
-    CachedClient, CachedEndpoint, Closed, Cursor, EndpointHealth, Flow, Leg, Lot, Reason, Responses,
+    CachedClient, CachedEndpoint, Closed, Cursor, EndpointHealth, Event, Flow, Leg, Lot, Reason, Responses,
     Settings, StoredRequest, Tuple,
 };
 
@@ -166,6 +166,8 @@ pub(crate) struct World {
     pub(crate) fates: RefCell<Vec<Fate>>,
     /// Of each CPU: what the packet before has left there is there still.
     scratches: [RefCell<Box<Scratch>>; 2],
+    /// What the engine has told.
+    pub(crate) events: RefCell<Vec<Event>>,
 }
 
 impl World {
@@ -212,6 +214,7 @@ impl World {
             fates: RefCell::default(),
             // SAFETY: a scratch is numbers.
             scratches: [0; 2].map(|_| RefCell::new(unsafe { Box::new_zeroed().assume_init() })),
+            events: RefCell::default(),
         }
     }
 

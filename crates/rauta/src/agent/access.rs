@@ -6,7 +6,7 @@ use std::time::Duration;
 use otlp::{Exporter, Exporting};
 use proxy::AccessConfig;
 use telemetry::Metrics;
-use telemetry::access::{AccessLog, OpenError, Writer};
+use telemetry::access::{AccessLog, Lines, OpenError, Writer};
 
 use super::limits;
 use crate::settings::Settings;
@@ -24,6 +24,13 @@ pub(super) fn start(
     let (log, writer) =
         AccessLog::start(target, asked.format.clone(), Arc::clone(metrics), limits::confine_to_files)?;
     Ok((Some(AccessConfig { log, sample_one_in: asked.sample_one_in }), Some(writer)))
+}
+
+/// Where the kernel's requests are logged, and one of how many; none where there is no log, or they are not to be in it.
+pub(super) fn for_kernel(settings: &Settings, log: Option<&AccessConfig>) -> Option<(Lines, u32)> {
+    // The thread that reads them is none of the proxy's: it counts where the first one does.
+    let lines = Lines::new(Arc::clone(&log?.log), 0);
+    Some((lines, settings.access_log.kernel_one_in?))
 }
 
 /// Starts to send spans, if the settings name a collector.

@@ -124,6 +124,7 @@ async fn run_async(
     let metrics = Metrics::new(settings.proxy.threads);
     let session_key = settings.session_key_file.as_deref().map(session_key::read).transpose()?;
     let (access_log, writer) = access::start(settings, &metrics)?;
+    let kernel_log = access::for_kernel(settings, access_log.as_ref());
     let (spans, exporting) = access::start_spans(settings, &metrics)?;
     let on_thread = limits::confine;
     let config = proxy::Config { session_key, access_log, spans, on_thread, ..settings.proxy_config() };
@@ -158,6 +159,9 @@ async fn run_async(
     }
     let kernel = if took_over { Kernel::take_over(settings) } else { Kernel::start(settings) };
     kernel.feed(&metrics);
+    if let Some((lines, one_in)) = kernel_log {
+        kernel.log(lines, one_in);
+    }
     if kernel.can_route() {
         gateway.set_close_after(u64::try_from(settings.dataplane.close_after).unwrap_or(0));
     }

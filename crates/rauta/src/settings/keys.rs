@@ -184,6 +184,7 @@ mod tests {
             ("accessLog.path", "access.log"),
             ("accessLog.format", "combined"),
             ("accessLog.sampleOneIn", "0"),
+            ("accessLog.kernelSampleOneIn", "0"),
             ("accessLog.complete", "1"),
             ("tracing.context", "perhaps"),
             ("tracing.sampleOneIn", "0"),

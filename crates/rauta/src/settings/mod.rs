@@ -112,13 +112,21 @@ pub(crate) struct AccessLogSettings {
     pub(crate) target: Option<Target>,
     pub(crate) format: telemetry::access::Format,
     pub(crate) sample_one_in: u64,
+    /// One in so many of the requests that the kernel decides; none of them.
+    pub(crate) kernel_one_in: Option<u32>,
     /// Whether the kernel leaves all requests to userspace, so that none is missing.
     pub(crate) is_complete: bool,
 }
 
 impl Default for AccessLogSettings {
     fn default() -> Self {
-        Self { target: None, format: Default::default(), sample_one_in: 1, is_complete: false }
+        Self {
+            target: None,
+            format: Default::default(),
+            sample_one_in: 1,
+            kernel_one_in: Some(100),
+            is_complete: false,
+        }
     }
 }
 

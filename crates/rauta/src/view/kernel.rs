@@ -75,7 +75,7 @@ pub(crate) fn reasons(reasons: &[Reason], before: Option<&HashMap<String, u64>>)
 
 /// The columns of [`event`].
 pub(crate) fn event_heads() -> String {
-    line(["TIME", "TIER", "REASON", "CLIENT", "VIP", "ENDPOINT", "STATUS", "FIRST BYTE", "ROUTE"])
+    line(["TIME", "TIER", "REASON", "CLIENT", "VIP", "ENDPOINT", "STATUS", "FIRST BYTE", "ROUTE", "REQUEST"])
 }
 
 /// An event in one line, of the same width as the others where names are not long.
@@ -88,8 +88,12 @@ pub(crate) fn event(event: &TraceEvent) -> String {
         if event.first_byte_ns == 0 { "-".to_owned() } else { format!("{} us", event.first_byte_ns / 1_000) };
     let text = |text: &str| if text.is_empty() { "-".to_owned() } else { printable(text) };
     let (endpoint, route) = (text(&event.endpoint), text(&event.route));
-    let row = [&time, &tier, &event.reason, &event.client, &event.vip, &endpoint, &status, &took, &route];
-    line(row.map(String::as_str))
+    let (reason, client, vip) = (&event.reason, &event.client, &event.vip);
+    let request = match event.path.as_str() {
+        "" => "-".to_owned(),
+        path => printable(&format!("{} {}{path}", event.method, event.host)),
+    };
+    line([&time, &tier, reason, client, vip, &endpoint, &status, &took, &route, &request].map(String::as_str))
 }
 
 /// Names and values of the kernel tier for `rauta status` and the page; `userspace` is the number of requests that userspace
@@ -167,10 +171,10 @@ fn share(part: u64, all: u64) -> String {
     if all == 0 { String::new() } else { format!(" ({:.1} %)", percent(part, all)) }
 }
 
-fn line(cells: [&str; 9]) -> String {
-    let [time, tier, reason, client, vip, endpoint, status, took, route] = cells;
+fn line(cells: [&str; 10]) -> String {
+    let [time, tier, reason, client, vip, endpoint, status, took, route, request] = cells;
     format!(
-        "{time:<15}{tier:<6}{reason:<22}{client:<23}{vip:<23}{endpoint:<23}{status:<8}{took:<12}{route}\n"
+        "{time:<15}{tier:<6}{reason:<22}{client:<23}{vip:<23}{endpoint:<23}{status:<8}{took:<12}{route:<40} {request}\n"
     )
 }
 
@@ -278,7 +282,15 @@ mod tests {
         {
             assert_eq!(heads.find(head), text.find(value), "{head}\n{heads}{text}");
         }
-        assert!(text.starts_with("12.345678 ") && text.ends_with("HTTPRoute shop/web? rule 0\n"), "{text}");
+        assert!(text.starts_with("12.345678 ") && text.ends_with(" -\n"), "{text}");
+        assert!(text.contains("HTTPRoute shop/web? rule 0 "), "{text}");
+        let asks = TraceEvent {
+            method: "GET".into(),
+            host: "a.test".into(),
+            path: "/x\u{1b}...".into(),
+            ..TraceEvent::default()
+        };
+        assert!(event(&asks).ends_with(" GET a.test/x?...\n"), "{}", event(&asks));
         let handed = event(&TraceEvent { tier: 3, ..TraceEvent::default() });
         assert!(handed.contains("-       -           -"), "{handed}");
     }

@@ -54,6 +54,7 @@ mod idle;
 mod leftovers;
 mod lifecycle;
 mod limits;
+mod logged;
 mod manifests;
 mod neighbours;
 #[path = "../../../loader/tests/namespaces/nftables.rs"]

@@ -30,10 +30,12 @@ pub struct Entry<'e> {
     pub status: u16,
     /// Why the gateway answered itself, or why an answer broke off.
     pub reason: Option<&'e str>,
+    /// Who served it: 1 and 2 for the kernel, in XDP and at TC, 3 for userspace.
+    pub tier: u8,
     /// What came from the client, head and framing included.
-    pub bytes_in: u64,
+    pub bytes_in: Option<u64>,
     /// What went to the client, head and framing included.
-    pub bytes_out: u64,
+    pub bytes_out: Option<u64>,
     /// From the end of the request's head to the last byte of the response.
     pub duration: Option<Duration>,
     /// From the end of the request's head to the response's head.
@@ -84,6 +86,8 @@ pub enum Field {
     Status,
     /// [`Entry::reason`]
     Reason,
+    /// [`Entry::tier`]
+    Tier,
     /// [`Entry::bytes_in`]
     BytesIn,
     /// [`Entry::bytes_out`]
@@ -110,7 +114,7 @@ pub enum Field {
 
 impl Field {
     /// All, in the order of JSON lines.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Time,
         Self::Client,
         Self::Listener,
@@ -122,6 +126,7 @@ impl Field {
         Self::Query,
         Self::Status,
         Self::Reason,
+        Self::Tier,
         Self::BytesIn,
         Self::BytesOut,
         Self::DurationMs,
@@ -149,6 +154,7 @@ impl Field {
             Self::Query => "query",
             Self::Status => "status",
             Self::Reason => "reason",
+            Self::Tier => "tier",
             Self::BytesIn => "bytes_in",
             Self::BytesOut => "bytes_out",
             Self::DurationMs => "duration_ms",
@@ -168,6 +174,7 @@ impl Field {
         matches!(
             self,
             Self::Status
+                | Self::Tier
                 | Self::BytesIn
                 | Self::BytesOut
                 | Self::DurationMs
@@ -188,7 +195,9 @@ impl Field {
             Self::Host => entry.host.is_some(),
             Self::Path => entry.path.is_some(),
             Self::Query => entry.query.is_some(),
-            Self::Status | Self::BytesIn | Self::BytesOut => true,
+            Self::Status | Self::Tier => true,
+            Self::BytesIn => entry.bytes_in.is_some(),
+            Self::BytesOut => entry.bytes_out.is_some(),
             Self::Reason => entry.reason.is_some(),
             Self::DurationMs => entry.duration.is_some(),
             Self::FirstByteMs => entry.first_byte.is_some(),
@@ -217,8 +226,9 @@ impl Field {
             Self::Query => to.text(entry.query),
             Self::Status => to.show(Some(entry.status)),
             Self::Reason => to.text(entry.reason),
-            Self::BytesIn => to.show(Some(entry.bytes_in)),
-            Self::BytesOut => to.show(Some(entry.bytes_out)),
+            Self::Tier => to.show(Some(entry.tier)),
+            Self::BytesIn => to.show(entry.bytes_in),
+            Self::BytesOut => to.show(entry.bytes_out),
             Self::DurationMs => to.show(entry.duration.map(Milliseconds)),
             Self::FirstByteMs => to.show(entry.first_byte.map(Milliseconds)),
             Self::ConnectMs => to.show(entry.connect.map(Milliseconds)),

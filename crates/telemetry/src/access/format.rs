@@ -186,8 +186,9 @@ mod tests {
             query: Some("token=secret"),
             status: 503,
             reason: Some("no \"endpoint\""),
-            bytes_in: 10,
-            bytes_out: 20,
+            tier: 3,
+            bytes_in: Some(10),
+            bytes_out: Some(20),
             duration: Some(Duration::from_micros(12_345)),
             first_byte: Some(Duration::from_micros(5)),
             connect: Some(Duration::from_secs(2)),
@@ -205,7 +206,7 @@ mod tests {
         let expected = concat!(
             r#"{"time":"1970-01-01T00:00:00.000Z","client":"[2001:db8::1]:5000","listener":"shop/web/http","#,
             r#""route":"HTTPRoute shop/web rule 0","endpoint":"10.0.0.1:80","method":"GET","host":"a.test","#,
-            r#""path":"/x","status":503,"reason":"no \"endpoint\"","bytes_in":10,"bytes_out":20,"duration_ms":12.345,"#,
+            r#""path":"/x","status":503,"reason":"no \"endpoint\"","tier":3,"bytes_in":10,"bytes_out":20,"duration_ms":12.345,"#,
             r#""first_byte_ms":0.005,"connect_ms":2000.000,"protocol":"HTTP/2","tls_version":"TLSv1.3","sni":"a.test","#,
             r#""user_agent":"curl\u000a"#,
             "\u{fffd}",
@@ -214,7 +215,7 @@ mod tests {
         );
         assert_eq!(line("json", &entry()), expected);
         let bare = Entry { status: 400, ..Default::default() };
-        assert_eq!(line("json", &bare), "{\"status\":400,\"bytes_in\":0,\"bytes_out\":0}\n");
+        assert_eq!(line("json", &bare), "{\"status\":400,\"tier\":0}\n");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod dry_run;
 mod facts;
 mod growth;
 mod host;
+mod logged;
 mod lots;
 mod pressure;
 mod questions;
@@ -301,6 +302,7 @@ impl Kernel {
         self.give_up_growth();
         let _alone = self.alone();
         let mut inner = self.lock();
+        inner.finish_log();
         drop(inner.routing.take());
         if let Some(datapath) = inner.datapath.take() {
             datapath.keep();
@@ -319,6 +321,7 @@ impl Kernel {
     pub(crate) fn end(&self) {
         let mut inner = self.lock();
         inner.growth = Growth::default();
+        inner.finish_log();
         let (Some(mut datapath), routing) = (inner.datapath.take(), inner.routing.take()) else { return };
         match self.on_exit {
             OnExit::Keep => datapath.keep(),

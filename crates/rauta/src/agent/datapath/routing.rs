@@ -2,14 +2,14 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kernel::{Compiler, Facts, Map, RoutePlacement, Sizes, Tables, Update, Why, diff};
 use loader::{Answered, Datapath, Enforcers, Limits, Prefix, Write};
-use model::{Snapshot, Tier};
+use model::{RouteId, Snapshot, Tier};
 use tracing::{debug, info, warn};
 
 use super::super::us;
@@ -132,8 +132,9 @@ impl Routing {
         datapath.trusted_proxies(&proxies)?;
         // Whoever traced an earlier run is gone with it.
         let settings_before = *datapath.settings();
-        if settings_before.flags & wire::Settings::TRACE != 0 {
-            let flags = settings_before.flags & !wire::Settings::TRACE;
+        const TOLD: u32 = wire::Settings::TRACE | wire::Settings::TRACE_ERRORS;
+        if settings_before.flags & TOLD != 0 {
+            let flags = settings_before.flags & !TOLD;
             datapath.set_settings(&wire::Settings { flags, ..settings_before })?;
         }
         let routing = Self {
@@ -403,14 +404,24 @@ impl Routing {
 
     /// The route of an index that programs tell of; empty when it is gone.
     pub(super) fn route_name(&self, index: u32) -> String {
-        let route = self.compiler.route(index);
+        let route = self.route(index);
         route.map(|route| format!("{} rule {}", route.object, route.rule)).unwrap_or_default()
+    }
+
+    /// The same.
+    pub(super) fn route(&self, index: u32) -> Option<&RouteId> {
+        self.compiler.route(index)
     }
 
     /// The endpoint of an index that programs tell of; empty when it is gone.
     pub(super) fn endpoint_name(&self, index: u32) -> String {
+        self.endpoint(index).map(|name| name.to_string()).unwrap_or_default()
+    }
+
+    /// The same.
+    pub(super) fn endpoint(&self, index: u32) -> Option<SocketAddr> {
         let known = || self.compiler.endpoint(index).map(|at| flow::socket(at.address, at.port));
-        self.compiler.endpoint_name(index).or_else(known).map(|name| name.to_string()).unwrap_or_default()
+        self.compiler.endpoint_name(index).or_else(known)
     }
 
     /// The address of each index of listeners.
@@ -457,7 +468,7 @@ impl Routing {
         let settings = wire::Settings {
             heartbeat_timeout: nanoseconds(self.settings.heartbeat_timeout),
             flags: if captures_headers { wire::Settings::CAPTURES_HEADERS } else { 0 }
-                | (datapath.settings().flags & wire::Settings::TRACE),
+                | (datapath.settings().flags & (wire::Settings::TRACE | wire::Settings::TRACE_ERRORS)),
             mss_v4: sizes.0,
             mss_v6: sizes.1,
             port_first: ports.first,

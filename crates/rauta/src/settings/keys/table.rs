@@ -5,11 +5,12 @@ use super::values::{
     access_log, access_log_format, admin, affinity_entries, announce_on, boolean_or_auto, collector,
     counted_endpoints, counted_routes, endpoint_room, escaped_slashes, forward, head_bytes, header_or_off,
     hook, interface, listen_https, log_format, log_level, maglev_table_size, max_flows, metrics, on_exit,
-    one_in, path, path_or_off, policy, port_or_auto, redraw_after, requests, response_header_or_off, room,
-    route_metrics, secret_or_off, service_or_off, show_access_log, show_address, show_announce_on,
-    show_collector, show_escaped_slashes, show_forward, show_listen, show_listen_https, show_on_exit,
-    show_or_auto, show_or_off, show_path, show_path_or_off, show_policy, show_port_or_auto,
-    show_secret_or_off, show_service_or_off, shown, shown_bytes, xdp_mode,
+    one_in, one_in_or_off, path, path_or_off, policy, port_or_auto, redraw_after, requests,
+    response_header_or_off, room, route_metrics, secret_or_off, service_or_off, show_access_log,
+    show_address, show_announce_on, show_collector, show_escaped_slashes, show_forward, show_listen,
+    show_listen_https, show_on_exit, show_one_in_or_off, show_or_auto, show_or_off, show_path,
+    show_path_or_off, show_policy, show_port_or_auto, show_secret_or_off, show_service_or_off, shown,
+    shown_bytes, xdp_mode,
 };
 use crate::settings::parse::{
     Expected, address, address_or_name, boolean, bytes, count, duration, listen, network, ports, range,
@@ -239,6 +240,13 @@ pub(crate) static KEYS: &[Key] = &[
         access_log.sample_one_in,
         one_in,
         ToString::to_string
+    ),
+    one!(
+        "accessLog.kernelSampleOneIn",
+        "one of so many requests that the kernel decides is logged, and those that failed always; or off",
+        access_log.kernel_one_in,
+        one_in_or_off,
+        show_one_in_or_off
     ),
     one!(
         "accessLog.complete",

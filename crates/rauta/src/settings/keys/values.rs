@@ -152,6 +152,15 @@ pub(super) fn one_in(text: &str) -> Result<u64, Expected> {
     text.parse().ok().filter(|count| *count > 0).ok_or(Expected("a whole number above zero: one in so many"))
 }
 
+/// One in how many, or none.
+pub(super) fn one_in_or_off(text: &str) -> Result<Option<u32>, Expected> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.map(Some).ok_or(Expected("a whole number above zero: one in so many; or off"))
+}
+
 pub(super) fn log_level(text: &str) -> Result<String, Expected> {
     let expected = Expected("error, warn, info, debug, trace, off, or directives such as info,proxy=debug");
     telemetry::log::check_filter(text).map(|()| text.to_owned()).map_err(|_| expected)
@@ -334,6 +343,10 @@ pub(super) fn show_collector(collector: &Option<Collector>) -> String {
 
 pub(super) fn show_or_off(text: &Option<String>) -> String {
     text.clone().unwrap_or_else(|| "off".to_owned())
+}
+
+pub(super) fn show_one_in_or_off(one_in: &Option<u32>) -> String {
+    one_in.map_or_else(|| "off".to_owned(), |count| count.to_string())
 }
 
 pub(super) fn shown(value: &std::time::Duration) -> String {

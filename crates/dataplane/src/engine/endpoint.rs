@@ -2,7 +2,9 @@ use wire::{EndpointHealth, Flow, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, T
 
 use super::observe::{self, Seen};
 use super::{Env, Part, Scratch, Verdict, checksum, drop, emit, reserve, responses, retire, way_back, ways};
-use crate::flow::{EndpointStep, accepted, learn_way_up, on_endpoint, response_view, state, unbind};
+use crate::flow::{
+    EndpointStep, ResponseView, accepted, learn_way_up, on_endpoint, response_view, state, unbind,
+};
 use crate::image::Image;
 
 /// A segment for one of our legs.
@@ -24,7 +26,8 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     if image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
     }
-    scratch.view.status = 0;
+    // What the segment before it on this CPU has left there is not this one's.
+    scratch.view = ResponseView::default();
     if image.payload_len != 0 && !image.has(TcpFlags::SYN | TcpFlags::RST) {
         let view = &mut scratch.view;
         env.locked(flow, |flow| response_view(flow, view));

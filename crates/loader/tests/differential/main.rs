@@ -31,7 +31,7 @@ use conversation::{Counts, converse};
 use expected::World;
 use kernel::{Facts, Reach};
 use model::{Backend, Listener, PathMatch, Snapshot, ValueMatch};
-use support::program::Program;
+use support::program::{Hook, Program};
 use wire::Settings;
 
 /// The address that requests go to, or over IPv6 what becomes of it there.
@@ -41,16 +41,27 @@ const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const PER_TABLE: u64 = 200;
 
 #[test]
-fn the_program_decides_what_the_pure_code_decides() {
+fn the_programs_of_tc_decide_what_the_pure_code_decides() {
+    decide_what_the_pure_code_decides(Hook::Tc);
+}
+
+/// What they pass, those of TC decide.
+#[test]
+fn the_programs_of_xdp_decide_what_the_pure_code_decides() {
+    decide_what_the_pure_code_decides(Hook::Xdp);
+}
+
+fn decide_what_the_pure_code_decides(hook: Hook) {
     let wanted: u64 = match std::env::var("RAUTA_FUZZ_REQUESTS") {
         Ok(text) => text.parse().expect("RAUTA_FUZZ_REQUESTS is a number"),
         Err(_) => 20_000,
     };
-    let mut program = Program::load();
+    let mut program = Program::load_at(hook);
     let mut counts = Counts::default();
     let mut before = kernel::Tables::default();
     let settings = support::settings();
-    for seed in 0.. {
+    let first = if hook == Hook::Tc { 0 } else { 1 << 16 };
+    for seed in first.. {
         if counts.requests >= wanted {
             break;
         }
@@ -79,7 +90,11 @@ fn the_program_decides_what_the_pure_code_decides() {
             converse(&mut program, &world, &settings.cookie_key, &mut dice, &mut counts);
         }
     }
-    println!("{counts:?}");
+    println!("{counts:?}, {} frames passed by XDP", program.deferred);
+    // XDP passes what the host is asked to take and what comes behind it, and nothing else. Such a part comes again.
+    let handed = counts.handed_first + counts.handed_later;
+    let passed = if hook == Hook::Tc { 0 } else { handed + 2 * counts.rests };
+    assert_eq!(program.deferred, passed, "{counts:?}");
     // The generators reach every outcome, often.
     for part in [
         counts.bound,

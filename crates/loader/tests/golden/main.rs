@@ -15,6 +15,7 @@ mod instructions;
 mod layout;
 mod lockstep;
 mod packets;
+mod random;
 mod requests;
 mod shapes;
 #[path = "../support/mod.rs"]

@@ -20,6 +20,8 @@ mod lockstep;
 #[path = "../golden/packets.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod packets;
+#[path = "../golden/random.rs"]
+mod random;
 #[path = "../golden/requests.rs"]
 mod requests;
 #[path = "../golden/shapes.rs"]

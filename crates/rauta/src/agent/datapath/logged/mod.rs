@@ -23,6 +23,9 @@ const PATIENCE_NS: u64 = 60_000_000_000;
 /// How often it is looked for those that have waited too long.
 const LOOK_NS: u64 = 1_000_000_000;
 
+/// How often lines are handed over: in fewer and larger batches than those of userspace's threads, whose queue it is.
+const FLUSH_NS: u64 = 250_000_000;
+
 /// What the log says of a request whose answer was not seen to begin in that time.
 const UNANSWERED: &str = "no answer seen";
 
@@ -32,6 +35,7 @@ pub(super) struct Logged {
     one_in: u32,
     waiting: HashMap<(Tuple, u32), Told>,
     looked_ns: u64,
+    flushed_ns: u64,
     quiet: Quiet,
 }
 
@@ -80,7 +84,7 @@ impl Told {
 
 impl Logged {
     pub(super) fn new(lines: Lines, one_in: u32) -> Self {
-        Self { lines, one_in, waiting: HashMap::new(), looked_ns: 0, quiet: Quiet::default() }
+        Self { lines, one_in, waiting: HashMap::new(), looked_ns: 0, flushed_ns: 0, quiet: Quiet::default() }
     }
 
     pub(super) const fn one_in(&self) -> u32 {
@@ -104,7 +108,10 @@ impl Logged {
             self.looked_ns = now_ns;
             self.give_up(now_ns.saturating_sub(PATIENCE_NS), names);
         }
-        self.lines.flush();
+        if now_ns.saturating_sub(self.flushed_ns) >= FLUSH_NS {
+            self.flushed_ns = now_ns;
+            self.lines.flush();
+        }
     }
 
     /// The last lines: those of requests that wait.
@@ -177,7 +184,9 @@ impl Logged {
 
     fn write(&mut self, told: &Told, ended: Option<&Event>, names: &Names<'_>) {
         let Some(last) = told.last() else { return };
-        let route = (names.route)(last.route);
+        // A response is told with the route of its connection's newest request.
+        let asked = told.asked.as_ref();
+        let route = (names.route)(asked.map_or(last.route, |asked| asked.route));
         let is_failed = last.status >= 400;
         let is_drawn = Event::is_drawn(last.lot, self.one_in);
         let is_quiet = route.as_ref().is_some_and(|route| self.quiet.routes.contains(route));
@@ -185,12 +194,13 @@ impl Logged {
             return;
         }
         let listener = (names.listener)(last.listener);
-        let asked = told.asked.as_ref().filter(|asked| asked.path_len > 0);
+        let began_ns = asked.map_or(last.time.saturating_sub(last.first_byte_ns), |asked| asked.time);
+        let asked = asked.filter(|asked| asked.path_len > 0);
         let (path, host) = asked.map(|asked| (path(asked), host(asked).to_ascii_lowercase())).unzip();
         let first_byte = told.answered.map(|answer| answer.first_byte_ns).filter(|took| *took > 0);
         let bytes_out = |ended: &Event| Some(ended.ends_at.wrapping_sub(told.answered?.begins_at).into());
         self.lines.add(&Entry {
-            time: Some(names.now.wall(told.asked.as_ref().unwrap_or(last).time)),
+            time: Some(names.now.wall(began_ns)),
             client: Some(flow::source(&last.client)),
             listener: (!listener.is_empty()).then_some(&listener as &dyn Show),
             route: route.as_ref().map(|route| route as &dyn Show),

@@ -313,3 +313,26 @@ fn what_clients_send_ends_no_line_and_a_path_that_is_cut_says_so() {
         assert!(!lines[1].contains(&"x".repeat(96)));
     }
 }
+
+#[test]
+fn a_line_has_the_route_of_its_request_though_the_connection_has_a_newer_one() {
+    let mut case = Case::new(1, "$path $route");
+    let second = |event: Event| Event { route: 2, ..event };
+    // Pipelined: the responses are told with the route of the second request.
+    case.take(&[asks("/a", 7, 1, 0), second(asks("/b", 7, 2, 1))]);
+    let whole = |number, at_ms| second(answers(200, Event::WHOLE, 7, number, at_ms));
+    case.take(&[whole(1, 5), whole(2, 6)]);
+    let lines = case.lines(false);
+    assert_eq!(lines, ["/a HTTPRoute shop/web rule 1", "/b HTTPRoute shop/web rule 2"]);
+}
+
+#[test]
+fn a_failure_that_was_not_drawn_has_the_time_at_which_it_was_asked_for() {
+    let mut case = Case::new(1000, "$time $status");
+    case.now_ns = START_NS + 10_000 * MS;
+    let port = port(1000, false);
+    let late = answers(504, Event::WHOLE, port, 1, 10_000);
+    case.take(&[Event { first_byte_ns: 4_000 * MS, ..late }]);
+    let lines = case.lines(false);
+    assert!(lines[0].starts_with("1970-01-01T00:01:36"), "{lines:?}");
+}

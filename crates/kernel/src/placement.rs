@@ -108,7 +108,7 @@ pub enum Why {
     NoRoute,
     /// A kernel table is full.
     Full,
-    /// XDP was asked for; TC is the next tier that is right.
+    /// XDP was asked for, which no route has for itself.
     TcInstead,
 }
 
@@ -159,7 +159,9 @@ impl Why {
             Self::Policy => "network policy is enforced for an endpoint",
             Self::NoRoute => "there is no route to an endpoint",
             Self::Full => "a kernel table is full",
-            Self::TcInstead => "XDP does not route yet; TC decides the same requests",
+            Self::TcInstead => {
+                "TC decides the same requests; whether XDP goes before it is the interface's (dataplane.hook)"
+            }
         }
     }
 }

@@ -11,9 +11,9 @@ use wire::{
     Candidate, Closed, DEVICES_MAX, Device, ENDPOINTS_MAX, EndpointHealth, EndpointRecord, FLOW_CACHE_MAX,
     FLOWS_MAX, Flow, HEADER_CONDITIONS_MAX, HEADER_NAME_MAX, HOSTS_MAX, HeaderConditions, HostKey,
     HostRecord, LISTENERS_MAX, LOTS_MAX, Leg, ListenerCounters, ListenerKey, Lot, MAGLEV_TABLES_MAX,
-    MaglevTable, Member, Metrics, Notes, PREFIX_ROUTES_MAX, PrefixKey, PrefixRecord, REQUESTS_PER_CPU,
-    RESPONSES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason, Responses, RouteAction, RouteKey, RouteRecord,
-    Settings, StoredRequest, Tuple, Vip,
+    MaglevTable, Member, Metrics, Notes, POOLED_LEGS_MAX, POOLS_MAX, PREFIX_ROUTES_MAX, Pool, PooledLeg,
+    PrefixKey, PrefixRecord, REQUESTS_PER_CPU, RESPONSES_MAX, ROUTE_ACTIONS_MAX, ROUTES_MAX, Reason,
+    Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest, Tuple, Vip,
 };
 
 /// The six counters of the whole data plane.
@@ -48,6 +48,15 @@ pub static CLOSED: LruHashMap<Tuple, Closed, FLOWS_MAX> = LruHashMap::new();
 /// Legs to endpoints; they outlive their flows until they are reset.
 #[btf_map]
 pub static LEGS: HashMap<Tuple, Leg, { 2 * FLOWS_MAX }> = HashMap::new();
+
+/// Legs without a client. Takes memory only for those that there are.
+#[btf_map]
+pub static POOLED_LEGS: HashMap<Tuple, PooledLeg, POOLED_LEGS_MAX, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+
+/// Where to look for them, by endpoint and kind of client.
+#[btf_map]
+pub static POOLS: Array<Pool, POOLS_MAX> = Array::new();
 
 /// Requests that wait for a SYN-ACK: [`REQUESTS_PER_CPU`] for each CPU. The agent sizes it for the machine.
 #[btf_map]

@@ -63,4 +63,5 @@ part!(rauta_xdp_rebind, BindAgain, is_ready, finish, "Binding a later one.");
 part!(rauta_xdp_reopen, Reopen, is_ready, finish, "Sending the SYN of a leg again.");
 part!(rauta_xdp_endpoint, Endpoint, prepare, finish_leg, "A segment of an endpoint.");
 part!(rauta_xdp_open, Open, is_ready, finish_leg, "The SYN-ACK of an endpoint.");
+part!(rauta_xdp_pooled, Pooled, is_ready, finish_leg, "A segment of an endpoint on a leg that waits.");
 part!(rauta_xdp_other, Elsewhere, is_ready, finish_leg, "The refusal of an endpoint.");

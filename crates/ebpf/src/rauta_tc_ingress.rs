@@ -103,4 +103,5 @@ part!(rauta_tc_reopen, Reopen, finish, "Sending the SYN of a leg again.");
 part!(rauta_tc_endpoint, Endpoint, finish_leg, "A segment of an endpoint.");
 part!(rauta_tc_open, Open, finish_leg, "The SYN-ACK of an endpoint.");
 part!(rauta_tc_other, Elsewhere, finish_leg, "The refusal of an endpoint.");
+part!(rauta_tc_pooled, Pooled, finish_leg, "A segment of an endpoint on a leg that waits.");
 part!(rauta_tc_shape, Shape, finish, "A packet that is a fragment or has options.");

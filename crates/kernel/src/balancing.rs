@@ -190,7 +190,8 @@ impl Pool {
         for (index, (id, size), _) in wanted.into_iter().filter(|(.., used)| *used) {
             let mut record = BackendRecord::default();
             let subject = balance::subject(&id.unspoken().to_string());
-            if let Some(backend) = snapshot.backends.get(&id) {
+            let backend = snapshot.backends.get(&id);
+            if let Some(backend) = backend {
                 let mut known = Vec::new();
                 for endpoint in &backend.endpoints {
                     let mut ways = endpoint.addresses().filter_map(|address| way(address, facts));
@@ -235,7 +236,7 @@ impl Pool {
                 }
             }
             record.subject = subject;
-            let told = snapshot.backends.get(&id).and_then(|backend| backend.proxy_protocol);
+            let told = backend.and_then(|backend| backend.proxy_protocol);
             record.flags = if told == Some(ProxyProtocol::V2) { BackendRecord::PROXY_V2 } else { 0 };
             tables.backends.insert(index, record);
         }

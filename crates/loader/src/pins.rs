@@ -1,7 +1,7 @@
 //! The pin folder: `<root>/v<layout>/`, mode 0700, locked by the agent that uses it.
 //!
 //! ```text
-//! /sys/fs/bpf/rauta/v6/METRICS                        maps under their own names
+//! /sys/fs/bpf/rauta/v7/METRICS                        maps under their own names
 //!                      LISTENER_COUNTERS
 //!                      rauta_tc_ingress               the programs in use
 //!                      rauta_ingress

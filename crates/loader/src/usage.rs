@@ -19,6 +19,8 @@ pub struct InUse {
     pub legs: u64,
     /// Room for legs.
     pub legs_max: u32,
+    /// Legs without a client, that wait for the next.
+    pub waiting: u64,
 }
 
 /// How long the programs ran.

@@ -40,6 +40,8 @@ pub struct KernelCounters {
     pub legs: u64,
     /// Room for legs.
     pub legs_max: u64,
+    /// Legs without a client, that wait for the next.
+    pub legs_waiting: u64,
     /// Entries of tables that this agent has written or removed.
     pub table_writes: u64,
     /// Tables of routes.

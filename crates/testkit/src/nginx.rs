@@ -42,6 +42,8 @@ pub struct NginxOptions {
     pub keepalive: Duration,
     /// Where it listens on port 8080.
     pub families: Families,
+    /// How many processes serve, 1 or more.
+    pub workers: u32,
 }
 
 /// IP families that something listens on.
@@ -57,7 +59,7 @@ pub enum Families {
 
 impl Default for NginxOptions {
     fn default() -> Self {
-        Self { keepalive: Duration::from_secs(600), families: Families::Both }
+        Self { keepalive: Duration::from_secs(600), families: Families::Both, workers: 1 }
     }
 }
 
@@ -171,6 +173,10 @@ fn spawn(netns: &Netns, name: &str, folder: &Path, families: Families) -> Result
 fn config(name: &str, folder: &Path, options: NginxOptions) -> String {
     let folder = folder.display();
     let idle = options.keepalive.as_secs();
+    let processes = match options.workers {
+        0 | 1 => "master_process off; worker_processes 1;".to_owned(),
+        workers => format!("worker_processes {workers};"),
+    };
     let (v4, v6) = (
         format!("listen {BACKEND_PORT} backlog=4096;"),
         format!("listen [::]:{BACKEND_PORT} ipv6only=on backlog=4096;"),
@@ -181,7 +187,7 @@ fn config(name: &str, folder: &Path, options: NginxOptions) -> String {
         Families::V6 => v6,
     };
     format!(
-        r#"daemon off; master_process off; user root; pid {folder}/pid; error_log stderr warn; worker_processes 1;
+        r#"daemon off; {processes} user root; pid {folder}/pid; error_log stderr warn;
 events {{ worker_connections 4096; }}
 http {{
   access_log off; default_type text/plain; sendfile on; tcp_nodelay on;
@@ -191,7 +197,7 @@ http {{
   server {{
     {listen}
     listen 80; root {folder}/www; server_tokens off;
-    add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always;
+    add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always; add_header X-Echo $http_x_test always;
     location = /128 {{ }} location = /16k {{ }} location = /1m {{ }} location = /10m {{ }}
     location = /chunked {{ ssi on; ssi_types text/plain; }}
     location = /slow {{ limit_rate 8k; }}
@@ -203,7 +209,7 @@ http {{
   }}
   server {{
     listen {PROXY_PORT} proxy_protocol backlog=4096; listen [::]:{PROXY_PORT} proxy_protocol ipv6only=on backlog=4096;
-    add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always;
+    add_header X-Endpoint {name} always; add_header X-Connection $connection/$connection_requests always; add_header X-Echo $http_x_test always;
     location / {{ return 200 "told=$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $proxy_protocol_server_port\nx-forwarded-for=$http_x_forwarded_for\n"; }}
   }}
 }}

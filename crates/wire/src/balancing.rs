@@ -191,8 +191,14 @@ pub struct Settings {
     pub eject_for: u64,
     /// Who leaves notes in front of packets, from XDP to TC: drawn by the agent. 0: nobody.
     pub note_owner: u64,
+    /// For how long a leg without a client is kept, in nanoseconds; 0: not at all.
+    pub pool_idle: u64,
+    /// How many of them an endpoint gets, by kind of client: at most [`crate::POOL_PLACES`].
+    pub pool_legs: u32,
+    /// Zero.
+    pub pad: u32,
 }
-const _: () = assert!(size_of::<Settings>() == 72 && align_of::<Settings>() == 8);
+const _: () = assert!(size_of::<Settings>() == 88 && align_of::<Settings>() == 8);
 
 impl Settings {
     /// New connections pass to the stack; flows run out.

@@ -265,8 +265,12 @@ pub struct Flow {
     pub backend_serial: u32,
     /// Bytes that the endpoint is told first on the leg, and [`Flow::TOLD_HEARD`] once it has acknowledged them; 0: none.
     pub told: u32,
-    /// Zero.
-    pub pad: u32,
+    /// What is known of the leg: `dataplane::flow::leg_flag`.
+    pub leg_flags: u32,
+    /// Where the newest request says `close`, which the endpoint is not told, if its flag is set.
+    pub close_at: u32,
+    /// Where its response said `keep-alive`, in whose place the client is told `close`, if its flag is set.
+    pub told_at: u32,
 }
 const _: () = assert!(align_of::<Flow>() == 8 && size_of::<Flow>().is_multiple_of(8));
 
@@ -282,10 +286,16 @@ impl Flow {
 pub struct Closed {
     /// Our initial sequence number: the cookie.
     pub isn: u32,
-    /// 0 while userspace may still have to be given the connection again, 1 once it is over.
+    /// 0 while userspace may still have to be given the connection again, then [`Closed::OVER`]; or, if the client closed last, what its
+    /// FIN acknowledged: should that come again, our answer was lost.
     pub is_over: u32,
 }
 const _: () = assert!(size_of::<Closed>() == 8 && align_of::<Closed>() == 4);
+
+impl Closed {
+    /// It is over.
+    pub const OVER: u32 = 1;
+}
 
 /// Value of map `LEGS`: whose leg it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -19,6 +19,7 @@ mod ip;
 mod maps;
 mod observe;
 mod payload;
+mod pool;
 mod reason;
 mod routing;
 mod segment;
@@ -47,6 +48,7 @@ pub use payload::{
     CAPTURES_MAX, HEADER_NAME_MAX, Method, PAYLOAD_MAX, PAYLOAD_ROOM, Payload, PayloadSpan, RequestFacts,
     ResponseFacts,
 };
+pub use pool::{POOL_PLACES, POOLED_LEGS_MAX, POOLS_MAX, Pool, PooledLeg, PooledPort};
 pub use reason::Reason;
 pub use routing::{
     CANDIDATES_MAX, CONDITIONS_MAX, Candidate, FNV_OFFSET, FNV_PRIME, HEADER_CONDITIONS_MAX,

@@ -7,8 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::IpAddress;
 
-/// Version of everything pinned; part of the pin path (`/sys/fs/bpf/rauta/v6`).
-pub const LAYOUT_VERSION: u32 = 6;
+/// Version of everything pinned; part of the pin path (`/sys/fs/bpf/rauta/v7`).
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// How many listeners the kernel can count at once.
 pub const LISTENERS_MAX: usize = 4096;

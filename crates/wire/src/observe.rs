@@ -87,7 +87,7 @@ pub struct Event {
     pub tier: u8,
     /// The lot of the request, over 32 bits: told of where its product with `Settings::trace_every` is below 2^32.
     pub lot: u32,
-    /// Which request of its connection, from 1; 0: not known.
+    /// Which request of its connection, from 1. One that goes to userspace after an endpoint was tried for it keeps its own.
     pub number: u32,
     /// Length of the path, of which [`Event::path`] may have the beginning only; 0: not told.
     pub path_len: u16,

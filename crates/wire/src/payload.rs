@@ -60,8 +60,12 @@ pub struct RequestFacts {
     pub fault: u8,
     /// Values of the captured names, by number.
     pub captures: [PayloadSpan; CAPTURES_MAX],
+    /// With [`RequestFacts::CLOSE`], where the word `close` is: the only one in the value of the only `Connection`; 0: nobody asks.
+    pub close_at: u32,
+    /// Zero.
+    pub pad: u32,
 }
-const _: () = assert!(size_of::<RequestFacts>() == 32 + 4 * CAPTURES_MAX && align_of::<RequestFacts>() == 8);
+const _: () = assert!(size_of::<RequestFacts>() == 40 + 4 * CAPTURES_MAX && align_of::<RequestFacts>() == 8);
 
 impl RequestFacts {
     /// `Connection: close`.
@@ -106,8 +110,12 @@ pub struct ResponseFacts {
     pub seen: u8,
     /// The scan's own: what is wrong with the field lines; 0: nothing.
     pub fault: u8,
+    /// Where the words `keep-alive` are, if they are all that the only `Connection` says; 0: they are not.
+    pub keep_alive_at: u32,
+    /// Zero.
+    pub pad: u32,
 }
-const _: () = assert!(size_of::<ResponseFacts>() == 16 && align_of::<ResponseFacts>() == 8);
+const _: () = assert!(size_of::<ResponseFacts>() == 24 && align_of::<ResponseFacts>() == 8);
 
 impl ResponseFacts {
     /// One Content-Length, and no Transfer-Encoding.

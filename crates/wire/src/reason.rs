@@ -40,6 +40,16 @@ pub enum Reason {
     Ended = 15,
     /// An event was not told, since the ring buffer had no room.
     Untold = 16,
+    /// A request went over a leg of the pool.
+    Pooled = 17,
+    /// A leg went to the pool.
+    LegPooled = 18,
+    /// A leg did not go to the pool: it is full.
+    PoolFull = 19,
+    /// An endpoint ended a leg of the pool.
+    PoolEnded = 20,
+    /// A failure was not told, since its CPU had told of enough of them.
+    UntoldFailure = 21,
 
     /// Handed off: the request is not decidable here.
     HandUndecidable = 32,
@@ -117,7 +127,7 @@ impl Reason {
     pub const SLOTS: usize = 256;
 
     /// Every reason.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 55] = [
         Self::SynCookie,
         Self::BareAck,
         Self::Probe,
@@ -135,6 +145,11 @@ impl Reason {
         Self::Challenged,
         Self::Ended,
         Self::Untold,
+        Self::Pooled,
+        Self::LegPooled,
+        Self::PoolFull,
+        Self::PoolEnded,
+        Self::UntoldFailure,
         Self::HandUndecidable,
         Self::HandTooLong,
         Self::HandForwarding,
@@ -190,6 +205,11 @@ impl Reason {
             Self::Challenged => "challenged",
             Self::Ended => "ended",
             Self::Untold => "untold",
+            Self::Pooled => "pooled",
+            Self::LegPooled => "leg_pooled",
+            Self::PoolFull => "pool_full",
+            Self::PoolEnded => "pool_ended",
+            Self::UntoldFailure => "untold_failure",
             Self::HandUndecidable => "hand_off_undecidable",
             Self::HandTooLong => "hand_off_too_long",
             Self::HandForwarding => "hand_off_forwarding_headers",
@@ -257,6 +277,13 @@ impl Reason {
             Self::Challenged => "a RST or SYN that may be forged was answered with an acknowledgement",
             Self::Ended => "a response ended",
             Self::Untold => "the buffer of events was full: `rauta trace` and the access log lack one",
+            Self::Pooled => "a request went over a leg that was connected already",
+            Self::LegPooled => "a client left: its leg waits for the next request",
+            Self::PoolFull => "a client left: its leg ended with it, for enough others wait",
+            Self::PoolEnded => "an endpoint closed a leg that waited for a request",
+            Self::UntoldFailure => {
+                "a flood of failures: of those outside the sample the access log lacks one"
+            }
             Self::HandUndecidable => "the request has something in it that only userspace decides",
             Self::HandTooLong => "the request does not fit one segment",
             Self::HandForwarding => "forwarding headers from a client that is no trusted proxy",

@@ -33,6 +33,8 @@ pub(super) fn begin(scratch: &mut Scratch, client: [u8; 16], drawn: Drawn, recor
         generation: 0,
         affinity_s: drawn.affinity_s,
         told: 0,
+        is_pooled: 0,
+        pad: 0,
         offsets: 0,
     };
 }

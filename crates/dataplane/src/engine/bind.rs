@@ -1,21 +1,25 @@
 //! Binding a request to an endpoint: the record of its connection, the leg before, the SYN.
 
-use wire::{Flow, Leg, Reason, StoredRequest, TcpFlags, TcpOptions, Tuple};
+use wire::{Flow, Leg, PooledLeg, Reason, StoredRequest, TcpFlags, TcpOptions, Tuple};
 
 use super::first::Request;
-use super::reserve::{Chosen, Reserved, note_failure, reserve};
+use super::reserve::{Chosen, Reserved, note_failure, note_silence, reserve};
 use super::stored::{Kept, keep_request, load_again, text};
 use super::{
-    Env, FLOW_WORDS, Scratch, Verdict, affinity, copies, drop, emit, hand_off, observe, retire, syn, way_back,
+    Env, FLOW_WORDS, Scratch, Verdict, affinity, copies, drop, emit, hand_off, observe, pool, retire, syn,
+    way_back,
 };
-use crate::flow::{TRIES_MAX, begin_leg, doom, open_with, state, unbind};
+use crate::flow::{
+    After, Plan, TRIES_MAX, after_leg, begin_leg, doom, is_through, join, open_with, plan_joined, state,
+    take_back, unbind, word_of,
+};
 use crate::image::Image;
 
 /// The first request of a connection.
 #[inline(always)]
 pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     scratch.client = scratch.image.tuple;
-    let reserved = reserve(env, scratch, 0, u32::MAX);
+    let reserved = reserve(env, scratch, 0, u32::MAX, true);
     if reserved != Reserved::Yes {
         return hand_off::first(env, scratch, reserved.reason());
     }
@@ -23,8 +27,9 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let text_len = text(scratch);
     let slot = env.next_slot();
     let insert_at = insert_at(scratch);
-    let isn = {
-        let Scratch { image, facts, settings, leg, leg_key, plan, flow, vip, request, chosen, .. } = scratch;
+    let (isn, word_at) = {
+        let Scratch { image, facts, settings, leg, leg_key, plan, flow, vip, request, chosen, taken, .. } =
+            scratch;
         let flow = blank(flow);
         flow.client = image.tuple;
         flow.down = down;
@@ -44,25 +49,24 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         open_with(flow, image, facts, insert_at, now);
         begin(flow, leg_key, leg, chosen, request.action, now);
         flow.slot = slot;
-        plan_syn(plan, flow);
-        flow.leg_isn
+        let isn = lead(flow, image, chosen, pool::as_leg(taken), text_len, now, plan);
+        (isn, word_of(flow, image.seq))
     };
     let told = scratch.chosen.told;
-    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len, told };
-    if !keep_request(env, scratch, kept) {
-        env.remove_leg(&scratch.leg_key);
+    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len, word_at, told };
+    if isn == 0 || scratch.chosen.is_pooled == 0 && !keep_request(env, scratch, kept) {
+        pool::abandon(env, scratch);
         return drop(env, Reason::DropMangle);
     }
     if !env.insert_flow(&scratch.image.tuple, as_flow(&mut scratch.flow)) {
-        env.remove_leg(&scratch.leg_key);
+        pool::abandon(env, scratch);
         // Another CPU has bound a copy of the request: the client repeats it if that one comes to nothing.
         if env.flow(&scratch.image.tuple).is_some() {
             return drop(env, Reason::DropRace);
         }
         return hand_off::first(env, scratch, Reason::HandNoRoom);
     }
-    observe::request(env, scratch, Reason::Bound);
-    send_syn(env, scratch, Reason::Bound)
+    send_bound(env, scratch, Reason::Bound)
 }
 
 /// A request on a connection whose leg, if it has one, is idle and is left.
@@ -72,11 +76,13 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     // A leg that is left to draw anew may go where it went; one that was lost should not, unless the client keeps it: then a
     // leg that does not open says so.
     let keeps = affinity::is_kept(env, scratch.request.action);
-    let (legs, avoided) = env.locked(flow, |flow| {
-        (flow.legs, if keeps || flow.state == state::SPLICED { u32::MAX } else { flow.endpoint })
+    let (legs, avoided, options) = env.locked(flow, |flow| {
+        let avoided = if keeps || flow.state == state::SPLICED { u32::MAX } else { flow.endpoint };
+        (flow.legs, avoided, flow.client_options)
     });
     scratch.client = scratch.image.tuple;
-    let reserved = reserve(env, scratch, legs, avoided);
+    scratch.image.options = options;
+    let reserved = reserve(env, scratch, legs, avoided, true);
     if reserved != Reserved::Yes {
         return leave_and_hand_off(env, scratch, flow, reserved.reason());
     }
@@ -85,26 +91,85 @@ pub(super) fn again<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let text_len = text(scratch);
     let insert_at = insert_at(scratch);
     let slot = env.next_slot();
-    let Scratch { image, facts, leg, leg_key, plan, request, chosen, .. } = scratch;
-    let isn = env.locked(flow, |flow| {
+    let Scratch { image, facts, leg, leg_key, plan, request, chosen, taken, .. } = scratch;
+    let taken = pool::as_leg(taken);
+    let (isn, word_at) = env.locked(flow, |flow| {
         if flow.state != state::UNBOUND || flow.next_seq != image.seq || flow.client != image.tuple {
-            return 0;
+            return (0, 0);
         }
         flow.insert_len = text_len as u16;
         open_with(flow, image, facts, insert_at, now);
         begin(flow, leg_key, leg, chosen, request.action, now);
         flow.slot = slot;
-        plan_syn(plan, flow);
-        flow.leg_isn
+        let isn = lead(flow, image, chosen, taken, text_len, now, plan);
+        if isn == 0 {
+            take_back(flow, flow.request_seq);
+            unbind(flow);
+        }
+        (isn, word_of(flow, image.seq))
     });
     let told = scratch.chosen.told;
-    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len, told };
-    if isn == 0 || !keep_request(env, scratch, kept) {
-        env.remove_leg(&scratch.leg_key);
+    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at, text_len, word_at, told };
+    if isn == 0 || scratch.chosen.is_pooled == 0 && !keep_request(env, scratch, kept) {
+        pool::abandon(env, scratch);
         return drop(env, Reason::DropRace);
     }
-    observe::request(env, scratch, Reason::Rebound);
-    send_syn(env, scratch, Reason::Rebound)
+    send_bound(env, scratch, Reason::Rebound)
+}
+
+/// The leg that was reserved begins, and the plan is its SYN; or it goes on from where another client left it, and the plan is the
+/// request. Returns its first number less one; 0: it lacks what the client was promised.
+#[inline(always)]
+fn lead(
+    flow: &mut Flow,
+    image: &Image,
+    chosen: &Chosen,
+    taken: &PooledLeg,
+    text_len: u32,
+    now: u64,
+    plan: &mut Plan,
+) -> u32 {
+    if chosen.is_pooled == 0 {
+        plan_syn(plan, flow);
+        return flow.leg_isn;
+    }
+    if !join(flow, taken, now) {
+        return 0;
+    }
+    plan_joined(flow, image, flow.points[0].wrapping_sub(image.seq), text_len, plan);
+    // A number, not whether it is 0, is what callers look at.
+    flow.leg_isn | 1
+}
+
+/// Sends what [`lead`] has planned: a SYN, for `reason`, or the request.
+#[inline(always)]
+fn send_bound<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
+    if scratch.chosen.is_pooled == 0 {
+        observe::request(env, scratch, reason);
+        return send_syn(env, scratch, reason);
+    }
+    if !pool::taken(env, scratch) {
+        lose(env, scratch);
+        return drop(env, Reason::PoolEnded);
+    }
+    env.count(Reason::Pooled);
+    observe::request(env, scratch, Reason::Pooled);
+    emit::forward(env, scratch)
+}
+
+/// The leg that the request was to go over is not to be used: the client's repetition is bound anew.
+#[inline(always)]
+fn lose<E: Env>(env: &E, scratch: &mut Scratch) {
+    pool::abandon(env, scratch);
+    let Scratch { image, leg_key, .. } = &*scratch;
+    if let Some(flow) = env.flow(&image.tuple) {
+        env.locked(flow, |flow| {
+            if flow.leg == *leg_key && flow.client == image.tuple {
+                take_back(flow, flow.request_seq);
+                unbind(flow);
+            }
+        });
+    }
 }
 
 /// The endpoint of an opening leg does not answer: another one, for the same request, which the client sent again.
@@ -122,7 +187,7 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     note_failure(env, scratch, avoided, generation);
     scratch.client = scratch.image.tuple;
     scratch.request = Request { action, inserts: u32::from(point.is_some()) };
-    let mut reserved = reserve(env, scratch, legs, avoided);
+    let mut reserved = reserve(env, scratch, legs, avoided, false);
     if reserved == Reserved::Yes && scratch.chosen.endpoint == avoided {
         // There is no other: userspace waits for it, and knows how to say that it is not there.
         env.remove_leg(&scratch.leg_key);
@@ -135,7 +200,7 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
                 return false;
             }
             flow.state = state::HANDED;
-            flow.next_seq = image.seq;
+            take_back(flow, image.seq);
             true
         });
         if !is_left {
@@ -150,18 +215,19 @@ fn replace<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdi
     let text_len = text(scratch);
     let slot = env.next_slot();
     let Scratch { image, leg, leg_key, old_key, plan, chosen, .. } = scratch;
-    let (isn, request_len) = env.locked(flow, |flow| {
+    let (isn, request_len, word_at) = env.locked(flow, |flow| {
         if !is_opening(flow, image) || flow.leg != *old_key {
-            return (0, 0);
+            return (0, 0, 0);
         }
         begin(flow, leg_key, leg, chosen, action, now);
         flow.slot = slot;
         plan_syn(plan, flow);
-        (flow.leg_isn, flow.next_seq.wrapping_sub(flow.request_seq))
+        (flow.leg_isn, flow.next_seq.wrapping_sub(flow.request_seq), word_of(flow, image.seq))
     });
     // The next request may be in the segment too: nothing was decided on it.
     let len = image.payload_len.min(request_len);
-    let kept = Kept { slot, len, isn, insert_at: point, text_len, told: scratch.chosen.told };
+    let told = scratch.chosen.told;
+    let kept = Kept { slot, len, isn, insert_at: point, text_len, word_at, told };
     if isn != 0 {
         forget_leg(env, scratch);
     }
@@ -187,9 +253,9 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     }
     let slot = env.next_slot();
     let Scratch { image, plan, leg_key, .. } = scratch;
-    let (is_ours, isn, point, told) = env.locked(flow, |flow| {
+    let (is_ours, isn, point, word_at, told) = env.locked(flow, |flow| {
         if !is_opening(flow, image) {
-            return (false, 0, None, 0);
+            return (false, 0, None, 0, 0);
         }
         let is_same = flow.next_seq.wrapping_sub(flow.request_seq) == image.payload_len;
         if is_same {
@@ -197,14 +263,15 @@ pub(super) fn reopen<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         }
         plan_syn(plan, flow);
         *leg_key = flow.leg;
-        (true, if is_same { flow.leg_isn } else { 0 }, open_point(flow), flow.told)
+        let isn = if is_same { flow.leg_isn } else { 0 };
+        (true, isn, open_point(flow), word_of(flow, image.seq), flow.told)
     });
     if !is_ours {
         return drop(env, Reason::DropRace);
     }
     scratch.request.inserts = u32::from(point.is_some());
     let text_len = text(scratch);
-    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at: point, text_len, told };
+    let kept = Kept { slot, len: scratch.image.payload_len, isn, insert_at: point, text_len, word_at, told };
     if isn != 0 && !(load_again(env, scratch) && keep_request(env, scratch, kept)) {
         return drop(env, Reason::DropMangle);
     }
@@ -230,7 +297,8 @@ fn retell<E: Env>(env: &mut E, scratch: &mut Scratch, flow: *mut Flow) -> Verdic
     let insert_at = if text_len == 0 { None } else { Some(plan.insert_at) };
     scratch.request.inserts = text_len;
     text(scratch);
-    let kept = Kept { slot, len, isn, insert_at, text_len, told };
+    // Who is told of its client takes over no word of it.
+    let kept = Kept { slot, len, isn, insert_at, text_len, word_at: 0, told };
     if isn == 0 {
         return drop(env, Reason::DropRace);
     }
@@ -275,7 +343,7 @@ pub(super) fn elsewhere<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     scratch.client = scratch.old_key;
     scratch.request = Request { action, inserts: 0 };
     let is_other =
-        reserve(env, scratch, legs, avoided) == Reserved::Yes && scratch.chosen.endpoint != avoided;
+        reserve(env, scratch, legs, avoided, false) == Reserved::Yes && scratch.chosen.endpoint != avoided;
     // One that is told something else gets the client's repetition.
     if !is_other || scratch.chosen.told != told {
         env.remove_leg(&scratch.leg_key);
@@ -333,9 +401,12 @@ fn open_point(flow: &Flow) -> Option<u32> {
     if flow.points_used == 0 { None } else { Some(flow.points[0].wrapping_sub(flow.request_seq)) }
 }
 
-/// Leaves an idle leg, if there is one: its endpoint will be reset.
+/// Leaves an idle leg, if there is one: it goes to the pool, or its endpoint will be reset.
 #[inline(always)]
 fn leave<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow, now: u64) {
+    if pool::give(env, scratch, flow) != After::Kept {
+        return;
+    }
     let Scratch { image, old_leg, old_key, .. } = scratch;
     let is_left = env.locked(flow, |flow| {
         if flow.state != state::SPLICED || flow.next_seq != image.seq {
@@ -350,6 +421,44 @@ fn leave<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow, now: u64) {
     if is_left && is_ours(env, old_key, &image.tuple) {
         env.change_leg(old_key, old_leg);
     }
+}
+
+/// The leg that the client's connection had, `old_key`, and lost by the segment at hand: its endpoint has not answered, and will be reset.
+#[inline(always)]
+pub(super) fn leave_silent<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow, now: u64) {
+    let Scratch { image, old_leg, old_key, .. } = &mut *scratch;
+    let (endpoint, generation) = env.locked(flow, |flow| {
+        doom(flow, old_leg, now);
+        (flow.endpoint, flow.endpoint_generation)
+    });
+    if is_ours(env, old_key, &image.tuple) {
+        env.change_leg(old_key, old_leg);
+    }
+    note_silence(env, endpoint, generation);
+}
+
+/// Leaves the leg of a client that has its last response, and was sent our FIN: it goes to the pool, or its endpoint will be reset.
+#[inline(always)]
+pub(super) fn leave_for_good<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) -> After {
+    let after = pool::give(env, scratch, flow);
+    if after != After::Kept {
+        return after;
+    }
+    let now = env.now();
+    let Scratch { image, old_leg, old_key, plan, .. } = scratch;
+    let after = env.locked(flow, |flow| {
+        if flow.client != image.tuple || !is_through(flow, image) {
+            return After::Kept;
+        }
+        doom(flow, old_leg, now);
+        *old_key = flow.leg;
+        unbind(flow);
+        after_leg(flow, image, plan)
+    });
+    if after != After::Kept && is_ours(env, old_key, &image.tuple) {
+        env.change_leg(old_key, old_leg);
+    }
+    after
 }
 
 /// Takes out the leg `old_key` that the client's connection had, unless another connection has its ports by now.
@@ -439,7 +548,7 @@ const fn as_flow(words: &mut [u64; FLOW_WORDS]) -> &mut Flow {
 
 /// The SYN of a flow's leg: it announces to the endpoint what the client announced to us.
 #[inline(always)]
-fn plan_syn(plan: &mut crate::flow::Plan, flow: &Flow) {
+fn plan_syn(plan: &mut Plan, flow: &Flow) {
     plan.tuple = flow.leg.reversed();
     plan.hop = flow.up;
     plan.seq = flow.leg_isn;

@@ -3,12 +3,12 @@ use wire::{EndpointRecord, Flow, Reason, RouteAction, TcpFlags, Vip};
 use super::checksum::is_sound;
 use super::first::{Decoded, Request, decode, fits_segment, is_whole};
 use super::{
-    Env, Owner, Part, Scratch, TEXT_MAX, Verdict, affinity, bind, drop, emit, hand_off, observe, pass,
-    retire, stored, syn, told, ways,
+    Env, Owner, Part, Scratch, TEXT_MAX, Verdict, affinity, bind, drop, emit, hand_off, observe, pass, pool,
+    retire, retire_as, stored, syn, told, ways,
 };
 use crate::cookie::{self, Cookie};
 use crate::flow::{
-    ClientStep, HandedStep, RequestStep, Rival, Wish, is_due, learn_way_down, on_client, on_handed,
+    After, ClientStep, HandedStep, RequestStep, Rival, Wish, is_due, learn_way_down, on_client, on_handed,
     on_newcomer, on_request, on_taken, state,
 };
 use crate::lookup::{Balancing, Drawn, choose, client_draw, endpoint as choose_endpoint, flow_hash};
@@ -32,6 +32,12 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     // What ends a connection is looked at closely: the endpoint would not believe it either.
     if scratch.image.has(TcpFlags::RST | TcpFlags::FIN) && !is_sound(env, scratch) {
         return drop(env, Reason::DropChecksum);
+    }
+    if scratch.image.has(TcpFlags::RST | TcpFlags::FIN) && scratch.image.payload_len == 0 {
+        let after = pool::give(env, scratch, flow);
+        if after != After::Kept {
+            return left(env, scratch, after);
+        }
     }
     let now = env.now();
     let Scratch { image, plan, old_key, .. } = &mut *scratch;
@@ -63,6 +69,10 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             emit::forward(env, scratch)
         }
         ClientStep::Request => env.go_on(Part::Request, scratch),
+        ClientStep::Unheard => {
+            bind::leave_silent(env, scratch, flow, now);
+            env.go_on(Part::Request, scratch)
+        }
         ClientStep::Reopen => {
             scratch.plan.keep = 0;
             env.go_on(Part::Reopen, scratch)
@@ -80,6 +90,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             let with_timestamps = scratch.plan.options.timestamps();
             emit::bare(env, scratch, with_timestamps, Reason::Challenged)
         }
+        ClientStep::AnswerLast => left(env, scratch, After::AnswerLast),
         ClientStep::Forget => {
             forget(env, scratch);
             drop(env, Reason::Closed)
@@ -88,6 +99,33 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         ClientStep::Early => stray(env, scratch, flow, now, Reason::DropEarly),
         ClientStep::Useless => drop(env, Reason::DropUseless),
         ClientStep::Handed => handed(env, scratch, flow, now),
+        ClientStep::Through => {
+            // Nobody behind it would notice: the leg goes, and with it what the client may lack.
+            if !is_sound(env, scratch) {
+                return drop(env, Reason::DropChecksum);
+            }
+            let after = bind::leave_for_good(env, scratch, flow);
+            left(env, scratch, after)
+        }
+    }
+}
+
+/// The segment comes from a client that has no leg any more.
+#[inline(never)]
+fn left<E: Env>(env: &mut E, scratch: &mut Scratch, after: After) -> Verdict {
+    let with_timestamps = scratch.image.timestamps_at != 0;
+    match after {
+        After::Kept => drop(env, Reason::DropRace),
+        After::Silent => drop(env, Reason::DropUseless),
+        After::Answer => emit::bare(env, scratch, with_timestamps, Reason::Probe),
+        After::AnswerLast => {
+            retire_as(env, &scratch.image.tuple, true);
+            emit::bare(env, scratch, with_timestamps, Reason::Closed)
+        }
+        After::Gone => {
+            retire(env, &scratch.image.tuple);
+            drop(env, Reason::Closed)
+        }
     }
 }
 
@@ -112,6 +150,8 @@ fn has_room<E: Env>(env: &mut E, scratch: &Scratch, flow: Option<*mut Flow>) -> 
     };
     let more = match flow {
         Some(flow) if image.payload_len != 0 => env.locked(flow, grows_by),
+        // A first request goes over a leg of the pool as it is, with its text.
+        None if image.payload_len != 0 && has_text && scratch.settings.pool_idle != 0 => TEXT_MAX,
         _ => 0,
     };
     if more != 0 {

@@ -9,6 +9,7 @@ use super::{Env, Scratch, TEXT_MAX, Verdict, drop};
 use crate::flow::Plan;
 use crate::image::Image;
 use crate::opaque::opaque;
+use crate::payload::word::front;
 use crate::sum::Sum;
 
 const TTL: u8 = 64;
@@ -38,7 +39,59 @@ pub(super) fn forward<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         };
         rest = rest.plus(difference);
     }
+    if scratch.plan.patch_len != 0 {
+        let Some(difference) = patch(env, scratch) else { return drop(env, Reason::DropMangle) };
+        rest = rest.plus(difference);
+    }
     finish(env, scratch, before, rest, payload_len)
+}
+
+/// Writes a part of `close` and the spaces behind it over the payload; returns by how much its sum grew. What was damaged there stays
+/// what its checksum does not fit.
+#[inline(always)]
+fn patch<E: Env>(env: &mut E, scratch: &Scratch) -> Option<Sum> {
+    const WORD: u64 = u64::from_le_bytes(*b"close   ");
+    const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
+    let (image, plan) = (&scratch.image, &scratch.plan);
+    let is_behind = plan.insert_len != 0 && plan.patch_at >= plan.insert_at;
+    let at = plan.patch_at + if is_behind { plan.insert_len } else { 0 };
+    let len = opaque(u64::from(plan.patch_len)).min(PATCH as u64) as u32;
+    let mut bytes = [0u8; PATCH];
+    if !env.load(image.payload_at() + at, &mut bytes, len) {
+        return None;
+    }
+    let old = bytes;
+    let first = if plan.patch_from < 5 { cut(WORD, plan.patch_from) } else { SPACES };
+    let words = [first & front(len), SPACES & if len > 8 { front(len - 8) } else { 0 }];
+    let mut sum = Sum::default();
+    let mut i = 0;
+    while i < 2 {
+        let new = words[i].to_le_bytes();
+        let mut k = 0;
+        while k < 8 {
+            bytes[8 * i + k] = new[k];
+            k += 1;
+        }
+        let k = 8 * i;
+        sum = sum.word([new[0], new[1], new[2], new[3]]).word([new[4], new[5], new[6], new[7]]);
+        sum = sum.less_word([old[k], old[k + 1], old[k + 2], old[k + 3]]);
+        sum = sum.less_word([old[k + 4], old[k + 5], old[k + 6], old[k + 7]]);
+        i += 1;
+    }
+    if !env.store(image.payload_at() + at, &bytes, len) {
+        return None;
+    }
+    Some(turned(sum, at))
+}
+
+/// Room for `close` and the spaces behind it, in whole words.
+const PATCH: usize = 16;
+
+/// `word` without its first bytes, of which there are fewer than eight, and with spaces at its end.
+#[inline(always)]
+const fn cut(word: u64, bytes: u32) -> u64 {
+    let shift = 8 * (bytes & 7);
+    if shift == 0 { word } else { word >> shift | u64::from_le_bytes([b' '; 8]) << (64 - shift) }
 }
 
 /// Cuts and inserts; returns by how much the sum of the payload grew.
@@ -280,7 +333,10 @@ fn translate_sack(image: &mut Image, plan: &Plan) {
     while edge < 8 {
         if edge < image.sack_edges {
             let at = image.sack_at + 4 * edge;
-            let moved = image.word(at).wrapping_add(plan.sack_add);
+            let edge = image.word(at);
+            // The endpoint knows nothing of our FIN.
+            let is_behind = plan.has_fin != 0 && edge == plan.behind_fin;
+            let moved = edge.wrapping_sub(u32::from(is_behind)).wrapping_add(plan.sack_add);
             image.set_word(at, if plan.drops_sack != 0 { 0x0101_0101 } else { moved });
         }
         edge += 1;

@@ -3,7 +3,8 @@ use wire::{EndpointHealth, Flow, PAYLOAD_MAX, Reason, StoredRequest, TcpFlags, T
 use super::observe::{self, Seen};
 use super::{Env, Part, Scratch, Verdict, checksum, drop, emit, reserve, responses, retire, way_back, ways};
 use crate::flow::{
-    EndpointStep, ResponseView, accepted, learn_way_up, on_endpoint, response_view, state, unbind,
+    EndpointStep, ResponseView, accepted, is_first, learn_way_up, on_endpoint, response_view, state,
+    take_back, unbind,
 };
 use crate::image::Image;
 
@@ -14,7 +15,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     if !checksum::is_sound(env, scratch) {
         return drop(env, Reason::DropChecksum);
     }
-    let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
+    let Some(flow) = env.flow(&scratch.old_key) else { return left(env, scratch) };
     if E::PRECEDES && !has_room(env, &scratch.image, flow) {
         return Verdict::DEFER;
     }
@@ -30,7 +31,10 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     scratch.view = ResponseView::default();
     if image.payload_len != 0 && !image.has(TcpFlags::SYN | TcpFlags::RST) {
         let view = &mut scratch.view;
-        env.locked(flow, |flow| response_view(flow, view));
+        env.locked(flow, |flow| {
+            response_view(flow, view);
+            view.is_first = u32::from(is_first(flow));
+        });
         responses::walk(env, scratch);
     }
     let (now, device) = (env.now(), env.device());
@@ -42,7 +46,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         (step, seen)
     });
     match step {
-        EndpointStep::Orphan => orphan(env, scratch),
+        EndpointStep::Orphan => left(env, scratch),
         EndpointStep::Accepted | EndpointStep::AcceptedAgain => env.go_on(Part::Open, scratch),
         EndpointStep::Refused => env.go_on(Part::Elsewhere, scratch),
         EndpointStep::Reset => reset(env, scratch, Reason::DropOrphan),
@@ -52,7 +56,9 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
                 observe::answered(env, scratch, &seen, took);
             }
             let verdict = emit::forward(env, scratch);
-            if verdict != Verdict::DROP && scratch.plan.flags & u32::from(TcpFlags::FIN) != 0 {
+            let is_passed_on =
+                scratch.image.has(TcpFlags::FIN) && scratch.plan.flags & u32::from(TcpFlags::FIN) != 0;
+            if verdict != Verdict::DROP && is_passed_on {
                 env.count(Reason::LegEnded);
             }
             verdict
@@ -62,6 +68,12 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
             env.count(if is_reset { Reason::Reset } else { Reason::Closed });
             env.remove_leg(&scratch.image.tuple);
             retire(env, &scratch.old_key);
+            emit::forward(env, scratch)
+        }
+        // Should the endpoint say more, it is reset.
+        EndpointStep::ForwardEnd => {
+            env.remove_leg(&scratch.image.tuple);
+            env.count(Reason::LegEnded);
             emit::forward(env, scratch)
         }
         EndpointStep::Ended => {
@@ -91,7 +103,16 @@ fn has_room<E: Env>(env: &mut E, image: &Image, flow: *mut Flow) -> bool {
     env.has_room(longest.saturating_sub(image.tcp_len + image.payload_len))
 }
 
-/// A leg that no flow has any more: the endpoint learns of it.
+/// A leg that no flow has: it waits for one, or nobody has it.
+#[inline(always)]
+fn left<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+    if env.pooled(&scratch.image.tuple).is_some() {
+        return env.go_on(Part::Pooled, scratch);
+    }
+    if is_taken(env, scratch) { env.go_on(Part::Endpoint, scratch) } else { orphan(env, scratch) }
+}
+
+/// A leg that nobody has any more: the endpoint learns of it.
 #[inline(never)]
 fn orphan<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     env.remove_leg(&scratch.image.tuple);
@@ -101,9 +122,23 @@ fn orphan<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     reset(env, scratch, Reason::DropOrphan)
 }
 
+/// Whether a request has taken the leg out of the pool while this segment was looked at: then `scratch.old_key` is whose it is, and the
+/// segment is that one's. Dropped, it would come again with a newer acknowledgement, and what nobody asked for would look like an answer.
+#[inline(never)]
+pub(super) fn is_taken<E: Env>(env: &E, scratch: &mut Scratch) -> bool {
+    let Scratch { image, old_key, .. } = scratch;
+    let Some(leg) = env.leg(&image.tuple) else { return false };
+    // SAFETY: a live map value; torn, it is nobody's.
+    let client = unsafe { (*leg).client };
+    let is_another = client != *old_key;
+    *old_key = client;
+    let has_it = |flow: &mut Flow| flow.leg == image.tuple && flow.state == state::SPLICED;
+    is_another || env.flow(old_key).is_some_and(|flow| env.locked(flow, has_it))
+}
+
 /// RST in answer to the segment at hand (RFC 9293 section 3.5.2): its acknowledgement is our sequence number.
 #[inline(never)]
-fn reset<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
+pub(super) fn reset<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict {
     let hop = way_back(env, &scratch.image);
     let (image, plan) = (&scratch.image, &mut scratch.plan);
     plan.tuple = image.tuple.reversed();
@@ -119,7 +154,7 @@ fn reset<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) -> Verdict 
 /// The SYN-ACK becomes our acknowledgement with the stored request.
 #[inline(always)]
 pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
-    let Some(flow) = env.flow(&scratch.old_key) else { return orphan(env, scratch) };
+    let Some(flow) = env.flow(&scratch.old_key) else { return drop(env, Reason::DropRace) };
     let now = env.now();
     let hop = way_back(env, &scratch.image);
     let (image, plan) = (&scratch.image, &mut scratch.plan);
@@ -131,10 +166,8 @@ pub(super) fn open<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
                 && image.ack == flow.leg_isn.wrapping_add(1);
             if !is_ours || !accepted(flow, image, now) {
                 if is_ours {
-                    let next_seq = flow.request_seq;
+                    take_back(flow, flow.request_seq);
                     unbind(flow);
-                    flow.next_seq = next_seq;
-                    flow.client_end = next_seq;
                 }
                 return (0, 0, flow.endpoint, flow.endpoint_generation, is_ours);
             }

@@ -1,6 +1,6 @@
 use wire::{
     CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey,
-    Lot, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
+    Lot, Pool, PooledLeg, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
 };
 
 use super::{Scratch, Verdict};
@@ -32,11 +32,13 @@ pub enum Part {
     Elsewhere = 8,
     /// A fragment, or a packet with IP options or extension headers.
     Shape = 9,
+    /// A segment of an endpoint on a leg that waits for a client.
+    Pooled = 10,
 }
 
 impl Part {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Client,
         Self::First,
         Self::Request,
@@ -47,6 +49,7 @@ impl Part {
         Self::Open,
         Self::Elsewhere,
         Self::Shape,
+        Self::Pooled,
     ];
 
     /// The name of the part's program in XDP, if it has one there.
@@ -61,6 +64,7 @@ impl Part {
             Self::Endpoint => "rauta_xdp_endpoint",
             Self::Open => "rauta_xdp_open",
             Self::Elsewhere => "rauta_xdp_other",
+            Self::Pooled => "rauta_xdp_pooled",
             Self::Shape => return None,
         })
     }
@@ -78,6 +82,7 @@ impl Part {
             Self::Open => "rauta_tc_open",
             Self::Elsewhere => "rauta_tc_other",
             Self::Shape => "rauta_tc_shape",
+            Self::Pooled => "rauta_tc_pooled",
         }
     }
 }
@@ -241,10 +246,23 @@ pub trait Env: Packet + Tables + Balancing + Names {
     fn leg(&self, key: &Tuple) -> Option<*mut Leg>;
     /// Adds a leg, unless there is one.
     fn insert_leg(&self, key: &Tuple, leg: &Leg) -> bool;
-    /// Puts a leg in the place of the one that is there, if there is one.
-    fn change_leg(&self, key: &Tuple, leg: &Leg);
+    /// Puts a leg in the place of the one that is there; whether there was one.
+    fn change_leg(&self, key: &Tuple, leg: &Leg) -> bool;
     /// Takes a leg out.
     fn remove_leg(&self, key: &Tuple);
+
+    /// `POOLS`.
+    fn pool(&self, index: u32) -> Option<*mut Pool>;
+    /// Calls `change` with the pool locked. It must call nothing of this trait.
+    fn locked_pool<R>(&self, pool: *mut Pool, change: impl FnOnce(&mut Pool) -> R) -> R;
+    /// `POOLED_LEGS`.
+    fn pooled(&self, key: &Tuple) -> Option<*mut PooledLeg>;
+    /// Calls `change` with the leg locked. It must call nothing of this trait.
+    fn locked_pooled<R>(&self, leg: *mut PooledLeg, change: impl FnOnce(&mut PooledLeg) -> R) -> R;
+    /// Adds a leg to it, unless there is one.
+    fn insert_pooled(&self, key: &Tuple, leg: &PooledLeg) -> bool;
+    /// Takes a leg out of it.
+    fn remove_pooled(&self, key: &Tuple);
 
     /// The number of the next slot for a stored request, of this CPU.
     fn next_slot(&self) -> u32;

@@ -1,5 +1,5 @@
 use wire::{
-    PAYLOAD_MAX, PAYLOAD_ROOM, Reason, RequestFacts, RouteAction, Settings, TcpFlags, TcpOptions, Vip,
+    Closed, PAYLOAD_MAX, PAYLOAD_ROOM, Reason, RequestFacts, RouteAction, Settings, TcpFlags, TcpOptions, Vip,
 };
 
 use super::emit::end_with_zeros;
@@ -23,6 +23,10 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let isn = image.seq.wrapping_sub(1);
     let key = &settings.cookie_key;
     let found = cookie::check(key, &image.tuple, isn, cookie, now);
+    if !matches!(found, Cookie::First(_)) && is_last(env, scratch) {
+        return answer(env, scratch);
+    }
+    let image = &scratch.image;
     if found == Cookie::Foreign {
         return pass(env, Reason::PassForeign);
     }
@@ -33,7 +37,7 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         // A keep-alive probe (RFC 9293 section 3.8.4) says one byte less than what the handshake left.
         let is_probe = image.payload_len <= 1
             && matches!(cookie::check(key, &image.tuple, image.seq, cookie, now), Cookie::First(_));
-        return if is_probe { answer_probe(env, scratch) } else { drop(env, Reason::DropEarly) };
+        return if is_probe { answer(env, scratch) } else { drop(env, Reason::DropEarly) };
     };
     if let Some(verdict) = begin(env, scratch, cookie, options) {
         return verdict;
@@ -49,6 +53,18 @@ pub(super) fn segment<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
         Decoded::Corrupt => drop(env, Reason::DropChecksum),
         refused => hand_off::first(env, scratch, refused.reason()),
     }
+}
+
+/// Whether the segment is the last FIN of a connection that is over: our answer to it was lost.
+#[inline(never)]
+fn is_last<E: Env>(env: &E, scratch: &Scratch) -> bool {
+    let image = &scratch.image;
+    // SAFETY: a live map value; one word.
+    image.has(TcpFlags::FIN)
+        && image.payload_len == 0
+        && image.ack > Closed::OVER
+        && env.closed(&image.tuple).is_some_and(|closed| unsafe { (*closed).is_over } == image.ack)
+        && matches!(env.owner(&image.tuple, image.is_v6 != 0), Owner::Nobody | Owner::Listener)
 }
 
 /// The client ends what a socket of the host has: what its first request looked like is not to be served again. While no socket has
@@ -89,8 +105,9 @@ pub(super) fn begin<E: Env>(
     is_bare.then(|| drop(env, Reason::BareAck))
 }
 
-#[inline(always)]
-fn answer_probe<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
+/// Acknowledges a probe, or a FIN.
+#[inline(never)]
+fn answer<E: Env>(env: &mut E, scratch: &mut Scratch) -> Verdict {
     let (image, plan) = (&mut scratch.image, &mut scratch.plan);
     if image.read_options().is_err() {
         return drop(env, Reason::DropOptions);
@@ -182,6 +199,9 @@ pub(super) fn decode<E: Env>(env: &mut E, scratch: &mut Scratch) -> Decoded {
     let captures = scratch.settings.flags & Settings::CAPTURES_HEADERS != 0;
     if scan(&scratch.payload, scratch.image.payload_len, captures, env, &mut scratch.facts).is_err() {
         return Decoded::Undecidable;
+    }
+    if scratch.settings.pool_idle == 0 {
+        scratch.facts.close_at = 0;
     }
     let brings = scratch.facts.flags & RequestFacts::FORWARDING != 0;
     if brings && !env.is_trusted(&scratch.image.tuple.source) {

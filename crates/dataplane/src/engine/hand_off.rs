@@ -19,8 +19,9 @@ pub(super) fn first<E: Env>(env: &mut E, scratch: &mut Scratch, reason: Reason) 
     *attributes = describe(image, image.options, image.tsecr);
     if env.hand_off(&image.tuple, image.is_v6 != 0, attributes) {
         // Until the client ends it the request may come again: the stack may have had no room for it.
-        env.note_closed(&image.tuple, &Closed { isn: image.ack.wrapping_sub(1), is_over: 0 });
-        observe::hand_off(env, scratch, reason);
+        let isn = image.ack.wrapping_sub(1);
+        env.note_closed(&image.tuple, &Closed { isn, is_over: 0 });
+        observe::hand_off(env, scratch, reason, isn, 1);
         env.count(reason);
         return Verdict::PASS;
     }
@@ -38,9 +39,10 @@ pub(super) fn midstream<E: Env>(
     if E::PRECEDES {
         return Verdict::DEFER;
     }
-    let (options, next_seq, sent_end, shown, is_handed) = env.locked(flow, |flow| {
+    let (options, next_seq, sent_end, shown, is_handed, isn, before) = env.locked(flow, |flow| {
         let is_handed = flow.state == state::HANDED;
-        (flow.client_options, flow.next_seq, flow.sent_end, flow.sent_tsval, is_handed)
+        let at = (flow.next_seq, flow.sent_end, flow.sent_tsval);
+        (flow.client_options, at.0, at.1, at.2, is_handed, flow.isn, flow.requests)
     });
     let image = &scratch.image;
     match env.owner(&image.tuple, image.is_v6 != 0) {
@@ -58,7 +60,8 @@ pub(super) fn midstream<E: Env>(
     // The stack's timestamps go on from the newest that the client was shown, which it may not have echoed yet.
     *attributes = describe(image, options, latest(shown, image.tsecr));
     if env.hand_off(&image.tuple, image.is_v6 != 0, attributes) {
-        observe::hand_off(env, scratch, reason);
+        // One that was given to a leg before was taken back.
+        observe::hand_off(env, scratch, reason, isn, before.wrapping_add(1));
         env.count(reason);
         return Verdict::PASS;
     }

@@ -17,6 +17,7 @@ mod first;
 mod forwarded;
 mod hand_off;
 mod observe;
+mod pool;
 mod reserve;
 mod responses;
 mod shape;
@@ -40,12 +41,12 @@ use crate::flow::{Plan, ResponseView};
 use crate::image::{Image, TCP_MAX};
 use crate::lookup::LookupScratch;
 use first::Request;
+use observe::Failures;
 use reserve::Chosen;
 
-/// Length of the longest text of forwarded headers, rounded up to whole words.
-pub const TEXT_MAX: usize = 128;
+pub use crate::flow::TEXT_MAX;
 
-/// What a packet's decisions need beside the stack: one per CPU. Its content means nothing before.
+/// What a packet's decisions need beside the stack: one per CPU. Its content means nothing before, but for that of `failures`.
 #[repr(C)]
 pub struct Scratch {
     /// What the first look at the packet found.
@@ -100,6 +101,8 @@ pub struct Scratch {
     pub error: [u8; too_big::ROOM],
     /// An event to tell.
     pub event: Event,
+    /// The failures that were told of last.
+    pub failures: Failures,
     /// Forwarded headers.
     pub text: [u8; TEXT_MAX],
     /// What an endpoint is told first.
@@ -112,6 +115,10 @@ pub struct Scratch {
     pub lot: Lot,
     /// Not 0 if it was drawn.
     pub has_lot: u32,
+    /// A leg that goes to the pool. Bytes, like the flow.
+    given: [u64; pool::WORDS],
+    /// A leg that comes from it.
+    taken: [u64; pool::WORDS],
     /// A flow to insert. Bytes, for the kernel allows its lock only inside `FLOWS`.
     flow: [u64; FLOW_WORDS],
 }
@@ -226,6 +233,7 @@ pub fn resume<E: Env>(part: Part, env: &mut E, scratch: &mut Scratch) -> Verdict
         Part::Open => endpoint::open(env, scratch),
         Part::Elsewhere => bind::elsewhere(env, scratch),
         Part::Shape => shape::packet(env, scratch),
+        Part::Pooled => pool::segment(env, scratch),
     }
 }
 
@@ -287,9 +295,16 @@ fn drop<E: Env>(env: &E, reason: Reason) -> Verdict {
 /// Takes a connection out whose record this packet made FREE. What its first request looked like is remembered.
 #[inline(always)]
 fn retire<E: Env>(env: &E, client: &Tuple) {
+    retire_as(env, client, false);
+}
+
+/// The same. `is_last`: the client's FIN was the last word of it but for our answer.
+#[inline(always)]
+fn retire_as<E: Env>(env: &E, client: &Tuple, is_last: bool) {
     if let Some(flow) = env.flow(client) {
-        let isn = env.locked(flow, |flow| flow.isn);
-        env.note_closed(client, &Closed { isn, is_over: 1 });
+        let (isn, end) = env.locked(flow, |flow| (flow.isn, flow.sent_end));
+        let is_over = if is_last { end.max(Closed::OVER) } else { Closed::OVER };
+        env.note_closed(client, &Closed { isn, is_over });
     }
     env.remove_flow(client);
 }

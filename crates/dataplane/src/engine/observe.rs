@@ -93,13 +93,13 @@ fn copy<const N: usize>(payload: &Payload, start: u16, into: &mut [u8; N]) {
     }
 }
 
-/// Tells of a connection that goes to userspace.
+/// Tells of a connection that goes to userspace with its request `number`. `isn`: its cookie.
 #[inline(always)]
-pub(super) fn hand_off<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason) {
+pub(super) fn hand_off<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason, isn: u32, number: u32) {
     if scratch.settings.flags & Settings::TRACE == 0 {
         return;
     }
-    let lot = env.random();
+    let lot = Event::lot_of(isn, number);
     if !Event::is_drawn(lot, scratch.settings.trace_every) {
         return;
     }
@@ -111,7 +111,7 @@ pub(super) fn hand_off<E: Env>(env: &E, scratch: &mut Scratch, reason: Reason) {
     event.status = 0;
     event.first_byte_ns = 0;
     event.lot = lot;
-    event.number = 0;
+    event.number = number;
     event.flags = 0;
     event.path_len = 0;
     event.host_len = 0;
@@ -139,7 +139,7 @@ pub(super) fn answered<E: Env>(env: &E, scratch: &mut Scratch, flow: &Seen, firs
 
 #[inline(never)]
 fn tell_answer<E: Env>(env: &E, scratch: &mut Scratch, flow: &Seen, first_byte_ns: u64) {
-    let Scratch { event, view, old_key, settings, .. } = &mut *scratch;
+    let Scratch { event, failures, view, old_key, settings, .. } = &mut *scratch;
     event.client = *old_key;
     event.route = flow.route;
     event.endpoint = flow.endpoint;
@@ -153,8 +153,13 @@ fn tell_answer<E: Env>(env: &E, scratch: &mut Scratch, flow: &Seen, first_byte_n
     let is_whole = view.ended != view.ended_before;
     let number = flow.answered.wrapping_add(view.ended_before).wrapping_add(1);
     let lot = Event::lot_of(flow.isn, number);
-    let is_error = settings.flags & Settings::TRACE_ERRORS != 0 && view.status >= 400;
-    if view.status != 0 && (is_error || Event::is_drawn(lot, settings.trace_every)) {
+    let is_drawn = Event::is_drawn(lot, settings.trace_every);
+    let is_failure = settings.flags & Settings::TRACE_ERRORS != 0 && view.status >= 400;
+    let is_one_more = !is_drawn && is_failure && failures.take(env.now());
+    if is_failure && !is_drawn && !is_one_more {
+        env.count(Reason::UntoldFailure);
+    }
+    if view.status != 0 && (is_drawn || is_one_more) {
         event.status = view.status as u16;
         event.first_byte_ns = first_byte_ns;
         event.lot = lot;
@@ -181,6 +186,34 @@ fn tell_answer<E: Env>(env: &E, scratch: &mut Scratch, flow: &Seen, first_byte_n
         event.number = number;
         event.flags = 0;
         tell(env, scratch, Reason::Ended);
+    }
+}
+
+/// How many failures one CPU tells of in [`Failures::WINDOW_NS`], beside those that are drawn: 64 CPUs together leave the sample's events their
+/// room in the buffer.
+const FAILURES_MAX: u64 = 64;
+
+/// How many failures were told of that were not drawn.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Failures {
+    /// When the first of them was.
+    since: u64,
+    count: u64,
+}
+
+impl Failures {
+    const WINDOW_NS: u64 = 100_000_000;
+
+    /// Whether one more may be told of now; if so, it is among them.
+    #[inline(always)]
+    fn take(&mut self, now: u64) -> bool {
+        if now.wrapping_sub(self.since) >= Self::WINDOW_NS {
+            *self = Self { since: now, count: 0 };
+        }
+        let has_room = self.count < FAILURES_MAX;
+        self.count += u64::from(has_room);
+        has_room
     }
 }
 

@@ -3,7 +3,7 @@
 use wire::{EndpointHealth, Reason};
 
 use super::first::fits_segment;
-use super::{Env, Scratch, affinity, told};
+use super::{Env, Scratch, affinity, pool, told};
 use crate::initial;
 use crate::lookup::{Balancing, client_hash, endpoint, flow_hash};
 use crate::repeat::{Step, repeat};
@@ -25,6 +25,10 @@ pub struct Chosen {
     pub(super) affinity_s: u32,
     /// Bytes that it is told first; 0: nothing.
     pub(super) told: u32,
+    /// Not 0 if the leg was in the pool: it is connected.
+    pub(super) is_pooled: u32,
+    /// Zero.
+    pub(super) pad: u32,
     /// Where the leg's numbers begin: see [`initial::offsets`].
     pub(super) offsets: u64,
 }
@@ -54,9 +58,16 @@ impl Reserved {
     }
 }
 
-/// Chooses an endpoint for `scratch.request` and reserves a port for the leg: `leg_key`, `leg` and `chosen` in the scratch.
+/// Chooses an endpoint for `scratch.request` and reserves a port for the leg: `leg_key`, `leg` and `chosen` in the scratch. If it `joins`
+/// the leg may be one of the pool.
 #[inline(never)]
-pub(super) fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avoided: u32) -> Reserved {
+pub(super) fn reserve<E: Env>(
+    env: &mut E,
+    scratch: &mut Scratch,
+    legs: u32,
+    avoided: u32,
+    joins: bool,
+) -> Reserved {
     // Whoever takes back what was not reserved must not find another connection's leg here.
     scratch.leg_key.destination_port = [0, 0];
     let Some(record) = env.action(scratch.request.action) else { return Reserved::NoRoute };
@@ -100,7 +111,11 @@ pub(super) fn reserve<E: Env>(env: &mut E, scratch: &mut Scratch, legs: u32, avo
     if Balancing::endpoint(env, chosen.endpoint).is_none_or(|r| r.generation != chosen.generation) {
         return Reserved::NoEndpoint;
     }
-    repeat(PORTS, &mut Choice { env, scratch, now, legs, avoided }, |_, choice| choice.take_port());
+    // A leg that is told who its client is belongs to that client alone.
+    let joins = joins && told == 0 && is_proven(env, chosen.endpoint, chosen.generation);
+    if !(joins && pool::take(env, scratch, now)) {
+        repeat(PORTS, &mut Choice { env, scratch, now, legs, avoided }, |_, choice| choice.take_port());
+    }
     if scratch.leg_key.destination_port == [0, 0] {
         return Reserved::NoPort;
     }
@@ -199,6 +214,19 @@ fn may_use<E: Env>(env: &E, settings: &wire::Settings, endpoint: u32, generation
         true
     });
     answer.unwrap_or(true)
+}
+
+/// Whether no leg to the endpoint has failed since one opened: a leg that waits proves nothing, and would not heal it.
+#[inline(always)]
+fn is_proven<E: Env>(env: &E, endpoint: u32, generation: u32) -> bool {
+    with_health(env, endpoint, generation, |health| health.failures == 0).unwrap_or(true)
+}
+
+/// A leg to the endpoint that was another client's says nothing: until one opens, no other is taken up. That is no failure beside those
+/// of legs that did not open: a client's own segment may be what was lost.
+#[inline(always)]
+pub(super) fn note_silence<E: Env>(env: &E, endpoint: u32, generation: u32) {
+    with_health(env, endpoint, generation, |health| health.failures = health.failures.max(1));
 }
 
 /// A leg to the endpoint did not open.

@@ -97,6 +97,12 @@ impl<E: Env> Walk<'_, E> {
         let scanned = if is_loaded { response::scan(payload, len, facts) } else { Err(Unknown::Head) };
         if let Err(unknown) = scanned {
             let begins = begins_as_a_head(payload, len);
+            // What the client before was not promised, such as the body behind the response to a HEAD.
+            if view.is_first != 0 && !begins {
+                view.is_unasked = 1;
+                view.is_surplus = 1;
+                return Step::Stop;
+            }
             if view.phase == u32::from(phase::RESUMED) && !begins {
                 view.has_not_ended = 1;
             }
@@ -119,8 +125,16 @@ impl<E: Env> Walk<'_, E> {
         view.status = u32::from(facts.status);
         view.begins_at = begins_at;
         view.ended_before = view.ended;
+        // What follows may be believed by the connection that it comes by, as with NTLM.
+        if facts.status == 401 || facts.status == 407 {
+            view.is_personal = 1;
+        }
+        view.says_keep_alive = 0;
         if facts.flags & ResponseFacts::CLOSE != 0 {
             view.closes = 1;
+        } else if facts.keep_alive_at != 0 {
+            view.says_keep_alive = 1;
+            view.keep_alive_at = image.seq.wrapping_add(skipped).wrapping_add(facts.keep_alive_at);
         }
         // RFC 9112 section 6.3.
         let has_no_body = view.heads & 1 != 0 || facts.status == 204 || facts.status == 304;

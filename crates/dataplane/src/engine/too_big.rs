@@ -4,7 +4,7 @@ use wire::{Flow, Hop, ListenerKey, Reason, TooBig, Tuple};
 
 use super::endpoint::note_lack;
 use super::{Env, Scratch, Verdict, drop};
-use crate::flow::{is_due, state, to_client, to_leg};
+use crate::flow::{is_due, state, take_back, to_client, to_leg};
 use crate::sequence::not_after;
 use crate::sum::Sum;
 
@@ -95,7 +95,7 @@ fn give_up(flow: &mut Flow, error: &TooBig) -> (u32, u32) {
         return (0, 0);
     }
     flow.state = state::HANDED;
-    flow.next_seq = flow.newest_seq;
+    take_back(flow, flow.newest_seq);
     (flow.endpoint, flow.endpoint_generation)
 }
 
@@ -313,9 +313,10 @@ mod tests {
             (3566, 1300, false),
             (3000, 1400, false),
         ] {
-            let mut flow = flow();
+            let mut flow = Flow { requests: 3, ..flow() };
             let error = error(flow.leg, seq, mtu, true);
             let answer = give_up(&mut flow, &error);
+            assert_eq!(flow.requests, if is_given_up { 2 } else { 3 }, "{seq} {mtu}");
             assert_eq!(answer, if is_given_up { (4, 9) } else { (0, 0) }, "{seq} {mtu}");
             assert_eq!(flow.state == state::HANDED, is_given_up, "{seq} {mtu}");
         }

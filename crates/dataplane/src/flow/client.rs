@@ -1,10 +1,15 @@
 use wire::{Flow, TcpFlags};
 
 use super::challenge::{arrived, challenge, is_offered, is_outdated};
+use super::closing::{asks_no_more, blank, is_through};
 use super::ending::while_ending;
+use super::leg::roll_back;
 use super::plan::is_over;
 use super::request::note_pipelining;
-use super::{OUTSTANDING_MAX, POINT_MAX, Plan, REACH, Rival, flag, points, state, told, unbind, ways};
+use super::{
+    OUTSTANDING_MAX, POINT_MAX, Plan, REACH, Rival, TRIES_MAX, flag, leg_flag, points, state, told, unbind,
+    ways,
+};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -22,12 +27,16 @@ pub enum ClientStep {
     ForwardReset,
     /// It starts a request: decode it, then call [`super::on_request`].
     Request,
+    /// The same, again: the endpoint of the leg, which was another client's, has not heard it, and the connection has left it.
+    Unheard,
     /// The request that opened the leg, again: send the SYN again, or, after [`super::TRIES_MAX`] tries, bind another endpoint.
     Reopen,
     /// The same on an open leg, as the plan says and behind what the endpoint is told first.
     Retell,
     /// Answer the client as the plan says.
     Answer,
+    /// The same, and the connection is over: its record is FREE.
+    AnswerLast,
     /// The same: it must show that it is there (RFC 5961).
     Challenge,
     /// Nothing to send, and the connection is over.
@@ -40,6 +49,8 @@ pub enum ClientStep {
     Useless,
     /// The host has it: a socket, or another attempt to hand it over.
     Handed,
+    /// The client has all of its last response and our FIN is out: the leg is not its any more.
+    Through,
 }
 
 /// A segment of the client that is no SYN.
@@ -78,7 +89,7 @@ pub fn on_client(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> C
     }
     match flow.state {
         state::OPENING => while_opening(flow, image),
-        state::SPLICED => while_spliced(flow, image, plan),
+        state::SPLICED => while_spliced(flow, image, now, plan),
         state::UNBOUND => while_unbound(flow, image, plan),
         state::ENDING => while_ending(flow, image, plan),
         _ => while_closing(flow, image, plan),
@@ -122,11 +133,16 @@ fn while_opening(flow: &mut Flow, image: &Image) -> ClientStep {
 }
 
 #[inline(always)]
-fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep {
+fn while_spliced(flow: &mut Flow, image: &Image, now: u64, plan: &mut Plan) -> ClientStep {
     note_ack(flow, image);
+    if is_through(flow, image) {
+        return ClientStep::Through;
+    }
     let to_next = flow.next_seq.wrapping_sub(image.seq);
     let has_data = image.payload_len != 0;
-    if flow.flags & flag::LEG_ENDS != 0 && not_after(flow.sent_end, flow.client_ack) {
+    // A client that has closed its side waits for the endpoint's FIN, which comes again.
+    let may_leave = flow.flags & (flag::LEG_ENDS | flag::CLIENT_FIN) == flag::LEG_ENDS;
+    if may_leave && not_after(flow.sent_end, flow.client_ack) {
         // The client has all that the endpoint sent before its FIN.
         if !has_data && !image.has(TcpFlags::FIN) {
             plan.up(flow, image);
@@ -139,7 +155,12 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         return while_unbound(flow, image, plan);
     }
     if has_data && to_next == 0 {
-        return ClientStep::Request;
+        // RFC 9112 section 9.6: nothing behind `close` is a request.
+        return if asks_no_more(flow) { ClientStep::Early } else { ClientStep::Request };
+    }
+    if has_data && is_unheard(flow, image, now) {
+        roll_back(flow, plan);
+        return ClientStep::Unheard;
     }
     // Bytes from before the leg's first request are nobody's on it: they would stand where the endpoint reads who the client is.
     if told::is_due(flow) && before(image.seq, flow.request_seq) && (has_data || image.has(TcpFlags::FIN)) {
@@ -168,6 +189,7 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
         if !is_new && plan.keep != 0 {
             ways::repeated_up(flow, plan);
         }
+        blank(flow, image, plan);
         flow.client_end = latest(flow.client_end, end);
         if fin && is_new {
             flow.flags |= flag::CLIENT_FIN;
@@ -184,6 +206,26 @@ fn while_spliced(flow: &mut Flow, image: &Image, plan: &mut Plan) -> ClientStep 
     }
     if told != 0 && plan.keep != 0 { ClientStep::Retell } else { ClientStep::Forward }
 }
+
+/// Whether the client sends its only request once too often to an endpoint that was connected before, and has said nothing since: it may
+/// be gone, as where a SYN is not answered. Only what may be sent twice: acknowledgements may be what is lost.
+#[inline(always)]
+fn is_unheard(flow: &mut Flow, image: &Image, now: u64) -> bool {
+    let is_it = flow.leg_flags & leg_flag::POOLED != 0
+        && image.seq == flow.request_seq
+        && flow.newest_seq == flow.request_seq
+        && flow.outstanding == 1
+        && flow.asked != 0
+        && flow.leg_ack == flow.leg_isn.wrapping_add(1)
+        && flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN | flag::REPEATABLE) == flag::REPEATABLE;
+    if is_it {
+        flow.tries = flow.tries.saturating_add(1);
+    }
+    is_it && flow.tries >= TRIES_MAX && now.saturating_sub(flow.asked) >= UNHEARD_NS
+}
+
+/// How long an endpoint has for the acknowledgement of a request: copies of a segment come within less.
+const UNHEARD_NS: u64 = 1_000_000_000;
 
 /// Just behind all that may be sent on: requests that were decided, and a FIN behind them.
 #[inline(always)]
@@ -277,7 +319,9 @@ pub(super) fn note_ack(flow: &mut Flow, image: &Image) {
         ways::heard_down(flow);
         flow.client_ack = image.ack;
     }
-    flow.client_tsval = latest(flow.client_tsval, image.tsval);
+    if image.timestamps_at != 0 {
+        flow.client_tsval = latest(flow.client_tsval, image.tsval);
+    }
 }
 
 const _: () = assert!(OUTSTANDING_MAX as u32 <= u32::BITS, "one HEAD bit each");

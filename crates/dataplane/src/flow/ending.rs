@@ -2,7 +2,7 @@
 
 use wire::{Flow, TcpFlags};
 
-use super::{ClientStep, Plan, flag};
+use super::{ClientStep, Plan, flag, leg_flag};
 use crate::image::Image;
 use crate::sequence::before;
 
@@ -28,6 +28,10 @@ pub(super) fn while_ending(flow: &mut Flow, image: &Image, plan: &mut Plan) -> C
             flow.flags |= flag::CLIENT_FIN | flag::CLIENT_FIN_ACKED;
         }
         plan.answer_client(flow, image, TcpFlags::ACK);
+        if has_ended(flow) {
+            flow.state = super::state::FREE;
+            return ClientStep::AnswerLast;
+        }
         return ClientStep::Answer;
     }
     if acks_ours && flow.flags & flag::CLIENT_FIN != 0 {
@@ -42,7 +46,11 @@ pub fn end_for(flow: &mut Flow) {
     flow.state = super::state::ENDING;
     flow.leg = wire::Tuple::default();
     flow.flags &= flag::CLIENT_FIN;
-    flow.sent_end = flow.sent_end.wrapping_add(1);
+    // It may be out already.
+    if flow.leg_flags & leg_flag::FIN_SENT == 0 {
+        flow.sent_end = flow.sent_end.wrapping_add(1);
+    }
+    flow.leg_flags = 0;
     flow.outstanding = 0;
 }
 
@@ -82,7 +90,7 @@ mod tests {
         assert!(flow.flags & flag::LEG_FIN_ACKED != 0 && !has_ended(&flow));
         for again in 0..2 {
             let (step, plan) = on(&mut flow, FIN, 1000, 5001, 0);
-            assert_eq!(step, ClientStep::Answer, "{again}");
+            assert_eq!((step, flow.state), (ClientStep::AnswerLast, state::FREE), "{again}");
             assert_eq!((plan.flags, plan.seq, plan.ack), (u32::from(ACK), 5001, 1001), "{again}");
             assert!(has_ended(&flow));
         }

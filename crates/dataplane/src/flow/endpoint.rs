@@ -1,9 +1,10 @@
-use wire::{Flow, TcpFlags};
+use wire::{Flow, TcpFlags, TcpOptions};
 
 use super::challenge::is_outdated;
 use super::leg::roll_back;
 use super::plan::is_over;
-use super::{Plan, flag, phase, points, state, told, unbind, ways};
+use super::pool::is_early;
+use super::{Plan, closing, flag, leg_flag, phase, points, state, told, unbind, ways};
 use crate::image::Image;
 use crate::sequence::{before, is_near, latest, not_after};
 
@@ -25,6 +26,8 @@ pub enum EndpointStep {
     Forward,
     /// The same, and forget the connection: it is over.
     ForwardLast,
+    /// The same, and forget the leg: the client, which has closed its side, is sent the end.
+    ForwardEnd,
     /// The leg has ended, the client stays: answer with RST as the plan says.
     Ended,
     /// The same, but there is nothing to answer.
@@ -71,6 +74,16 @@ pub struct ResponseView {
     pub ended_before: u32,
     /// Where the last response ended that did so in the segment.
     pub ended_at: u32,
+    /// Set if what stands in the place of an answer is none, on a leg that was another client's.
+    pub is_unasked: u32,
+    /// Set if the endpoint may know by the connection who the client is.
+    pub is_personal: u32,
+    /// Where the newest final head says `keep-alive`, in the leg's space, if `says_keep_alive` is not 0.
+    pub keep_alive_at: u32,
+    /// See `keep_alive_at`.
+    pub says_keep_alive: u32,
+    /// Set if the next byte is the first of an answer on a leg that was another client's.
+    pub is_first: u32,
 }
 
 /// A view of where the responses are.
@@ -111,7 +124,7 @@ pub fn on_endpoint(
         let is_again = image.has(TcpFlags::ACK) && image.seq == flow.leg_peer_isn;
         return if is_again { EndpointStep::AcceptedAgain } else { EndpointStep::Useless };
     }
-    if !is_near(image.seq, flow.leg_end, reach(flow)) {
+    if !is_near(image.seq, flow.leg_end, reach(flow.client_options)) {
         return EndpointStep::Useless;
     }
     flow.last_seen = now;
@@ -124,11 +137,19 @@ pub fn on_endpoint(
     if is_outdated(image.ack, flow.leg_ack, flow.leg_options) {
         return EndpointStep::Useless;
     }
+    let is_early = is_early(flow, image);
+    if is_early {
+        flow.leg_flags |= leg_flag::DOUBTFUL;
+    }
+    let is_unasked = is_early && flow.leg_flags & leg_flag::POOLED != 0;
     // Nothing of before the bind: those numbers belong to another leg in the client's space.
-    if is_before_bind(flow, image.seq) && image.payload_len != 0 {
+    if !is_unasked && is_before_bind(flow, image.seq) && image.payload_len != 0 {
         return EndpointStep::Useless;
     }
     plan.down(flow, image);
+    if is_unasked || is_hollow(flow, image) {
+        return on_surplus(flow, image, is_unasked, plan);
+    }
     if before(flow.leg_ack, image.ack) {
         ways::heard_up(flow);
         flow.leg_ack = image.ack;
@@ -141,23 +162,26 @@ pub fn on_endpoint(
     let left = if image.payload_len != 0 { view.outstanding } else { u32::from(flow.outstanding) };
     if image.has(TcpFlags::FIN) && left != 0 && before(flow.leg_end, image.seq) {
         // What it ends may lie in the gap before it: it comes again.
-        return EndpointStep::Gap;
+        return behind_gap(flow);
     }
     if image.payload_len != 0 {
         if view.is_behind_gap != 0 {
-            return EndpointStep::Gap;
+            return behind_gap(flow);
         }
         if flow.leg_next != view.taken_at {
             if !skip(flow, image) {
                 return EndpointStep::Gap;
             }
         } else if view.is_surplus != 0 {
-            return on_surplus(flow, image, plan);
+            return on_surplus(flow, image, view.is_unasked != 0, plan);
         } else {
             advance(flow, image, view);
         }
     }
     note_sent(flow, image, plan);
+    if image.payload_len != 0 {
+        closing::tell(flow, image, plan);
+    }
     if image.has(TcpFlags::FIN) {
         return on_fin(flow, image, plan);
     }
@@ -168,11 +192,29 @@ pub fn on_endpoint(
     EndpointStep::Forward
 }
 
-/// How far from the newest byte a segment of the endpoint may be: the client's own window bounds what may be under way (RFC 7323
-/// section 2.3), and as much may be repeated.
+/// Whether the segment is the endpoint's end behind bytes that nobody asked for, of a client that has closed its side: it waits for an end,
+/// and would never have what is before this one.
+#[inline(never)]
+fn is_hollow(flow: &Flow, image: &Image) -> bool {
+    image.has(TcpFlags::FIN)
+        && image.payload_len == 0
+        && flow.outstanding == 0
+        && flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) == flag::CLIENT_FIN
+        && before(flow.leg_next, image.seq)
+}
+
+/// What comes again may answer another client by then, if it is nothing that was asked for.
 #[inline(always)]
-fn reach(flow: &Flow) -> u32 {
-    let shift = u32::from(flow.client_options.window_scale);
+fn behind_gap(flow: &mut Flow) -> EndpointStep {
+    flow.leg_flags |= leg_flag::DOUBTFUL;
+    EndpointStep::Gap
+}
+
+/// How far from the newest byte a segment of the endpoint may be: the client's own window bounds what may be under way (RFC 7323
+/// section 2.3), and as much may be repeated. `client`: what it announced.
+#[inline(always)]
+pub(super) fn reach(client: TcpOptions) -> u32 {
+    let shift = u32::from(client.window_scale);
     1 << (17 + if shift > 13 { 13 * u32::from(shift == 14) } else { shift })
 }
 
@@ -204,6 +246,7 @@ fn skip(flow: &mut Flow, image: &Image) -> bool {
     if !before(flow.leg_next, end) {
         return true;
     }
+    flow.leg_flags |= leg_flag::DOUBTFUL;
     let length = u64::from(end.wrapping_sub(flow.leg_next));
     if flow.phase == phase::BODY && length < flow.remaining {
         flow.remaining -= length;
@@ -222,6 +265,11 @@ fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
         flow.remaining = view.remaining;
         flow.phase = view.phase as u8;
         flow.chunk_digits = view.digits as u8;
+        if view.closes != 0 {
+            flow.flags |= flag::CLOSE;
+        } else if view.says_keep_alive != 0 {
+            closing::note_head(flow, view.keep_alive_at.wrapping_sub(flow.ack_add));
+        }
         // By how many, not how many: a request may have been added meanwhile.
         flow.heads = flow.heads.checked_shr(view.ended).unwrap_or(0);
         flow.outstanding = flow.outstanding.saturating_sub(view.ended as u8);
@@ -230,8 +278,8 @@ fn advance(flow: &mut Flow, image: &Image, view: &ResponseView) {
             flow.outstanding = flow.outstanding.saturating_add(1);
             flow.flags |= flag::PIPELINES;
         }
-        if view.closes != 0 {
-            flow.flags |= flag::CLOSE;
+        if view.phase == u32::from(phase::UNKNOWN) || view.has_not_ended | view.is_personal != 0 {
+            flow.leg_flags |= leg_flag::DOUBTFUL;
         }
         flow.asked = 0;
     }
@@ -258,13 +306,15 @@ fn note_sent(flow: &mut Flow, image: &Image, plan: &mut Plan) {
 /// Whether the endpoint may leave without the client noticing: all is answered, and nobody said goodbye.
 #[inline(always)]
 fn can_leave(flow: &Flow) -> bool {
+    let is_told = !closing::asks_no_more(flow) || closing::is_ours(flow);
     flow.outstanding == 0
+        && is_told
         && flow.flags & (flag::CLOSE | flag::CLIENT_FIN | flag::LEG_FIN) == 0
         && flow.client_end == flow.next_seq
 }
 
 /// Whether the endpoint closed while a request was on its way that it has seen nothing of: then it can be given to another.
-#[inline(always)]
+#[inline(never)]
 fn crossed(flow: &Flow) -> bool {
     let seen = points::to_client(flow, flow.leg_ack);
     flow.outstanding == 1
@@ -291,7 +341,9 @@ fn on_fin(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
             return EndpointStep::Ended;
         }
         flow.flags |= flag::LEG_ENDS;
-        plan.flags &= !u32::from(TcpFlags::FIN);
+        if !closing::is_ours(flow) {
+            plan.flags &= !u32::from(TcpFlags::FIN);
+        }
         // Repeated FINs without data tell the client nothing.
         return if image.payload_len == 0 { EndpointStep::Useless } else { EndpointStep::Forward };
     }
@@ -331,6 +383,12 @@ fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
         return EndpointStep::EndedSilently;
     }
     plan.down(flow, image);
+    reset_client(flow, plan)
+}
+
+/// The connection ends, and the client hears of it.
+#[inline(always)]
+fn reset_client(flow: &mut Flow, plan: &mut Plan) -> EndpointStep {
     plan.keep = 0;
     plan.ack = flow.client_end;
     plan.flags = u32::from(TcpFlags::RST | TcpFlags::ACK);
@@ -340,14 +398,40 @@ fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
 
 /// Data that no request asked for would answer the next one: the leg is not to be trusted further.
 #[inline(always)]
-fn on_surplus(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
+fn on_surplus(flow: &mut Flow, image: &Image, is_unasked: bool, plan: &mut Plan) -> EndpointStep {
+    flow.leg_flags |= leg_flag::DOUBTFUL;
+    if is_unasked {
+        // The endpoint may act on what it gets yet: only the client knows whether to ask again. What is dropped would come again with
+        // a newer acknowledgement, and look like an answer.
+        if !crossed(flow) || flow.flags & flag::REPEATABLE == 0 {
+            plan.seq = flow.sent_end;
+            return reset_client(flow, plan);
+        }
+        plan.reset_leg(flow, image);
+        roll_back(flow, plan);
+        return EndpointStep::Ended;
+    }
+    let has_all = not_after(flow.sent_end, flow.client_ack);
+    let closes =
+        flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) == flag::CLIENT_FIN && !closing::is_ours(flow);
+    if closes && has_all && flow.outstanding == 0 {
+        // Its end would stand behind a hole.
+        plan.keep = 0;
+        plan.seq = flow.sent_end;
+        plan.ack = flow.client_end;
+        plan.flags = u32::from(TcpFlags::FIN | TcpFlags::ACK);
+        unbind(flow);
+        flow.sent_end = flow.sent_end.wrapping_add(1);
+        flow.state = state::CLOSING;
+        return EndpointStep::ForwardEnd;
+    }
     // A request may have been sent on since the walk looked: then it is that one's to deal with.
     let has_asked = flow.outstanding != 0 || flow.client_end != flow.next_seq;
     if has_asked || flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0 {
         return EndpointStep::Gap;
     }
     plan.reset_leg(flow, image);
-    if not_after(flow.sent_end, flow.client_ack) {
+    if has_all {
         unbind(flow);
         return EndpointStep::Ended;
     }

@@ -2,7 +2,7 @@
 
 use wire::{Flow, Hop, Leg, TcpOptions, Tuple};
 
-use super::{Plan, flag, phase, state};
+use super::{Plan, closing, flag, phase, state};
 use crate::image::Image;
 use crate::initial;
 use crate::sequence::latest;
@@ -29,6 +29,7 @@ pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, (offsets, told): (u64, u
     flow.phase = phase::HEAD;
     flow.chunk_digits = 0;
     flow.remaining = 0;
+    closing::begin(flow, told);
 }
 
 /// The endpoint's SYN-ACK came: both spaces are known. `inserted_at`: where the stored request has its inserted text, in
@@ -37,7 +38,14 @@ pub fn begin_leg(flow: &mut Flow, leg: &Tuple, up: Hop, (offsets, told): (u64, u
 /// Returns whether the endpoint agreed to all that the client was promised.
 #[inline(always)]
 pub fn accepted(flow: &mut Flow, image: &Image, now: u64) -> bool {
-    let (leg, client) = (image.options, flow.client_options);
+    agree(flow, image.options, image.seq, image.tsval, now)
+}
+
+/// The same, of a leg whose endpoint announced `leg`, whose first byte for this client is behind `seq`, and whose newest timestamp is
+/// `tsval`.
+#[inline(always)]
+pub(super) fn agree(flow: &mut Flow, leg: TcpOptions, seq: u32, tsval: u32, now: u64) -> bool {
+    let client = flow.client_options;
     if leg.mss < flow.vip_mss || client.flags & !leg.flags != 0 {
         return false;
     }
@@ -46,9 +54,9 @@ pub fn accepted(flow: &mut Flow, image: &Image, now: u64) -> bool {
     }
     flow.leg_options = leg;
     flow.last_seen = now;
-    flow.leg_peer_isn = image.seq;
-    flow.leg_peer_tsval = image.tsval;
-    flow.leg_end = image.seq.wrapping_add(1);
+    flow.leg_peer_isn = seq;
+    flow.leg_peer_tsval = tsval;
+    flow.leg_end = seq.wrapping_add(1);
     flow.leg_next = flow.leg_end;
     flow.leg_ack = flow.leg_isn.wrapping_add(1);
     flow.seq_add = flow.leg_isn.wrapping_add(1).wrapping_add(flow.told).wrapping_sub(flow.request_seq);
@@ -56,7 +64,7 @@ pub fn accepted(flow: &mut Flow, image: &Image, now: u64) -> bool {
     flow.tsval_add = flow.leg_tsval.wrapping_sub(flow.request_tsval);
     // The client must never see an older timestamp than it has seen, on whichever leg.
     let shown = latest(flow.sent_tsval, flow.request_tsecr);
-    flow.tsecr_add = image.tsval.wrapping_sub(shown);
+    flow.tsecr_add = tsval.wrapping_sub(shown);
     flow.state = state::SPLICED;
     true
 }
@@ -64,10 +72,16 @@ pub fn accepted(flow: &mut Flow, image: &Image, now: u64) -> bool {
 /// The leg is over, the client stays. Old numbers of the client's space remain.
 #[inline(always)]
 pub fn unbind(flow: &mut Flow) {
-    flow.state = state::UNBOUND;
     // Its port may be another flow's soon.
     flow.leg = Tuple::default();
-    flow.flags &= flag::CLOSE | flag::PIPELINES;
+    if closing::is_ours(flow) {
+        closing::end_client(flow);
+    } else {
+        flow.state = state::UNBOUND;
+        flow.flags &= flag::CLOSE | flag::PIPELINES;
+    }
+    flow.leg_flags = 0;
+    flow.told = 0;
     flow.outstanding = 0;
     flow.heads = 0;
     flow.points_used = 0;
@@ -88,8 +102,15 @@ pub fn doom(flow: &Flow, leg: &mut Leg, now: u64) {
 #[inline(always)]
 pub(super) fn roll_back(flow: &mut Flow, plan: &mut Plan) {
     plan.insert_len = 0;
-    flow.next_seq = flow.newest_seq;
-    flow.client_end = flow.newest_seq;
+    take_back(flow, flow.newest_seq);
     super::points::forget_from(flow, flow.newest_seq);
     unbind(flow);
+}
+
+/// Books the newest request, which begins at `seq`, as not given to any leg: its repetition, or userspace's, has its number.
+#[inline(always)]
+pub fn take_back(flow: &mut Flow, seq: u32) {
+    flow.next_seq = seq;
+    flow.client_end = seq;
+    flow.requests = flow.requests.wrapping_sub(1);
 }

@@ -9,26 +9,28 @@
 
 mod challenge;
 mod client;
+mod closing;
 mod ending;
 mod endpoint;
 mod handed;
 mod leg;
 mod plan;
 mod points;
+mod pool;
 mod request;
 mod told;
 mod ways;
 
-use crate::engine::TEXT_MAX;
-
 pub use challenge::{Rival, on_newcomer, on_syn};
 pub use client::{ClientStep, on_client};
+pub use closing::{After, after_leg, is_through, word_of};
 pub use ending::{end_for, has_ended};
 pub use endpoint::{EndpointStep, ResponseView, on_endpoint, response_view};
 pub use handed::{HandedStep, on_handed, on_taken};
-pub use leg::{accepted, begin_leg, doom, unbind};
+pub use leg::{accepted, begin_leg, doom, take_back, unbind};
 pub use plan::Plan;
 pub use points::{fold, to_client, to_leg};
+pub use pool::{PooledStep, give, is_exact, is_first, is_free, join, leg_flag, on_pooled, plan_joined};
 pub use request::{RequestStep, Wish, on_request, open_with};
 pub use told::{TOLD_MAX, is_due};
 pub use ways::{learn_way_down, learn_way_up};
@@ -92,6 +94,9 @@ pub mod phase {
 /// How far from the newest byte a segment may be and still belong to the connection: more than the largest window that a
 /// client is given (2^16 shifted by 7).
 pub const REACH: u32 = 1 << 24;
+
+/// Length of the longest text of forwarded headers, rounded up to whole words.
+pub const TEXT_MAX: usize = 128;
 
 /// How far from the start of what is stored for a leg text may be inserted, in bytes of the client: the longest text and what is told
 /// first end before 1,024.

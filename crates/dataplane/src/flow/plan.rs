@@ -1,6 +1,6 @@
 use wire::{Flow, Hop, TcpFlags, TcpOptions, Tuple};
 
-use super::{flag, to_client, to_leg};
+use super::{closing, flag, to_client, to_leg};
 use crate::image::Image;
 
 /// How a segment leaves: what its headers will say, and what becomes of its payload.
@@ -33,6 +33,16 @@ pub struct Plan {
     pub insert_at: u32,
     /// Length of that text; 0: none.
     pub insert_len: u32,
+    /// Where bytes of the payload are written over, from its start.
+    pub patch_at: u32,
+    /// Of `close` and the spaces behind it, the first one that is written.
+    pub patch_from: u32,
+    /// How many; 0: none.
+    pub patch_len: u32,
+    /// A SACK edge that is one more than the endpoint has sent: behind our FIN. Only if `has_fin` is not 0.
+    pub behind_fin: u32,
+    /// See `behind_fin`.
+    pub has_fin: u32,
     /// What a SYN announces.
     pub options: TcpOptions,
 }
@@ -44,7 +54,9 @@ impl Plan {
         self.tuple = flow.leg.reversed();
         self.hop = flow.up;
         self.seq = to_leg(flow, image.seq);
-        self.ack = image.ack.wrapping_add(flow.ack_add);
+        self.ack = closing::without_fin(flow, image.ack).wrapping_add(flow.ack_add);
+        self.behind_fin = flow.leg_fin.wrapping_add(1);
+        self.has_fin = u32::from(closing::is_ours(flow));
         self.tsval = image.tsval.wrapping_add(flow.tsval_add);
         self.tsecr = image.tsecr.wrapping_add(flow.tsecr_add);
         self.sack_add = flow.ack_add;
@@ -55,6 +67,7 @@ impl Plan {
         self.keep = image.payload_len;
         self.insert_at = 0;
         self.insert_len = 0;
+        self.patch_len = 0;
     }
 
     /// A segment of the endpoint for the client, whole.
@@ -74,6 +87,8 @@ impl Plan {
         self.keep = image.payload_len;
         self.insert_at = 0;
         self.insert_len = 0;
+        self.patch_len = 0;
+        self.has_fin = 0;
     }
 
     /// An answer to the client in the place of an endpoint: no data.

@@ -1,6 +1,6 @@
 use wire::{Flow, POINTS_MAX, RequestFacts, TcpFlags};
 
-use super::{OUTSTANDING_MAX, Plan, flag, phase, points, state};
+use super::{OUTSTANDING_MAX, Plan, closing, flag, leg_flag, phase, points, state};
 use crate::image::Image;
 use crate::sequence::{latest, not_after};
 
@@ -50,6 +50,7 @@ pub fn on_request(
     if flow.client != image.tuple
         || flow.next_seq != image.seq
         || !(is_joined || flow.state == state::UNBOUND)
+        || closing::asks_no_more(flow)
     {
         return RequestStep::Stale;
     }
@@ -107,11 +108,18 @@ fn push(
     if flow.outstanding == 0 {
         flow.asked = now;
         flow.heads = 0;
+        if flow.phase != phase::HEAD || flow.leg_next != flow.leg_end {
+            flow.leg_flags |= leg_flag::DOUBTFUL;
+        }
         // Where the endpoint's next byte will be; what came before was answered for.
         flow.phase = phase::HEAD;
         flow.leg_next = flow.leg_end;
+    } else {
+        // Which of them an answer had heard of, nobody looks at.
+        flow.leg_flags |= leg_flag::DOUBTFUL;
     }
     note(flow, image, facts);
+    closing::blank(flow, image, plan);
     let fin = u32::from(image.has(TcpFlags::FIN));
     if fin != 0 {
         flow.flags |= flag::CLIENT_FIN;
@@ -137,9 +145,7 @@ pub(crate) fn note(flow: &mut Flow, image: &Image, facts: &RequestFacts) {
     flow.held = 0;
     let is_repeatable = facts.method != wire::Method::Post as u8 && facts.method != wire::Method::Patch as u8;
     flow.flags = flow.flags & !flag::REPEATABLE | if is_repeatable { flag::REPEATABLE } else { 0 };
-    if facts.flags & RequestFacts::CLOSE != 0 {
-        flow.flags |= flag::CLOSE;
-    }
+    closing::take_over(flow, image, facts);
 }
 
 /// Whether all responses have ended and the client has every byte of them. Where the end of a response cannot be seen, the same

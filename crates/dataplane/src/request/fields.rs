@@ -44,6 +44,7 @@ pub(super) fn fields<N: Names>(
     facts.captured = 0;
     facts.flags = 0;
     facts.seen = 0;
+    facts.close_at = 0;
     facts.content_length = 0;
     facts.host = PayloadSpan { start: 0, len: 0 };
     facts.fault = TOO_MANY;
@@ -111,7 +112,10 @@ fn take<N: Names>(fields: &mut Fields<'_, N>, field: &Field) -> Result<(), Undec
             let value = value.ok_or(Undecidable::Connection)?;
             match short_text(payload, value) {
                 KEEP_ALIVE => {}
-                CLOSE => fields.facts.flags |= RequestFacts::CLOSE,
+                CLOSE => {
+                    fields.facts.flags |= RequestFacts::CLOSE;
+                    fields.facts.close_at = u32::from(value.start);
+                }
                 _ => return Err(Undecidable::Connection),
             }
         }

@@ -24,6 +24,7 @@ const TOO_MANY: u8 = Unknown::Head as u8 + 1;
 #[inline(always)]
 pub(super) fn fields(payload: &Payload, len: u32, facts: &mut ResponseFacts) -> Result<(), Unknown> {
     facts.seen = 0;
+    facts.keep_alive_at = 0;
     facts.fault = TOO_MANY;
     let mut fields = Fields { payload, facts, len };
     repeat(LINES_MAX + 1, &mut fields, |_, fields| match line(fields) {
@@ -93,6 +94,9 @@ fn take(fields: &mut Fields<'_>, field: &Field) -> Result<(), Unknown> {
             let value = field.value(payload).filter(|_| first).ok_or(Unknown::Connection)?;
             fields.facts.seen = 1;
             fields.facts.flags |= connection(payload, value).ok_or(Unknown::Connection)?;
+            if short_text(payload, value) == KEEP_ALIVE {
+                fields.facts.keep_alive_at = u32::from(value.start);
+            }
         }
         UPGRADE => fields.facts.flags |= ResponseFacts::UPGRADE,
         _ => {}

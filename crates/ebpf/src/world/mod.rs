@@ -16,12 +16,13 @@ use aya_ebpf::{
 use dataplane::engine::{Env, HandOff, Owner, Packet, Part, Scratch, Verdict};
 use wire::{
     CachedClient, CachedEndpoint, Closed, EndpointHealth, EndpointRecord, Event, Flow, Hop, Leg, ListenerKey,
-    Lot, REQUESTS_PER_CPU, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
+    Lot, Pool, PooledLeg, REQUESTS_PER_CPU, Reason, Responses, Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::maps::{
     BACKEND_FAILURES, CLOSED, ENDPOINT_RESPONSES, EVENTS, FLOW_CACHE, FLOWS, LEGS, LISTENER_RESPONSES, LOTS,
-    METRICS, NEXT_REQUEST, REASONS, REQUESTS, ROUTE_RESPONSES, SETTINGS, TRUSTED_PROXIES, VIPS,
+    METRICS, NEXT_REQUEST, POOLED_LEGS, POOLS, REASONS, REQUESTS, ROUTE_RESPONSES, SETTINGS, TRUSTED_PROXIES,
+    VIPS,
 };
 
 pub use socket::Socket;
@@ -190,13 +191,57 @@ where
     }
 
     #[inline(always)]
-    fn change_leg(&self, key: &Tuple, leg: &Leg) {
-        let _ = LEGS.insert(key, leg, u64::from(BPF_EXIST));
+    fn change_leg(&self, key: &Tuple, leg: &Leg) -> bool {
+        LEGS.insert(key, leg, u64::from(BPF_EXIST)).is_ok()
     }
 
     #[inline(always)]
     fn remove_leg(&self, key: &Tuple) {
         let _ = LEGS.remove(key);
+    }
+
+    #[inline(always)]
+    fn pool(&self, index: u32) -> Option<*mut Pool> {
+        POOLS.get_ptr_mut(index)
+    }
+
+    #[inline(always)]
+    fn locked_pool<R>(&self, pool: *mut Pool, change: impl FnOnce(&mut Pool) -> R) -> R {
+        // SAFETY: as in `locked`.
+        unsafe {
+            let lock = (&raw mut (*pool).lock).cast();
+            bpf_spin_lock(lock);
+            let result = change(&mut *pool);
+            bpf_spin_unlock(lock);
+            result
+        }
+    }
+
+    #[inline(always)]
+    fn pooled(&self, key: &Tuple) -> Option<*mut PooledLeg> {
+        POOLED_LEGS.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn locked_pooled<R>(&self, leg: *mut PooledLeg, change: impl FnOnce(&mut PooledLeg) -> R) -> R {
+        // SAFETY: as in `locked`.
+        unsafe {
+            let lock = (&raw mut (*leg).lock).cast();
+            bpf_spin_lock(lock);
+            let result = change(&mut *leg);
+            bpf_spin_unlock(lock);
+            result
+        }
+    }
+
+    #[inline(always)]
+    fn insert_pooled(&self, key: &Tuple, leg: &PooledLeg) -> bool {
+        POOLED_LEGS.insert(key, leg, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn remove_pooled(&self, key: &Tuple) {
+        let _ = POOLED_LEGS.remove(key);
     }
 
     #[inline(always)]

@@ -138,6 +138,8 @@ pub(crate) struct Manners {
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) manners: Manners,
+    /// For who the client is.
+    waits: bool,
     /// Who it was told the client is.
     told: Option<SocketAddr>,
     parsed: usize,
@@ -150,10 +152,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(name: &'static str, manners: Manners, now: u64) -> Self {
+    pub(crate) fn new(name: &'static str, manners: Manners, waits: bool, now: u64) -> Self {
         Self {
             name,
             manners,
+            waits,
             told: None,
             parsed: 0,
             outbox: VecDeque::new(),
@@ -165,27 +168,40 @@ impl Server {
         }
     }
 
+    /// Ends, or speaks, at the next idle moment.
+    pub(crate) fn leave_as(&mut self, manners: Manners) {
+        self.idle_since = 0;
+        self.manners = manners;
+        if manners.unsolicited.is_none() {
+            self.manners.idle_close = Some(0);
+        }
+    }
+
     pub(crate) fn poll(&mut self, end: &mut End, log: &mut Log, random: &Random) {
         if end.death.is_some() || end.is_orphan {
             self.wake = None;
             return;
         }
-        // The name of the one that is told.
-        if self.name == "e3"
-            && self.told.is_none()
+        if self.waits
             && let Some((len, client)) = Log::told(&end.received)
         {
             self.parsed = len;
             self.told = Some(client);
+            self.waits = false;
         }
-        let is_told = self.name != "e3" || self.told.is_some();
-        while is_told && !self.ends {
-            let Some((id, len)) = log.take(&end.received[self.parsed..], self.name) else { break };
+        while !self.waits && !self.ends {
+            let Some((id, len, is_last)) = log.take(&end.received[self.parsed..], self.name) else { break };
             self.parsed += len;
             assert!(self.told.is_none_or(|told| told == log.asked[&id].client), "{id} is another client's");
             let ask = log.asked[&id].ask.clone();
-            let (pieces, ends) = response(id, &ask, self.name, random);
-            self.ends = ends;
+            // Some say that they stay, as nginx does, and some do not, as Go.
+            let says = match (is_last, self.name) {
+                (true, _) => "Connection: close\r\n",
+                (false, "e1" | "e3") => "Connection: keep-alive\r\n",
+                _ => "",
+            };
+            let (pieces, ends) = response(id, &ask, self.name, says, random);
+            self.ends = ends || is_last;
             for (n, piece) in pieces.into_iter().enumerate() {
                 let pause = if n > 0 { ask.delay.max(5) } else { ask.delay };
                 self.last = self.last.max(end.now) + pause * MS;

@@ -6,12 +6,12 @@ use wire::Reason;
 
 use crate::apps::{Manners, Step};
 use crate::http::{Ask, Kind};
-use crate::net::{endpoint, tables};
+use crate::net::{endpoint, plain_tables, tables};
 use crate::sim::{Door, Node, Sim, profile, vip};
 
 pub(crate) const NAMES: [&str; 3] = ["e1", "e2", "e3"];
 
-/// A model with three endpoints, over IPv4.
+/// A model with three endpoints, over IPv4; the third is told who the client is.
 pub(crate) fn sim(seed: u64) -> Sim {
     let mut sim = Sim::new(tables(false), seed);
     for n in 1..4u8 {
@@ -20,10 +20,19 @@ pub(crate) fn sim(seed: u64) -> Sim {
             door: Door::Open,
             profile: profile(0),
             manners: Manners::default(),
+            is_told: n == 3,
             syns: 0,
         };
         sim.nodes.insert(endpoint(n, false), node);
     }
+    sim
+}
+
+/// The same, and nobody is told.
+pub(crate) fn plain(seed: u64) -> Sim {
+    let mut sim = sim(seed);
+    *sim.world.tables.borrow_mut() = plain_tables(false);
+    sim.nodes.values_mut().for_each(|node| node.is_told = false);
     sim
 }
 

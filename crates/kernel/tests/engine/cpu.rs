@@ -7,8 +7,8 @@ use dataplane::sum::Sum;
 use wire::{
     BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, EndpointHealth, EndpointRecord, Flow,
     HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, Lot, MaglevTable, Member,
-    PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord, Settings, StoredRequest,
-    Tuple, Vip,
+    Pool, PooledLeg, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord,
+    Settings, StoredRequest, Tuple, Vip,
 };
 
 use crate::packet::{Packet, fold};
@@ -296,14 +296,47 @@ impl<const EARLY: bool> Env for Cpu<'_, EARLY> {
         self.world.legs.get(key).is_none() && self.world.legs.insert(key, *leg)
     }
 
-    fn change_leg(&self, key: &Tuple, leg: &Leg) {
-        if self.world.legs.get(key).is_some() {
-            self.world.legs.insert(key, *leg);
-        }
+    fn change_leg(&self, key: &Tuple, leg: &Leg) -> bool {
+        self.world.legs.get(key).is_some() && self.world.legs.insert(key, *leg)
     }
 
     fn remove_leg(&self, key: &Tuple) {
         self.world.legs.remove(key);
+    }
+
+    fn pool(&self, index: u32) -> Option<*mut Pool> {
+        self.world.pools.get(index as usize).map(std::cell::UnsafeCell::get)
+    }
+
+    fn locked_pool<R>(&self, pool: *mut Pool, change: impl FnOnce(&mut Pool) -> R) -> R {
+        // SAFETY: as in `locked`.
+        let result = change(unsafe { &mut *pool });
+        self.race();
+        result
+    }
+
+    fn pooled(&self, key: &Tuple) -> Option<*mut PooledLeg> {
+        let found = self.world.pooled.get(key);
+        self.race();
+        found
+    }
+
+    fn locked_pooled<R>(&self, leg: *mut PooledLeg, change: impl FnOnce(&mut PooledLeg) -> R) -> R {
+        // SAFETY: as in `locked`.
+        let result = change(unsafe { &mut *leg });
+        self.race();
+        result
+    }
+
+    fn insert_pooled(&self, key: &Tuple, leg: &PooledLeg) -> bool {
+        let is_in = self.world.pooled.get(key).is_none() && self.world.pooled.insert(key, *leg);
+        self.race();
+        is_in
+    }
+
+    fn remove_pooled(&self, key: &Tuple) {
+        self.world.pooled.remove(key);
+        self.race();
     }
 
     fn next_slot(&self) -> u32 {

@@ -27,9 +27,11 @@ pub(crate) enum Kind {
     Split,
     /// A head that is not read, and half a body; then the rest.
     Odd,
+    /// 401: the endpoint may ask who it is by connection.
+    Unauthorized,
 }
 
-const KINDS: [(Kind, char); 11] = [
+const KINDS: [(Kind, char); 12] = [
     (Kind::Length, 'l'),
     (Kind::Chunked, 'c'),
     (Kind::Trailer, 't'),
@@ -41,7 +43,12 @@ const KINDS: [(Kind, char); 11] = [
     (Kind::TooLarge, 'e'),
     (Kind::Split, 's'),
     (Kind::Odd, 'o'),
+    (Kind::Unauthorized, 'u'),
 ];
+
+/// What a client says that asks for nothing more, and what is left of it where the endpoint is not told.
+pub(crate) const CLOSE: &str = "Connection: close";
+const BLANKED: &str = "Connection:      ";
 
 /// What a client asks for.
 #[derive(Clone, Debug)]
@@ -92,6 +99,15 @@ impl Ask {
 
     pub(crate) fn extra(self, extra: &'static str) -> Self {
         Self { extra, ..self }
+    }
+
+    /// With `Connection: close`.
+    pub(crate) fn last(self) -> Self {
+        self.extra(CLOSE)
+    }
+
+    pub(crate) fn is_last(&self) -> bool {
+        self.extra == CLOSE
     }
 
     pub(crate) fn ends(&self) -> bool {
@@ -158,8 +174,9 @@ impl Log {
         Some((port + 4, SocketAddr::new(address, u16::from_be_bytes([ports[0], ports[1]]))))
     }
 
-    /// Takes the first request out of a stream that `name` reads: its number and length; none if it is not whole yet.
-    pub(crate) fn take(&mut self, stream: &[u8], name: &'static str) -> Option<(u32, usize)> {
+    /// Takes the first request out of a stream that `name` reads: its number and length, and whether it says that it is the last;
+    /// none if it is not whole yet.
+    pub(crate) fn take(&mut self, stream: &[u8], name: &'static str) -> Option<(u32, usize, bool)> {
         let head_len = stream.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
         let head =
             std::str::from_utf8(&stream[..head_len]).unwrap_or_else(|_| panic!("{name}: bytes in a head"));
@@ -180,7 +197,7 @@ impl Log {
             "{name}: body of {id}"
         );
         self.done.push((id, name));
-        Some((id, len))
+        Some((id, len, head.contains(CLOSE)))
     }
 
     /// The head is as the client wrote it, but for forwarded headers where they belong; their length.
@@ -203,7 +220,10 @@ impl Log {
             rest = rest.trim_start_matches(' ').strip_prefix("http\r\n").unwrap();
             inserted = start.len() - rest.len();
         }
-        let whole = [line, "\r\n", rest].concat();
+        let mut whole = [line, "\r\n", rest].concat();
+        if asked.ask.is_last() && !is_host {
+            whole = whole.replacen(BLANKED, CLOSE, 1);
+        }
         assert_eq!(whole.as_bytes(), &asked.bytes[..whole.len()], "{name}: head");
         inserted
     }
@@ -227,16 +247,20 @@ pub(crate) fn body(id: u32, len: usize) -> Vec<u8> {
 }
 
 /// A response in pieces, and whether the connection ends behind it.
-pub(crate) fn response(id: u32, ask: &Ask, name: &str, random: &Random) -> (Vec<Vec<u8>>, bool) {
+///
+/// `says` is what the endpoint says of it, where it says nothing else.
+pub(crate) fn response(id: u32, ask: &Ask, name: &str, says: &str, random: &Random) -> (Vec<Vec<u8>>, bool) {
     let body = body(id, ask.size);
     let head = |status: &str, framing: &str| {
-        format!("HTTP/1.1 {status}\r\nX-Id: {id}\r\nX-By: {name}\r\n{framing}\r\n").into_bytes()
+        let says = if framing.contains("Connection") { "" } else { says };
+        format!("HTTP/1.1 {status}\r\nX-Id: {id}\r\n{says}X-By: {name}\r\n{framing}\r\n").into_bytes()
     };
     let length = format!("Content-Length: {}\r\n", body.len());
     let has_body = ask.method != "HEAD";
     let with_body = |head: Vec<u8>| if has_body { [head, body.clone()].concat() } else { head };
     let pieces = match ask.kind {
         Kind::Length => vec![with_body(head("200 OK", &length))],
+        Kind::Unauthorized => vec![with_body(head("401 Unauthorized", &length))],
         Kind::NoContent => vec![head("204 No Content", "")],
         Kind::NotModified => vec![head("304 Not Modified", &length)],
         Kind::Hints => vec![
@@ -308,6 +332,10 @@ pub(crate) fn read_response(stream: &[u8], at_end: bool, id: u32, ask: &Ask) -> 
     let answers = field("X-Id: ").unwrap_or_else(|| panic!("nobody's response: {head:?}"));
     assert_eq!(answers, id.to_string(), "the response to another request");
     let by = field("X-By: ").unwrap();
+    if let Some(said) = field("Connection: ") {
+        assert!(matches!(said.as_str(), "close" | "close     " | "keep-alive" | "x-odd"), "{said:?}");
+        assert!(said != "close     " || ask.is_last(), "{said:?} to one who did not ask for it");
+    }
     assert!(by == "host" || may_serve(ask.route, &by), "/{} was answered by {by}", ask.route);
     let status = &head[9..12];
     if ask.method == "HEAD" || status == "204" || status == "304" {

@@ -1,5 +1,5 @@
 //! The snapshot of the model: routes /a and /b with forwarded headers, /n and /m to the same backends without, /w to both, /t
-//! for userspace; the endpoint behind /b and /m is told who the client is; /k to one and /v to both for clients that keep their endpoint; /c to one, with copies of a half in all.
+//! for userspace; the endpoint behind /b and /m is told who the client is, but in the plain tables; /k to one and /v to both for clients that keep their endpoint; /c to one, with copies of a half in all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ fn facts(v6: bool) -> Facts {
 }
 
 /// `state` of each endpoint: ready, draining (d) or gone (-).
-fn snapshot(v6: bool, states: &str) -> Snapshot {
+fn snapshot(v6: bool, is_told: bool, states: &str) -> Snapshot {
     let listener = listener("l", None);
     let of = |name: &str, numbers: &[u8]| {
         let endpoint = |&n: &u8| {
@@ -48,7 +48,7 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
             id: BackendId::service("test", name, 80),
             protocol: AppProtocol::Http1,
             security: Default::default(),
-            proxy_protocol: (name == "y").then_some(ProxyProtocol::V2),
+            proxy_protocol: (is_told && name == "y").then_some(ProxyProtocol::V2),
             endpoints: numbers.iter().filter_map(endpoint).collect(),
             affinity: None,
             policy: None,
@@ -91,36 +91,41 @@ fn snapshot(v6: bool, states: &str) -> Snapshot {
     Snapshot::new(1, [Arc::new(listener.clone())], routes, backends, [])
 }
 
-fn compiled(v6: bool) -> [Tables; 3] {
+fn compiled(v6: bool, is_told: bool) -> [Tables; 3] {
     let mut compiler = Compiler::new();
-    compiler.compile(&snapshot(v6, "rrr"), &facts(v6), Duration::ZERO);
-    let all = compiler.compile(&snapshot(v6, "rrr"), &facts(v6), REST);
+    compiler.compile(&snapshot(v6, is_told, "rrr"), &facts(v6), Duration::ZERO);
+    let all = compiler.compile(&snapshot(v6, is_told, "rrr"), &facts(v6), REST);
     let mut at = REST;
     let mut next = |states| {
         at += REST;
-        compiler.compile(&snapshot(v6, states), &facts(v6), at);
+        compiler.compile(&snapshot(v6, is_told, states), &facts(v6), at);
         at += REST;
-        compiler.compile(&snapshot(v6, states), &facts(v6), at).tables
+        compiler.compile(&snapshot(v6, is_told, states), &facts(v6), at).tables
     };
     [all.tables, next("drr"), next("-rr")]
 }
 
 /// The tables with all endpoints.
 pub(crate) fn tables(v6: bool) -> &'static Tables {
-    &all(v6)[0]
+    &all(v6, true)[0]
+}
+
+/// The same, and nobody is told who the client is.
+pub(crate) fn plain_tables(v6: bool) -> &'static Tables {
+    &all(v6, false)[0]
 }
 
 /// The tables in which endpoint 1 finishes what it has.
 pub(crate) fn tables_draining() -> &'static Tables {
-    &all(false)[1]
+    &all(false, true)[1]
 }
 
 /// The tables without endpoint 1.
 pub(crate) fn tables_removed() -> &'static Tables {
-    &all(false)[2]
+    &all(false, true)[2]
 }
 
-fn all(v6: bool) -> &'static [Tables; 3] {
-    static TABLES: [OnceLock<[Tables; 3]>; 2] = [OnceLock::new(), OnceLock::new()];
-    TABLES[usize::from(v6)].get_or_init(|| compiled(v6))
+fn all(v6: bool, is_told: bool) -> &'static [Tables; 3] {
+    static TABLES: [OnceLock<[Tables; 3]>; 4] = [const { OnceLock::new() }; 4];
+    TABLES[usize::from(v6) + 2 * usize::from(is_told)].get_or_init(|| compiled(v6, is_told))
 }

@@ -1,5 +1,6 @@
 //! Clients, the gateway, endpoints, and the wires between them, in virtual time.
 
+mod collector;
 mod findings;
 mod wires;
 
@@ -41,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) door: Door,
     pub(crate) profile: Profile,
     pub(crate) manners: Manners,
+    /// It waits to be told who the client is.
+    pub(crate) is_told: bool,
     /// SYNs that it got.
     pub(crate) syns: u32,
 }
@@ -86,6 +89,10 @@ pub(crate) struct Sim {
     queue: BTreeMap<(u64, u64), Event>,
     count: u64,
     pub(crate) now: u64,
+    /// Idempotent requests may be done twice.
+    pub(crate) may_repeat: bool,
+    /// When the agent looked for legs that nobody wants.
+    collected: u64,
     /// Packets and their checksums may be left to the device, and options stand oddly.
     pub(crate) varies: bool,
     traces: bool,
@@ -112,6 +119,8 @@ impl Sim {
             queue: BTreeMap::new(),
             count: 0,
             now: START,
+            may_repeat: false,
+            collected: START,
             varies: false,
             traces: std::env::var("MODEL_TRACE").is_ok(),
         }
@@ -172,6 +181,7 @@ impl Sim {
         while self.advance(until) {}
         self.now = until;
         self.world.now.set(until);
+        self.collect();
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -179,6 +189,20 @@ impl Sim {
             App::Client(client) => client.is_done,
             App::Server(_) => true,
         })
+    }
+
+    /// To the next event; false if there is none.
+    pub(crate) fn run_next(&mut self) -> bool {
+        self.advance(u64::MAX)
+    }
+
+    /// Endpoints at `address` end what they have as soon as nothing has come in, as `manners` says; new connections do not.
+    pub(crate) fn farewell(&mut self, address: IpAddr, manners: Manners) {
+        for conn in self.conns.iter_mut().filter(|conn| conn.end.local.ip() == address) {
+            if let App::Server(server) = &mut conn.app {
+                server.leave_as(manners);
+            }
+        }
     }
 
     /// To the next event; false if there is none until then.
@@ -199,6 +223,7 @@ impl Sim {
         let Some(next) = next.filter(|next| *next <= until) else { return false };
         self.now = self.now.max(next);
         self.world.now.set(self.now);
+        self.collect();
         for conn in &mut self.conns {
             conn.end.now = self.now;
             conn.end.timers(&self.random);
@@ -272,7 +297,7 @@ impl Sim {
                     let isn = self.random.next() as u32;
                     let isn = if isn.is_multiple_of(4) { 0u32.wrapping_sub(isn & 0xfff) } else { isn };
                     let end = End::accept(node.name, seg, Profile { isn, ..node.profile }, self.now);
-                    let server = Server::new(node.name, node.manners, self.now);
+                    let server = Server::new(node.name, node.manners, node.is_told, self.now);
                     self.add(end, App::Server(server));
                     return;
                 }

@@ -167,6 +167,11 @@ impl End {
 
     // ---- what the application does
 
+    /// All that was written so far.
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.written
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         assert!(!self.closes, "{} writes after its end", self.name);
         self.marks.push(1 + self.written.len() as u64);
@@ -237,6 +242,10 @@ impl End {
         }
         if !self.knows_peer {
             return self.while_dialling(seg);
+        }
+        // RFC 9293 section 3.10.7.4: a late copy of a SYN has made this end, and what comes is of the connection before.
+        if !self.is_open && seg.has(ACK) && !seg.has(RST | SYN) && seg.ack != self.wire(1) {
+            return self.out.push((Seg::bare(self.local, self.remote, RST, seg.ack, 0), false));
         }
         let seq = self.offset_in(seg.seq);
         let window = u64::from(self.profile.window);

@@ -2,10 +2,14 @@
 
 use wire::{Event, Method, Reason, Settings};
 
-use crate::apps::Step;
+use crate::apps::{Manners, Step};
 use crate::basics::{from, one_by_one, sim};
+use crate::cases::{dial, finish, send};
 use crate::http::{Ask, Kind};
-use crate::sim::{Sim, profile, vip};
+use crate::net::endpoint;
+use crate::pool::{once, pooling};
+use crate::sim::{Door, Sim, profile, vip};
+use crate::tcp::MS;
 
 /// A model that tells of one in `every` requests.
 fn telling(seed: u64, flags: u32, every: u32) -> Sim {
@@ -131,8 +135,8 @@ fn errors_are_told_of_where_that_is_asked_for() {
 #[test]
 fn a_request_that_goes_elsewhere_keeps_its_number_and_its_client() {
     let mut sim = telling(5, 0, 1);
-    let refusing = crate::net::endpoint(1, false);
-    sim.nodes.get_mut(&refusing).unwrap().door = crate::sim::Door::Shut;
+    let refusing = endpoint(1, false);
+    sim.nodes.get_mut(&refusing).unwrap().door = Door::Shut;
     for port in 0..8 {
         let steps = vec![Step::Send(vec![Ask::get('a')], vec![]), Step::Wait];
         sim.dial(from(40_000 + port), vip(), profile(1), steps);
@@ -148,5 +152,132 @@ fn a_request_that_goes_elsewhere_keeps_its_number_and_its_client() {
         let first = first.expect("told of the client, not of the leg");
         assert_eq!((event.number, event.lot, event.path_len), (first.number, first.lot, 0));
         assert_ne!(event.endpoint, first.endpoint);
+    }
+}
+
+/// Reason and number of each event.
+fn numbered(events: &[Event]) -> Vec<(Reason, u32)> {
+    let known = |event: &Event| Reason::ALL.into_iter().find(|reason| *reason as u8 == event.reason).unwrap();
+    events.iter().map(|event| (known(event), event.number)).collect()
+}
+
+#[test]
+fn a_request_that_an_endpoints_end_crosses_keeps_its_number() {
+    for resets in [false, true] {
+        let mut sim = telling(6, 0, 1);
+        let manners = Manners { idle_close: Some(500), resets, ..Manners::default() };
+        sim.nodes.get_mut(&endpoint(3, false)).unwrap().manners = manners;
+        // The request leaves while the end is on its way.
+        let steps = vec![send(Ask::get('b')), Step::Wait, Step::Pause(498), send(Ask::get('b')), Step::Wait];
+        let client = dial(&mut sim, steps);
+        assert_eq!(finish(&mut sim, client), ["e3", "e3"]);
+        let events = told(&sim);
+        let expected = [Reason::Bound, Reason::Answered, Reason::Reused, Reason::Rebound, Reason::Answered];
+        let expected: Vec<_> = expected.into_iter().zip([1, 1, 2, 2, 2]).collect();
+        assert_eq!(numbered(&events), expected, "resets: {resets}");
+        assert!(events[2..].iter().all(|event| event.lot == events[2].lot));
+    }
+}
+
+#[test]
+fn a_request_whose_endpoint_lacks_what_clients_were_promised_keeps_its_number() {
+    let mut sim = telling(7, 0, 1);
+    sim.nodes.get_mut(&endpoint(1, false)).unwrap().profile.sack = false;
+    let mut lacking = 0;
+    for port in 0..8 {
+        sim.world.events.borrow_mut().clear();
+        let client = sim.dial(from(40_000 + port), vip(), profile(1), vec![send(Ask::get('a')), Step::Wait]);
+        assert_eq!(finish(&mut sim, client), ["e2"]);
+        let events = told(&sim);
+        lacking += u32::from(events.len() == 3);
+        assert!(events.iter().all(|event| (event.number, event.lot) == (1, events[0].lot)), "{events:?}");
+    }
+    assert_eq!(lacking, 1, "then it is known");
+}
+
+#[test]
+fn a_request_that_goes_to_userspace_after_it_was_told_of_keeps_its_number() {
+    type Spoil = fn(&mut Sim);
+    let spoils: [(Spoil, Reason); 2] = [
+        // Nobody answers: the third repetition finds no other.
+        (|sim| sim.nodes.get_mut(&endpoint(3, false)).unwrap().door = Door::Dead, Reason::HandNoEndpoint),
+        // It answers without what the client was promised.
+        (|sim| sim.nodes.get_mut(&endpoint(3, false)).unwrap().profile.sack = false, Reason::HandNoEndpoint),
+    ];
+    for (spoil, why) in spoils {
+        let mut sim = telling(8, 0, 1);
+        let steps = vec![send(Ask::get('a')), Step::Wait, send(Ask::get('b')), Step::Wait];
+        spoil(&mut sim);
+        let client = dial(&mut sim, steps);
+        assert_eq!(finish(&mut sim, client)[1], "host");
+        let events = told(&sim);
+        let expected = [(Reason::Bound, 1), (Reason::Answered, 1), (Reason::Rebound, 2), (why, 2)];
+        assert_eq!(numbered(&events), expected);
+        assert_eq!(events[2].lot, events[3].lot);
+    }
+}
+
+#[test]
+fn hand_offs_are_drawn_as_requests_are() {
+    let mut sim = telling(9, 0, 1);
+    let client = dial(&mut sim, vec![send(Ask::get('t')), Step::Wait]);
+    sim.run_for(50);
+    let events = told(&sim);
+    assert_eq!(numbered(&events), [(Reason::HandRoute, 1)]);
+    let closed = sim.world.closed.get(&events[0].client).unwrap();
+    // SAFETY: the model has one thread.
+    assert_eq!(events[0].lot, Event::lot_of(unsafe { (*closed).isn }, 1));
+    assert_eq!(finish(&mut sim, client), ["host"]);
+}
+
+#[test]
+fn a_flood_of_failures_is_counted_and_leaves_the_sample_its_room() {
+    const PORTS: u16 = 90;
+    let mut sim = telling(10, Settings::TRACE_ERRORS, 20);
+    let refused = Ask { kind: Kind::TooLarge, ..Ask::post('n', 900) };
+    let steps =
+        |pause| vec![send(Ask::get('n')), Step::Wait, Step::Pause(pause), send(refused.clone()), Step::Wait];
+    // One after the other, for their first requests are stored; then all fail at once.
+    for port in 0..PORTS {
+        sim.dial(from(40_000 + port), vip(), profile(1), steps(2000 - 5 * u64::from(port)));
+        sim.run_for(5);
+    }
+    sim.run(60_000);
+    let events = told(&sim);
+    let failed: Vec<Event> = events.iter().filter(|event| event.status == 413).copied().collect();
+    let (first, last) = (failed[0].time, failed[failed.len() - 1].time);
+    assert!(last - first < 100 * MS, "{} ms", (last - first) / MS);
+    let (drawn, others): (Vec<Event>, Vec<Event>) =
+        failed.into_iter().partition(|event| Event::is_drawn(event.lot, 20));
+    let asked = events.iter().filter(|event| event.reason == Reason::Reused as u8).count();
+    assert_eq!(drawn.len(), asked, "each of the sample");
+    let untold = |sim: &Sim| sim.world.counted(Reason::UntoldFailure) as usize;
+    // Some went to the host, for which there was no port.
+    let failures = sim.world.counted(Reason::Bound) as usize;
+    assert_eq!((others.len(), untold(&sim)), (64, failures - drawn.len() - 64));
+    assert!(failures > 75, "a flood");
+    // Each tenth of a second is a new one.
+    sim.run_for(100);
+    let client = sim.dial(from(50_000), vip(), profile(1), steps(0));
+    assert_eq!(finish(&mut sim, client).len(), 2);
+    assert_eq!(untold(&sim), failures - drawn.len() - 64);
+}
+
+#[test]
+fn requests_over_legs_that_waited_are_told_of() {
+    let mut sim = pooling(9);
+    let settings = sim.world.settings;
+    sim.world.settings = Settings { flags: settings.flags | Settings::TRACE, trace_every: 1, ..settings };
+    for port in 0..3 {
+        once(&mut sim, 20_000 + port, Ask::get('b'));
+    }
+    let (answers, requests): (Vec<Event>, Vec<Event>) = told(&sim).into_iter().partition(is_answer);
+    let reasons: Vec<u8> = requests.iter().map(|event| event.reason).collect();
+    assert_eq!(reasons, [Reason::Bound, Reason::Pooled, Reason::Pooled].map(|reason| reason as u8));
+    assert_eq!(answers.len(), 3);
+    for (port, (request, answer)) in requests.iter().zip(&answers).enumerate() {
+        assert_eq!(request.client.source_port, (20_000 + port as u16).to_be_bytes());
+        assert_eq!((request.client, request.lot, request.number), (answer.client, answer.lot, 1));
+        assert_eq!((text(&request.path, request.path_len), answer.status), ("/b", 200));
     }
 }

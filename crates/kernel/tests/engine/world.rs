@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use dataplane::engine::{HandOff, Owner, Scratch, Verdict, ingress};
 use kernel::Tables;
 use wire::{
-    CachedClient, CachedEndpoint, Closed, Cursor, EndpointHealth, Event, Flow, Leg, Lot, Reason, Responses,
-    Settings, StoredRequest, Tuple,
+    CachedClient, CachedEndpoint, Closed, Cursor, EndpointHealth, Event, Flow, Leg, Lot, Pool, PooledLeg,
+    Reason, Responses, Settings, StoredRequest, Tuple,
 };
 
 use crate::cpu::Cpu;
@@ -136,6 +136,8 @@ pub(crate) struct World {
     pub(crate) cache: Cache,
     pub(crate) legs: Slab<Leg>,
     pub(crate) closed: Slab<Closed>,
+    pub(crate) pools: Vec<UnsafeCell<Pool>>,
+    pub(crate) pooled: Slab<PooledLeg>,
     pub(crate) lots: RefCell<HashMap<Tuple, Lot>>,
     pub(crate) slots: Vec<UnsafeCell<StoredRequest>>,
     pub(crate) next_slot: [Cell<u32>; 2],
@@ -192,6 +194,9 @@ impl World {
             cache: Cache::new(100),
             legs: Slab::new(1000),
             closed: Slab::new(1000),
+            // SAFETY: a pool is numbers.
+            pools: (0..wire::POOLS_MAX).map(|_| UnsafeCell::new(unsafe { std::mem::zeroed() })).collect(),
+            pooled: Slab::new(1000),
             lots: RefCell::default(),
             // SAFETY: a stored request is numbers.
             slots: (0..2 * SLOTS).map(|_| UnsafeCell::new(unsafe { std::mem::zeroed() })).collect(),

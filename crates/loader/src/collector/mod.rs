@@ -12,10 +12,10 @@ mod frame;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use dataplane::flow::{end_for, flag, has_ended, state};
+use dataplane::flow::{end_for, flag, has_ended, leg_flag, state};
 use frame::Frame;
 use tracing::debug;
-use wire::{EndpointRecord, Flow, Tuple};
+use wire::{EndpointRecord, Flow, Leg, Tuple};
 
 use crate::{Datapath, MapError, now};
 
@@ -86,6 +86,9 @@ pub(crate) struct Memory {
     orphans: HashMap<Tuple, u64>,
 }
 
+/// How long a program may be at taking a leg that it has found to be young enough.
+const TAKING: Duration = Duration::from_secs(1);
+
 /// How often a FIN is sent again: after 1, 2, 4... seconds.
 const FINS_MAX: u32 = 6;
 
@@ -112,7 +115,11 @@ impl Datapath {
         let now = now();
         let (mut over, mut left, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
         let (known, mut orphans) = (std::mem::take(&mut self.collector.orphans), HashMap::new());
+        let mut ending = HashSet::new();
         self.each_flow(|flow| {
+            if flow.state == state::ENDING {
+                ending.insert(flow.client);
+            }
             let is_orphan = is_orphan(flow, &endpoints);
             let stays = is_orphan && is_idle(flow) && !limits.ends_all();
             if is_orphan && is_under_way(flow) && !is_over(flow, now, limits) {
@@ -131,6 +138,8 @@ impl Datapath {
             }
         })?;
         self.collector.orphans = orphans;
+        // Programs take out what both sides have ended.
+        self.collector.fins.retain(|client, _| ending.contains(client));
         let mut collected = Collected::default();
         self.reset_legs_of(&left, &mut collected);
         self.finish_again(&waiting, now, &mut collected);
@@ -155,6 +164,9 @@ impl Datapath {
             } else {
                 *(if is_orphan { &mut collected.orphans } else { &mut collected.idle }) += 1;
             }
+        }
+        if limits.ends_all() {
+            self.reset_waiting(u64::MAX)?;
         }
         Ok(collected)
     }
@@ -207,6 +219,29 @@ impl Datapath {
         Ok(left.len())
     }
 
+    /// Resets the legs without a client that have waited for longer than `idle`, and forgets them. Programs take none that has waited for
+    /// so long; those that are at it have a second. How many.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's answer to reading or changing the maps.
+    pub fn reset_waiting_legs(&mut self, idle: Duration) -> Result<usize, MapError> {
+        let age = u64::try_from((idle + TAKING).as_nanos()).unwrap_or(u64::MAX);
+        self.reset_waiting(now().saturating_sub(age))
+    }
+
+    fn reset_waiting(&self, before: u64) -> Result<usize, MapError> {
+        let waiting = self.maps.take_waiting_legs(before)?;
+        for (key, leg) in &waiting {
+            let left = Leg { reset_seq: leg.send_next, up: leg.up, ..Leg::default() };
+            if let Some(frame) = frame::reset_of(key, &left) {
+                // A device that is gone took the connection with it.
+                let _ = self.send(frame.device, &frame.bytes);
+            }
+        }
+        Ok(waiting.len())
+    }
+
     /// Sends what ends the connection; how many frames could not be sent.
     fn tell(&self, flow: &Flow, end: End) -> usize {
         let to_client = match end {
@@ -249,8 +284,13 @@ const fn is_under_way(flow: &Flow) -> bool {
     flow.outstanding > 0 || flow.state == state::OPENING || flow.client_ack != flow.sent_end
 }
 
+/// Whether the client was sent a FIN of ours while it has its leg still.
+const fn has_fin(flow: &Flow) -> bool {
+    flow.leg_flags & leg_flag::FIN_SENT != 0
+}
+
 fn is_over(flow: &Flow, now: u64, limits: &Limits) -> bool {
-    let half_closed = flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0;
+    let half_closed = flow.flags & (flag::CLIENT_FIN | flag::LEG_FIN) != 0 || has_fin(flow);
     let limit = match flow.state {
         // Being made: the program that makes it is at work.
         state::FREE => return false,
@@ -276,7 +316,7 @@ fn end(flow: &Flow) -> End {
         state::ENDING if has_ended(flow) => End::Forget,
         // Our FIN was never answered; or the client has had one, of the endpoint, and not gone.
         state::ENDING => End::Reset,
-        _ if flow.outstanding > 0 || flow.flags & flag::LEG_FIN != 0 => End::Reset,
+        _ if flow.outstanding > 0 || flow.flags & flag::LEG_FIN != 0 || has_fin(flow) => End::Reset,
         _ => End::Finish,
     }
 }

@@ -28,6 +28,7 @@ impl Maps {
         let mut in_use = InUse { flows_max: flows.capacity(), legs_max: legs.capacity(), ..InUse::default() };
         flows.each(0, |_, _| in_use.flows += 1)?;
         legs.each(0, |_, _| in_use.legs += 1)?;
+        in_use.waiting = self.waiting_legs()?;
         Ok(in_use)
     }
 
@@ -107,12 +108,20 @@ impl Maps {
         })?;
         let mut forgotten = 0;
         for (key, leg) in old {
-            // A long-lived connection's leg is old too.
+            // A long-lived connection's leg is old too, and so is one that waits for the next.
             let is_used = match leg.client == Tuple::default() {
                 true => false,
-                false => self.flow(&leg.client)?.is_some_and(|flow| flow.leg.as_bytes() == key),
+                false => {
+                    self.flow(&leg.client)?.is_some_and(|flow| flow.leg.as_bytes() == key)
+                        || self.is_waiting(&Tuple::read_from_bytes(&key).unwrap_or_default())?
+                }
             };
-            forgotten += usize::from(!is_used && legs.remove(&key)?);
+            // One that waited may be a client's by now: then the entry is another.
+            let is_same = || -> Result<bool, MapError> {
+                let tuple = Tuple::read_from_bytes(&key).unwrap_or_default();
+                Ok(legs.get::<Tuple, Leg>(&tuple, 0)?.is_some_and(|now| now == leg))
+            };
+            forgotten += usize::from(!is_used && is_same()? && legs.remove(&key)?);
         }
         Ok(forgotten)
     }

@@ -8,6 +8,7 @@ mod counters;
 mod flows;
 mod lots;
 mod notes;
+mod pool;
 mod raw;
 mod sizes;
 mod tables;
@@ -45,6 +46,7 @@ const ENDPOINT_RESPONSES: &str = "ENDPOINT_RESPONSES";
 pub(crate) const EVENTS: &str = "EVENTS";
 pub(crate) const FLOWS: &str = "FLOWS";
 const LEGS: &str = "LEGS";
+const POOLED_LEGS: &str = "POOLED_LEGS";
 const CLOSED: &str = "CLOSED";
 pub(crate) const FLOW_CACHE: &str = "FLOW_CACHE";
 const LOTS: &str = "LOTS";
@@ -78,9 +80,10 @@ pub enum Answered {
 }
 
 /// The maps that the agent itself reads and writes when the kernel routes.
-const ROUTING: [&str; 16] = [
+const ROUTING: [&str; 17] = [
     FLOWS,
     LEGS,
+    POOLED_LEGS,
     CLOSED,
     FLOW_CACHE,
     LOTS,

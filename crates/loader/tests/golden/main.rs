@@ -15,6 +15,8 @@ mod instructions;
 mod layout;
 mod lockstep;
 mod packets;
+mod pool;
+mod pool_close;
 mod random;
 mod requests;
 mod shapes;

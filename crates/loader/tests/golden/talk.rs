@@ -202,6 +202,18 @@ impl Leg {
         }
     }
 
+    /// The same leg in the hands of another client, whose request went out as `sent`.
+    pub(crate) fn taken_by(&self, talk: &Talk, sent: &Seg) -> Self {
+        let mut leg = self.clone();
+        if self.timestamps {
+            leg.clock = u32::from_be_bytes(sent.options[4..8].try_into().unwrap());
+            assert!(leg.clock.wrapping_sub(self.clock) < 1 << 31, "time runs forward on a leg");
+        }
+        // What the endpoint has said by its clock is what this client has seen of ours.
+        leg.base = talk.echo.wrapping_sub(9);
+        leg
+    }
+
     /// The endpoint's SYN-ACK.
     pub(crate) fn accept(&self) -> Seg {
         let mut options = vec![2, 4, 5, 0xb4];

@@ -20,6 +20,10 @@ mod lockstep;
 #[path = "../golden/packets.rs"]
 #[allow(dead_code, reason = "each test uses its part")]
 mod packets;
+#[path = "../golden/pool.rs"]
+mod pool;
+#[path = "../golden/pool_close.rs"]
+mod pool_close;
 #[path = "../golden/random.rs"]
 mod random;
 #[path = "../golden/requests.rs"]

@@ -11,8 +11,8 @@ use dataplane::sum::Sum;
 use wire::{
     BackendRecord, CachedClient, CachedEndpoint, Candidate, Closed, Cursor, EndpointHealth, EndpointRecord,
     Event, Flow, HEADER_NAME_MAX, HeaderConditions, Hop, HostKey, HostRecord, Leg, ListenerKey, Lot,
-    MaglevTable, Member, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey, RouteRecord,
-    SegmentError, Settings, StoredRequest, Tuple, Vip,
+    MaglevTable, Member, Pool, PooledLeg, PrefixKey, PrefixRecord, Reason, Responses, RouteAction, RouteKey,
+    RouteRecord, SegmentError, Settings, StoredRequest, Tuple, Vip,
 };
 use zerocopy::FromZeros;
 
@@ -51,6 +51,9 @@ pub(crate) struct Native {
     /// What was taken out: the engine may still point at it, as in the kernel until the end of the run.
     gone_flows: Gone<Flow>,
     gone_legs: Gone<Leg>,
+    pools: Vec<UnsafeCell<Pool>>,
+    pooled: Places<PooledLeg>,
+    gone_pooled: Gone<PooledLeg>,
     cached: RefCell<HashMap<CachedClient, Box<UnsafeCell<CachedEndpoint>>>>,
     slots: Vec<UnsafeCell<StoredRequest>>,
     next_slot: Cell<u32>,
@@ -82,6 +85,9 @@ impl Native {
             lots: RefCell::default(),
             gone_flows: RefCell::default(),
             gone_legs: RefCell::default(),
+            pools: (0..wire::POOLS_MAX).map(|_| UnsafeCell::new(Pool::new_zeroed())).collect(),
+            pooled: RefCell::default(),
+            gone_pooled: RefCell::default(),
             cached: RefCell::default(),
             slots: (0..SLOTS).map(|_| UnsafeCell::new(StoredRequest::new_zeroed())).collect(),
             next_slot: Cell::new(0),
@@ -396,16 +402,49 @@ impl Env for Cpu<'_> {
         is_new
     }
 
-    fn change_leg(&self, key: &Tuple, leg: &Leg) {
-        if let Some(place) = self.maps.legs.borrow_mut().get_mut(key) {
-            let old = std::mem::replace(place, Box::new(UnsafeCell::new(*leg)));
-            self.maps.gone_legs.borrow_mut().push(old);
-        }
+    fn change_leg(&self, key: &Tuple, leg: &Leg) -> bool {
+        let mut legs = self.maps.legs.borrow_mut();
+        let Some(place) = legs.get_mut(key) else { return false };
+        let old = std::mem::replace(place, Box::new(UnsafeCell::new(*leg)));
+        self.maps.gone_legs.borrow_mut().push(old);
+        true
     }
 
     fn remove_leg(&self, key: &Tuple) {
         let old = self.maps.legs.borrow_mut().remove(key);
         self.maps.gone_legs.borrow_mut().extend(old);
+    }
+
+    fn pool(&self, index: u32) -> Option<*mut Pool> {
+        self.maps.pools.get(index as usize).map(UnsafeCell::get)
+    }
+
+    fn locked_pool<R>(&self, pool: *mut Pool, change: impl FnOnce(&mut Pool) -> R) -> R {
+        // SAFETY: one thread; the closure calls nothing of the world.
+        change(unsafe { &mut *pool })
+    }
+
+    fn pooled(&self, key: &Tuple) -> Option<*mut PooledLeg> {
+        self.maps.pooled.borrow().get(key).map(|place| place.get())
+    }
+
+    fn locked_pooled<R>(&self, leg: *mut PooledLeg, change: impl FnOnce(&mut PooledLeg) -> R) -> R {
+        // SAFETY: as in `locked_pool`.
+        change(unsafe { &mut *leg })
+    }
+
+    fn insert_pooled(&self, key: &Tuple, leg: &PooledLeg) -> bool {
+        let mut pooled = self.maps.pooled.borrow_mut();
+        let is_new = !pooled.contains_key(key);
+        if is_new {
+            pooled.insert(*key, Box::new(UnsafeCell::new(*leg)));
+        }
+        is_new
+    }
+
+    fn remove_pooled(&self, key: &Tuple) {
+        let old = self.maps.pooled.borrow_mut().remove(key);
+        self.maps.gone_pooled.borrow_mut().extend(old);
     }
 
     fn next_slot(&self) -> u32 {

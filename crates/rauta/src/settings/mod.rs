@@ -147,6 +147,10 @@ pub(crate) struct DataplaneSettings {
     /// How long connections may be silent.
     pub(crate) ends: loader::Limits,
     pub(crate) redraw_after: u32,
+    /// How long a leg to an endpoint waits for the next client; zero: not at all.
+    pub(crate) pool_idle: Duration,
+    /// How many of them wait, by endpoint and kind of client.
+    pub(crate) pool_legs: u32,
     /// Requests after which userspace closes a connection, while the kernel routes; 0: never.
     pub(crate) close_after: usize,
     pub(crate) max_flows: u32,
@@ -217,6 +221,8 @@ impl Default for DataplaneSettings {
             heartbeat_timeout: Duration::from_secs(30),
             ends: loader::Limits::default(),
             redraw_after: 32,
+            pool_idle: Duration::ZERO,
+            pool_legs: 64,
             close_after: 100,
             max_flows,
             route_metrics: 0,

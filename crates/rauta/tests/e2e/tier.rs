@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Addresses, Connection, Gateway, Lab, Nginx, Process, exec, until};
+use testkit::{Addresses, Connection, Gateway, Lab, Nginx, Process, Signal, exec, until};
 
 use crate::manifests::{GATEWAY, documents, route, service};
 use crate::world::{RAUTA, World};
@@ -21,17 +21,18 @@ struct Tier {
     lab: Lab,
 }
 
-fn start(lab: &Lab, manifest: &str) -> Gateway {
-    Gateway::builder(lab, RAUTA, &[("all.yaml", manifest)])
-        .unwrap()
-        .hook("tc")
-        .env("RAUTA_DATAPLANE_ON_EXIT", "keep")
-        .start(lab)
-        .unwrap()
+fn start(lab: &Lab, manifest: &str, settings: &[(&str, &str)]) -> Gateway {
+    let builder = Gateway::builder(lab, RAUTA, &[("all.yaml", manifest)]).unwrap().hook("tc");
+    let builder = builder.env("RAUTA_DATAPLANE_ON_EXIT", "keep");
+    settings.iter().fold(builder, |builder, (name, value)| builder.env(name, value)).start(lab).unwrap()
 }
 
 impl Tier {
     fn start() -> Self {
+        Self::tuned(&[])
+    }
+
+    fn tuned(settings: &[(&str, &str)]) -> Self {
         let lab = Lab::builder().build().unwrap();
         let nginx = Nginx::start(&lab, 0).unwrap();
         let pins = lab.bpffs().unwrap().join("pins");
@@ -40,7 +41,7 @@ impl Tier {
         let web = "[{name: web, port: 80}]";
         let routes = route("web", &[], &[("", web), (user, web)]);
         let manifest = documents(&[GATEWAY, &service("web", &[0]), &routes]);
-        let gateway = start(&lab, &manifest);
+        let gateway = start(&lab, &manifest, settings);
         let tier = Self { gateway, _nginx: nginx, pins, manifest, lab };
         // Endpoints enter the kernel's tables a moment after the agent is ready.
         until(PATIENCE, "a request to be bound in the kernel", || {
@@ -99,9 +100,9 @@ impl Tier {
         command.args(["-j", "map", "lookup", "pinned"]).arg(settings).args(["key", "0", "0", "0", "0"]);
         let output = exec(None, command, PATIENCE).unwrap();
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-        // `Settings::flags` begins behind the cookie's key and two times; TRACE is 4.
+        // `Settings::flags` begins behind the cookie's key and two times; TRACE is 4, TRACE_ERRORS is 8.
         let byte = found["value"][32].as_str().unwrap().trim_start_matches("0x");
-        u8::from_str_radix(byte, 16).unwrap() & 4 != 0
+        u8::from_str_radix(byte, 16).unwrap() & 12 != 0
     }
 }
 
@@ -360,9 +361,23 @@ fn a_trace_does_not_outlive_its_agent() {
     assert_eq!(status.code(), Some(1), "{}", trace.log());
     assert_contains(&trace.log(), &["the agent"]);
     assert!(tier.is_traced(), "nobody could tell the programs");
-    tier.gateway = start(&tier.lab, &tier.manifest);
+    tier.gateway = start(&tier.lab, &tier.manifest, &[]);
     assert!(!tier.is_traced());
     tier.get(&mut tier.connect(), "/128");
+}
+
+#[test]
+fn programs_tell_of_requests_only_while_a_log_reads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let log = ("RAUTA_ACCESS_LOG_PATH", path.to_str().unwrap());
+    assert!(!Tier::tuned(&[log, ("RAUTA_ACCESS_LOG_KERNEL_SAMPLE_ONE_IN", "off")]).is_traced());
+    let mut tier = Tier::tuned(&[log]);
+    assert!(tier.is_traced());
+    // Its programs stay at work.
+    tier.gateway.process().signal(Signal::SIGTERM).unwrap();
+    tier.gateway.process().wait(PATIENCE).unwrap();
+    assert!(!tier.is_traced());
 }
 
 #[test]

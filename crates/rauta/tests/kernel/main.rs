@@ -66,6 +66,7 @@ mod path_mtu;
 mod path_mtu_lies;
 mod pods;
 mod policy;
+mod pool;
 mod proxy_protocol;
 mod requests;
 mod resets;

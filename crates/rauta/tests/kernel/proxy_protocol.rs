@@ -18,19 +18,24 @@ on_every_network!(
 fn world(network: Network, version: &str) -> World {
     let world = World::new(network);
     let endpoints = [0, 1].map(|index| SocketAddr::new(network.endpoint(index).ip(), PROXY_PORT));
-    let service = manifests::service("told", &endpoints).replace(
+    tell(&world, version, &endpoints);
+    world
+}
+
+/// Host `told.test` goes to these, which are told of clients.
+pub(crate) fn tell(world: &World, version: &str, endpoints: &[SocketAddr]) {
+    let service = manifests::service("told", endpoints).replace(
         "{name: told, namespace: default}",
         &format!("{{name: told, namespace: default, annotations: {{rauta.io/proxy-protocol: {version}}}}}"),
     );
     let route =
         manifests::route("told", Some("told.test"), &[("PathPrefix", "/", "[{name: told, port: 80}]")]);
-    let all = [manifests::routes(network), service, route].concat();
+    let all = [manifests::routes(world.network), service, route].concat();
     world.gateway.replace("all.yaml", &all).unwrap();
     // Until then the route for everything else answers.
     let is_told = || ask(&mut world.connect()).text().starts_with("told=");
     until(Duration::from_secs(10), "the route", || is_told().then_some(())).unwrap();
     world.wait_for_the_kernel();
-    world
 }
 
 fn ask(connection: &mut Connection) -> Response {
@@ -38,7 +43,7 @@ fn ask(connection: &mut Connection) -> Response {
 }
 
 /// What an endpoint says that it was told of the connection.
-fn told(world: &World, connection: &Connection) -> String {
+pub(crate) fn told(world: &World, connection: &Connection) -> String {
     let (client, gateway) = (world.network.client(), world.address());
     let port = connection.local_port().unwrap();
     format!("told={client} {port} {} {}\n", gateway.ip(), gateway.port())

@@ -331,7 +331,7 @@ impl World {
                 .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
                 .sum()
         };
-        let requests = ["\"bound\"", "\"reused\"", "\"rebound\""];
+        let requests = ["\"bound\"", "\"reused\"", "\"rebound\"", "\"pooled\""];
         Some(Decided {
             kernel: count(&|line| requests.iter().any(|reason| line.contains(reason))),
             userspace: count(&|line| line.contains("reason=\"hand_off_")),

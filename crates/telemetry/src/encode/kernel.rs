@@ -37,6 +37,11 @@ pub(super) fn encode(to: &mut DescriptorEncoder<'_>, counters: &KernelCounters) 
         ("rauta_kernel_flows_max", "Room for client connections in the kernel.", counters.flows_max),
         ("rauta_kernel_legs", "Legs to endpoints in the kernel now.", counters.legs),
         ("rauta_kernel_legs_max", "Room for legs in the kernel.", counters.legs_max),
+        (
+            "rauta_kernel_legs_waiting",
+            "Legs that wait for a client in the kernel now.",
+            counters.legs_waiting,
+        ),
     ] {
         gauge(to, name, help, [(vec![], signed(value))])?;
     }
@@ -182,6 +187,7 @@ mod tests {
             flows_max: 65_536,
             legs: 4,
             legs_max: 131_072,
+            legs_waiting: 7,
             table_writes: 9,
             tables: vec![KernelTable { name: "routes", used: 5, size: 2048, max: 4096, lacking: 7 }],
             growths: (2, 1),
@@ -204,6 +210,7 @@ mod tests {
             "rauta_kernel_flows_max 65536",
             "rauta_kernel_legs 4",
             "rauta_kernel_legs_max 131072",
+            "rauta_kernel_legs_waiting 7",
             "rauta_kernel_table_writes_total 9",
             r#"rauta_kernel_table_entries{table="routes"} 5"#,
             r#"rauta_kernel_table_size{table="routes"} 2048"#,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dataplane::flow::state;
+use dataplane::flow::{has_ended, state};
 use wire::Tuple;
 
 use super::{App, START, Sim};
@@ -17,11 +17,13 @@ impl Sim {
             done.entry(*id).or_default().push(name);
         }
         for (id, names) in &done {
-            assert_eq!(names.len(), 1, "request {id} was done by {names:?}:\n{}", self.describe());
+            let is_once = names.len() == 1 || self.may_repeat && self.log.asked[id].ask.method != "POST";
+            assert!(is_once, "request {id} was done by {names:?}:\n{}", self.describe());
         }
         let flows: HashMap<Tuple, wire::Flow> = self.world.flows.all().into_iter().collect();
         for (key, leg) in self.world.legs.all() {
             let is_owned = leg.client == Tuple::default()
+                || self.world.pooled.get(&key).is_some()
                 || flows.get(&leg.client).is_some_and(|flow| flow.leg == key && flow.state != state::FREE);
             assert!(is_owned, "a leg of nobody: {key:?}\n{}", self.describe());
         }
@@ -37,11 +39,13 @@ impl Sim {
                 self.conns.iter().rev().find(|other| tuple(other.end.local, other.end.remote) == flow.leg);
             let both_closed = conn.end.is_over() && endpoint.is_none_or(|endpoint| endpoint.end.is_over());
             // Its only RST or its last acknowledgement may be lost: then nobody ends the connection but the agent, in time.
-            let is_told = conn.end.death != Some(Death::Aborted) || self.faults.drop == 0;
+            let is_lossy = self.faults.drop + self.faults.corrupt != 0;
+            let is_told = conn.end.death != Some(Death::Aborted) || !is_lossy;
             assert!(
                 matches!(flow.state, state::HANDED | state::TAKEN)
                     || !is_told
-                    || flow.state == state::CLOSING && self.faults.drop != 0
+                    || flow.state == state::CLOSING && is_lossy
+                    || flow.state == state::ENDING && (is_lossy || has_ended(flow))
                     || !(client.is_done && is_current && both_closed),
                 "a flow is left in state {} flags {:#x}:\n{}",
                 flow.state,

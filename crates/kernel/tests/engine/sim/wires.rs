@@ -67,7 +67,7 @@ impl Sim {
         packet.frame.clear();
     }
 
-    pub(super) fn gateway(&mut self, packet: Packet) {
+    pub(crate) fn gateway(&mut self, packet: Packet) {
         if self.world.races.get() > 0 {
             self.gather();
         }
@@ -129,7 +129,7 @@ impl Sim {
                         assert_eq!(handed.tuple, tuple(seg.src, seg.dst));
                         assert!(!packet.corrupt, "a corrupt segment is handed to the host");
                         let end = End::adopt(&seg, self.host, &handed.attributes, self.now);
-                        let server = Server::new("host", Manners::default(), self.now);
+                        let server = Server::new("host", Manners::default(), false, self.now);
                         self.add(end, App::Server(server));
                     }
                     self.deliver(&seg);

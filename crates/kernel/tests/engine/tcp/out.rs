@@ -142,6 +142,12 @@ impl End {
                     _ => blocks.push((*at, to)),
                 }
             }
+            // The FIN has a number, as Linux counts it.
+            if let (Some(last), Some(fin)) = (blocks.last_mut(), self.rcv_fin)
+                && last.1 == fin
+            {
+                last.1 += 1;
+            }
             let wire = |at: u64| self.peer_isn.wrapping_add(at as u32);
             seg.sack = blocks.iter().take(3).map(|(from, to)| (wire(*from), wire(*to))).collect();
         }

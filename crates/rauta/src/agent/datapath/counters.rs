@@ -21,7 +21,9 @@ impl Baseline {
             reasons.iter().filter(|(reason, _)| wanted(*reason)).map(|(_, count)| count).sum()
         };
         Self {
-            requests: sum(|reason| matches!(reason, Reason::Bound | Reason::Reused | Reason::Rebound)),
+            requests: sum(|reason| {
+                matches!(reason, Reason::Bound | Reason::Reused | Reason::Rebound | Reason::Pooled)
+            }),
             hand_offs: sum(Reason::is_hand_off),
         }
     }
@@ -118,6 +120,7 @@ impl Inner {
             flows_max: in_use.flows_max.into(),
             legs: in_use.legs,
             legs_max: in_use.legs_max.into(),
+            legs_waiting: in_use.waiting,
             table_writes: routing.table_writes(),
             tables: room::tables(routing).collect(),
             growths: self.growth.counted(),

@@ -342,6 +342,7 @@ impl Routing {
         // What was left a moment ago: a program may just be writing it.
         let before = now().saturating_sub(Duration::from_millis(100)).as_nanos();
         datapath.reset_left_legs(u64::try_from(before).unwrap_or(u64::MAX))?;
+        datapath.reset_waiting_legs(self.settings.pool_idle)?;
         if datapath.has_orphans() || self.ticks.is_multiple_of(COLLECT) {
             self.collect(datapath)?;
         }
@@ -358,9 +359,10 @@ impl Routing {
         let settings = *datapath.settings();
         if settings.flags & wire::Settings::PASSIVE == 0 {
             let flags = settings.flags | wire::Settings::PASSIVE;
-            datapath.set_settings(&wire::Settings { flags, ..settings })?;
+            datapath.set_settings(&wire::Settings { flags, pool_idle: 0, ..settings })?;
         }
         datapath.collect(&Limits { idle: SILENT, ..self.settings.ends })?;
+        datapath.reset_waiting_legs(Duration::ZERO)?;
         let mut left = 0;
         // Clients that were told to go are nobody's to wait for.
         datapath.each_flow(|flow| left += usize::from(flow.state != dataplane::flow::state::ENDING))?;
@@ -473,10 +475,13 @@ impl Routing {
             mss_v6: sizes.1,
             port_first: ports.first,
             port_count: ports.last - ports.first + 1,
-            redraw_after: self.settings.redraw_after,
+            // A leg of the pool costs no handshake.
+            redraw_after: if self.settings.pool_idle.is_zero() { self.settings.redraw_after } else { 1 },
             eject_after: EJECT_AFTER,
             eject_for: nanoseconds(EJECT_FOR),
             trace_every: datapath.settings().trace_every,
+            pool_idle: nanoseconds(self.settings.pool_idle),
+            pool_legs: self.settings.pool_legs,
             ..wire::Settings::default()
         };
         // What is drawn and the sign of life are the data plane's.

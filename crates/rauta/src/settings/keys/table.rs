@@ -5,12 +5,12 @@ use super::values::{
     access_log, access_log_format, admin, affinity_entries, announce_on, boolean_or_auto, collector,
     counted_endpoints, counted_routes, endpoint_room, escaped_slashes, forward, head_bytes, header_or_off,
     hook, interface, listen_https, log_format, log_level, maglev_table_size, max_flows, metrics, on_exit,
-    one_in, one_in_or_off, path, path_or_off, policy, port_or_auto, redraw_after, requests,
-    response_header_or_off, room, route_metrics, secret_or_off, service_or_off, show_access_log,
+    one_in, one_in_or_off, path, path_or_off, policy, pool_idle, pool_legs, port_or_auto, redraw_after,
+    requests, response_header_or_off, room, route_metrics, secret_or_off, service_or_off, show_access_log,
     show_address, show_announce_on, show_collector, show_escaped_slashes, show_forward, show_listen,
     show_listen_https, show_on_exit, show_one_in_or_off, show_or_auto, show_or_off, show_path,
-    show_path_or_off, show_policy, show_port_or_auto, show_secret_or_off, show_service_or_off, shown,
-    shown_bytes, xdp_mode,
+    show_path_or_off, show_policy, show_pool_idle, show_port_or_auto, show_secret_or_off,
+    show_service_or_off, shown, shown_bytes, xdp_mode,
 };
 use crate::settings::parse::{
     Expected, address, address_or_name, boolean, bytes, count, duration, listen, network, ports, range,
@@ -388,6 +388,20 @@ pub(crate) static KEYS: &[Key] = &[
         "requests after which a connection's backend is drawn anew",
         dataplane.redraw_after,
         redraw_after,
+        ToString::to_string
+    ),
+    one!(
+        "dataplane.poolIdle",
+        "how long a connection to an endpoint waits in the kernel for the next client, or off",
+        dataplane.pool_idle,
+        pool_idle,
+        show_pool_idle
+    ),
+    one!(
+        "dataplane.poolLegs",
+        "connections that wait, for each endpoint and kind of client",
+        dataplane.pool_legs,
+        pool_legs,
         ToString::to_string
     ),
     one!(

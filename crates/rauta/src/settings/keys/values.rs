@@ -1,6 +1,7 @@
 //! How the values of single settings are read and shown.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use model::CertificateId;
 use otlp::{Collector, CollectorError};
@@ -9,7 +10,7 @@ use telemetry::access::{Format, FormatError, Target};
 use translate::{DefaultListener, is_object_name};
 
 use crate::settings::parse::{
-    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, listen, show_bytes, show_duration,
+    ANY, Expected, LOOPBACK, address_or_off, boolean, bytes, duration, listen, show_bytes, show_duration,
 };
 use crate::settings::{AnnounceOn, Forward, OnExit, Policy, Room, ServiceName};
 
@@ -244,6 +245,24 @@ pub(super) fn requests(text: &str) -> Result<usize, Expected> {
 
 pub(super) fn redraw_after(text: &str) -> Result<u32, Expected> {
     text.parse().ok().filter(|requests| *requests > 0).ok_or(Expected("a whole number above zero"))
+}
+
+/// `off` is zero: no setting of a duration is.
+pub(super) fn pool_idle(text: &str) -> Result<Duration, Expected> {
+    const EXPECTED: Expected = Expected("a duration up to 1h, or off");
+    match text {
+        "off" => Ok(Duration::ZERO),
+        _ => duration(text).ok().filter(|idle| *idle <= Duration::from_secs(3600)).ok_or(EXPECTED),
+    }
+}
+
+pub(super) fn show_pool_idle(idle: &Duration) -> String {
+    if idle.is_zero() { "off".to_owned() } else { show_duration(*idle) }
+}
+
+pub(super) fn pool_legs(text: &str) -> Result<u32, Expected> {
+    let fits = |legs: &u32| (1..=wire::POOL_PLACES).contains(&(*legs as usize));
+    text.parse().ok().filter(fits).ok_or(Expected("a whole number from 1 to 64"))
 }
 
 pub(super) fn max_flows(text: &str) -> Result<u32, Expected> {

@@ -1,17 +1,22 @@
 //! Routers that forward no more than 1,300 bytes, which the ends learn of by ICMP alone (RFC 1191, RFC 8201).
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use testkit::{
-    Connection, Lab, Netns, Nginx, ONE_MEGABYTE_SHA256, Offloads, Response, exec, one_megabyte, sha256_hex,
-    until,
+    Connection, Lab, Netns, Nginx, ONE_MEGABYTE_SHA256, Offloads, PROXY_PORT, Response, exec, one_megabyte,
+    sha256_hex, until,
 };
 
+use crate::proxy_protocol;
 use crate::world::{Network, World};
 
-on_every_network!(packets_too_big_for_the_way_to_an_endpoint, packets_too_big_for_the_way_to_a_client,);
+on_every_network!(
+    packets_too_big_for_the_way_to_an_endpoint,
+    packets_too_big_for_the_way_to_an_endpoint_that_is_told,
+    packets_too_big_for_the_way_to_a_client,
+);
 
 /// A host behind a router whose route to it is narrow: neither end can know but by ICMP.
 struct Behind<'l> {
@@ -110,7 +115,8 @@ fn packets_too_big_for_the_way_to_an_endpoint(network: Network) {
     }
 }
 
-fn meet_a_narrow_way(network: Network, forwarded_headers: &str) {
+/// A gateway and its first endpoint with a narrow way to it, and the endpoint's address there.
+fn far_away(network: Network, settings: &[(&str, &str)]) -> (World, IpAddr) {
     let lab = network.lab();
     let (wire, router_address) =
         if network.is_v6 { ("fd78::", "fd77:0:0:1::12") } else { ("10.78.0.", "10.77.1.12") };
@@ -125,7 +131,28 @@ fn meet_a_narrow_way(network: Network, forwarded_headers: &str) {
     let nginx = (0..2).map(|index| Nginx::start(&lab, index).unwrap()).collect();
     let address = format!("{wire}2").parse().unwrap();
     wait_for_the_way(&lab, SocketAddr::new(address, network.endpoint(0).port()));
-    let world = World::around(network, lab, nginx, None, &[("RAUTA_FORWARDED_HEADERS", forwarded_headers)]);
+    (World::around(network, lab, nginx, None, settings), address)
+}
+
+/// What it is told first stands before the request, and makes the segments too long that the client was promised.
+fn packets_too_big_for_the_way_to_an_endpoint_that_is_told(network: Network) {
+    let (world, address) = far_away(network, &[]);
+    proxy_protocol::tell(&world, "v2", &[SocketAddr::new(address, PROXY_PORT)]);
+    for size in [LONG, SHORT, LONG] {
+        let mut connection = world.connect();
+        let own = proxy_protocol::told(&world, &connection);
+        for _ in 0..2 {
+            let filler = "y".repeat(size);
+            let request = format!("GET / HTTP/1.1\r\nHost: told.test\r\nX-Big: {filler}\r\n\r\n");
+            let text = connection.request(&request).unwrap().text();
+            assert!(text.starts_with(&own), "{text} is not of {own}");
+        }
+    }
+    assert!(too_big(network, world.lab.backend(1)) > 0);
+}
+
+fn meet_a_narrow_way(network: Network, forwarded_headers: &str) {
+    let (world, _) = far_away(network, &[("RAUTA_FORWARDED_HEADERS", forwarded_headers)]);
     // On the leg that another request opened.
     let sends = |connection: &mut Connection| {
         assert_eq!(connection.get("a.test", "/far/first").unwrap().endpoint(), Some("b0"));

@@ -29,6 +29,11 @@ impl Lines {
         }
     }
 
+    /// Counts a line that there is no room to wait for.
+    pub fn lose(&self) {
+        self.log.lose(self.shard);
+    }
+
     /// Hands over what there is. Never waits: where the writer does not keep up, the lines are dropped and counted.
     pub fn flush(&mut self) {
         if self.batch.lines > 0 {

@@ -74,6 +74,10 @@ impl AccessLog {
         Ok((Arc::new(Self { format, queue, metrics }), Writer { signals, thread }))
     }
 
+    pub(super) fn lose(&self, shard: usize) {
+        self.metrics.access_dropped.counter("too many wait").add(shard, 1);
+    }
+
     pub(super) fn send(&self, shard: usize, batch: Batch) {
         match self.queue.try_send(batch) {
             Ok(()) => {}

@@ -18,7 +18,7 @@ mod trace;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use kernel::RoutePlacement;
@@ -322,6 +322,9 @@ impl Kernel {
         let mut inner = self.lock();
         inner.growth = Growth::default();
         inner.finish_log();
+        if self.on_exit == OnExit::Keep {
+            inner.fall_silent();
+        }
         let (Some(mut datapath), routing) = (inner.datapath.take(), inner.routing.take()) else { return };
         match self.on_exit {
             OnExit::Keep => datapath.keep(),
@@ -348,6 +351,15 @@ impl Kernel {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same unless somebody else has it.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Inner>> {
+        match self.inner.try_lock() {
+            Ok(inner) => Some(inner),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 

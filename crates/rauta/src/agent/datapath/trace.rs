@@ -1,6 +1,6 @@
 //! Sampled events of the programs, for whoever listens: asked for with the first stream, given up with the last.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use api::KernelError;
 use api::v1::TraceEvent;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tracing::{info, warn};
 use wire::{Event, Reason, Settings};
 
-use super::logged::{self, Logged, Moment, Names};
+use super::logged::{Logged, Moment, Names, text};
 use super::questions::failed;
 use super::{Inner, Kernel};
 use crate::view::flow;
@@ -18,8 +18,8 @@ use crate::view::flow;
 /// Events that a stream may be behind before it loses some.
 const BEHIND_MAX: usize = 4096;
 
-/// Events looked at under one lock.
-const BATCH: usize = 256;
+/// Events that may wait, four megabytes of them, while others hold the lock that they are looked at under.
+const HELD_MAX: usize = 16_384;
 
 /// How soon a stream that was left is noticed.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -95,17 +95,44 @@ impl Kernel {
     }
 }
 
+/// Whoever reads events. If that breaks off, those who listen hear of it, and the next one has a reader again.
+struct Reading<'k>(&'k Kernel);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut inner = self.0.lock();
+            inner.fall_silent();
+            inner.streams.is_read = false;
+            warn!(
+                "nobody reads what the kernel tells of requests: traces end, and the access log is without"
+            );
+        }
+    }
+}
+
 /// Reads until nobody listens.
 fn read(kernel: &Kernel, mut events: Events) {
-    let mut taken = Vec::with_capacity(BATCH);
+    let _reading = Reading(kernel);
+    let mut held = Vec::new();
     loop {
         events.wait(PATIENCE);
-        taken.extend(std::iter::from_fn(|| events.take()).take(BATCH));
-        if !kernel.lock().tell(&taken) {
+        if !hold(kernel, &mut held, std::iter::from_fn(|| events.take())) {
             return;
         }
-        taken.clear();
     }
+}
+
+/// Takes what was told, and gives it to whoever listens unless others are at the kernel's tables, which takes them longer than the buffer
+/// has room for: then it is held, as much as may be. Whether anybody listens still.
+fn hold(kernel: &Kernel, held: &mut Vec<Event>, events: impl Iterator<Item = Event>) -> bool {
+    held.extend(events.take(HELD_MAX - held.len()));
+    let inner = if held.len() < HELD_MAX { kernel.try_lock() } else { Some(kernel.lock()) };
+    inner.is_none_or(|mut inner| {
+        let listens = inner.tell(held);
+        held.clear();
+        listens
+    })
 }
 
 impl Inner {
@@ -148,25 +175,30 @@ impl Inner {
     /// Gives events to the access log, if there is one.
     fn log(&mut self, events: &[Event]) {
         let Some(mut logged) = self.streams.logged.take() else { return };
-        self.named(|names| logged.take(events, self.snapshot.as_ref(), names));
+        let routing = self.routing.as_ref();
+        let names = Names {
+            route: &|index| routing?.route(index).cloned(),
+            endpoint: &|index| routing?.endpoint(index),
+            listener: &|index| self.listener_at(index),
+            now: Moment::now(),
+        };
+        logged.take(events, self.snapshot.as_ref(), &names);
         self.streams.logged = Some(logged);
     }
 
     /// Logs what waits for its response: nothing comes any more.
     pub(super) fn finish_log(&mut self) {
         if let Some(logged) = self.streams.logged.take() {
-            self.named(|names| logged.finish(names));
+            logged.finish(Moment::now());
         }
     }
 
-    fn named(&self, work: impl FnOnce(&Names<'_>)) {
-        let routing = self.routing.as_ref();
-        work(&Names {
-            route: &|index| routing?.route(index).cloned(),
-            endpoint: &|index| routing?.endpoint(index),
-            listener: &|index| self.listener_at(index),
-            now: Moment { boot_ns: loader::now(), wall: SystemTime::now() },
-        });
+    /// Has the programs tell nothing more: nobody will read it.
+    pub(super) fn fall_silent(&mut self) {
+        self.streams = Streams { is_read: self.streams.is_read, ..Streams::default() };
+        if let Err(error) = self.sample() {
+            warn!("the programs that stay tell of requests: {:#}", anyhow::Error::from(error));
+        }
     }
 
     /// Tells the programs how much is wanted.
@@ -201,9 +233,9 @@ impl Inner {
             meaning: reason.map_or("", Reason::meaning).to_owned(),
             status: event.status.into(),
             first_byte_ns: event.first_byte_ns,
-            method: told.and_then(|told| logged::method(told.method)).unwrap_or_default().to_owned(),
-            host: told.map(logged::host).unwrap_or_default(),
-            path: told.map(logged::path).unwrap_or_default(),
+            method: told.and_then(|told| text::method(told.method)).unwrap_or_default().to_owned(),
+            host: told.map(text::host).unwrap_or_default(),
+            path: told.map(text::path).unwrap_or_default(),
             lost: 0,
         }
     }
@@ -222,5 +254,61 @@ mod tests {
         inner.streams.all.push(Stream { one_in: 1, lost: 0, to });
         assert!(!inner.tell(&[Event::default()]));
         assert!(receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_is_told_while_others_are_at_the_tables_is_held() {
+        let kernel = Kernel::without("off", OnExit::Detach);
+        let mut held = Vec::new();
+        let inner = kernel.lock();
+        assert!(hold(&kernel, &mut held, vec![Event::default(); 5000].into_iter()));
+        assert!(hold(&kernel, &mut held, vec![Event::default(); 5000].into_iter()));
+        assert_eq!(held.len(), 10_000);
+        drop(inner);
+        // Nobody listens.
+        assert!(!hold(&kernel, &mut held, std::iter::empty()));
+        assert!(held.is_empty());
+    }
+
+    #[test]
+    fn no_more_is_held_than_may_be() {
+        let kernel = Kernel::without("off", OnExit::Detach);
+        let mut left = HELD_MAX + 1;
+        let (is_full, full) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let inner = kernel.lock();
+            let (left, kernel) = (&mut left, &kernel);
+            let reader = scope.spawn(move || {
+                let mut held = Vec::new();
+                let events = std::iter::from_fn(|| {
+                    *left -= 1;
+                    let _ = (*left == 1).then(|| is_full.send(()));
+                    Some(Event::default())
+                });
+                (hold(kernel, &mut held, events), held.len())
+            });
+            full.recv().unwrap();
+            drop(inner);
+            assert_eq!(reader.join().unwrap(), (false, 0), "it waited for the lock");
+        });
+        assert_eq!(left, 1, "the last one was not taken");
+    }
+
+    #[test]
+    fn a_reader_that_breaks_off_leaves_nobody_waiting() {
+        let kernel = Kernel::without("off", OnExit::Detach);
+        let (to, mut receiver) = mpsc::channel(1);
+        let mut inner = kernel.lock();
+        inner.streams.all.push(Stream { one_in: 1, lost: 0, to });
+        inner.streams.is_read = true;
+        drop(inner);
+        let reader = kernel.clone();
+        let broken = std::thread::spawn(move || {
+            let _reading = Reading(&reader);
+            std::panic::resume_unwind(Box::new("broken"));
+        });
+        assert!(broken.join().is_err());
+        assert!(!kernel.lock().streams.is_read);
+        assert!(receiver.blocking_recv().is_none(), "the stream has ended");
     }
 }

@@ -18,6 +18,9 @@ struct Case {
     _folder: TempDir,
     now_ns: u64,
     snapshot: Option<Arc<Snapshot>>,
+    /// By how much what indices name has moved on.
+    moved: u32,
+    metrics: Arc<Metrics>,
 }
 
 impl Case {
@@ -25,8 +28,9 @@ impl Case {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         let target = Target::File(path.clone());
+        let metrics = Metrics::new(1);
         let (log, writer) =
-            AccessLog::start(&target, format.parse().unwrap(), Metrics::new(1), || {}).unwrap();
+            AccessLog::start(&target, format.parse().unwrap(), Arc::clone(&metrics), || {}).unwrap();
         let logged = Logged::new(Lines::new(log, 0), one_in);
         Self {
             logged: Some(logged),
@@ -35,6 +39,8 @@ impl Case {
             _folder: folder,
             now_ns: START_NS,
             snapshot: None,
+            moved: 0,
+            metrics,
         }
     }
 
@@ -42,18 +48,18 @@ impl Case {
         Self::new(one_in, "$client $method $path $status $reason $bytes_in $bytes_out $duration_ms")
     }
 
-    fn named(&mut self, work: impl FnOnce(&mut Option<Logged>, Option<&Arc<Snapshot>>, &Names<'_>)) {
-        let names = Names {
-            route: &|index| (index < 10).then(|| route_id(index)),
-            endpoint: &|index| format!("10.0.0.{index}:80").parse().ok(),
-            listener: &|_| "shop/web/http".to_owned(),
-            now: Moment { boot_ns: self.now_ns, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(100) },
-        };
-        work(&mut self.logged, self.snapshot.as_ref(), &names);
+    fn now(&self) -> Moment {
+        Moment { boot_ns: self.now_ns, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(100) }
     }
 
     fn take(&mut self, events: &[Event]) {
-        self.named(|logged, snapshot, names| logged.as_mut().unwrap().take(events, snapshot, names));
+        let names = Names {
+            route: &|index| (index < 10).then(|| route_id(index + self.moved)),
+            endpoint: &|index| format!("10.0.{}.{index}:80", self.moved).parse().ok(),
+            listener: &|_| "shop/web/http".to_owned(),
+            now: self.now(),
+        };
+        self.logged.as_mut().unwrap().take(events, self.snapshot.as_ref(), &names);
     }
 
     fn waiting(&self) -> usize {
@@ -62,12 +68,12 @@ impl Case {
 
     /// What was logged, once all of it is written; `finish`: with the requests that wait.
     fn lines(mut self, finish: bool) -> Vec<String> {
-        self.named(|logged, _, names| {
-            let logged = logged.take().unwrap();
-            if finish {
-                logged.finish(names);
-            }
-        });
+        let (logged, now) = (self.logged.take().unwrap(), self.now());
+        if finish {
+            logged.finish(now);
+        } else {
+            drop(logged);
+        }
         self.writer.take().unwrap().stop(Duration::from_secs(10));
         std::fs::read_to_string(&self.path).unwrap().lines().map(str::to_owned).collect()
     }
@@ -265,9 +271,24 @@ fn the_sample_is_that_of_the_setting_and_failures_are_always_there() {
 #[test]
 fn hand_offs_are_the_proxys_to_log() {
     let mut case = Case::short(1);
-    case.take(&[Event { tier: 3, ..event(Reason::HandRoute, 4000, 0, 0) }]);
+    case.take(&[Event { tier: 3, ..event(Reason::HandRoute, 4000, 1, 0) }]);
     assert_eq!(case.waiting(), 0);
     assert!(case.lines(true).is_empty());
+}
+
+#[test]
+fn a_request_that_is_handed_off_after_it_was_told_of_is_the_proxys_to_log() {
+    let handed = |number| Event { tier: 3, ..event(Reason::HandNoEndpoint, 4000, number, 30) };
+    let mut case = Case::short(1);
+    case.take(&[asks("/tried", 4000, 2, 10), handed(2)]);
+    assert_eq!(case.waiting(), 0);
+    // What is another's stays: an earlier connection's from the same port, and one whose response is under way.
+    case.take(&[asks("/old", 4000, 1, 0), asks("/a", 4000, 2, 0), answers(200, 0, 4000, 2, 3)]);
+    case.take(&[Event { lot: 1, ..handed(1) }, handed(2), handed(3)]);
+    let mut lines = case.lines(true);
+    lines.sort_unstable();
+    let expected = ["192.0.2.1:4000 GET /a 200 - 70 - -", "192.0.2.1:4000 GET /old 0 no answer seen 70 - -"];
+    assert_eq!(lines, expected);
 }
 
 #[test]
@@ -290,6 +311,7 @@ fn what_waits_is_bounded_and_no_answer_is_lost_for_it() {
     let asked: Vec<Event> = (1..=many).map(|number| asks("/a", 4000, number, 0)).collect();
     case.take(&asked);
     assert_eq!(case.waiting(), WAITING_MAX);
+    assert_eq!(case.metrics.access_dropped.values(), [("too many wait", 10)]);
     let answered: Vec<Event> = (1..=many).rev().map(|number| answers(200, 0, 4000, number, 3)).collect();
     case.take(&answered);
     assert_eq!(case.waiting(), WAITING_MAX);
@@ -335,4 +357,33 @@ fn a_failure_that_was_not_drawn_has_the_time_at_which_it_was_asked_for() {
     case.take(&[Event { first_byte_ns: 4_000 * MS, ..late }]);
     let lines = case.lines(false);
     assert!(lines[0].starts_with("1970-01-01T00:01:36"), "{lines:?}");
+}
+
+#[test]
+fn names_are_those_of_when_they_were_told() {
+    let mut case = Case::new(1, "$route $endpoint $path $status");
+    case.take(&[
+        asks("/answered", 7, 1, 0),
+        asks("/ended", 7, 2, 0),
+        asks("/silent", 7, 3, 0),
+        asks("/moved", 7, 4, 0),
+    ]);
+    case.take(&[answers(200, 0, 7, 2, 100)]);
+    // A rollout: others have the indices.
+    case.moved = 1;
+    case.take(&[answers(200, Event::WHOLE, 7, 1, 3000), ends(7, 2, 3000)]);
+    case.take(&[
+        Event { endpoint: 4, ..event(Reason::Replaced, 7, 4, 3000) },
+        answers(200, Event::WHOLE, 7, 5, 3000),
+    ]);
+    let mut lines = case.lines(true);
+    lines.sort_unstable();
+    let expected = [
+        "HTTPRoute shop/web rule 1 10.0.0.3:80 /answered 200",
+        "HTTPRoute shop/web rule 1 10.0.0.3:80 /ended 200",
+        "HTTPRoute shop/web rule 1 10.0.0.3:80 /silent 0",
+        "HTTPRoute shop/web rule 2 10.0.1.3:80 - 200",
+        "HTTPRoute shop/web rule 2 10.0.1.4:80 /moved 0",
+    ];
+    assert_eq!(lines, expected);
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use testkit::{Connection, CpuTime, Offloads, RunTimes, machine_cpu, tree_cpu};
 
-use super::contenders::{self, Contender, KERNEL, Stage, Tier};
+use super::contenders::{self, Contender, Stage, Tier};
 use super::load::{self, Load, precise};
 use super::machine::Machine;
 use super::profile;
@@ -91,11 +91,13 @@ struct Bench {
 }
 
 fn measure(report: &mut Report, network: &str, offloads: Offloads, bench: &Bench) -> Result<()> {
-    // The kernel tier has a network of the same shape to itself: its programs would cost the others something.
-    let (stage, kernel_stage) = (Stage::new(offloads, &bench.loads)?, Stage::new(offloads, &[])?);
+    // Each kernel tier has a network of the same shape to itself: its programs would cost the others something.
+    let tiers: &[Tier] = if bench.kernel { &Tier::KERNEL } else { &[] };
+    let stage = Stage::new(offloads, &bench.loads)?;
+    let stages = tiers.iter().map(|_| Stage::new(offloads, &[])).collect::<Result<Vec<_>>>()?;
     let (mut contenders, missing) = contenders::start(&stage.lab, &bench.rauta)?;
-    if bench.kernel {
-        contenders.insert(1, contenders::start_rauta(&kernel_stage.lab, &bench.rauta, Tier::Kernel)?);
+    for (at, (tier, stage)) in tiers.iter().zip(&stages).enumerate() {
+        contenders.insert(1 + at, contenders::start_rauta(&stage.lab, &bench.rauta, *tier)?);
     }
     report.note_contenders(&contenders, missing);
     for contender in &contenders {
@@ -127,7 +129,7 @@ fn measure(report: &mut Report, network: &str, offloads: Offloads, bench: &Bench
             rounds: figures,
         });
     }
-    for contender in contenders.iter().filter(|contender| contender.name == KERNEL) {
+    for contender in contenders.iter().filter(|contender| contender.is_kernel()) {
         for load in &bench.loads {
             if let Some(address) = contender.takes(*load) {
                 report.add_programs(program_cost(bench, contender, address, (network, *load))?);
@@ -198,7 +200,7 @@ fn once(bench: &Bench, contender: &Contender<'_>, address: SocketAddr, load: Loa
 
 /// Requests by tier so far; None for contenders without kernel programs.
 fn tiers(bench: &Bench, contender: &Contender<'_>) -> Result<Option<Tiers>> {
-    if contender.name == KERNEL { Tiers::ask(contender.lab, &bench.rauta).map(Some) } else { Ok(None) }
+    if contender.is_kernel() { Tiers::ask(contender.lab, &bench.rauta).map(Some) } else { Ok(None) }
 }
 
 /// The time of the programs under a load. Apart from the rounds, since measuring it costs some of it.
@@ -224,6 +226,7 @@ fn program_cost(
     Ok(ProgramCost {
         network: network.to_owned(),
         scenario: load.name.to_owned(),
+        contender: contender.name.to_owned(),
         ns_per_packet: seen.ns_per_packet(),
         packets_per_request: precise(seen.packets) / precise(seen.kernel),
     })

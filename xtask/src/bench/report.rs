@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
-use super::contenders::{Contender, DIRECT, KERNEL, USERSPACE};
+use super::contenders::{Contender, DIRECT, Tier};
 use super::machine::Machine;
 use crate::paths::root;
 
@@ -39,6 +39,7 @@ pub(super) struct Row {
 pub(super) struct ProgramCost {
     pub(super) network: String,
     pub(super) scenario: String,
+    pub(super) contender: String,
     pub(super) ns_per_packet: f64,
     pub(super) packets_per_request: f64,
 }
@@ -121,7 +122,7 @@ impl Report {
             let next = format!("{} ({})", row.scenario, row.network);
             if heading != next {
                 println!("\n{next}");
-                if let Some(cost) = self.programs_of(row) {
+                for cost in self.programs_of(row) {
                     println!("{cost}");
                 }
                 println!("{}", headings());
@@ -157,11 +158,7 @@ impl Report {
                 .filter(|other| (&other.network, &other.scenario) == (&row.network, &row.scenario))
         };
         let direct = others().find(|other| other.contender == DIRECT).map(|other| &other.median);
-        let peers = || {
-            others()
-                .filter(|other| ![DIRECT, USERSPACE, KERNEL].contains(&other.contender.as_str()))
-                .map(|other| &other.median)
-        };
+        let peers = || others().filter(|other| is_peer(&other.contender)).map(|other| &other.median);
         let best_peer = peers().map(|peer| peer.requests_per_s).fold(0.0, f64::max);
         let beyond_direct = |figures: &Figures| {
             figures.machine_cpu_s_per_100k - direct.map_or(0.0, |direct| direct.machine_cpu_s_per_100k)
@@ -183,15 +180,24 @@ impl Report {
         )
     }
 
-    /// What the programs cost under the row's load, as a line.
-    fn programs_of(&self, row: &Row) -> Option<String> {
+    /// What the programs cost under the row's load, a line for each tier.
+    fn programs_of(&self, row: &Row) -> Vec<String> {
         let is_same = |cost: &&ProgramCost| (&cost.network, &cost.scenario) == (&row.network, &row.scenario);
-        let ProgramCost { ns_per_packet, packets_per_request, .. } = self.programs.iter().find(is_same)?;
-        Some(format!(
-            "  kernel programs: {ns_per_packet:.0} ns per packet, {packets_per_request:.1} packets and {:.2} us per request",
-            ns_per_packet * packets_per_request / 1e3
-        ))
+        let line = |ProgramCost { contender, ns_per_packet, packets_per_request, .. }: &ProgramCost| {
+            format!(
+                "  programs of {contender}: {ns_per_packet:.0} ns per packet, {packets_per_request:.1} packets and {:.2} us per request",
+                ns_per_packet * packets_per_request / 1e3
+            )
+        };
+        self.programs.iter().filter(is_same).map(line).collect()
     }
+}
+
+/// Whether that is a gateway of others.
+fn is_peer(contender: &str) -> bool {
+    contender != DIRECT
+        && contender != Tier::Userspace.name()
+        && Tier::KERNEL.iter().all(|tier| contender != tier.name())
 }
 
 /// Writes `bench/results/NAME.json`, and says so.
@@ -267,8 +273,8 @@ mod tests {
         let mut report = Report::new(Machine::look(), 1, 1);
         for row in [
             row(DIRECT, 1000.0, 3.0, 0),
-            row(KERNEL, 900.0, 3.5, 0),
-            row(USERSPACE, 500.0, 5.5, 0),
+            row(Tier::Xdp.name(), 900.0, 3.5, 0),
+            row(Tier::Userspace.name(), 500.0, 5.5, 0),
             row("nginx", 400.0, 5.0, 0),
             row("envoy", 250.0, 9.0, 2),
         ] {
@@ -279,8 +285,7 @@ mod tests {
             line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(words(0), ["direct", "1000", "1.00", "-", "100", "200", "-", "-", "-", "0"]);
-        let kernel =
-            ["RAUTA", "kernel", "(TC)", "900", "0.90", "2.25", "100", "200", "1.00", "0.50", "0.25", "0"];
+        let kernel = ["RAUTA", "XDP", "900", "0.90", "2.25", "100", "200", "1.00", "0.50", "0.25", "0"];
         assert_eq!(words(1), kernel);
         let userspace =
             ["RAUTA", "userspace", "500", "0.50", "1.25", "100", "200", "1.00", "2.50", "1.25", "0"];
@@ -295,12 +300,13 @@ mod tests {
         report.add_programs(ProgramCost {
             network: "on".into(),
             scenario: "small".into(),
+            contender: Tier::Tc.name().into(),
             ns_per_packet: 500.0,
             packets_per_request: 4.0,
         });
-        let told = report.programs_of(&row(KERNEL, 1.0, 1.0, 0)).unwrap();
-        assert!(told.contains("500 ns per packet, 4.0 packets and 2.00 us per request"), "{told}");
-        let other = Row { network: "off".into(), ..row(KERNEL, 1.0, 1.0, 0) };
-        assert_eq!(report.programs_of(&other), None);
+        let told = report.programs_of(&row(DIRECT, 1.0, 1.0, 0));
+        assert_eq!(told, ["  programs of RAUTA TC: 500 ns per packet, 4.0 packets and 2.00 us per request"]);
+        let other = Row { network: "off".into(), ..row(DIRECT, 1.0, 1.0, 0) };
+        assert!(report.programs_of(&other).is_empty());
     }
 }

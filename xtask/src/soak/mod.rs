@@ -5,7 +5,7 @@ mod samples;
 mod scenes;
 mod traffic;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -40,6 +40,9 @@ struct Kernel {
     /// Where the kernel programs are.
     #[arg(long, value_enum, default_value_t = Hook::Tc)]
     hook: Hook,
+    /// Legs wait for the next client.
+    #[arg(long)]
+    pool: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -71,11 +74,12 @@ const SUCCESSION: Duration = Duration::from_secs(60);
 /// # Errors
 /// A request failed, or something grew; the error says what.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let Soak::Kernel(Kernel { minutes, hook }) = &options.soak;
+    let Soak::Kernel(Kernel { minutes, hook, pool }) = &options.soak;
     let lab = Lab::builder().backends(2).build()?;
-    let mut stage = Stage::new(&lab, hook.as_str())?;
+    let mut stage = Stage::new(&lab, hook.as_str(), *pool)?;
     let before = stage.look()?;
-    println!("{minutes} minutes of traffic, hook {}; {}", hook.as_str(), Sample::HEADER);
+    let with_pool = if *pool { ", with a pool" } else { "" };
+    println!("{minutes} minutes of traffic, hook {}{with_pool}; {}", hook.as_str(), Sample::HEADER);
     println!("{:>8} {before}", "before");
 
     let traffic = Traffic::start(&lab, stage.gateway.address());
@@ -103,6 +107,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         stage.ended,
         stage.agents
     );
+    // What never happened has no series.
+    let pooled = stage.gateway.metric("rauta_kernel_events_total", "reason=\"pooled\"").unwrap_or(0.0);
+    println!("{pooled:.0} requests went over legs of other clients");
+    ensure!(*pool == (pooled > 0.5), "legs wait for the next client if they are to, and only then");
     let verdict = Verdict::of(&samples, &before, &after);
     println!("{verdict}");
     ensure!(
@@ -118,6 +126,7 @@ struct Stage<'l> {
     lab: &'l Lab,
     program: PathBuf,
     hook: &'l str,
+    pool: bool,
     folder: PathBuf,
     endpoints: [Nginx; 2],
     gateway: Gateway,
@@ -129,17 +138,18 @@ struct Stage<'l> {
 }
 
 impl<'l> Stage<'l> {
-    fn new(lab: &'l Lab, hook: &'l str) -> Result<Self> {
+    fn new(lab: &'l Lab, hook: &'l str, pool: bool) -> Result<Self> {
         let program = build_rauta(Profile::Dev)?;
         let endpoints = [Nginx::start(lab, 0)?, Nginx::start(lab, 1)?];
         let folder = lab.folder().join("soak");
         std::fs::create_dir(&folder)?;
         std::fs::write(folder.join("all.yaml"), manifest::routes(0, [true; 2]))?;
-        let gateway = GatewayBuilder::new(&program, &folder).hook(hook).start(lab)?;
+        let gateway = gateway(&program, &folder, hook, pool).start(lab)?;
         Ok(Self {
             lab,
             program,
             hook,
+            pool,
             folder,
             endpoints,
             gateway,
@@ -200,8 +210,7 @@ impl<'l> Stage<'l> {
     /// Another agent takes over, with the sockets of the one that ends.
     fn succeed(&mut self) -> Result<()> {
         self.past = self.look()?;
-        let next = GatewayBuilder::new(&self.program, &self.folder)
-            .hook(self.hook)
+        let next = gateway(&self.program, &self.folder, self.hook, self.pool)
             .arguments(&["--upgrade"])
             .start(self.lab)?;
         let mut old = std::mem::replace(&mut self.gateway, next);
@@ -222,6 +231,11 @@ impl<'l> Stage<'l> {
             std::thread::sleep(STEP);
         }
     }
+}
+
+fn gateway(program: &Path, folder: &Path, hook: &str, pool: bool) -> GatewayBuilder {
+    let idle = if pool { "4s" } else { "off" };
+    GatewayBuilder::new(program, folder).hook(hook).env("RAUTA_DATAPLANE_POOL_IDLE", idle)
 }
 
 fn revive(endpoint: &mut Nginx) -> Result<()> {

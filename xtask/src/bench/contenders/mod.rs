@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use testkit::{Addresses, Lab, Nginx, Offloads, Process};
+use testkit::{Addresses, Lab, Nginx, NginxOptions, Offloads, Process};
 
 use self::certificate::Certificate;
 use super::load::{Load, Protocol};
@@ -25,6 +25,8 @@ pub(super) use self::rauta::{Tier, start as start_rauta};
 /// What answers the load.
 pub(super) struct Contender<'l> {
     pub(super) name: &'static str,
+    /// None: another gateway.
+    pub(super) tier: Option<Tier>,
     pub(super) version: String,
     /// HTTP/1.1 in cleartext.
     address: SocketAddr,
@@ -40,14 +42,18 @@ impl Contender<'_> {
     pub(super) fn takes(&self, load: Load) -> Option<SocketAddr> {
         if load.protocol.is_secured() { self.secured } else { Some(self.address) }
     }
+
+    /// Whether kernel programs route for it.
+    pub(super) fn is_kernel(&self) -> bool {
+        self.tier.is_some_and(|tier| tier != Tier::Userspace)
+    }
 }
 
 /// The way past all gateways.
 pub(super) const DIRECT: &str = "direct";
-/// The gateway without kernel programs.
-pub(super) const USERSPACE: &str = "RAUTA userspace";
-/// The gateway with its programs at the TC hook.
-pub(super) const KERNEL: &str = "RAUTA kernel (TC)";
+
+/// Processes of the endpoint, as of the gateways: one alone is what everybody waits for.
+const WORKERS: u32 = 2;
 
 /// What all contenders have before and behind them: a network, nginx as endpoint 0, gRPC's own server as endpoint 1.
 pub(super) struct Stage {
@@ -63,7 +69,7 @@ impl Stage {
     /// Something is not installed or does not start.
     pub(super) fn new(offloads: Offloads, loads: &[Load]) -> Result<Self> {
         let lab = Lab::builder().offloads(offloads).backends(2).build()?;
-        let endpoint = Nginx::start(&lab, 0)?;
+        let endpoint = Nginx::with(&lab, 0, NginxOptions { workers: WORKERS, ..NginxOptions::default() })?;
         let has_calls = loads.iter().any(|load| load.protocol == Protocol::Grpc);
         let grpc = if has_calls { Some(grpc::server(&lab, 1)?) } else { None };
         Ok(Self { lab, _endpoint: endpoint, _grpc: grpc })
@@ -76,8 +82,15 @@ impl Stage {
 /// One that is installed does not start; RAUTA must.
 pub(super) fn start<'l>(lab: &'l Lab, program: &Path) -> Result<(Vec<Contender<'l>>, Vec<String>)> {
     let (address, certificate) = (Addresses::backend_socket(0), Certificate::write(lab.folder())?);
-    let direct =
-        Contender { name: DIRECT, version: String::new(), address, secured: None, process: None, lab };
+    let direct = Contender {
+        name: DIRECT,
+        tier: None,
+        version: String::new(),
+        address,
+        secured: None,
+        process: None,
+        lab,
+    };
     let mut contenders = vec![direct, start_rauta(lab, program, Tier::Userspace)?];
     let mut missing = Vec::new();
     match find("nginx") {
@@ -124,7 +137,7 @@ fn launch<'l>(
             })
             .with_context(|| format!("the bench cannot start {name}"))?;
     }
-    Ok(Contender { name, version, address, secured, process: Some(process), lab })
+    Ok(Contender { name, tier: None, version, address, secured, process: Some(process), lab })
 }
 
 /// Looks for `program` where the shell would, and where Debian puts what is for root.

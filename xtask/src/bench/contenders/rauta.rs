@@ -9,14 +9,34 @@ use anyhow::{Context, Result};
 use testkit::{Addresses, BACKEND_PORT, Connection, Lab, until};
 
 use super::super::machine::said;
-use super::{Contender, KERNEL, Ports, USERSPACE, certificate, launch};
+use super::{Contender, Ports, certificate, launch};
 use crate::agent::Tiers;
 
 /// Where RAUTA routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Tier {
     Userspace,
-    Kernel,
+    /// In the kernel, at the TC hook.
+    Tc,
+    /// At the XDP hook.
+    Xdp,
+    /// At the TC hook, with legs that wait for the next client.
+    Pool,
+}
+
+impl Tier {
+    /// Those in which the kernel decides.
+    pub(in super::super) const KERNEL: [Self; 3] = [Self::Tc, Self::Xdp, Self::Pool];
+
+    /// What the table calls it.
+    pub(in super::super) const fn name(self) -> &'static str {
+        match self {
+            Self::Userspace => "RAUTA userspace",
+            Self::Tc => "RAUTA TC",
+            Self::Xdp => "RAUTA XDP",
+            Self::Pool => "RAUTA TC, pool",
+        }
+    }
 }
 
 /// Starts RAUTA. Programs see every packet of their interfaces, so the kernel tier gets a lab of its own.
@@ -32,9 +52,10 @@ pub(in super::super) fn start<'l>(lab: &'l Lab, program: &Path, tier: Tier) -> R
         Addresses::backend_socket(0)
     );
     fs::write(folder.join("rule.yaml"), rule)?;
-    let (name, hook, secured) = match tier {
-        Tier::Userspace => (USERSPACE, "off", Some(8443)),
-        Tier::Kernel => (KERNEL, "tc", None),
+    let (hook, secured) = match tier {
+        Tier::Userspace => ("off", Some(8443)),
+        Tier::Tc | Tier::Pool => ("tc", None),
+        Tier::Xdp => ("xdp", None),
     };
     if secured.is_some() {
         fs::write(folder.join("secured.yaml"), secured_manifest()?)?;
@@ -43,12 +64,16 @@ pub(in super::super) fn start<'l>(lab: &'l Lab, program: &Path, tier: Tier) -> R
     command.arg("run").arg("-f").arg(&folder).arg("--socket").arg(lab.folder().join("rauta.sock"));
     command.args(["--listen", "0.0.0.0:8080", "--threads", "2", "--hook", hook]);
     command.args(["--admin", "127.0.0.1:9901", "--metrics", "127.0.0.1:9900"]);
-    if tier == Tier::Kernel {
+    if tier != Tier::Userspace {
         command.env("RAUTA_DATAPLANE_PIN_ROOT", lab.bpffs()?.join("pins"));
     }
+    if tier == Tier::Pool {
+        command.env("RAUTA_DATAPLANE_POOL_IDLE", "4s");
+    }
     let version = said(&program.display().to_string(), &["--version"]);
-    let contender = launch(lab, name, version, Ports { plain: 8080, secured }, command)?;
-    if tier == Tier::Kernel {
+    let mut contender = launch(lab, tier.name(), version, Ports { plain: 8080, secured }, command)?;
+    contender.tier = Some(tier);
+    if contender.is_kernel() {
         wait_for_the_kernel(&contender, program)?;
     }
     Ok(contender)

@@ -19,6 +19,7 @@ fn a_kernel_serves_by_what_it_has(network: Network) {
     }
     let probe = Probe::ask();
     let attached = if probe.has_tcx && !network.is_clsact { "tcx" } else { "clsact" };
+    let early = if hook() == "xdp" && probe.hands_off { "native XDP, " } else { "" };
     let (log, by) = if probe.hands_off {
         (kernel_serves(&World::new(network)), "kernel")
     } else {
@@ -26,7 +27,7 @@ fn a_kernel_serves_by_what_it_has(network: Network) {
     };
     for device in ["front0", "back0"] {
         assert!(
-            log.contains(&format!("{device} ({attached})")),
+            log.contains(&format!("{device} ({early}{attached})")),
             "{device} is not attached by {attached}:\n{log}"
         );
     }

@@ -4,7 +4,7 @@ use super::{Report, Row, State, hook::Hooks, probe::Probe};
 use crate::{
     Hook, Options, StartError, XdpMode,
     capabilities::Effective,
-    early::{Card, Choice, choose},
+    early::{Card, Choice, WITHOUT_TCX, choose},
     interfaces::{self, Interface},
     is_built, links, pins,
 };
@@ -44,7 +44,7 @@ fn hook_on(interface: &Interface, hooks: &Hooks, options: &Options) -> String {
     match choose(hook, options.xdp_mode, &card) {
         _ if hook == Hook::Off => "off".into(),
         Choice::Native | Choice::Generic if hooks.tcx != Probe::Yes => {
-            format!("{hook}: TC; without tcx there is no telling who is first behind XDP")
+            format!("{hook}: TC; {WITHOUT_TCX}")
         }
         Choice::Native => format!("{hook}: XDP in the driver, then TC"),
         Choice::Generic => format!("{hook}: XDP in front of the stack, then TC"),

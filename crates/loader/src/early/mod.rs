@@ -46,6 +46,9 @@ pub(crate) const XDP_PARTS: &str = "XDP_PARTS";
 /// Its frames reach a peer by `XDP_TX` only where that runs a program, too.
 const VETH: &str = "veth";
 
+/// Why XDP needs tcx.
+pub(crate) const WITHOUT_TCX: &str = "without tcx there is no telling who is first behind XDP";
+
 /// What the XDP programs are told, and whether they are loaded at all.
 #[derive(Default)]
 pub(crate) struct Early {
@@ -72,6 +75,9 @@ impl Early {
         let (name, index) = (attachment.interface.as_str(), attachment.index);
         let pin = pins.early_link(name);
         if attachment.mechanism != Mechanism::Tcx {
+            if options.hook == Hook::Xdp {
+                warn!(interface = name, "TC instead of XDP: {WITHOUT_TCX}");
+            }
             remove(&pin);
             return;
         }

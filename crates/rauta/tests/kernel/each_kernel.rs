@@ -19,7 +19,8 @@ fn a_kernel_serves_by_what_it_has(network: Network) {
     }
     let probe = Probe::ask();
     let attached = if probe.has_tcx && !network.is_clsact { "tcx" } else { "clsact" };
-    let early = if hook() == "xdp" && probe.hands_off { "native XDP, " } else { "" };
+    let is_early = hook() == "xdp" && probe.hands_off;
+    let early = if is_early && attached == "tcx" { "native XDP, " } else { "" };
     let (log, by) = if probe.hands_off {
         (kernel_serves(&World::new(network)), "kernel")
     } else {
@@ -31,6 +32,7 @@ fn a_kernel_serves_by_what_it_has(network: Network) {
             "{device} is not attached by {attached}:\n{log}"
         );
     }
+    assert_eq!(log.contains("TC instead of XDP: without tcx"), is_early && attached == "clsact", "{log}");
     eprintln!("\nserved by: {by}, {attached}");
 }
 

@@ -2,7 +2,8 @@
 //! in network namespaces (needs root).
 //!
 //! Each case asserts the right answer from the right endpoint, and that the kernel gave it where it had to. With
-//! `TEST_HOOK=off` the same cases run on userspace alone, without the second part: what differs then is the kernel's.
+//! `TEST_HOOK=off` the same cases run on userspace alone, without the second part: what differs then is the kernel's. With
+//! `TEST_HOOK=xdp` all of them run with XDP before TC.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its helpers, too")]
 
 /// Runs cases on IPv4 and IPv6, with the offloads of pods on one machine and without any.

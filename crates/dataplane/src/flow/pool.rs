@@ -25,6 +25,8 @@ pub mod leg_flag {
     pub const FIN_SENT: u32 = 8;
     /// The client is told `close` in the place of `keep-alive`, at `Flow::told_at`.
     pub const TOLD: u32 = 16;
+    /// The endpoint has sent a reset behind bytes that never came: what it had heard is not known.
+    pub const RESET_AHEAD: u32 = 32;
 }
 
 /// Whether the leg may go to another client now that this one has sent `image`, which is nothing but an end or the next request: all

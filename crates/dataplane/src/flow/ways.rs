@@ -21,6 +21,12 @@ pub(super) fn repeated_up(flow: &mut Flow, plan: &mut Plan) {
     ask_anew(count, plan);
 }
 
+/// Whether the endpoint was sent something again since it was heard last.
+#[inline(always)]
+pub(super) const fn is_repeated_up(flow: &Flow) -> bool {
+    flow.repeats & MASK != 0
+}
+
 /// What is sent to the client was sent before.
 #[inline(always)]
 pub(super) fn repeated_down(flow: &mut Flow, plan: &mut Plan) {

@@ -4,10 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::apps::{Manners, Step};
-use crate::basics::from;
+use crate::basics::{from, plain};
 use crate::http::{Ask, Kind};
 use crate::net::endpoint;
-use crate::packet::{ACK, FIN, RST, Seg};
+use crate::packet::{ACK, FIN, RST, SYN, Seg};
 use crate::pool::{ask, counts, once, pooling, syns};
 use crate::sim::{Place, Sim, profile, vip};
 use crate::tcp::MS;
@@ -342,4 +342,49 @@ fn what_is_said_while_a_leg_is_given_or_taken_is_no_answer() {
         let moved: u32 = (0..60).map(|k| beside(gives, k)).sum();
         assert!((1..60).contains(&moved), "{gives}: it was said at the right time {moved} times of 60");
     }
+}
+
+/// A POST is done over a leg, its client's own or one of the pool. Its answer is lost, and its endpoint knows no connection from then on;
+/// that it resets this one is lost, too, if `is_silent`.
+fn done_and_forgotten(pools: bool, is_silent: bool) {
+    let steps = ask(Ask::post('b', 50)).to_vec();
+    let (mut sim, number) = if pools {
+        on_its_way(80, steps)
+    } else {
+        let mut sim = plain(80);
+        let number = sim.dial(from(20_001), vip(), profile(7), steps);
+        (sim, number)
+    };
+    sim.filter = Some(Box::new(move |seg, at, _| {
+        at == Place::FromEndpoint && !seg.has(SYN) && (is_silent || !seg.has(RST))
+    }));
+    sim.run_for(50);
+    let server = server(&sim);
+    sim.conns[server].end.abort();
+    sim.run_for(2);
+    sim.filter = None;
+    assert_eq!(sim.log.done.len(), 1 + usize::from(pools));
+    ends_without_an_answer(sim, number);
+}
+
+#[test]
+fn what_may_have_been_done_and_must_not_be_twice_is_not_bound_anew() {
+    for (pools, is_silent) in [(false, false), (false, true), (true, false), (true, true)] {
+        done_and_forgotten(pools, is_silent);
+    }
+}
+
+/// An endpoint that knows nothing of the leg, and has said so to nobody, answers the first copy of a POST.
+#[test]
+fn what_was_not_done_is_bound_anew_whatever_it_is() {
+    let mut sim = pooling(81);
+    once(&mut sim, 20_000, Ask::get('b'));
+    sim.run_for(300);
+    sim.filter = Some(Box::new(|_, at, _| at == Place::FromEndpoint));
+    let server = server(&sim);
+    sim.conns[server].end.abort();
+    sim.run_for(5);
+    sim.filter = None;
+    assert_eq!(once(&mut sim, 20_001, Ask::post('b', 50)), "e3");
+    assert_eq!((syns(&sim, 3), counts(&sim).1), (2, 1));
 }

@@ -18,6 +18,9 @@ pub(super) const WORDS: usize = size_of::<PooledLeg>() / 8;
 /// Pools in which the legs of one kind may be.
 const PROBES: u32 = 4;
 
+/// So far another CPU's clock may be ahead, in milliseconds, and more.
+const AHEAD_MS: u32 = 60_000;
+
 /// How many legs are looked at for one request: hints may be wrong.
 const LOOKS: u32 = 6;
 
@@ -324,9 +327,9 @@ fn is_stale(pool: &Pool, now: u32, idle: u64) -> bool {
 
 #[inline(always)]
 fn is_old(place: PooledPort, now: u32, idle: u64) -> bool {
-    // Another CPU's clock may be a little ahead.
+    // What seems to come later still has waited for most of the 49 days that are counted.
     let age = now.wrapping_sub(place.since);
-    age <= u32::MAX / 2 && u64::from(age) * 1_000_000 >= idle
+    age <= u32::MAX - AHEAD_MS && u64::from(age) * 1_000_000 >= idle
 }
 
 /// Where the pool of a kind is, or near it.

@@ -14,7 +14,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 pub(crate) const ROOT: (&str, &str) = ("10.1.0.1:80", SOURCE);
 
-/// Both, with the pool on for one test.
+/// Both, with the pool on for one test, which finds no leg of another's.
 pub(crate) struct Pooling(MutexGuard<'static, Both>);
 
 impl Pooling {
@@ -36,6 +36,8 @@ impl Drop for Pooling {
     fn drop(&mut self) {
         let settings = Settings { pool_idle: 0, pool_legs: 0, ..self.0.settings };
         set(&mut self.0, settings);
+        self.0.program.empty_pools();
+        self.0.native.empty_pools();
     }
 }
 

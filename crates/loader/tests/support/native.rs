@@ -72,6 +72,11 @@ pub(crate) struct Done {
 }
 
 impl Native {
+    /// No leg waits for a client any more.
+    pub(crate) fn empty_pools(&mut self) {
+        self.pools.fill_with(|| UnsafeCell::new(Pool::new_zeroed()));
+    }
+
     pub(crate) fn new(tables: kernel::Tables, settings: Settings) -> Self {
         Self {
             tables,

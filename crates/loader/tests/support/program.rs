@@ -18,7 +18,7 @@ use wire::{
     CachedClient, CachedEndpoint, Closed, Device, EndpointHealth, Flow, Leg, Lot, REQUESTS_PER_CPU, Reason,
     Settings, Tuple,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 pub(crate) use super::native::Said;
 
@@ -196,6 +196,13 @@ impl Program {
 
     pub(crate) fn set(&self, settings: &Settings) {
         self.put("SETTINGS", 0u32.as_bytes(), settings.as_bytes());
+    }
+
+    /// No leg waits for a client any more.
+    pub(crate) fn empty_pools(&self) {
+        for index in 0..wire::POOLS_MAX as u32 {
+            self.put("POOLS", index.as_bytes(), wire::Pool::new_zeroed().as_bytes());
+        }
     }
 
     pub(crate) fn apply(&self, writes: &[Write]) {

@@ -69,7 +69,7 @@ pub(super) fn give<E: Env>(env: &E, scratch: &mut Scratch, flow: *mut Flow) -> A
             env.count(Reason::LegPooled);
             return after;
         }
-        *old_leg = Leg { opened: now, client: Tuple::default(), reset_seq: given.send_next, up: given.up };
+        *old_leg = left(given, now);
         env.change_leg(old_key, old_leg);
     }
     env.remove_pooled(old_key);
@@ -85,13 +85,8 @@ fn settle(leg: &mut PooledLeg, given: &PooledLeg) -> bool {
     leg.endpoint = given.endpoint;
     leg.endpoint_generation = given.endpoint_generation;
     leg.announced = given.announced;
-    leg.options = given.options;
     leg.since = given.since;
-    leg.up = given.up;
-    leg.send_next = given.send_next;
-    leg.receive_next = given.receive_next;
-    leg.tsval = given.tsval;
-    leg.peer_tsval = given.peer_tsval;
+    copy(given, leg);
     leg.state = PooledLeg::IDLE;
     true
 }
@@ -155,6 +150,7 @@ impl<E: Env> Search<'_, E> {
     }
 }
 
+/// What a connection goes on with.
 #[inline(always)]
 fn copy(leg: &PooledLeg, into: &mut PooledLeg) {
     into.options = leg.options;
@@ -191,10 +187,15 @@ pub(super) fn abandon<E: Env>(env: &E, scratch: &mut Scratch) {
     if chosen.is_pooled == 0 {
         return env.remove_leg(leg_key);
     }
-    let taken = as_leg(taken);
-    *leg = Leg { opened: env.now(), client: Tuple::default(), reset_seq: taken.send_next, up: taken.up };
+    *leg = left(as_leg(taken), env.now());
     env.change_leg(leg_key, leg);
     env.remove_pooled(leg_key);
+}
+
+/// The entry of a leg that nobody has, to be reset.
+#[inline(always)]
+fn left(leg: &PooledLeg, now: u64) -> Leg {
+    Leg { opened: now, client: Tuple::default(), reset_seq: leg.send_next, up: leg.up }
 }
 
 /// A segment of an endpoint on a leg that waits.

@@ -116,14 +116,13 @@ pub(super) fn tell(flow: &mut Flow, image: &Image, plan: &mut Plan) {
     if flow.leg_flags & leg_flag::TOLD != 0 {
         write_over(plan, flow.told_at.wrapping_sub(plan.seq), TOLD, 0);
     }
-    const ENDS: u8 = flag::CLIENT_FIN | flag::LEG_FIN | flag::CLOSE | flag::LEG_ENDS;
     let leg_end = image.seq.wrapping_add(image.payload_len);
     let end = plan.seq.wrapping_add(image.payload_len);
     let is_end = flow.outstanding == 0
         && flow.phase == phase::HEAD
         && flow.leg_next == leg_end
         && flow.leg_end == leg_end
-        && flow.flags & ENDS == 0;
+        && flow.flags & flag::ENDS == 0;
     if is_end && flow.leg_flags & leg_flag::FIN_SENT == 0 {
         flow.leg_flags |= leg_flag::FIN_SENT;
         flow.leg_fin = end;

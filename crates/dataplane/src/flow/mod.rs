@@ -73,6 +73,9 @@ pub mod flag {
     pub const REPEATABLE: u8 = 64;
     /// The client sends requests before it has the responses to those before them: that it repeats one tells nothing.
     pub const PIPELINES: u8 = 128;
+
+    /// A side has ended, or said that it will.
+    pub(crate) const ENDS: u8 = CLIENT_FIN | LEG_FIN | CLOSE | LEG_ENDS;
 }
 
 /// Values of `Flow::phase`: what the endpoint's next byte belongs to.

@@ -35,7 +35,6 @@ pub mod leg_flag {
 #[inline(always)]
 #[must_use]
 pub fn is_exact(flow: &Flow, image: &Image) -> bool {
-    const ENDS: u8 = flag::CLIENT_FIN | flag::LEG_FIN | flag::CLOSE | flag::LEG_ENDS;
     // By this segment, whose checksum is right: acknowledgements before it were believed as they came.
     let has_all = image.ack == data_end(flow) || image.ack == flow.sent_end;
     let is_answered = flow.outstanding == 0 && flow.phase == phase::HEAD && flow.leg_next == flow.leg_end;
@@ -47,7 +46,7 @@ pub fn is_exact(flow: &Flow, image: &Image) -> bool {
         // What was told who its client is, is that client's alone (docs/adr/0040).
         && flow.told == 0
         && flow.leg_flags & leg_flag::DOUBTFUL == 0
-        && flow.flags & ENDS == 0
+        && flow.flags & flag::ENDS == 0
         && is_in_place
         && is_answered
         && is_acknowledged

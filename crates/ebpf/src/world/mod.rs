@@ -43,6 +43,25 @@ pub trait Hook {
     fn give(&self, listener: &Socket, attributes: &HandOff) -> bool;
 }
 
+/// Calls `change` with a value that is ours alone meanwhile.
+///
+/// # Safety
+/// A live map value, and the lock in it.
+#[inline(always)]
+unsafe fn under<V, R>(
+    lock: *mut aya_ebpf::bindings::bpf_spin_lock,
+    value: *mut V,
+    change: impl FnOnce(&mut V) -> R,
+) -> R {
+    // SAFETY: the caller's.
+    unsafe {
+        bpf_spin_lock(lock);
+        let result = change(&mut *value);
+        bpf_spin_unlock(lock);
+        result
+    }
+}
+
 /// The engine's world at a hook.
 pub struct World<H>(pub H);
 
@@ -144,14 +163,8 @@ where
 
     #[inline(always)]
     fn locked<R>(&self, flow: *mut Flow, change: impl FnOnce(&mut Flow) -> R) -> R {
-        // SAFETY: a live map value, which the lock in it makes ours alone until it is released.
-        unsafe {
-            let lock = (&raw mut (*flow).lock).cast();
-            bpf_spin_lock(lock);
-            let result = change(&mut *flow);
-            bpf_spin_unlock(lock);
-            result
-        }
+        // SAFETY: a live map value, and the lock in it.
+        unsafe { under((&raw mut (*flow).lock).cast(), flow, change) }
     }
 
     #[inline(always)]
@@ -207,14 +220,8 @@ where
 
     #[inline(always)]
     fn locked_pool<R>(&self, pool: *mut Pool, change: impl FnOnce(&mut Pool) -> R) -> R {
-        // SAFETY: as in `locked`.
-        unsafe {
-            let lock = (&raw mut (*pool).lock).cast();
-            bpf_spin_lock(lock);
-            let result = change(&mut *pool);
-            bpf_spin_unlock(lock);
-            result
-        }
+        // SAFETY: a live map value, and the lock in it.
+        unsafe { under((&raw mut (*pool).lock).cast(), pool, change) }
     }
 
     #[inline(always)]
@@ -224,14 +231,8 @@ where
 
     #[inline(always)]
     fn locked_pooled<R>(&self, leg: *mut PooledLeg, change: impl FnOnce(&mut PooledLeg) -> R) -> R {
-        // SAFETY: as in `locked`.
-        unsafe {
-            let lock = (&raw mut (*leg).lock).cast();
-            bpf_spin_lock(lock);
-            let result = change(&mut *leg);
-            bpf_spin_unlock(lock);
-            result
-        }
+        // SAFETY: a live map value, and the lock in it.
+        unsafe { under((&raw mut (*leg).lock).cast(), leg, change) }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use crate::net::{endpoint, plain_tables, tables};
 use crate::pool::IDLE;
 use crate::random::Random;
 use crate::sim::{Door, Faults, Node, Sim, profile, vip, vip6};
-use crate::soak::{all, any_ask, any_profile, any_steps, is_obscure, is_pipelined};
+use crate::soak::{all, any_ask, any_endpoint, any_profile, any_steps, is_obscure, is_pipelined};
 use crate::tcp::{MS, Profile};
 
 /// One request and an end, as most of these clients are; or a few.
@@ -80,13 +80,7 @@ fn run(seed: u64) -> u32 {
         is_reset |= resets;
         // In the end each of them does: a head that was repeated in pieces hides the end from a client that waits for it.
         let manners = Manners { idle_close: Some(soon.unwrap_or(20_000)), resets, ..Manners::default() };
-        let profile = Profile {
-            mss: if v6 { 1440 } else { 1460 },
-            window: 100_000,
-            large: random.chance(50),
-            scale: Some(random.below(12) as u8),
-            ..profile(0)
-        };
+        let profile = any_endpoint(&random, v6);
         let (name, is_told) = (NAMES[usize::from(n) - 1], n == 3 && is_told(seed));
         let node = Node { name, door: Door::Open, profile, manners, is_told, syns: 0 };
         sim.nodes.insert(endpoint(n, v6), node);

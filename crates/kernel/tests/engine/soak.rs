@@ -29,6 +29,17 @@ pub(crate) fn any_profile(random: &Random, v6: bool) -> Profile {
     }
 }
 
+/// An endpoint, whose segments are what the gateway promised to clients.
+pub(crate) fn any_endpoint(random: &Random, v6: bool) -> Profile {
+    Profile {
+        mss: if v6 { 1440 } else { 1460 },
+        window: 100_000,
+        large: random.chance(50),
+        scale: Some(random.below(12) as u8),
+        ..profile(0)
+    }
+}
+
 pub(crate) fn any_ask(random: &Random) -> Ask {
     let kinds = [
         Kind::Length,
@@ -147,14 +158,7 @@ fn run(seed: u64) -> u32 {
         } else {
             Manners::default()
         };
-        let profile = Profile {
-            // What the gateway promised to clients.
-            mss: if v6 { 1440 } else { 1460 },
-            window: 100_000,
-            large: random.chance(50),
-            scale: Some(random.below(12) as u8),
-            ..profile(0)
-        };
+        let profile = any_endpoint(&random, v6);
         let name = NAMES[usize::from(n) - 1];
         let node = Node { name, door: Door::Open, profile, manners, is_told: n == 3, syns: 0 };
         sim.nodes.insert(endpoint(n, v6), node);

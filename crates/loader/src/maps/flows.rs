@@ -101,27 +101,20 @@ impl Maps {
         legs.check::<Tuple, Leg>()?;
         let mut old = Vec::new();
         legs.each(0, |key, value| {
-            let Ok(leg) = Leg::read_from_bytes(value) else { return };
-            if leg.opened < before {
-                old.push((key.to_vec(), leg));
+            if let (Ok(key), Ok(leg)) = (Tuple::read_from_bytes(key), Leg::read_from_bytes(value))
+                && leg.opened < before
+            {
+                old.push((key, leg));
             }
         })?;
         let mut forgotten = 0;
         for (key, leg) in old {
             // A long-lived connection's leg is old too, and so is one that waits for the next.
-            let is_used = match leg.client == Tuple::default() {
-                true => false,
-                false => {
-                    self.flow(&leg.client)?.is_some_and(|flow| flow.leg.as_bytes() == key)
-                        || self.is_waiting(&Tuple::read_from_bytes(&key).unwrap_or_default())?
-                }
-            };
+            let is_used = leg.client != Tuple::default()
+                && (self.flow(&leg.client)?.is_some_and(|flow| flow.leg == key) || self.is_waiting(&key)?);
             // One that waited may be a client's by now: then the entry is another.
-            let is_same = || -> Result<bool, MapError> {
-                let tuple = Tuple::read_from_bytes(&key).unwrap_or_default();
-                Ok(legs.get::<Tuple, Leg>(&tuple, 0)?.is_some_and(|now| now == leg))
-            };
-            forgotten += usize::from(!is_used && is_same()? && legs.remove(&key)?);
+            let goes = !is_used && legs.get::<Tuple, Leg>(&key, 0)? == Some(leg);
+            forgotten += usize::from(goes && legs.remove(key.as_bytes())?);
         }
         Ok(forgotten)
     }
